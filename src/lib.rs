@@ -8,7 +8,7 @@
 //! `source`; `sysext`; `initrd`; `tree`; `bake` and `serve`; `cli`. `docs/architecture.md` has the drawing, `docs/decisions` the
 //! reasons.
 
-// std's macros panic when nobody reads; `cli::say` has those that do not.
+// std's macros panic when the output is closed; those of `cli::say` do not.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod bake;

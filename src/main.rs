@@ -1,4 +1,4 @@
-//! The binary; [`prebake::cli`] has it all.
+//! The binary; leaves everything to [`prebake::cli`].
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! Sysexts on their own: from a folder to `NAME-VERSION-ARCH.raw`, without a recipe.
 //!
-//! Uses the same steps as a build, so the images have the same bytes and are built once. What a recipe's lock pins, the
-//! store remembers here: the first verified bytes of a component are taken again until the store loses them.
+//! Uses the same steps as a build, so the images have the same bytes and are built once. The store takes the part of a
+//! recipe's lock: the first verified bytes of a component are used again until the store loses them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,24 +35,24 @@ use crate::tree::lock::Lock;
 use crate::tree::names::CHECKSUMS;
 use crate::trust::pin::Trust;
 
-/// The one output of what the store remembers of a component.
+/// Name of the one output in the store's note about a component.
 const OUTPUT: &str = "component";
 
-/// Why a sysext cannot be built on its own.
+/// Reasons why a sysext cannot be built on its own.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither a folder nor a name that leads to one.
+    /// An argument that is neither a sysext's folder nor the name of one.
     #[error("there is no sysext `{name}`")]
     Unknown {
-        /// As it was given.
+        /// The argument as given.
         name: String,
-        /// What to do.
+        /// The way out.
         hint: String,
     },
-    /// What is built already is no source.
+    /// An argument that is a built image, not the source of one.
     #[error("{} is a built image; give a folder with a {FILE_NAME}", path.display())]
     Image {
-        /// The file.
+        /// Path of the image.
         path: PathBuf,
     },
 }
@@ -72,16 +72,16 @@ impl Advice for Error {
     }
 }
 
-/// An input that was needed.
+/// An input of the build.
 #[derive(Debug)]
 pub struct Pinned {
-    /// Its id, as a lock has it.
+    /// Its id, as a lock would have it.
     pub id: String,
-    /// Where it is from.
+    /// URL that it comes from.
     pub url: String,
-    /// What it is.
+    /// Its digest and length.
     pub object: Object,
-    /// Whether it was fetched now.
+    /// Whether this run fetched it.
     pub fetched: bool,
 }
 
@@ -90,25 +90,25 @@ pub struct Pinned {
 pub struct Made {
     /// The sysext's name.
     pub name: String,
-    /// Its version.
+    /// Its version, as in the file name.
     pub version: String,
-    /// For which machines.
+    /// Architecture of the machines it is for.
     pub arch: Arch,
-    /// `NAME-VERSION-ARCH.raw`.
+    /// File name: `NAME-VERSION-ARCH.raw`.
     pub file: String,
-    /// What it is, and whether the store had it.
+    /// The image, and whether the store already had it.
     pub outcome: Outcome,
 }
 
-/// The folder that a person means: a path, or a name in `sysext/` here or above.
+/// Finds a sysext's folder: by its path, or by its name in `sysext/` here or in a parent directory.
 pub fn find(given: &str) -> Result<PathBuf, Error> {
     let path = PathBuf::from(given);
     if path.join(FILE_NAME).is_file() {
-        // `.` has no name, and a sysext's name is its folder's.
+        // `.` is not a name, and a sysext is named after its folder.
         return Ok(fs::canonicalize(&path).unwrap_or(path));
     }
     if path.is_file() {
-        // The description itself was named.
+        // The argument is the description file itself.
         return match path.file_name().is_some_and(|name| name == FILE_NAME) {
             true => find(&path.parent().unwrap_or(Path::new("")).join(".").to_string_lossy()),
             false => Err(Error::Image { path }),
@@ -131,13 +131,13 @@ pub fn find(given: &str) -> Result<PathBuf, Error> {
     Err(Error::Unknown { name: given.into(), hint })
 }
 
-/// A sysext for each architecture, with these values for its variables, `version` among them.
+/// The sysext for each architecture, with these values for its variables, `version` among them.
 pub fn select(folder: &Path, archs: &[Arch], values: &BTreeMap<String, String>) -> Result<Vec<Selected>> {
     let description = Description::load(folder)?;
     archs.iter().map(|arch| Ok(extensions::select(&description, *arch, values, true)?)).collect()
 }
 
-/// Fetches what is needed and builds the images into the store.
+/// Fetches the components and builds the images into the store.
 pub async fn build(
     sysexts: &[Selected],
     packaging: &Packaging,
@@ -147,7 +147,7 @@ pub async fn build(
 ) -> Result<(Vec<Pinned>, Vec<Made>)> {
     let pinned = components(sysexts, store, limits, observer).await?;
     let entries = pinned.iter().map(|pin| (pin.id.clone(), Entry::plain(&pin.url, pin.object)));
-    // No release: these images are for any.
+    // No release: these images are for every release.
     let lock = Lock { inputs: entries.collect(), ..Lock::empty() };
     let plan = Plan { steps: steps::sysext::steps(&lock, sysexts, packaging)? };
     let outcomes = run::run(&plan, store, observer)?;
@@ -161,7 +161,7 @@ pub async fn build(
     Ok((pinned, made.collect()))
 }
 
-/// Every component, in the store.
+/// Returns every component, after putting it into the store.
 async fn components(
     sysexts: &[Selected],
     store: &Store,
@@ -211,7 +211,7 @@ async fn components(
     Ok(pinned)
 }
 
-/// Names what the store remembers of a component: where it is from, and who says what it is.
+/// Key of the store's note about a component: made of its source and of the authority for its digest.
 fn memory_key(component: &Component) -> Sha256 {
     let check = match &component.digest {
         Expected::Pinned(sha256) => sha256.to_string(),
@@ -220,7 +220,7 @@ fn memory_key(component: &Component) -> Sha256 {
     Sha256::of(&canonical_json(&json!({"kind": "component", "url": component.url, "check": check})))
 }
 
-/// The component's bytes, if the store has them: what was fetched earlier, or what the pinned digest names.
+/// The component's bytes, if the store has them: as fetched earlier, or by the pinned digest.
 fn remembered(store: &Store, key: &Sha256, component: &Component) -> Option<Object> {
     if let Some(outputs) = store.step(key) {
         return outputs.get(OUTPUT).copied();
@@ -243,7 +243,7 @@ pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), disk::
         std::io::copy(&mut image, &mut file).map_err(disk::Error::io("write", &path))?;
         images.push((file, path));
     }
-    // An image that its sums do not name yet would be offered to no node, and be in the way of who looks.
+    // An image that the sums do not name yet would be offered to no node, and would confuse people who look.
     together(|| {
         images.into_iter().try_for_each(|(file, path)| disk::finish(file, &path))?;
         write_sums(made, output)
@@ -255,7 +255,7 @@ fn write_sums(made: &[Made], output: &Path) -> Result<(), disk::Error> {
     let old = fs::read_to_string(&path).unwrap_or_default();
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     let rows = plain(&old).lines().filter_map(|line| line.split_once("  "));
-    // What is gone from the directory must not be offered to nodes.
+    // Images that are gone from the directory must not be offered to nodes.
     sums.extend(
         rows.filter(|(_, file)| output.join(file).is_file()).map(|(sum, file)| (file.into(), sum.into())),
     );

@@ -11,9 +11,9 @@ use crate::sysext::ddi::Protection;
 /// Everything that was made, in the order of the steps.
 #[derive(Debug, Default)]
 pub struct Artifacts {
-    /// One for each profile and architecture, and one for each node with layers of its own.
+    /// One for each profile and architecture, and one for each node with its own layers.
     pub boots: Vec<Boot>,
-    /// The sysext images, each once for each architecture.
+    /// The sysext images, each once per architecture.
     pub sysexts: Vec<SysextImage>,
     /// The published container images, each once for each architecture.
     pub images: Vec<ImageArchive>,
@@ -24,20 +24,20 @@ pub struct Artifacts {
 /// The result of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Artifact {
-    /// Its bytes.
+    /// Source of its bytes.
     pub object: Object,
     /// The key of the step.
     pub step: Sha256,
 }
 
-/// What one class of machines, or one machine, boots.
+/// The boot of a class of machines, or of one machine.
 #[derive(Debug)]
 pub struct Boot {
     /// [`crate::bake::recipe::Recipe::boot_id`]; file names and Matchbox ids are made of it.
     pub id: String,
-    /// For which machines.
+    /// Architecture of the machines.
     pub arch: Arch,
-    /// The profile.
+    /// Id of the profile.
     pub profile: String,
     /// The node, if it has a boot of its own.
     pub node: Option<String>,
@@ -45,50 +45,50 @@ pub struct Boot {
     pub kernel_args: Vec<String>,
     /// The compiled Ignition config: one line of JSON.
     pub ignition: Vec<u8>,
-    /// The config of the system that this boot installs, if it does.
+    /// The config of the system that this boot installs, if it installs one.
     pub installed: Option<Vec<u8>>,
     /// The template that Matchbox fills in for its machines, if there is one.
     pub generic: Option<Vec<u8>>,
-    /// How its config and sysexts come to the machine.
+    /// How its config and sysexts get to the machine.
     pub delivery: Delivery,
-    /// What was built for it: the overlay initrd, with [`crate::bake::recipe::Layout::Single`] base and overlay in one, or the
-    /// config where that is fetched.
+    /// The object built for it: the overlay initrd, with [`crate::bake::recipe::Layout::Single`] base and overlay in one, or
+    /// the config where it is fetched.
     pub made: Object,
-    /// The step that built it.
+    /// Key of the step that built it.
     pub step: Sha256,
-    /// How many bytes of sysexts it fetches.
+    /// Total length of the sysexts that it fetches, in bytes.
     pub fetched: u64,
-    /// File names and bytes of the initrds that come before Flatcar's.
+    /// File names and objects of the initrds before Flatcar's.
     pub early: Vec<(String, Object)>,
 }
 
 /// A built sysext.
 #[derive(Debug)]
 pub struct SysextImage {
-    /// For which machines.
+    /// Architecture of the machines it is for.
     pub arch: Arch,
-    /// Its name.
+    /// Name of the sysext, as on the node.
     pub name: String,
-    /// Its version.
+    /// Its version, as in the file name.
     pub version: String,
-    /// The image.
+    /// Digest and length of the image.
     pub object: Object,
-    /// The step that built it.
+    /// Key of the step that built it.
     pub step: Sha256,
-    /// What protects it, if it is signed.
+    /// dm-verity root hash and certificate digest, if it is signed.
     pub verity: Option<Protection>,
 }
 
-/// A container image in an archive.
+/// The archive of a container image.
 #[derive(Debug)]
 pub struct ImageArchive {
-    /// As the recipe names it.
+    /// Reference, as the recipe states it.
     pub reference: ImageRef,
-    /// For which machines.
+    /// Architecture of the machines it is for.
     pub arch: Arch,
-    /// The archive.
+    /// Digest and length of the archive.
     pub object: Object,
-    /// The step that packed it.
+    /// Key of the step that packed it.
     pub step: Sha256,
 }
 

@@ -1,4 +1,5 @@
-//! What is built, once the lock is settled: a function of recipe and lock alone, which may be built more than once.
+//! The work of a build once the lock is settled: a function of recipe and lock alone, so it can be built more than
+//! once.
 
 use std::collections::BTreeMap;
 
@@ -27,25 +28,25 @@ use crate::tree::names;
 use crate::tree::publish::Draft;
 use crate::tree::row::Row;
 
-/// Everything that the steps of a build and its tree follow from.
+/// Everything that determines a build's steps and its tree.
 pub struct Blueprint<'p> {
     /// The recipe and its sysexts.
     pub project: &'p Project,
-    /// The inputs.
+    /// The lock with the inputs.
     pub lock: &'p Lock,
-    /// The version of the release.
+    /// The Flatcar version.
     pub version: Version,
-    /// What sysexts' images are made with.
+    /// The tools that make the sysexts' images.
     pub packaging: &'p Packaging,
     /// The boots, compiled.
     pub boots: &'p [BootWish],
-    /// The steps.
+    /// Build steps, in the order of their starts.
     pub plan: Plan<'p>,
 }
 
-/// What a build has made, before it is published.
+/// Result of a build before it is published.
 pub struct Assembled {
-    /// The tree to be.
+    /// The tree as it will be published.
     pub draft: Draft,
     /// Each boot's id, and the memory that a machine needs for it.
     pub memory: Vec<(String, Bytes)>,
@@ -71,18 +72,18 @@ impl<'p> Blueprint<'p> {
         Ok(Blueprint { project, lock, version, packaging, boots, plan })
     }
 
-    /// Builds what the store lacks; outcomes are in the order of the steps.
+    /// Builds the steps that the store lacks; outcomes are in the order of the steps.
     pub fn run(&self, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
         run::run(&self.plan, store, observer)
     }
 
-    /// What the store has of each step, in their order.
+    /// The store's object for each step, in their order; `None` if it is not built.
     pub fn made(&self, store: &Store) -> Vec<Option<Object>> {
         self.plan.steps.iter().map(|step| step.made(store)).collect()
     }
 
-    /// Lays out the tree. `made` is what came of each step; with something missing there, paths are as they will be, but not
-    /// all sizes and digests. `early` are the recipe's early initrds, by file name.
+    /// Lays out the tree. `made` has the object of each step; where one is missing, paths are final, but some sizes and
+    /// digests are not. `early` are the recipe's early initrds, by file name.
     pub fn assemble(
         &self,
         made: &[Option<Object>],
@@ -139,7 +140,7 @@ impl<'p> Blueprint<'p> {
     }
 }
 
-/// What each boot needs; nothing without the stock initrd, which is then not booted.
+/// Memory that each boot needs; empty without the stock initrd, which is then not booted.
 fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
     let base = |arch| Some(built.lock.inputs.get(&lock_ids::stock_id(arch, board::INITRD))?.size);
     let needed = |boot: &Boot| {
@@ -183,7 +184,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// What a boot needs with a base of 1000 MiB, an early initrd of 64 and 2000 that were built for it.
+    /// Memory that a boot needs with a base of 1000 MiB, an early initrd of 64 MiB and 2000 MiB built for it.
     fn needed(delivery: &Delivery, fetched_mib: u64) -> Bytes {
         let text = "schema: 1\nname: x\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
         let source = Source::new("r.yaml", text);

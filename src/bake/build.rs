@@ -1,7 +1,7 @@
 //! A build from end to end: recipe → lock → inputs → plan → artifacts → tree.
 //!
-//! The spine's order lives here and nowhere else; each stage is a room of its own. Everything that a person can have
-//! written wrongly is found before the first large download.
+//! Owns the order of the stages; leaves each stage to a room of its own. Every mistake that a person can make in
+//! writing is found before the first large download.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -31,9 +31,9 @@ use crate::trust::minisign::{KeyId, SecretKey};
 /// Where a tree is published.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'p> {
-    /// What is public, by name and BUILD-ID.
+    /// Directory of the public trees, `NAME/BUILD-ID`.
     pub output: &'p Path,
-    /// What is private, by name; in the tree if nothing is said.
+    /// Directory of the private files, by name; `None` keeps them in the tree.
     pub private: Option<&'p Path>,
 }
 
@@ -54,31 +54,31 @@ pub struct Ran {
     pub outcome: Outcome,
 }
 
-/// What a build did.
+/// Result of a build.
 pub struct Report {
-    /// The tree.
+    /// The published tree.
     pub published: Published,
     /// The version that was built.
     pub version: Version,
-    /// The lock that it was built from.
+    /// The lock that the tree was built from.
     pub lock: Lock,
-    /// Whether the lock was written anew.
+    /// Whether the lock was rewritten.
     pub lock_moved: bool,
-    /// Ids of the inputs that were fetched now; all others were in the store.
+    /// Ids of the inputs that this run fetched; all others were in the store.
     pub fetched: Vec<String>,
-    /// The signed inputs, as they were held against the recipe's pin.
+    /// The signed inputs, as they were checked against the recipe's pin.
     pub judged: Vec<Judged>,
-    /// Each step, and what came of it.
+    /// Each step and its outcome.
     pub steps: Vec<Ran>,
     /// Each boot's id, and the memory that a machine needs for it.
     pub memory: Vec<(String, Bytes)>,
-    /// Who signed it now.
+    /// Keys that signed the tree in this run.
     pub signers: Vec<KeyId>,
     /// Warnings about the layers, and about machines that are too small.
     pub warnings: Vec<Finding>,
 }
 
-/// Builds a recipe into `OUTPUT/NAME/BUILD-ID`. Where somebody signs, the tree appears signed.
+/// Builds a recipe into `OUTPUT/NAME/BUILD-ID`. With signing keys, the tree is signed before it appears.
 pub async fn build(
     project: &mut Project,
     store: &Store,

@@ -1,8 +1,9 @@
 //! Compiles the Ignition config of every profile and node.
 //!
 //! Layers, lowest first: links for the sysexts (where an overlay carries them), authorities and SSH keys (generated), the
-//! node side of each sysext, the profile's layers, the node's own, and the extra layers of the command line. Owns the order
-//! and the links; merging and spec levels are `ignition`'s, what machines fetch is `delivery`'s.
+//! node side of each sysext, the profile's layers, the node's own, and the extra layers of the command line. Owns the
+//! order and the links; leaves merging and spec levels to `ignition`, and configs for machines that fetch their sysexts
+//! to `delivery`.
 
 use std::path::{Path, PathBuf};
 
@@ -36,15 +37,15 @@ use crate::tree::lock;
 use crate::tree::names::{self, INSTALL_CONF, config_id, generic, installed_id};
 use crate::tree::records::CEILING as MATCHBOX_CEILING;
 
-/// Why no config can be made for a release.
+/// Reasons why no config can be made for a release.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The release's Ignition reads spec 2 only.
     #[error("{place}: the Ignition of Flatcar {version} does not read spec 3 configs")]
     TooOld {
-        /// The version.
+        /// The Flatcar version.
         version: Version,
-        /// Where the recipe asks for the release.
+        /// Place where the recipe asks for the release.
         place: Place,
     },
 }
@@ -60,17 +61,17 @@ impl Advice for Error {
     }
 }
 
-/// What the compiled configs are, and what a person should know about their layers.
+/// The compiled configs, with the warnings about their layers.
 pub struct Compiled {
-    /// One for each profile and architecture, and one for each node with layers of its own.
+    /// One for each profile and architecture, and one for each node with its own layers.
     pub boots: Vec<BootWish>,
     /// Warnings of all layers.
     pub warnings: Vec<Finding>,
-    /// What is known so far of what will be public.
+    /// Everything known so far that will be public.
     pub public: crate::bake::judge::secrets::Judge,
 }
 
-/// Compiles everything, collecting the findings of all layers before it gives up.
+/// Compiles everything, and collects the findings of all layers before it fails.
 pub fn compile(
     recipe: &Recipe,
     outputs: &Outputs,
@@ -133,7 +134,7 @@ struct Compiler<'c> {
     authorities: Option<Config>,
     extra: &'c [PathBuf],
     ceiling: Spec,
-    /// Where machines fetch from, if they do.
+    /// URL from which machines fetch, if they do.
     fetched_from: Option<BaseUrl>,
     findings: Vec<Finding>,
     public: crate::bake::judge::secrets::Judge,
@@ -195,7 +196,7 @@ impl Compiler<'_> {
         })
     }
 
-    /// The template of a profile. What it needs of a machine is known when one asks, so it is parsed and no more.
+    /// The template of a profile. It is only parsed: the values that it needs are known when a machine asks.
     fn generic(&mut self, name: &str, profile: &Profile) -> Option<Vec<u8>> {
         let file = profile.generic.as_ref()?;
         let parsed = ignition::read_source(&file.value).and_then(|source| {
@@ -221,14 +222,14 @@ impl Compiler<'_> {
         }
     }
 
-    /// The config with the secrets of a boot's machines; none is no failure.
+    /// The config with the secrets of a boot's machines. The inner `None`: there are none; the outer: they are faulty.
     fn private(&mut self, profile: &Profile, node: Option<&Node>) -> Option<Option<Vec<u8>>> {
         let own = node.map(|node| node.private.as_slice()).unwrap_or_default();
         let files: Vec<_> = profile.private.iter().chain(own).collect();
         if files.is_empty() {
             return Some(None);
         }
-        // A line of theirs may be a secret, and what is told is in the logs of a CI.
+        // A line of these files may be a secret, and findings end up in the logs of a CI, so lines are left out.
         let earlier = self.findings.len();
         let made = self.private_of(files);
         let told = self.findings.split_off(earlier);
@@ -245,7 +246,7 @@ impl Compiler<'_> {
         self.emitted(config)
     }
 
-    /// A config as it is emitted, or nothing where the release cannot read it.
+    /// A config as it is emitted; `None` where the release cannot read it.
     fn emitted(&mut self, config: Config) -> Option<Vec<u8>> {
         match config.at_most(self.ceiling) {
             Ok(config) => Some(config.to_json().into_bytes()),
@@ -256,8 +257,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// The config of a machine that runs in memory to install itself: the two sysexts that do it, what they are told, and
-    /// the SSH keys.
+    /// The config of a machine that runs in memory to install itself: the two sysexts for the installation, their
+    /// settings, and the SSH keys.
     fn installer(&self, install: &Install, id: &str, arch: Arch) -> Option<Config> {
         let conf = install.conf(
             self.version,
@@ -271,12 +272,13 @@ impl Compiler<'_> {
         Some(ignition::merge_all(layers.into_iter().chain(common).flatten()))
     }
 
-    /// The lowest layer: links to the sysexts of the overlay. What is fetched is linked when its digest is known.
+    /// The lowest layer: links to the sysexts of the overlay. A sysext that is fetched is linked once its digest is
+    /// known.
     fn links(&self, sysexts: &[String]) -> Option<Config> {
         links_layer(if self.fetched_from.is_some() { &[] } else { sysexts })
     }
 
-    /// Reads a layer, or notes why it cannot be had, at the place that names it where it has none of its own.
+    /// Reads a layer, or records why that fails; a finding without a place gets the place that names the layer.
     fn layer(&mut self, path: &Path, named_at: Option<&Place>) -> Option<Config> {
         match ignition::load(path, &Transpile::of_recipe()) {
             Ok(checked) => {
@@ -285,7 +287,7 @@ impl Compiler<'_> {
             }
             Err(Findings(findings)) => {
                 let refused = |mut finding: Finding| {
-                    // `strict` hands warnings back as the reason of a refusal.
+                    // `strict` returns warnings as the reason of a refusal.
                     finding.severity = Severity::Error;
                     finding.place = finding.place.or_else(|| named_at.cloned());
                     finding
@@ -296,7 +298,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// A layer that several profiles share is told about once.
+    /// Records findings; a finding in a layer that several profiles share is recorded once.
     fn note(&mut self, findings: Vec<Finding>) {
         for finding in findings {
             let same = |old: &Finding| old.message == finding.message && old.place == finding.place;
@@ -338,8 +340,8 @@ fn authorities_layer(recipe: &Recipe) -> Result<Option<Config>, Findings> {
     authorities::layer(&loaded)
 }
 
-/// Signed images are merged only where systemd finds the signer's certificate; one that is not trusted keeps all others
-/// from being merged too.
+/// Layer with the signer's certificate: systemd merges signed images only where it finds that. One untrusted image
+/// keeps all others from being merged, too.
 fn trusted(signer: &Signer) -> Option<Config> {
     let path = format!("/etc/verity.d/prebake-{}.crt", &signer.fingerprint().to_string()[..16]);
     file_layer(&path, PLAIN, signer.certificate_pem().ok()?)

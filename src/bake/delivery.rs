@@ -20,35 +20,35 @@ use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
 use crate::tree::names::{OEM_ARGS, arg_value};
 
-/// Why nothing can be delivered to the machines of a recipe.
+/// Reasons why nothing can be delivered to the machines of a recipe.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The release is one of those that lose what is injected.
+    /// The release is one of those that lose an injected config.
     #[error("{place}: Flatcar {version} loses a config that is injected through a second initrd")]
     InjectionLost {
-        /// The version.
+        /// The Flatcar version.
         version: Version,
-        /// The releases of its channel that do.
+        /// The releases of its channel that lose it.
         window: Window,
-        /// Where the recipe asks for the release.
+        /// Place where the recipe asks for the release.
         place: Place,
     },
-    /// Machines are to fetch, and nobody says where from.
+    /// Machines have to fetch, and no URL is given.
     #[error("{place}: {why}, but the URL of the tree is not known")]
     NoBaseUrl {
         /// Why a machine has to fetch its config.
         why: Why,
-        /// Where the recipe asks for that.
+        /// Place where the recipe asks for that.
         place: Place,
     },
 }
 
-/// Why a machine fetches its config.
+/// Why a machine has to fetch its config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The recipe wants it so.
+    /// The recipe asks for it.
     Asked,
-    /// The release loses what is injected.
+    /// The release loses an injected config.
     Lost(Version),
 }
 
@@ -83,7 +83,7 @@ impl Advice for Error {
     }
 }
 
-/// Where the machines of a recipe fetch from; nothing where their initrds carry all.
+/// URL from which the machines of a recipe fetch; `None` where their initrds carry everything.
 pub fn fetched_from(recipe: &Recipe, outputs: &Outputs, version: Version) -> Result<Option<BaseUrl>, Error> {
     let of_release = || recipe.release.channel.place.clone();
     let asked = recipe.config_from.as_ref();
@@ -102,7 +102,7 @@ pub fn fetched_from(recipe: &Recipe, outputs: &Outputs, version: Version) -> Res
     base_url.cloned().map(Some).ok_or_else(|| Error::NoBaseUrl { why, place: place() })
 }
 
-/// What keeps the machines of a recipe from coming up with a release, whose fault it is.
+/// Faults of a release that keep the machines of a recipe from booting.
 pub fn release_faults(recipe: &Recipe, version: Version) -> Vec<Finding> {
     let Some((fault, Window { before, .. })) = quirks::pxe_fault(version) else { return Vec::new() };
     let of_release = &recipe.release.channel.place;
@@ -131,7 +131,7 @@ pub fn release_faults(recipe: &Recipe, version: Version) -> Vec<Finding> {
     }
 }
 
-/// What a recipe says of its profiles that cannot be had this way.
+/// Settings of a recipe's profiles that contradict this delivery.
 pub fn contradictions(recipe: &Recipe, outputs: &Outputs, fetched_from: Option<&BaseUrl>) -> Vec<Finding> {
     let of_profile = |profile| {
         let layout = match fetched_from {
@@ -143,7 +143,7 @@ pub fn contradictions(recipe: &Recipe, outputs: &Outputs, fetched_from: Option<&
     recipe.profiles.values().flat_map(of_profile).collect()
 }
 
-/// Nothing is joined where nothing is carried.
+/// A layout joins files to an initrd, so it makes no sense where an initrd carries nothing.
 fn no_layout(profile: &Profile) -> Option<Finding> {
     let layout = profile.layout.as_ref().filter(|layout| layout.value != Layout::Overlay)?;
     let text =
@@ -176,7 +176,7 @@ fn judge_layout(recipe: &Recipe, outputs: &Outputs, profile: &Profile) -> Option
     Some(finding.at(layout.place.clone()))
 }
 
-/// What a profile that is to come up without a network would need one for.
+/// Reasons why a profile that must boot without a network would need one.
 fn needs_network(recipe: &Recipe, profile: &Profile, fetched_from: Option<&BaseUrl>) -> Vec<Finding> {
     let Some(place) = &profile.diskless else { return Vec::new() };
     let as_assets = recipe.images_of(profile).is_some_and(|images| images.carriage.value == Carriage::Asset);
@@ -197,7 +197,7 @@ fn needs_network(recipe: &Recipe, profile: &Profile, fetched_from: Option<&BaseU
     reasons.into_iter().filter(|(applies, ..)| *applies).map(finding).collect()
 }
 
-/// What the config of a profile that is to come up without a network would fetch.
+/// Remote files in the config of a profile that must boot without a network.
 pub fn remote_sources(profile: &Profile, config: &Config) -> Vec<Finding> {
     let Some(said) = &profile.diskless else { return Vec::new() };
     let finding = |remote: closure::Remote| {

@@ -1,4 +1,4 @@
-//! Early initrds: files of the user that the kernel unpacks before Flatcar's own, such as a processor's microcode.
+//! Early initrds: the user's files that the kernel unpacks before Flatcar's own, such as CPU microcode.
 //!
 //! The kernel takes microcode only out of an uncompressed cpio that comes first (Documentation/arch/x86/microcode.rst).
 
@@ -16,10 +16,10 @@ use crate::base::yaml::decode::Spanned;
 use crate::initrd::{self, inject};
 use crate::store::Store;
 
-/// Larger ones belong into a layer or a sysext; all microcode of a vendor has some 15 MB.
+/// Upper limit in bytes; larger files belong in a layer or a sysext. All microcode of one vendor is some 15 MB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Why a file cannot be an early initrd.
+/// Reason why a file cannot be an early initrd.
 #[derive(Debug, thiserror::Error)]
 #[error("{path} {why}")]
 pub struct Error {
@@ -38,10 +38,11 @@ impl Advice for Error {
     }
 }
 
-/// Reads one, filled up with zeros to a multiple of four bytes, which not every loader does before the next initrd.
+/// Reads an early initrd, padded with zeros to a multiple of four bytes, since not every loader pads before the next
+/// initrd.
 ///
 /// # Errors
-/// It cannot be read, is too large, is no initrd, or is one at which the kernel stops: it would not come to Flatcar's own.
+/// The file cannot be read, is too large, is not an initrd, or would stop the kernel before it reaches Flatcar's own.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |why: String| Error { path: path.display().to_string(), why, hint: None };
     let length = fs::metadata(path).map_err(|why| error(format!("cannot be read: {why}")))?.len();
@@ -53,7 +54,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     }
     let mut bytes = fs::read(path).map_err(|why| error(format!("cannot be read: {why}")))?;
     match inject::walk("it", Cursor::new(&bytes)) {
-        // What prebake cannot unpack, the kernel may.
+        // The kernel may be able to unpack an archive that prebake cannot.
         Ok(()) | Err(initrd::Error::Unreadable { .. }) => {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
             Ok(bytes)
@@ -74,7 +75,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Reads all early initrds of a recipe; by file name.
+/// Reads all early initrds of a recipe, by file name.
 ///
 /// # Errors
 /// A finding for each that cannot be used, at the place that names it.
@@ -96,16 +97,16 @@ pub fn read_all(recipe: &Recipe) -> Result<BTreeMap<String, Vec<u8>>, Findings> 
     Ok(Findings::settle(findings, initrds)?.0)
 }
 
-/// Puts all early initrds of a recipe into the store; by file name.
+/// Puts all early initrds of a recipe into the store, by file name.
 ///
 /// # Errors
-/// As [`read_all`], or the disk refuses.
+/// As [`read_all`], or a failed write to the store.
 pub fn admit(recipe: &Recipe, store: &Store) -> Result<BTreeMap<String, Object>> {
     let put = |(name, bytes): (String, Vec<u8>)| Ok((name, store.put(&bytes)?));
     read_all(recipe)?.into_iter().map(put).collect()
 }
 
-/// What an early initrd is called in the tree.
+/// File name of an early initrd in the tree.
 pub fn file_name(path: &Spanned<std::path::PathBuf>) -> String {
     path.value.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -3,12 +3,12 @@
 use crate::bake::extensions::Selected;
 use crate::base::arch::Arch;
 
-/// The lock's id of a stock file of the release.
+/// Id in the lock of a stock file of the release.
 pub fn stock_id(arch: Arch, file: &str) -> String {
     format!("flatcar/{arch}/{file}")
 }
 
-/// The lock's id of a sysext's component.
+/// Id in the lock of a sysext's component.
 pub fn component_id(sysext: &Selected, component: &str) -> String {
     format!("sysext/{}/{}/{component}", sysext.id(), sysext.arch)
 }

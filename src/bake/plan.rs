@@ -15,10 +15,10 @@ use crate::base::error::Result;
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
 
-/// Steps in an order in which each comes after what it needs.
+/// The steps of a build, each after the steps that it needs.
 #[derive(Debug)]
 pub struct Plan<'p> {
-    /// The steps.
+    /// The steps, in order.
     pub steps: Vec<Step<'p>>,
 }
 

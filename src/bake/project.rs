@@ -21,23 +21,23 @@ use crate::source::{Mirrors, key};
 use crate::store::Store;
 use crate::tree::lock::{self, Lock};
 
-/// What a build may do.
+/// Limits of a build, from the command line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Refuse to move the lock.
+    /// Fail instead of changing the lock.
     pub locked: bool,
-    /// Use the store alone.
+    /// Use only what is in the store.
     pub offline: bool,
-    /// Build everything twice, and publish it only if it comes out the same.
+    /// Build everything twice, and publish it only if both builds are the same.
     pub rebuild: bool,
-    /// How inputs are fetched.
+    /// Settings for fetching inputs.
     pub http: http::Options,
 }
 
-/// Why a build stops that no other room knows.
+/// Reasons to stop a build that belong to no other room.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Inputs that only the network has.
+    /// Inputs that the store lacks, with `--offline`.
     #[error("--offline, but the store lacks {} of the recipe's inputs:\n  {}", missing.len(), missing.join("\n  "))]
     Offline {
         /// Their ids or URLs.
@@ -55,33 +55,33 @@ impl Advice for Error {
     }
 }
 
-/// A recipe with everything that belongs to it on disk: the start of every verb.
+/// A recipe with its lock and its sysexts as they are on disk: where every verb starts.
 pub struct Project {
-    /// The recipe.
+    /// The recipe, parsed and checked.
     pub recipe: Recipe,
     /// Its outputs.
     pub outputs: Outputs,
-    /// Where its lock lies.
+    /// Path of its lock, which may not exist yet.
     pub lock_path: PathBuf,
     /// Its lock, if there is one.
     pub lock: Option<Lock>,
     /// The release's boards, at least one.
     pub boards: Vec<Board>,
-    /// The sysexts it uses.
+    /// The sysexts that the recipe uses.
     pub sysexts: Vec<Selected>,
-    /// What the lock on the disk remembers of the pinned key, also where all else is locked anew.
+    /// The facts about the pinned key that the lock on the disk remembers, kept even if everything else is locked anew.
     remembered: Option<lock::Trust>,
 }
 
-/// What a build starts from: all in the store, and judged.
+/// Inputs of a build: all are in the store, and their signatures are judged.
 pub struct Inputs<T> {
     /// The lock that the recipe needs.
     pub lock: Lock,
-    /// Ids of what was fetched now.
+    /// Ids of the inputs that this run fetched.
     pub fetched: Vec<String>,
-    /// What is signed, as it was held against the recipe's pin.
+    /// The signed inputs, as they were checked against the recipe's pin.
     pub judged: Vec<Judged>,
-    /// What the caller's check gave.
+    /// Result of the caller's check.
     pub checked: T,
 }
 
@@ -91,7 +91,7 @@ impl Project {
         let lock_path = Lock::path_of(recipe);
         let (recipe, outputs) = Recipe::load(recipe, outputs::read)?;
         let boards = resolve::boards(&recipe)?;
-        // Without its lock a recipe's own faults are told first.
+        // Load errors of the lock are kept back, so that the recipe's own faults are reported first.
         let lock = Lock::load(&lock_path);
         let locked = lock.as_ref().ok().and_then(Option::as_ref);
         let kubeadm = locked.and_then(|lock| lock.kubeadm.as_ref());
@@ -101,7 +101,7 @@ impl Project {
         Ok(Project { recipe, outputs, lock_path, lock, boards, sysexts, remembered })
     }
 
-    /// Whom the recipe tells to believe, with what its lock remembers of the pinned key.
+    /// The keys that the recipe trusts, with what its lock remembers of the pinned key.
     fn trust(&self) -> Result<lock::Trust> {
         Ok(resolve::trust(&self.recipe)?.remembering(self.remembered.as_ref()))
     }
@@ -119,11 +119,11 @@ impl Project {
         (version, resolve::wants(&self.outputs, &self.boards, &directory, &self.sysexts, &images))
     }
 
-    /// Holds what the lock says of signers against the recipe's pin, and against the signatures that are in the store: a warning
-    /// where no key is at hand.
+    /// Checks the lock's claims about signers against the recipe's pin and against the signatures in the store; a
+    /// warning where no key file is at hand.
     ///
     /// # Errors
-    /// A signer that is not below the pin, or no longer believed.
+    /// A signer whose key is not certified by the pin, or is no longer trusted.
     pub fn judge_claims(&self, store: &Store) -> Result<Option<Finding>> {
         let Some(lock) = &self.lock else { return Ok(None) };
         let (_, wants) = self.wants(&self.needs()?);
@@ -147,10 +147,10 @@ impl Project {
         Ok(None)
     }
 
-    /// The lock that the recipe needs, all its inputs in the store: the present one if it fits.
+    /// Returns the lock that the recipe needs, with all its inputs in the store: the present lock if it fits.
     ///
-    /// `check` is called as soon as the version, the sysexts' variables and the SSH keys are known, before anything large is
-    /// fetched.
+    /// `check` is called as soon as the version, the sysexts' variables and the SSH keys are known, before anything
+    /// large is fetched.
     pub async fn inputs<T>(
         &mut self,
         store: &Store,
@@ -194,7 +194,7 @@ impl Project {
         if needs.open {
             let lock = locked.unwrap_or_else(Lock::empty);
             let lock = kubernetes::look_up(&self.sysexts, lock, &http).await?;
-            // Sysexts that name kubeadm's pause image know it from now on.
+            // From now on the name of kubeadm's pause image is known to the sysexts that use it.
             let published = self.outputs.sysext_versions();
             self.sysexts = extensions::load(&self.recipe, &published, lock.kubeadm.as_ref())?;
             needs = kubernetes::needs(&self.recipe, &self.sysexts, Some(&lock))?;
@@ -228,18 +228,18 @@ impl Project {
         let (mut lock, judged) =
             resolve::update(recipe, boards, version, stock, promises, locked, &fetcher).await?;
         lock.kubeadm = needs.kubeadm;
-        // A lock that may not move is no reason to refuse a key file that says more.
+        // With `--locked`, too, a newer key file is accepted.
         if let (false, Some(trust)) = (limits.locked, &mut lock.trust) {
             trust.revoked.extend(fetcher.revoked());
         }
         if limits.locked && project.lock.as_ref() != Some(&lock) {
-            // Whatever the reason is: a lock that may not move does not.
+            // `--locked` refuses every change of the lock, for whatever reason.
             return Err(drifted(vec!["the inputs found differ from the locked ones".into()]).into());
         }
         Ok(Inputs { lock, fetched: missing, judged, checked })
     }
 
-    /// Writes the lock if it moved, and has the store keep what it names.
+    /// Writes the lock if it changed, and has the store keep the inputs it names.
     pub fn save(&self, lock: &Lock, store: &Store) -> Result<bool> {
         let moved = self.lock.as_ref() != Some(lock);
         if moved {

@@ -18,29 +18,29 @@ use crate::tree::provenance::statement::{
 use crate::trust::dsse::Envelope;
 use crate::trust::minisign::{SecretKey, trusted_comment};
 
-/// Who builds, unless they say otherwise: this program.
+/// The builder, unless another is given: this program.
 pub(crate) const BUILDER: &str = concat!("pkg:generic/prebake@", env!("CARGO_PKG_VERSION"));
 
-/// Who signs a build.
+/// The signers of a build.
 pub struct Signing {
-    /// Their keys, at least one.
+    /// The secret keys, at least one.
     pub keys: Vec<SecretKey>,
-    /// What is named as the builder instead of this program: a URI that those who judge the statement know.
+    /// The builder to be named instead of this program: a URI that verifiers of the statement know.
     pub builder: Option<String>,
 }
 
-/// What a build was asked for.
+/// The parameters of a build.
 pub struct Request<'r> {
-    /// The recipe.
+    /// The recipe that was built.
     pub recipe: &'r Recipe,
     /// Layers of the command line.
     pub layers: &'r [PathBuf],
-    /// The lock.
+    /// The lock that it was built from.
     pub lock: &'r Lock,
 }
 
-/// What is put beside a manifest, by file name: its signatures, and the signed statement. The same keys and tree give the
-/// same bytes.
+/// The files beside a manifest, by name: its signatures, and the signed statement. The same keys and tree give the same
+/// bytes.
 pub fn sign(
     manifest: &Manifest,
     request: &Request<'_>,
@@ -54,7 +54,7 @@ pub fn sign(
     Ok(BTreeMap::from([(SIGNATURE.into(), signatures), (PROVENANCE.into(), envelope.to_bytes())]))
 }
 
-/// What is said of a tree.
+/// The statement about a tree.
 pub(crate) fn state(
     manifest: &Manifest,
     request: &Request<'_>,
@@ -94,8 +94,8 @@ pub(crate) fn state(
     ))
 }
 
-/// Everything that was fetched, as the lock has it, and the layers beside the recipe. Layers with secrets are left out:
-/// who knows most of one could guess the rest by its digest.
+/// Every fetched input, as in the lock, and the layers beside the recipe. Layers with secrets are left out: somebody
+/// who knows most of such a layer could guess the rest by its digest.
 pub(crate) fn dependencies(recipe: &Recipe, lock: &Lock) -> Result<Vec<Resource>, disk::Error> {
     let mut dependencies = BTreeMap::new();
     for (id, entry) in &lock.inputs {
@@ -107,7 +107,7 @@ pub(crate) fn dependencies(recipe: &Recipe, lock: &Lock) -> Result<Vec<Resource>
     }
     let of_profiles = recipe.profiles.values().flat_map(|profile| &profile.ignition);
     for layer in of_profiles.chain(recipe.nodes.iter().flat_map(|node| &node.ignition)) {
-        // As the recipe names it: nothing tells where it was built.
+        // Relative to the recipe, so that nothing reveals the directory of the build.
         let name = layer.value.strip_prefix(&recipe.directory).unwrap_or(&layer.value).display().to_string();
         let digest = digest_of(&layer.value)?;
         dependencies.insert(name.clone(), Resource::named(&name, &digest));

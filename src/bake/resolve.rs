@@ -1,4 +1,4 @@
-//! From wish to lock: which version, which inputs, and the first verified fetch of each.
+//! From wish to lock: resolves the version and the inputs, and makes the first verified fetch of each.
 //!
 //! Pure part: [`wants`] and [`drift`]. Network part: [`update`].
 
@@ -28,16 +28,16 @@ use crate::sysext::signing;
 use crate::tree::lock::{self, Lock, Release, SCHEMA};
 use crate::trust::openpgp::Revoked;
 
-/// Inputs that are fetched at the same time.
+/// Number of inputs that are fetched at the same time.
 pub const PARALLEL: usize = 8;
 
-/// The boards a recipe builds for, at least one.
+/// The boards that a recipe builds for, at least one.
 pub fn boards(recipe: &Recipe) -> Result<Vec<Board>, board::Error> {
     let release = &recipe.release;
     release.archs.iter().map(|arch| Board::new(&release.channel, *arch)).collect()
 }
 
-/// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with what they sign.
+/// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with the files that they sign.
 pub fn wants(
     outputs: &Outputs,
     boards: &[Board],
@@ -72,8 +72,9 @@ pub fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
     })
 }
 
-/// Whom a recipe tells to believe, as its lock remembers it. Not in it: the key file, which the pin holds and its vendor
-/// renews; mirrors, which the locked digests bind; and whatever the build takes from beside the recipe as it is now.
+/// The keys that a recipe trusts, as its lock remembers them. Three things are left out: the key file, which the pin
+/// covers and its vendor renews; mirrors, which the locked digests bind; and files beside the recipe, which the build
+/// takes as they are now.
 ///
 /// # Errors
 /// Findings at the certificates that cannot be read.
@@ -95,7 +96,7 @@ pub fn trust(recipe: &Recipe) -> Result<lock::Trust, Findings> {
     })
 }
 
-/// In what a lock trusts otherwise than the recipe, in words.
+/// Differences between the keys that a lock trusts and those of the recipe, in words.
 pub fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
     match &lock.trust {
         Some(locked) => locked.drift(trust),
@@ -106,7 +107,7 @@ pub fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
     }
 }
 
-/// In what a lock differs from what a recipe needs and trusts, in words; nothing if it does not.
+/// Differences between a lock and the recipe's needs and trust, in words; empty if there are none.
 pub fn drift(
     lock: Option<&Lock>,
     recipe: &Recipe,
@@ -146,7 +147,7 @@ pub fn drift(
     drift
 }
 
-/// What the lock lacks of a want, or has otherwise.
+/// A want that the lock lacks or has differently, in words.
 fn misfits(want: &Want, locked: &BTreeMap<String, Entry>) -> Option<String> {
     let Some(entry) = locked.get(&want.id) else { return Some(format!("{} is not locked", want.id)) };
     if let Some(misfit) = want.misfit(entry) {
@@ -163,8 +164,8 @@ fn misfits(want: &Want, locked: &BTreeMap<String, Entry>) -> Option<String> {
     }
 }
 
-/// A lock with what a later schema says of the same inputs: where the digests of unsigned ones were read was not written
-/// down, and they are what was locked all the same.
+/// A lock with the additions of the later schema: the old one did not record where the digests of unsigned inputs were
+/// read. The locked digests stay.
 pub fn renewed(lock: &Lock, wants: &[Want]) -> Lock {
     let mut lock = lock.clone();
     if !lock.is_old() {
@@ -180,7 +181,7 @@ pub fn renewed(lock: &Lock, wants: &[Want]) -> Lock {
     lock
 }
 
-/// The version that needs no network to know.
+/// The version, if it is known without a network.
 pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
     match recipe.release.version {
         VersionWish::Exactly(version) => Some(version),
@@ -190,7 +191,7 @@ pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
     }
 }
 
-/// The version that a recipe wishes for; of `latest` the one that every board has, should they differ.
+/// The version that a recipe wishes for; for `latest`, the newest that every board has, if boards differ.
 #[expect(clippy::expect_used, reason = "a recipe without an architecture is refused when it is read")]
 pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http<'_>) -> Result<Version> {
     let mut found = Vec::new();
@@ -201,7 +202,7 @@ pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http<'_>) -> Resu
     Ok(newest_of_all.expect("a recipe has at least one architecture"))
 }
 
-/// The GitHub users whose SSH keys a recipe takes.
+/// The GitHub users whose SSH keys a recipe uses.
 pub fn github_users(recipe: &Recipe) -> impl Iterator<Item = &str> {
     recipe.ssh_keys.iter().filter_map(|keys| match keys {
         SshKeys::Github(user) => Some(user.value.as_str()),
@@ -209,20 +210,20 @@ pub fn github_users(recipe: &Recipe) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Those of them whose keys a lock does not hold.
+/// GitHub users of the recipe whose keys are not in the lock.
 pub fn unlocked_users<'r>(recipe: &'r Recipe, lock: Option<&Lock>) -> impl Iterator<Item = &'r str> {
     github_users(recipe).filter(move |user| !lock.is_some_and(|lock| lock.ssh_keys.contains_key(*user)))
 }
 
-/// The SSH keys of all GitHub users: the locked ones, or what they publish now. What GitHub says is not verified, only
-/// pinned: a key that is added there later reaches no machine before the lock moves.
+/// The SSH keys of all GitHub users: the locked ones, or those that they publish now. GitHub's answer is not verified,
+/// only pinned: a key that is added there later reaches no machine before the lock changes.
 pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http<'_>) -> Result<lock::SshKeys> {
     let mut keys = lock::SshKeys::new();
     for user in github_users(recipe) {
         let locked = lock.and_then(|lock| lock.ssh_keys.get(user));
         let of_user = match locked {
             Some(keys) => {
-                // An earlier prebake may have locked what is not taken any more.
+                // An earlier prebake may have locked keys that are not accepted any more.
                 let source = Source::new(format!("the locked keys of github:{user}"), keys.join("\n"));
                 ssh_keys::parse(&source, Origin::Published)?;
                 keys.clone()
@@ -239,18 +240,18 @@ pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http<'_>) -> 
     Ok(keys)
 }
 
-/// What a recipe wants, parted by whether the store has it.
+/// The inputs of a recipe, divided by whether the store has them.
 pub struct Stock<'w> {
-    /// All of it.
+    /// All inputs.
     wants: &'w [Want],
-    /// The locked entries of all that is here.
+    /// The locked entries of all inputs in the store.
     here: BTreeMap<String, Entry>,
-    /// What has to be fetched.
+    /// The inputs that have to be fetched.
     absent: Vec<&'w Want>,
 }
 
 impl<'w> Stock<'w> {
-    /// Looks at the store.
+    /// Checks which inputs the store has.
     pub fn take(wants: &'w [Want], lock: Option<&Lock>, store: &Store) -> Self {
         let none = BTreeMap::new();
         let locked = lock.map_or(&none, |lock| &lock.inputs);
@@ -264,15 +265,15 @@ impl<'w> Stock<'w> {
         stock
     }
 
-    /// Ids of what has to be fetched.
+    /// Ids of the inputs that have to be fetched.
     pub fn missing(&self) -> Vec<String> {
         self.absent.iter().map(|want| want.id.clone()).collect()
     }
 }
 
-/// Brings what is absent into the store and says what the lock must hold. Entries of `lock` that still fit are kept and
-/// bind the bytes; the others are taken anew. Whatever is signed has been held against the recipe's pin then, and what was
-/// found is told of each, sorted by id.
+/// Fetches absent inputs into the store and returns the lock for them. Entries of `lock` that still fit are kept and
+/// bind the bytes; the others are resolved anew. All signed inputs are then checked against the recipe's pin, and the
+/// results are returned, sorted by id.
 pub async fn update(
     recipe: &Recipe,
     boards: &[Board],
@@ -286,7 +287,7 @@ pub async fn update(
     let locked = lock.map_or(&none, |lock| &lock.inputs);
     let (trust, ssh_keys) = promises;
     let Stock { wants, here, absent } = stock;
-    // A key that cannot be had says less than that what is locked was believed for another's sake.
+    // "The lock was made under another pin" explains more than "the key cannot be fetched".
     let judged = |error: fetch::Error| match (error, lock.and_then(|lock| lock.trust.as_ref())) {
         (error @ (fetch::Error::Key(_) | fetch::Error::NoKey(_)), Some(locked))
             if locked.primary_fingerprint != trust.primary_fingerprint =>
@@ -298,7 +299,7 @@ pub async fn update(
     };
     let size = absent.iter().map(|want| locked.get(&want.id).map(|entry| entry.size)).sum();
     fetcher.observer.notice(Event::FetchPlanned { inputs: absent.len(), size });
-    // Looked at once more: two wants may be one object, and the first has brought it by then.
+    // Check the store again: two wants may be the same object, and the first has fetched it by then.
     let one = async |want: &Want| match at_hand(want, locked, fetcher.store) {
         Some(entries) => Ok(entries),
         None => match fetcher.fetch(want, locked).await {
@@ -332,7 +333,7 @@ pub async fn update(
     Ok((lock, judgements))
 }
 
-/// The locked entries of a want whose objects are all in the store already.
+/// The locked entries of a want, if all their objects are in the store.
 fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Option<BTreeMap<String, Entry>> {
     let ids = match want.check {
         Check::Signature(_) => vec![want.id.clone(), want.signature_id()],
@@ -349,13 +350,13 @@ fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Opti
     let entries: BTreeMap<String, Entry> = entries.collect::<Option<_>>()?;
     let is_here = |(id, entry): (&String, &Entry)| match *id == want.id {
         true => store.has(&entry.object()),
-        // A signature is judged each time.
+        // A signature is checked each time.
         false => store.has(&entry.object()) && store.is_sound(&entry.object()),
     };
     entries.iter().all(is_here).then_some(entries)
 }
 
-/// A version directory whose signed `version.txt` names another version is a mix-up or a rollback.
+/// A version directory whose signed `version.txt` states another version is a mix-up or a rollback.
 fn check_version_file(board: &Board, version: Version, lock: &Lock, fetcher: &Fetcher<'_>) -> Result<()> {
     let Some(entry) = lock.inputs.get(&stock_id(board.arch, board::VERSION_TXT)) else { return Ok(()) };
     let path = fetcher.store.path(&entry.sha256);

@@ -1,4 +1,4 @@
-//! Runs a plan: builds what is not in the store yet.
+//! Runs a plan: builds the steps whose results are not in the store yet.
 
 use std::time::Instant;
 
@@ -8,16 +8,16 @@ use crate::base::error::Result;
 use crate::base::event::{Event, Observer};
 use crate::store::Store;
 
-/// What came of a step.
+/// Result of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
-    /// What it made.
+    /// The object that it made.
     pub object: Object,
-    /// Whether it was in the store already.
+    /// Whether the store already had it.
     pub cached: bool,
 }
 
-/// Runs every step that the store has not seen; outcomes are in the plan's order.
+/// Runs every step that is not in the store; outcomes are in the plan's order.
 pub fn run(plan: &Plan<'_>, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for step in &plan.steps {
@@ -40,7 +40,7 @@ pub fn run(plan: &Plan<'_>, store: &Store, observer: &dyn Observer) -> Result<Ve
     Ok(outcomes)
 }
 
-/// What each step made, when all are through.
+/// The object of each step, after all steps have run.
 pub fn objects(outcomes: &[Outcome]) -> Vec<Option<Object>> {
     outcomes.iter().map(|outcome| Some(outcome.object)).collect()
 }

@@ -1,7 +1,8 @@
-//! `sbom.spdx.json`: what a tree is made of, for scanners and auditors (SPDX 2.3; docs/formats/sbom.md).
+//! `sbom.spdx.json`: the bill of materials of a tree, for scanners and auditors (SPDX 2.3; docs/formats/sbom.md).
 //!
-//! Owns what is said of whom. Leaves the document's form to [`spdx`] and the names of packages to [`purl`]. Everything in
-//! it follows from recipe and lock, so it is a published file like any other and part of the BUILD-ID.
+//! Owns the packages and their relationships. Leaves the document's form to [`spdx`] and the names of packages to
+//! [`purl`]. Everything in it follows from recipe and lock, so it is a published file like any other and part of the
+//! BUILD-ID.
 
 use std::collections::BTreeMap;
 
@@ -22,15 +23,15 @@ use crate::tree::sbom::file_id;
 use crate::tree::sbom::spdx::{Checksum, Document, ExternalRef, Package, Purpose, Verb};
 
 const TREE: &str = "SPDXRef-Tree";
-/// What a build knows of what it is about to publish.
+/// The data of a build that its SBOM is made from.
 pub struct Build<'b> {
-    /// What was made.
+    /// The built objects.
     pub built: &'b Built<'b>,
     /// The sysexts, in the plan's order.
     pub sysexts: &'b [Selected],
-    /// The steps that made it.
+    /// The steps that built them.
     pub steps: &'b [Step<'b>],
-    /// Every file that is published, but for the SBOM and what lists it.
+    /// Every published file, except the SBOM and the list of digests.
     pub rows: &'b [Row],
 }
 
@@ -59,7 +60,7 @@ impl Build<'_> {
             if let Some(board) = Board::of(&release.channel, arch) {
                 package.download_location = board.url(&release.version, "");
             }
-            // As the release's own os-release has it (CPE_NAME).
+            // As in the release's own os-release (CPE_NAME).
             let cpe = format!("cpe:2.3:o:flatcar-linux:flatcar_linux:{}:*:*:*:*:*:*:*", release.version);
             package.external_refs = vec![
                 ExternalRef::cpe(cpe),
@@ -70,7 +71,7 @@ impl Build<'_> {
         }
     }
 
-    /// What was fetched for sysexts.
+    /// The components of sysexts.
     fn components(&self, document: &mut Document) {
         for (sysext, component) in self.sysexts.iter().flat_map(with_each) {
             let Some((id, entry)) = self.component(sysext, component) else { continue };
@@ -95,7 +96,8 @@ impl Build<'_> {
         }
     }
 
-    /// Every published file. SPDX has files, too, but demands their SHA-1, for which every base would be read again.
+    /// Every published file, as a package. SPDX also has files, but requires their SHA-1, for which every base would be
+    /// read again.
     fn files(&self, document: &mut Document) {
         for (row, file) in self.rows.iter().filter_map(|row| Some((row, row.file()?))) {
             let mut package = Package::new(file_id(&row.path), &row.path, purpose(file.role));
@@ -123,14 +125,14 @@ impl Build<'_> {
         }
     }
 
-    /// What was made of what, as the steps' needs say.
+    /// The origin of each built file, by the steps' needs.
     fn origins(&self, document: &mut Document) {
         let mut published: BTreeMap<Sha256, Vec<String>> = BTreeMap::new();
         for (step, row) in self.rows.iter().filter_map(|row| Some((row.step?, row))) {
             published.entry(step).or_default().push(file_id(&row.path));
         }
         let files = |key: &Sha256| published.get(key).into_iter().flatten();
-        // Those that take an image take the image, whether its archive is published or not.
+        // Steps that use an image refer to the image itself, whether its archive is published or not.
         let image = |key: &Sha256| {
             let step = self.steps.iter().find(|step| step.key == *key);
             step.and_then(image_of).map(|(reference, arch)| image_id(reference, arch))

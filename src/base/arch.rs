@@ -1,11 +1,11 @@
-//! The machine architectures that Flatcar is released for, with one spelling per world.
+//! The machine architectures that Flatcar is released for, and how each project spells them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An architecture. Its own spelling, in recipes and manifests, is Go's and Kubernetes' (`amd64`).
+/// A machine architecture. Recipes and manifests spell it as Go and Kubernetes do (`amd64`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
@@ -16,30 +16,31 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// All of them, in the order they are listed to people.
+    /// Every architecture, in the order in which people see them listed.
     pub const ALL: [Arch; 2] = [Arch::Amd64, Arch::Arm64];
 
-    /// Kubernetes, Go and container registries: `amd64`.
+    /// As Kubernetes, Go and container registries spell it: `amd64`.
     pub const fn go(self) -> &'static str {
         ["amd64", "arm64"][self as usize]
     }
 
-    /// Flatcar's release server and `FLATCAR_BOARD`: `amd64-usr`.
+    /// As Flatcar's release server and `FLATCAR_BOARD` spell it: `amd64-usr`.
     pub const fn board(self) -> &'static str {
         ["amd64-usr", "arm64-usr"][self as usize]
     }
 
-    /// systemd's `ARCHITECTURE=` and sysext file names: `x86-64`. Any other spelling makes systemd skip the image.
+    /// As systemd's `ARCHITECTURE=` and sysext file names spell it: `x86-64`. With any other spelling systemd skips the
+    /// image.
     pub const fn systemd(self) -> &'static str {
         ["x86-64", "arm64"][self as usize]
     }
 
-    /// iPXE's `buildarch` on UEFI machines; a BIOS says `i386`.
+    /// As iPXE's `buildarch` spells it on UEFI machines; on BIOS machines `buildarch` is `i386`.
     pub const fn ipxe(self) -> &'static str {
         ["x86_64", "arm64"][self as usize]
     }
 
-    /// The kernel's and `uname -m`'s: `x86_64`.
+    /// As the kernel and `uname -m` spell it: `x86_64`.
     pub const fn uname(self) -> &'static str {
         ["x86_64", "aarch64"][self as usize]
     }

@@ -1,10 +1,10 @@
-//! All that makes bytes repeat: canonical JSON, times, contained paths.
+//! Everything that makes bytes reproducible: canonical JSON, times, contained paths.
 
 use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-/// JSON with sorted keys, two blanks of indent and a final newline.
+/// JSON with sorted keys, an indent of two blanks and a final newline.
 ///
 /// # Panics
 /// Never for prebake's own types: they have string keys and no failing `Serialize`.
@@ -17,8 +17,8 @@ pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// The `schema` of one of our own documents, asked before anything else of it is read: a newer one may well have fields that
-/// this prebake refuses.
+/// The `schema` of one of prebake's own documents. Read before anything else of it, since a newer document may have
+/// fields that this prebake refuses.
 pub fn schema_of(bytes: &[u8]) -> Result<u32, serde_json::Error> {
     #[derive(Deserialize)]
     struct Document {
@@ -27,8 +27,8 @@ pub fn schema_of(bytes: &[u8]) -> Result<u32, serde_json::Error> {
     serde_json::from_slice(bytes).map(|Document { schema }| schema)
 }
 
-/// Whether a name from outside stays below the directory it is joined to: relative, no `..`, no `.`, not empty, no
-/// NUL, no doubled or final slash. A backslash is a letter like any other, as in `dev-disk-by\x2dlabel.mount`.
+/// Whether a name from outside stays below the directory it is joined to: relative, no `..`, no `.`, not empty, no NUL,
+/// no doubled or final slash. A backslash is an ordinary character, as in `dev-disk-by\x2dlabel.mount`.
 pub fn is_contained(path: &str) -> bool {
     let plain = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
     plain
@@ -36,7 +36,7 @@ pub fn is_contained(path: &str) -> bool {
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
-/// The same for a path that is part of a URL as well. There a backslash is a slash (WHATWG URL, path state).
+/// The same for a path that also becomes part of a URL, where a backslash is a slash (WHATWG URL, path state).
 pub fn is_contained_in_url(path: &str) -> bool {
     is_contained(path) && !path.contains('\\')
 }
@@ -47,7 +47,7 @@ pub mod rfc3339 {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// Writes it without its fraction of a second: OpenPGP knows no finer time.
+    /// Writes whole seconds, since OpenPGP has no finer time.
     pub fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => serializer.serialize_str(&crate::base::clock::date(*time)),
@@ -55,7 +55,7 @@ pub mod rfc3339 {
         }
     }
 
-    /// Reads it, and drops a fraction of a second.
+    /// Reads a time and drops any fraction of a second.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;

@@ -1,28 +1,28 @@
-//! This machine's clock, where a verdict leans on it: a dead one makes honest signatures look forged.
+//! This machine's clock in verdicts that depend on it: a wrong clock makes good signatures look forged.
 //!
-//! A server without a network has no time but that of its CMOS battery. Whoever judges a time says so here, and a person is
-//! told to look at the clock before anything else is suspected.
+//! A server without a network has no time but that of its CMOS battery. Code that judges a time uses this module, so
+//! that people are told to check the clock before they suspect anything else.
 
 use std::time::{Duration, SystemTime};
 
 use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
 
-/// In which way a time was found wanting.
+/// The way in which a time was found wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// It is still to come. Nobody signs in the future, so that the clock is behind, most likely.
+    /// It is in the future. Nobody signs in the future, so the clock is most likely behind.
     ToCome,
-    /// It has passed, by this clock.
+    /// It is in the past, by this clock.
     Lapsed,
 }
 
-/// 2026-11-01: nobody ran this program before, whatever the clock says. Seconds since 1970.
+/// 2026-11-01 in seconds since 1970: nobody ran this program earlier, whatever the clock says.
 const WRITTEN: u64 = 1_793_491_200;
 
-/// The last millisecond of the year 9999, since 1970; beyond it RFC 3339 has no form.
+/// The last millisecond of the year 9999, counted from 1970. RFC 3339 cannot express later times.
 pub const LAST: Duration = Duration::from_millis(253_402_300_799_999);
 
-/// Advice that names this machine's clock first: `otherwise` is what to do if it is right.
+/// Advice that begins with this machine's clock; `otherwise` is what to do if the clock is right.
 pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
     let says = date(now);
     match is_behind(now) || judgement == Judgement::ToCome {
@@ -35,8 +35,8 @@ pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
     }
 }
 
-/// The nearest time from 1970 to 9999: others have no form in RFC 3339 or HTTP that everybody reads, and what writes those panics
-/// at them. No other room writes times for people or protocols by itself (`clippy.toml`).
+/// The nearest time from 1970 to 9999. RFC 3339 and HTTP have no commonly readable form for other times, and libraries
+/// panic at them. No other module formats times for people or protocols itself (`clippy.toml`).
 pub fn shown(time: SystemTime) -> SystemTime {
     time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
 }
@@ -46,25 +46,25 @@ pub fn has_form(time: SystemTime) -> bool {
     shown(time) == time
 }
 
-/// A time as messages and documents show it, RFC 3339 in UTC to the second, from 1970 to 9999.
+/// A time for messages and documents: RFC 3339 in UTC to the second, from 1970 to 9999.
 #[expect(clippy::disallowed_methods, reason = "within what they can write")]
 pub fn date(time: SystemTime) -> String {
     format_rfc3339_seconds(shown(time)).to_string()
 }
 
-/// The same to the millisecond.
+/// The same form, to the millisecond.
 #[expect(clippy::disallowed_methods, reason = "within what they can write")]
 pub fn date_to_the_millisecond(time: SystemTime) -> String {
     format_rfc3339_millis(shown(time)).to_string()
 }
 
-/// A time as HTTP's headers have it (RFC 9110 §5.6.7), from 1970 to 9999.
+/// A time for HTTP headers (RFC 9110 §5.6.7), from 1970 to 9999.
 #[expect(clippy::disallowed_methods, reason = "within what they can write")]
 pub fn http_date(time: SystemTime) -> String {
     httpdate::fmt_http_date(shown(time))
 }
 
-/// Whether the clock stands before the day on which this was written.
+/// Whether the clock is before the day on which this was written.
 pub fn is_behind(now: SystemTime) -> bool {
     now.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < WRITTEN)
 }
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// A clock beyond the year 9999 or before 1970 made an answer panic, and the server abort.
+    /// A clock beyond the year 9999 or before 1970 made an answer panic, which aborted the server.
     #[test]
     fn any_time_can_be_written() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);

@@ -8,19 +8,19 @@ pub use prebake_text::digest::{Digest, Hashing, Sha256, Sha512};
 /// An object in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// Digest and name.
+    /// The digest, which is also the object's name.
     pub sha256: Sha256,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
 }
 
 impl Object {
-    /// What bytes in memory are as an object.
+    /// The object that bytes in memory would be.
     pub fn of(bytes: &[u8]) -> Self {
         Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 }
     }
 
-    /// Says how `subject`, which has these bytes, differs from what was promised.
+    /// Fails if `subject`, whose object this is, differs from the expected one; the error names the difference.
     pub fn must_be(&self, subject: &str, expected: &Object) -> Result<(), Error> {
         let differs = |what, found: String, expected: String| {
             Err(Error::Differs { subject: subject.into(), what, found, expected })

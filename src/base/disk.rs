@@ -12,47 +12,47 @@ use crate::base::error::{Advice, Exit};
 use crate::base::size::Bytes;
 use crate::base::unfinished::{self, Unfinished};
 
-/// A file operation that failed, with the file.
+/// A failed file operation, with the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused.
+    /// An operation on a file that failed.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// The refused action, as a verb.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The disk has too little room for what is to come.
+    /// The disk has too little space for the bytes to come.
     #[error("cannot store {} more in {}, where {} are free", Bytes(*needed), path.display(), Bytes(*free))]
     Room {
-        /// The store.
+        /// The store's path.
         path: PathBuf,
-        /// Bytes that are free.
+        /// Free bytes.
         free: u64,
-        /// Bytes that are needed.
+        /// Required bytes.
         needed: u64,
-        /// As a write would say it.
+        /// The same error that a write would give.
         source: io::Error,
     },
-    /// The bytes are not the promised ones.
+    /// The bytes differ from the expected ones.
     #[error("{subject} has {what} {found}, but {expected} was expected")]
     Differs {
         /// The file or URL.
         subject: String,
         /// `sha256`, `sha512` or `size`.
         what: &'static str,
-        /// What it has.
+        /// The actual value.
         found: String,
-        /// What it should have.
+        /// The expected value.
         expected: String,
     },
 }
 
 impl Error {
-    /// For `map_err` on I/O.
+    /// Wraps an I/O error; for `map_err`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Error::Io { action, path, source }
@@ -84,8 +84,8 @@ impl Advice for Error {
     }
 }
 
-/// Writes a small file so that readers see the old bytes or the new ones, never half: a temporary file beside the
-/// target, sync, rename, sync the directory. Missing parent directories are made.
+/// Writes a small file so that readers see either the old bytes or the new ones, never a mixture: a temporary file next
+/// to the target, sync, rename, sync the directory. Creates missing parent directories.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let directory = directory_of(path);
     create_directories(directory)?;
@@ -95,10 +95,10 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     finish(file, path)
 }
 
-/// Writes what a person asked for into a file: whole or not at all where another file can take its place, as it comes where
-/// none can: a pipe or a device, a file of several names or of another owner, one that is mounted, one in a directory that
-/// takes no further file. A link leads to the file that is written; no directory is made, and a new file has the mode that the umask
-/// leaves it.
+/// Writes an output that the user asked for to a file. It is written atomically if the file can be replaced. It is
+/// written in place if not: for a pipe or a device, a file with several names or another owner, a mounted file, or one
+/// in a directory that takes no further file. A link is followed to its target. No directory is created, and a new file
+/// has the mode that the umask allows.
 pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let is_replaceable =
         |meta: &fs::Metadata| meta.is_file() && meta.nlink() == 1 && meta.uid() == geteuid().as_raw();
@@ -111,7 +111,7 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let directory = directory_of(&target);
         let mut file = Unfinished::in_directory(directory, mode)?;
         file.write_all(bytes)?;
-        // The old bytes must not go before the new ones are on the disk.
+        // The old bytes must not go before the new ones are on disk.
         file.as_file().sync_all()?;
         file.replace(&target)?;
         File::open(directory)?.sync_all()
@@ -128,14 +128,14 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// The bits that new files do not get, asked for without changing them for other threads.
+/// The umask, read without changing it for other threads.
 pub(crate) fn umask() -> u32 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o022)
 }
 
-/// Reads a file that a person named, which has an end: more than `most` bytes are an error.
+/// Reads a file that the user named. More than `most` bytes are an error, in case it has no end.
 pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
@@ -145,7 +145,7 @@ pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes a small file that only its owner may read, from the first byte on, and that replaces nothing.
+/// Writes a small file that only its owner may read from the start, and that replaces nothing.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let write = || {
         let mut file = Unfinished::in_directory(directory_of(path), 0o600)?;
@@ -172,19 +172,19 @@ pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
     sync_directory(directory)
 }
 
-/// The directory that a file is in; the parent of a bare name is an empty path, which no call takes.
+/// The directory that a file is in. The parent of a bare name is an empty path, which no system call accepts.
 pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a directory and those above it that are missing, and has them last through a power cut: a file that is on the disk in
-/// a directory that is not is lost with it.
+/// Creates a directory and its missing ancestors, and makes them last through a power cut: a file on disk is lost if
+/// its directory is not on disk.
 pub fn create_directories(path: &Path) -> Result<(), Error> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err();
     let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(path).map_err(Error::io("create", path))?;
     missing.into_iter().rev().map(directory_of).try_for_each(|above| match sync_directory(above) {
-        // Some may be written to, but not read.
+        // Some directories may be written to, but not read.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         done => done,
     })

@@ -1,13 +1,13 @@
-//! The one error type that reaches the door, and the exit codes.
+//! The error type that `main` reports, and the exit codes.
 //!
-//! Each room has its own error enum (`thiserror`, the subject in every variant). Advice is kept apart from the
-//! message: a room implements [`Advice`] and `main` prints the cause chain, then the hint, once.
+//! Each room has its own error enum (`thiserror`, the subject in every variant). Advice is kept apart from the message:
+//! a room implements [`Advice`], and `main` prints the cause chain, then the hint, once.
 
 use std::fmt;
 
 use crate::base::finding::Findings;
 
-/// What the process exits with. Scripts rely on these numbers; they are part of the contract.
+/// Exit codes of the process. Scripts rely on these numbers; they are part of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -17,23 +17,23 @@ pub enum Exit {
     Usage = 2,
     /// A recipe, sysext description or Ignition layer is invalid.
     Config = 3,
-    /// Bytes are not the bytes that were promised, or a tree does not close over what it names.
+    /// Bytes do not have the expected digest, or a tree lacks files that it refers to.
     Integrity = 4,
-    /// A signature or key is not to be trusted.
+    /// A signature or key is not trusted.
     Trust = 5,
-    /// The network failed in a way that may pass.
+    /// The network failed in a way that may be temporary.
     Network = 6,
     /// The release server knows no such channel, version or board, or the registry no such image.
     UnknownRelease = 7,
-    /// Waited long enough.
+    /// A wait reached its time limit.
     TimedOut = 8,
-    /// The lock does not say what the recipe needs, and `--locked` forbids to move it.
+    /// The lock does not fit the recipe, and `--locked` forbids changing it.
     Drift = 9,
-    /// Something would change, and the caller asked: `plan --exit-code`, `diff --exit-code`.
+    /// Something would change, and the caller asked for this code: `plan --exit-code`, `diff --exit-code`.
     Pending = 10,
 }
 
-/// An error of a room: what it means for the caller's script, and what a person can do about it.
+/// An error of a room: its exit code for scripts, and its hint for people.
 pub trait Advice: std::error::Error + Send + Sync + 'static {
     /// The error that this one only hands on, and whose advice is therefore its own.
     fn inner(&self) -> Option<&dyn Advice> {
@@ -45,7 +45,7 @@ pub trait Advice: std::error::Error + Send + Sync + 'static {
         self.inner_exit()
     }
 
-    /// One sentence with the way out, where there is one.
+    /// One sentence that names the way out, if there is one.
     fn hint(&self) -> Option<String> {
         self.inner_hint()
     }
@@ -67,10 +67,10 @@ impl Advice for Findings {
     }
 }
 
-/// Any room's error on its way to the door.
+/// Any room's error, on its way to `main`.
 pub struct Error(Box<dyn Advice>);
 
-/// What fallible functions of the spine return.
+/// Result of the fallible functions that `main` calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -79,7 +79,7 @@ impl Error {
         self.0.exit()
     }
 
-    /// The room's advice; of a full disk that no room knew a way out of, what chooses another.
+    /// The room's hint; without one, for a full disk, the options that choose another disk.
     pub fn hint(&self) -> Option<String> {
         const FULL: &str = "the disk is full: make room, or choose another with TMPDIR, or another store with --store, or another place with --output";
         let mut causes = std::iter::successors(std::error::Error::source(&*self.0), |cause| cause.source());

@@ -1,7 +1,7 @@
-//! What happens while a build runs, told to whoever listens. The rooms say it; `cli` shows it.
+//! Events of a running build, for observers. The rooms emit them; `cli` shows them.
 //!
-//! In JSON an event is an object whose `event` is the variant's name in kebab-case (docs/formats/events.md): what is
-//! added here is added to the schema there, and [`SCHEMA`] is raised where the meaning of a field changes.
+//! In JSON an event is an object whose `event` is the variant's name in kebab-case (docs/formats/events.md). An
+//! addition here must be added to the schema there, and [`SCHEMA`] is raised when the meaning of a field changes.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use serde::{Serialize, Serializer};
 /// Version of the JSON form.
 pub const SCHEMA: u32 = 1;
 
-/// Something that happened.
+/// One event.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event<'e> {
     /// A build begins. Always the first.
     BuildStarted {
-        /// [`SCHEMA`].
+        /// Version of the JSON form: [`SCHEMA`].
         schema: u32,
         /// This prebake's version.
         prebake: &'e str,
-        /// The recipe, as it was given.
+        /// The recipe's path as given.
         recipe: &'e str,
     },
     /// Inputs will be fetched.
     FetchPlanned {
-        /// How many.
+        /// Number of inputs.
         inputs: usize,
-        /// Their length in bytes together, if the lock says it of all.
+        /// Their total length in bytes, if the lock states each length.
         size: Option<u64>,
     },
-    /// Bytes begin to arrive. Length in bytes where it is known.
+    /// Bytes begin to arrive.
     FetchStarted {
         /// The input's id in the lock.
         id: &'e str,
-        /// Total length, if the server or the lock says.
+        /// Total length in bytes, if the server or the lock states it.
         size: Option<u64>,
-        /// Bytes that an earlier attempt left.
+        /// Bytes that earlier attempts left, where this one resumes.
         have: u64,
     },
-    /// Another process fetches the same bytes; they are waited for.
+    /// Another process is fetching the same bytes; wait for it.
     FetchWaiting {
         /// The input's id.
         id: &'e str,
@@ -48,42 +48,42 @@ pub enum Event<'e> {
     FetchProgress {
         /// The input's id.
         id: &'e str,
-        /// Bytes so far.
+        /// Bytes received so far.
         bytes: u64,
     },
-    /// An attempt failed in a way that may pass, and is made again.
+    /// An attempt failed in a way that may be temporary; retry.
     FetchRetry {
         /// The input's id.
         id: &'e str,
-        /// Why.
+        /// The failure of the last attempt.
         reason: &'e str,
     },
     /// The bytes are complete, verified and stored.
     FetchDone {
         /// The input's id.
         id: &'e str,
-        /// Length in bytes.
+        /// Length of the input, in bytes.
         size: u64,
-        /// The key that signed, where a signature was verified.
+        /// The key that signed it, if a signature was verified.
         signer: Option<&'e str>,
     },
-    /// The vendor's key file cannot be had; the copy that was stored earlier is used.
+    /// The vendor's key file cannot be fetched; fall back to the copy that was stored earlier.
     KeyStale {
-        /// Why.
+        /// The failed fetch.
         reason: &'e str,
     },
-    /// An object in the store was corrupt; it is set aside and made anew.
+    /// An object in the store was corrupt; it is set aside and made again.
     Corrupt {
-        /// The input's id, or the step's that made it.
+        /// Id of the input, or of the step that made it.
         id: &'e str,
-        /// What is wrong with it.
+        /// The kind of damage.
         why: &'e str,
     },
-    /// The store has what a step makes.
+    /// The store already has the result of a step.
     StepCached {
         /// The step's id in the plan.
         id: &'e str,
-        /// Length of what it made, in bytes.
+        /// Length of the result, in bytes.
         size: u64,
     },
     /// A step begins to build.
@@ -95,43 +95,43 @@ pub enum Event<'e> {
     StepDone {
         /// The step's id.
         id: &'e str,
-        /// Length of what it made, in bytes.
+        /// Length of the result, in bytes.
         size: u64,
-        /// How long it took.
+        /// Duration of the step, in seconds in JSON.
         #[serde(rename = "seconds", serialize_with = "seconds")]
         took: Duration,
     },
-    /// Everything is built once more, to see whether it comes out the same.
+    /// Everything is built a second time, to check that the result is the same.
     RebuildStarted {
-        /// How many steps there are.
+        /// Number of steps.
         steps: usize,
     },
-    /// A step is built once more.
+    /// A step was built a second time.
     StepRebuilt {
         /// The step's id.
         id: &'e str,
-        /// Length of what it made, in bytes.
+        /// Length of the result, in bytes.
         size: u64,
-        /// How long it took.
+        /// Duration of the step, in seconds in JSON.
         #[serde(rename = "seconds", serialize_with = "seconds")]
         took: Duration,
     },
-    /// The second build came out as the first.
+    /// Both builds gave the same result.
     RebuildDone {
         /// The BUILD-ID of both.
         build_id: &'e str,
     },
-    /// Something that a person should know, which stops nothing.
+    /// A warning: something that a person should know, and that stops nothing.
     Warning {
-        /// What.
+        /// The warning, in one sentence.
         message: &'e str,
-        /// The file that it is about, if it is about one.
+        /// The file that it is about, if any.
         file: Option<&'e str>,
-        /// Line in it, from 1.
+        /// Line in that file, from 1.
         line: Option<usize>,
         /// Column in characters, from 1.
         column: Option<usize>,
-        /// What to do about it.
+        /// The way out.
         hint: Option<&'e str>,
     },
     /// The tree is published. Always the last.
@@ -140,16 +140,16 @@ pub enum Event<'e> {
         build_id: &'e str,
         /// Its directory.
         path: &'e str,
-        /// Whether it was there before.
+        /// Whether the same tree was already published.
         unchanged: bool,
     },
-    /// Nothing was published, or not what was asked for. Always the last.
+    /// The build failed: nothing was published, or not what was asked for. Always the last.
     BuildFailed {
-        /// What the process exits with.
+        /// Exit code of the process.
         exit: u8,
         /// The message and its causes, outermost first.
         error: &'e [String],
-        /// What to do about it.
+        /// The way out.
         hint: Option<&'e str>,
     },
 }
@@ -158,20 +158,20 @@ fn seconds<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_f64(took.as_secs_f64())
 }
 
-/// Someone who listens. Called from several threads.
+/// A receiver of events. Called from several threads.
 pub trait Observer: Sync {
-    /// Takes notice; must not block for long.
+    /// Receives an event; must not block for long.
     fn notice(&self, event: Event<'_>);
 }
 
-/// Nobody listens.
+/// An observer that ignores every event.
 pub struct Silent;
 
 impl Observer for Silent {
     fn notice(&self, _: Event<'_>) {}
 }
 
-/// Several who listen, in this order.
+/// Several observers; each event goes to all of them, in this order.
 pub struct Everyone<'o>(pub Vec<&'o dyn Observer>);
 
 impl Observer for Everyone<'_> {

@@ -1,12 +1,13 @@
-//! Work on many things at once, on all processors.
+//! Parallel work on many items, on all CPUs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// What `work` makes of each item, in the order of the items. Each thread has a `scratch` of its own, such as a buffer.
+/// Applies `work` to each item; results are in the order of the items. Each thread has its own `scratch`, such as a
+/// buffer.
 ///
 /// # Errors
-/// Of several, that of the thread which began first.
+/// If several threads fail, the error of the thread that started first.
 pub fn map<T, S, R, E>(
     items: &[T],
     scratch: impl Fn() -> S + Sync,

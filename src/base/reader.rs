@@ -42,7 +42,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Files that a list names, from the recipe's directory on.
+    /// Files that a list names, relative to the recipe's directory.
     pub fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
         let paths = node.map(|node| self.decoder.strings(node, what)).unwrap_or_default().into_iter();
         paths.map(|path| Spanned { value: self.directory.join(&path.value), place: path.place }).collect()
@@ -55,7 +55,7 @@ impl Reader<'_> {
         name
     }
 
-    /// Names become file names, URLs and Matchbox ids. A file name may hold two of them and has 255 bytes at most.
+    /// Names become file names, URLs and Matchbox ids. A file name may contain two of them and has 255 bytes at most.
     pub fn plain_name(&self, name: &Spanned<String>, what: &str) {
         const MAX_NAME: usize = 100;
         if name.value.len() > MAX_NAME {

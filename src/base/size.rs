@@ -7,11 +7,11 @@ use indicatif::BinaryBytes;
 
 use crate::base::count::counted;
 
-/// An amount of memory.
+/// An amount of memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-/// Units that people write after a number.
+/// Units after a number.
 pub(crate) const UNITS: [(&str, u64); 6] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),

@@ -1,9 +1,9 @@
-//! Files and directories that are not complete yet: nothing of them is left, however a run ends.
+//! Unfinished files and directories, of which nothing is left however a run ends.
 //!
-//! A file has no name until it is complete (`O_TMPFILE`, linkat(2)): the kernel forgets it with the process. Where a file system
-//! has no such files, and for what must have a name meanwhile, names begin with [`PREFIX`]: an interrupted process removes its own,
-//! and the next run in that directory those whose owner is gone, which it knows by their lock. Leaves to `store` what a finished
-//! file is for.
+//! A file has no name until it is complete (`O_TMPFILE`, linkat(2)), so the kernel removes it with the process. On file
+//! systems without such files, and for files and directories that need a name meanwhile, names begin with [`PREFIX`].
+//! An interrupted process removes its own; the next run in that directory removes those whose owner is gone, which it
+//! recognizes by their locks. Leaves to `store` what a finished file is for.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +19,11 @@ use std::time::Duration;
 use rustix::fs::{self as unix, AtFlags, CWD, Mode, OFlags};
 use tempfile::{NamedTempFile, TempDir};
 
-/// What names of unfinished files and directories begin with.
+/// The prefix of the names of unfinished files and directories.
 pub const PREFIX: &str = ".prebake-";
-/// The exit code after Ctrl-C, and after the SIGTERM by which services and jobs of a CI are ended.
+/// The exit code after Ctrl-C, and after the SIGTERM that ends services and CI jobs.
 const EXIT: i32 = 130;
-/// How often a directory is removed into which other threads still write.
+/// How often to try to remove a directory into which other threads still write.
 const TRIES: usize = 100;
 
 /// A file that is being written.
@@ -36,44 +36,44 @@ enum Kind {
     Named(NamedTempFile),
 }
 
-/// A directory that is being filled; it goes when this is dropped.
+/// A directory that is being filled; removed when this is dropped.
 #[derive(Debug)]
 pub struct Directory {
     scratch: TempDir,
-    /// Tells later runs that somebody is at work.
+    /// Shows later runs that the directory is in use.
     _lock: File,
 }
 
-/// Something with a name of its own that goes when this is dropped, and when the process is interrupted.
+/// Something with a name of its own, removed when this is dropped or the process is interrupted.
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
     what: Claimed,
 }
 
-/// How much of a claimed path goes.
+/// How much of a claimed path is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// All of it.
+    /// The whole path.
     Whole,
-    /// What is in it: the directory was there before.
+    /// Only its contents, because the directory existed before.
     Contents,
 }
 
-/// All that the process would leave behind, and whether it may still make more of it.
+/// Everything that the process would leave behind, and whether it may still create more.
 #[derive(Default)]
 struct Register {
-    /// Directories with names of this process.
+    /// Directories that contain names of this process.
     directories: BTreeSet<PathBuf>,
     claims: BTreeMap<PathBuf, Claimed>,
     hooks: Vec<Box<dyn FnOnce() + Send>>,
-    /// Threads that make or name something now.
+    /// Number of threads that are creating or naming something.
     busy: usize,
     ends: bool,
 }
 
 static REGISTER: LazyLock<(Mutex<Register>, Condvar)> = LazyLock::new(Default::default);
-/// What the names of this process have in common.
+/// The common prefix of this process's names.
 static TOKEN: LazyLock<String> = LazyLock::new(|| {
     let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
     format!("{PREFIX}{:08x}-", random as u32)
@@ -87,8 +87,8 @@ fn register() -> MutexGuard<'static, Register> {
     REGISTER.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does several steps that belong together, such as naming two files: an interrupt waits for them. Once one has come, nobody
-/// begins any more.
+/// Runs steps that belong together, such as naming two files: an interrupt waits for them. After an interrupt, no new
+/// steps begin.
 pub fn together<T>(steps: impl FnOnce() -> T) -> T {
     struct Leave;
     impl Drop for Leave {
@@ -112,7 +112,7 @@ pub fn together<T>(steps: impl FnOnce() -> T) -> T {
     steps()
 }
 
-/// Whether whoever started this process has it pass over SIGHUP, as `nohup` does.
+/// Whether this process was started with SIGHUP ignored, as `nohup` does.
 fn outlives_its_terminal() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -120,7 +120,8 @@ fn outlives_its_terminal() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Has SIGINT, SIGTERM and the SIGHUP of a terminal that is gone end this process with 130, and nothing unfinished left. Not for servers, which end in their own way.
+/// Makes SIGINT, SIGTERM and the SIGHUP of a closed terminal end this process with exit code 130, leaving nothing
+/// unfinished. Not for servers, which end in their own way.
 pub fn end_on_signals() {
     use tokio::signal::unix::{SignalKind, signal};
     let wait = || -> io::Result<()> {
@@ -146,26 +147,26 @@ pub fn end_on_signals() {
                 end();
             });
         })?;
-        // A signal that comes from now on is heard.
+        // Signals are handled from now on.
         let _ = is_ready.recv();
         Ok(())
     };
-    // Without it a signal ends the process as it always did.
+    // If this fails, a signal ends the process in the default way.
     let _ = wait();
 }
 
-/// Has something done before an interrupted process ends.
+/// Registers a function that runs before an interrupted process ends.
 pub fn on_interrupt(hook: impl FnOnce() + Send + 'static) {
     register().hooks.push(Box::new(hook));
 }
 
-/// Gives the thread that hears signals the time to end the process: something was interrupted, most likely by one of them.
+/// Gives the signal thread time to end the process, since something was interrupted, most likely by a signal.
 pub fn await_end() {
     thread::sleep(Duration::from_secs(1));
     settle();
 }
 
-/// Waits for the end of a process that was interrupted: what failed because its files were taken away is no news.
+/// Waits for the end of an interrupted process: errors after its files were removed mean nothing.
 pub fn settle() {
     while register().ends {
         thread::park();
@@ -192,7 +193,7 @@ fn end() -> ! {
     std::process::exit(EXIT)
 }
 
-/// Removes what is there, as far as it can be removed.
+/// Removes a path as far as possible.
 fn clear(path: &Path, what: Claimed) {
     for _ in 0..TRIES {
         let Ok(meta) = fs::symlink_metadata(path) else { return };
@@ -217,7 +218,7 @@ fn names(directory: &Path, prefix: &str) -> Vec<PathBuf> {
     ours.map(|entry| entry.path()).collect()
 }
 
-/// Notes a directory that gets names of this process, and removes what others left in it whose lock nobody holds any more.
+/// Registers a directory that gets names of this process, and removes leftovers in it whose locks nobody holds.
 fn begin_in(directory: &Path) {
     let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     if register().directories.insert(absolute.clone()) {
@@ -225,7 +226,8 @@ fn begin_in(directory: &Path) {
     }
 }
 
-/// Removes unfinished files and directories whose owners are gone. What cannot be removed now is tried again by the next run.
+/// Removes unfinished files and directories whose owners are gone. If something cannot be removed now, the next run
+/// tries again.
 pub fn sweep(directory: &Path) {
     for path in names(directory, PREFIX) {
         let is_ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() || meta.is_dir());
@@ -235,20 +237,22 @@ pub fn sweep(directory: &Path) {
     }
 }
 
-/// Whether somebody works on an unfinished file or directory: it is locked. Where there are no locks, nobody can tell.
+/// Whether a process is using an unfinished file or directory, which it shows by a lock. Always false on file systems
+/// without locks.
 pub fn is_held(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// A file with a name that begins with [`PREFIX`], for those who need one; it is its owner's alone, and it goes when it is dropped.
+/// A file with a name that begins with [`PREFIX`], for code that needs one. Only its owner may read it, and it is
+/// removed when this is dropped.
 pub fn named_in(directory: &Path, suffix: &str) -> io::Result<NamedTempFile> {
     together(|| {
         begin_in(directory);
         loop {
             let file = tempfile::Builder::new().prefix(&*TOKEN).suffix(suffix).tempfile_in(directory)?;
-            // A file system without locks has nobody who sweeps, either.
+            // On a file system without locks, nobody sweeps either.
             let _ = file.as_file().lock();
-            // A sweep before it was locked took it for a leftover.
+            // Another process may have swept it as a leftover before it was locked.
             if file.as_file().metadata()?.nlink() > 0 {
                 return Ok(file);
             }
@@ -256,22 +260,22 @@ pub fn named_in(directory: &Path, suffix: &str) -> io::Result<NamedTempFile> {
     })
 }
 
-/// The same in the directory for temporary files.
+/// The same, in the directory for temporary files.
 pub fn scratch(suffix: &str) -> io::Result<NamedTempFile> {
     named_in(&std::env::temp_dir(), suffix)
 }
 
-/// Whether an error says that a disk, or what a user may have of one, is full.
+/// Whether an error means that a disk or a user's quota is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// The way out of a full disk: which one it is, and what chooses another.
+/// Advice for a full disk: which one it is, and how to choose another.
 pub fn full(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let is_store = |place: &Path| place.join("objects").is_dir() && place.join("steps").is_dir();
     let place = absolute.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("/"));
-    // A file without a name is told by its directory.
+    // For a file without a name, the path is its directory.
     let scratch = std::env::temp_dir();
     let is_scratch = absolute == scratch
         || absolute.parent() == Some(&scratch)
@@ -290,19 +294,19 @@ pub fn full(path: &Path) -> String {
 }
 
 impl Unfinished {
-    /// A file that will be called something in this directory, with this mode whatever the umask.
+    /// A file that will get a name in this directory, with this mode regardless of the umask.
     pub fn in_directory(directory: &Path, mode: u32) -> io::Result<Self> {
         let file = match unnamed_in(directory) {
             Some(file) => Unfinished(Kind::Unnamed { file, directory: directory.to_owned() }),
             None => Unfinished(Kind::Named(named_in(directory, "")?)),
         };
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        // Leftovers with names are seen to all the same.
+        // Leftovers with names are still removed.
         begin_in(directory);
         Ok(file)
     }
 
-    /// The open file.
+    /// The open file, without its final name.
     pub fn as_file(&self) -> &File {
         match &self.0 {
             Kind::Unnamed { file, .. } => file,
@@ -310,7 +314,7 @@ impl Unfinished {
         }
     }
 
-    /// The same to be written.
+    /// The open file, for writing.
     pub fn as_file_mut(&mut self) -> &mut File {
         match &mut self.0 {
             Kind::Unnamed { file, .. } => file,
@@ -318,13 +322,13 @@ impl Unfinished {
         }
     }
 
-    /// Gives it its name. What had it before is replaced at once.
+    /// Gives the file its name. A file that had the name is replaced atomically.
     pub fn replace(self, target: &Path) -> io::Result<()> {
         together(|| match self.0 {
             Kind::Named(file) => file.persist(target).map(drop).map_err(|failed| failed.error),
             Kind::Unnamed { mut file, directory } => match link(&file, target) {
                 Ok(()) => Ok(()),
-                // Links replace nothing, so that it needs a name to be renamed from.
+                // A link cannot replace a file, so the file needs a temporary name to be renamed from.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     let place = named_in(&directory, "")?.into_temp_path();
                     fs::remove_file(&place)?;
@@ -333,7 +337,7 @@ impl Unfinished {
                         Err(_) => copy(&mut file, &directory)?.persist(target).map(drop).map_err(|e| e.error),
                     }
                 }
-                // Sandboxes forbid it.
+                // Some sandboxes forbid linking.
                 Err(_) => {
                     copy(&mut file, &directory)?.persist(target).map(drop).map_err(|failed| failed.error)
                 }
@@ -341,7 +345,7 @@ impl Unfinished {
         })
     }
 
-    /// Gives it its name, unless something is called so: [`io::ErrorKind::AlreadyExists`] then.
+    /// Gives the file its name, unless that is taken; then the error is [`io::ErrorKind::AlreadyExists`].
     pub fn appear(self, target: &Path) -> io::Result<()> {
         together(|| match self.0 {
             Kind::Named(file) => file.persist_noclobber(target).map(drop).map_err(|failed| failed.error),
@@ -356,7 +360,7 @@ impl Unfinished {
     }
 }
 
-/// A file without a name, where the file system has such and /proc is there to name it by later.
+/// A file without a name, if the file system supports it and /proc exists, which is needed to name it later.
 fn unnamed_in(directory: &Path) -> Option<File> {
     if !Path::new("/proc/self/fd").is_dir() {
         return None;
@@ -365,13 +369,13 @@ fn unnamed_in(directory: &Path) -> Option<File> {
     unix::openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
 }
 
-/// linkat(2) by way of /proc, which unlike `AT_EMPTY_PATH` needs no privilege.
+/// linkat(2) by way of /proc, which needs no privilege, unlike `AT_EMPTY_PATH`.
 fn link(file: &File, target: &Path) -> io::Result<()> {
     let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(unix::linkat(CWD, unnamed, CWD, target, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// The same bytes in a file with a name.
+/// A copy of the bytes in a file with a name.
 fn copy(file: &mut File, directory: &Path) -> io::Result<NamedTempFile> {
     let mut named = named_in(directory, "")?;
     file.seek(SeekFrom::Start(0))?;
@@ -404,7 +408,7 @@ impl Seek for Unfinished {
 }
 
 impl Directory {
-    /// An empty directory below another, which is its owner's alone.
+    /// An empty directory within another one, accessible to its owner only.
     pub fn in_directory(parent: &Path) -> io::Result<Self> {
         together(|| {
             begin_in(parent);
@@ -421,17 +425,17 @@ impl Directory {
         })
     }
 
-    /// The same in the directory for temporary files.
+    /// The same, in the directory for temporary files.
     pub fn scratch() -> io::Result<Self> {
         Directory::in_directory(&std::env::temp_dir())
     }
 
-    /// Where it lies.
+    /// The directory's temporary path.
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// Gives it its name, which nothing may have yet but an empty directory.
+    /// Gives the directory its name, which may be taken by an empty directory only.
     pub fn rename(mut self, target: &Path) -> io::Result<()> {
         together(|| {
             fs::rename(self.scratch.path(), target)?;
@@ -442,21 +446,21 @@ impl Directory {
 }
 
 impl Drop for Directory {
-    /// [`TempDir`] tries once, and a disk that fails one call would leave all of it.
+    /// [`TempDir`] tries only once, and one failed call would leave everything.
     fn drop(&mut self) {
         clear(self.scratch.path(), Claimed::Whole);
     }
 }
 
 impl Claim {
-    /// Claims a path that this process alone fills from now on.
+    /// Claims a path that only this process fills from now on.
     pub fn new(path: &Path, what: Claimed) -> Self {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         register().claims.insert(path.clone(), what);
         Claim { path, what }
     }
 
-    /// It is complete, and stays.
+    /// Ends the claim: the path is complete, and stays.
     pub fn keep(self) {
         register().claims.remove(&self.path);
         std::mem::forget(self);
@@ -519,7 +523,7 @@ mod tests {
         named.replace(&place.path().join("a")).unwrap();
         let mut file = Unfinished::in_directory(place.path(), 0o640).unwrap();
         file.write_all(b"22").unwrap();
-        // As where a sandbox forbids to name what has none.
+        // As if a sandbox forbade naming a file without a name.
         let copied = copy(file.as_file_mut(), place.path()).unwrap();
         assert_eq!(
             (fs::read(copied.path()).unwrap(), copied.as_file().metadata().unwrap().mode() & 0o777),

@@ -2,11 +2,11 @@
 
 use url::Url;
 
-/// What stands where a URL had a user and a password.
+/// Replaces the user and password of a URL.
 const MASK: &str = "***";
 
-/// A URL without the user and password in it (RFC 3986 §3.2.1 bids not to show them). What is no URL, as one whose password
-/// has a slash, loses everything up to its last `@`.
+/// A URL without its user and password (RFC 3986 §3.2.1 advises not to show them). A text that is not a valid URL, such
+/// as one whose password has a slash, loses everything up to its last `@`.
 pub fn masked(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or(rest);

@@ -1,14 +1,14 @@
-//! What servers say in words: why they refuse, and pages for people where a file should be.
+//! Explanations in servers' answers: reasons of refusals, and HTML pages instead of files.
 
 use serde_json::Value;
 
 use crate::base::finding::is_unseen;
 
-/// Longest explanation that is repeated, in characters.
+/// Longest explanation that is shown, in characters.
 const LONGEST: usize = 300;
 
-/// The words of a refusal's body: a registry's `errors` (OCI distribution specification, "Error Codes"), a token service's
-/// `details` or `error_description` (RFC 6749 §5.2), or `message`. Fit for a terminal, and cut.
+/// The explanation in a refusal's body: a registry's `errors` (OCI distribution specification, "Error Codes"), a token
+/// service's `details` or `error_description` (RFC 6749 §5.2), or `message`. Made safe for a terminal, and shortened.
 pub fn of_refusal(body: &[u8]) -> Option<String> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let value: Value = serde_json::from_slice(body).ok()?;
@@ -37,7 +37,8 @@ pub fn of_refusal(body: &[u8]) -> Option<String> {
     Some(printable(&words))
 }
 
-/// The title of an HTML page, if these bytes are one: what captive portals, proxies and error pages send with status 200.
+/// The title of an HTML page, if these bytes are one. Captive portals, proxies and error pages send such pages with
+/// status 200.
 pub fn page(bytes: &[u8]) -> Option<String> {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).to_string();
     let lower = start.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
@@ -54,7 +55,8 @@ pub fn page(bytes: &[u8]) -> Option<String> {
     })
 }
 
-/// Text of a server, fit for a terminal: no control characters, no marks that turn the direction of text, and not too long.
+/// A server's text, made safe for a terminal: without control characters and marks that change the direction of text,
+/// and not too long.
 pub fn printable(text: &str) -> String {
     let spaced = text.replace(['\n', '\r', '\t'], " ");
     let mut found = spaced.chars().filter(|letter| !is_unseen(*letter));

@@ -17,7 +17,7 @@ pub struct CompletionsArgs {
 }
 
 impl CompletionsArgs {
-    /// Does what the arguments say.
+    /// Prints the completions.
     pub fn run(self) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "prebake", &mut script);

@@ -1,4 +1,4 @@
-//! Which bundles a verb takes, and what the site knows of them.
+//! The conditions under which a verb accepts a bundle, and the site's knowledge about bundles.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::tree::open::Tree;
 
 pub use crate::tree::bundle::policy::Taken;
 
-/// Whom to believe about a tree or bundle.
+/// Trust in a tree or bundle.
 #[derive(Args)]
 pub struct DemandArgs {
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct DemandArgs {
 }
 
 impl DemandArgs {
-    /// What holds for bundles here: the keys on the command line, and those that the site remembers, which lie in its store.
+    /// The policy for bundles: the keys on the command line, and the keys that the site remembers in its store.
     pub fn policy(&self, store: &Path) -> Result<Policy> {
         Ok(Policy {
             trust: self.trust.trust()?,
@@ -36,15 +36,15 @@ impl DemandArgs {
         })
     }
 
-    /// Opens a tree in a directory, if it was signed by the keys on the command line, or need not be signed and is not; what
-    /// a site remembers is of bundles.
+    /// Opens a tree in a directory, if the keys on the command line signed it, or if it may be unsigned and is. Keys
+    /// that a site remembers do not apply, because they are for bundles.
     pub fn directory(&self, path: &Path) -> Result<Tree> {
         let trust = self.trust.trust()?;
         let may_be_unsigned = self.allow_unsigned && !path.join(names::SIGNATURE).exists();
         Ok(Tree::believed(path, trust.as_ref().filter(|_| !may_be_unsigned))?)
     }
 
-    /// Opens a bundle if it is to be believed.
+    /// Opens a bundle if the policy accepts it.
     pub fn open(&self, path: &Path, store: &Path) -> Result<Taken> {
         Ok(self.policy(store)?.open(path)?)
     }

@@ -19,7 +19,7 @@ use crate::tree::diff::{
 };
 use crate::tree::open::Tree;
 
-/// Most lines of a section that are shown to people; `--json` has them all.
+/// Most lines of a section that people see; `--json` has them all.
 const MOST: usize = 60;
 
 /// Show the differences between two trees or bundles
@@ -53,7 +53,7 @@ pub struct DiffArgs {
 }
 
 impl DiffArgs {
-    /// Compares, and prints what was found.
+    /// Compares, and prints the differences.
     pub fn run(self) -> Result<()> {
         let (from, to) = (self.open(&self.from)?, self.open(&self.to)?);
         let difference = compare(&from, &to, self.deep)?;
@@ -67,7 +67,7 @@ impl DiffArgs {
         }
     }
 
-    /// A tree in a directory or in a bundle, which must be one that is believed here.
+    /// Opens a tree in a directory or in a bundle, which must satisfy the demands.
     fn open(&self, path: &Path) -> Result<Tree> {
         if !path.is_file() {
             return self.demand.directory(path);
@@ -77,7 +77,7 @@ impl DiffArgs {
     }
 }
 
-/// Whether what is new is green and what is gone red.
+/// Whether to show additions in green and removals in red.
 #[derive(Clone, Copy)]
 pub struct Colours(bool);
 
@@ -87,7 +87,7 @@ impl Colours {
         Colours(stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
     }
 
-    /// A line in the colour of its first sign.
+    /// A line in the colour of its first character.
     fn paint(self, line: &str) -> String {
         let code = match line.trim_start().chars().next() {
             Some('+') => "32",
@@ -192,7 +192,7 @@ fn machine(machines: &Machines) -> String {
     format!("{who} gets {}{metadata}", machines.profile)
 }
 
-/// What one boot loads, and the arguments that it has beyond the other.
+/// The files of one boot, and the arguments that the other boot does not have.
 fn boot(change: &Change<Boot>) -> Vec<String> {
     let name = plain(&change.name);
     let (Some(before), Some(after)) = (&change.before, &change.after) else {
@@ -225,7 +225,7 @@ fn text(lines: &Lines) -> Vec<String> {
     }];
     match &lines.diff {
         None => shown.push("  too long to compare line by line".into()),
-        // The hunk's numbers are those of the text as it is spread out, which nobody else sees.
+        // The hunk's line numbers are those of the reformatted text, which users do not have.
         Some(diff) => shown.extend(diff.lines().map(|line| match line.starts_with("@@") {
             true => "  @@".into(),
             false => format!("  {}", plain(line)),
@@ -253,7 +253,7 @@ fn short(digest: &crate::base::digest::Sha256) -> String {
     digest.to_string()[..8].to_owned()
 }
 
-/// Trees may be anybody's: what would move the cursor is written out.
+/// Escapes text that would move the cursor, because a tree may come from anybody.
 fn plain(text: &str) -> String {
     let shown =
         |c: char| if c.is_control() && c != '\t' { c.escape_debug().to_string() } else { c.to_string() };

@@ -62,7 +62,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl ExplainArgs {
-    /// Explains.
+    /// Prints the explanation.
     pub fn run(self) -> Result<()> {
         let query = self.query();
         let explanation: Explanation = match self.content()? {
@@ -99,7 +99,7 @@ impl ExplainArgs {
         Ok(())
     }
 
-    /// What is on this disk, if that was named.
+    /// The content on this disk, if a path was given.
     fn content(&self) -> Result<Option<Content>> {
         let notices: Notices = Arc::new(|_| {});
         Ok(match (&self.tree, &self.matchbox) {
@@ -116,7 +116,7 @@ impl ExplainArgs {
         })
     }
 
-    /// What the machine would ask with.
+    /// The query string of the machine's request.
     fn query(&self) -> String {
         let known = [("mac", &self.mac), ("uuid", &self.uuid)];
         let known = known.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));

@@ -30,7 +30,7 @@ pub struct FetchInputsArgs {
 }
 
 impl FetchInputsArgs {
-    /// Fetches, and says what there is.
+    /// Fetches, and lists the inputs.
     pub fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
         let store = self.fetch.trusting(store);

@@ -1,23 +1,23 @@
-//! Hints as they fit the verb that runs: a way out by an option that it does not have is none.
+//! Adapts hints to the running verb: removes ways out by options that the verb does not have.
 //!
-//! Rooms do not know which verb called them. A hint of theirs is one or more ways out, parted by `; `, `, or ` or a full stop; here
-//! those go that name an option which is not this verb's. What is in backticks is a command of its own, unless it begins with
-//! a dash.
+//! Other modules do not know which verb called them. A hint consists of one or more ways out, separated by `; `, `, or
+//! ` or a full stop; those that name an option of another verb are removed here. Text in backticks is a command of its
+//! own, unless it begins with a dash.
 
 use std::collections::BTreeSet;
 
 use clap::{ArgMatches, Command};
 
-/// What parts the ways out of a hint.
+/// Separators between the ways out of a hint.
 const SEPARATORS: [&str; 3] = ["; ", ", or ", ". "];
-/// How a hint begins where findings show it.
+/// Prefix of a hint in a printed finding.
 const HELP: &str = "  = help: ";
 
 /// The options of a verb, with their dashes.
 pub(super) struct Options(BTreeSet<String>);
 
 impl Options {
-    /// Those of the verb that a command line names.
+    /// The options of the verb that a command line names.
     pub(super) fn of(command: &Command, matches: &ArgMatches) -> Options {
         let (mut command, mut matches) = (command, matches);
         while let Some((name, inner)) = matches.subcommand() {
@@ -38,7 +38,7 @@ impl Options {
         Options(options)
     }
 
-    /// A hint without the ways out that this verb does not have; nothing if none is left.
+    /// The hint without the ways out that this verb does not have; `None` if none is left.
     pub(super) fn fit(&self, hint: &str) -> Option<String> {
         let mut fitting = String::new();
         for (separator, way) in ways(hint) {
@@ -51,7 +51,7 @@ impl Options {
         (!fitting.is_empty()).then_some(fitting)
     }
 
-    /// Findings with hints that fit.
+    /// Adapts the hints in printed findings.
     pub(super) fn fit_helps(&self, text: &str) -> String {
         let fit = |line: &str| match line.strip_prefix(HELP) {
             Some(hint) => self.fit(hint).map(|hint| format!("{HELP}{hint}")),
@@ -77,14 +77,14 @@ fn ways(hint: &str) -> Vec<(&str, &str)> {
     ways
 }
 
-/// The options that a way out names, but for those of commands in backticks.
+/// The options that a way out names, except those of commands in backticks.
 fn named(way: &str) -> Vec<&str> {
     let parts = way.split('`').enumerate();
     let parts = parts.filter(|(index, part)| index % 2 == 0 || part.starts_with('-'));
     parts.flat_map(|(_, part)| options(part)).collect()
 }
 
-/// The words of a text that are options: `--store`, `-o`.
+/// The words of a text that are options, such as `--store` or `-o`.
 fn options(text: &str) -> Vec<&str> {
     let is_end = |letter: char| letter.is_whitespace() || "=,;:.)('\"".contains(letter);
     let words = text.split(is_end).flat_map(|word| word.split("/-").enumerate());
@@ -115,7 +115,7 @@ mod tests {
         verb.iter().try_fold(&*CLI, |command, name| command.find_subcommand(name))
     }
 
-    /// A run of 2026-11-29: `initrd extract` hinted at `--force` and `--store`, which it does not have.
+    /// On 2026-11-29, `initrd extract` suggested `--force` and `--store`, which it does not have.
     #[test]
     fn a_hint_keeps_the_ways_out_that_its_verb_has() {
         let full = "the disk is full: make room on the one with /x, or name another --output, or name another --directory; no partial files were left there";
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(of(&["ignition", "transpile"]).fit_helps(findings), findings);
     }
 
-    /// Every text of the sources that is not a comment.
+    /// Collects the text of all source files, without comments.
     fn texts(directory: &Path, found: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -171,7 +171,7 @@ mod tests {
                 let source = fs::read_to_string(&path).unwrap();
                 let source = source.split("#[cfg(test)]").next().unwrap();
                 let lines = source.lines().map(str::trim).filter(|line| !line.starts_with("//"));
-                // A line that ends in a backslash goes on where the next begins.
+                // A line that ends in a backslash continues at the next line's first word.
                 let text = lines.map(|line| line.strip_suffix('\\').unwrap_or(line)).collect::<Vec<_>>();
                 found.push((path.display().to_string(), text.join(" ")));
             }

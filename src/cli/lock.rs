@@ -30,7 +30,8 @@ pub struct LockArgs {
     /// Resolve the recipe's wishes anew, for all inputs or for the named ones
     #[arg(long)]
     update: bool,
-    /// What to update: `flatcar`, a sysext's name, `github:USER`, or an input's id; all others stay as they are locked
+    /// Update only these: `flatcar`, a sysext's name, `github:USER`, or an input's id; all others stay as they are
+    /// locked
     #[arg(value_name = "NAME", requires = "update")]
     names: Vec<String>,
     /// Take a version that is older than the locked one, if the channel names that as current
@@ -43,7 +44,7 @@ pub struct LockArgs {
     json: bool,
 }
 
-/// Something that the lock says otherwise than before.
+/// An input that differs between the old lock and the new one.
 struct Move<'l> {
     id: &'l str,
     old: Option<Object>,
@@ -51,7 +52,7 @@ struct Move<'l> {
 }
 
 impl LockArgs {
-    /// Writes the lock and prints what moved.
+    /// Writes the lock and prints the changes.
     pub fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
         let store = self.fetch.trusting(store);
@@ -83,7 +84,7 @@ impl LockArgs {
     }
 }
 
-/// Every input that is new, gone or different, sorted by id.
+/// Every input that is new, removed or changed, sorted by id.
 fn moves<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<Move<'l>> {
     let ids: BTreeSet<&str> =
         old.into_iter().chain([new]).flat_map(|lock| lock.inputs.keys().map(String::as_str)).collect();
@@ -92,7 +93,7 @@ fn moves<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<Move<'l>> {
     all.filter(|moved| moved.old != moved.new).collect()
 }
 
-/// GitHub users whose keys are new, gone or different, with the number of keys before and now.
+/// GitHub users whose keys are new, removed or changed, with the number of keys before and after.
 fn moved_keys<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<(&'l str, Option<usize>, Option<usize>)> {
     let users: BTreeSet<&str> =
         old.into_iter().chain([new]).flat_map(|lock| lock.ssh_keys.keys().map(String::as_str)).collect();
@@ -104,9 +105,9 @@ fn moved_keys<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<(&'l str, Option<
     moved.collect()
 }
 
-/// Whom the recipe trusts otherwise than before: what it is called, and what the locks say.
+/// Changes of the recipe's trust: each one's name, with the old and the new value.
 fn moved_trust(old: Option<&Lock>, new: &Lock) -> Vec<(&'static str, Option<String>, Option<String>)> {
-    /// What a lock says of one of them.
+    /// A lock's value of one of them.
     type Says = fn(&Lock) -> Option<String>;
     fn trust(lock: &Lock) -> Option<&Trust> {
         lock.trust.as_ref()
@@ -124,7 +125,7 @@ fn moved_trust(old: Option<&Lock>, new: &Lock) -> Vec<(&'static str, Option<Stri
             (!all.is_empty()).then(|| all.join(" "))
         }),
     ];
-    // A first lock is not told by what it trusts: the recipe says it.
+    // For a first lock nothing is listed, because the recipe states its trust.
     let Some(old) = old else { return Vec::new() };
     let all = rows.into_iter().map(|(name, says)| (name, says(old), says(new)));
     all.filter(|(_, old, new)| old != new).collect()
@@ -132,7 +133,7 @@ fn moved_trust(old: Option<&Lock>, new: &Lock) -> Vec<(&'static str, Option<Stri
 
 fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
     let mut table = Table::new(["INPUT", ">SIZE", "OLD", "", ">SIZE", "NEW"]);
-    // A side is a size, if it has one, and what is there.
+    // Each side is a size (may be empty) and a value.
     let mut row = |name: String, old: Option<(String, String)>, new: Option<(String, String)>| {
         let or = |side: Option<(String, String)>| side.unwrap_or_else(|| (String::new(), "-".into()));
         let ((old_size, old), (new_size, new)) = (or(old), or(new));

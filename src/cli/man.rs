@@ -1,4 +1,4 @@
-//! `prebake man`: the words of `--help` as manual pages, one for each verb.
+//! `prebake man`: manual pages with the text of `--help`, one per verb.
 
 use std::io;
 use std::path::PathBuf;
@@ -22,10 +22,10 @@ pub struct ManArgs {
     output: Option<PathBuf>,
 }
 
-/// Why there is no page.
+/// Reasons why there is no page.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    /// Nothing is called like this.
+    /// There is no verb of this name.
     #[error("there is no verb `{verb}`")]
     NoVerb { verb: String },
     /// The page could not be made.
@@ -50,10 +50,10 @@ impl Advice for Error {
 }
 
 impl ManArgs {
-    /// Does what the arguments say.
+    /// Prints or writes the pages.
     pub fn run(self) -> Result<()> {
         let mut prebake = Cli::command();
-        // Spells out the names of verbs below verbs, which are the names of their pages.
+        // Fills in the full names of nested verbs, which are the names of their pages.
         prebake.build();
         let Some(directory) = self.output else {
             let mut command = &prebake;
@@ -77,7 +77,8 @@ impl ManArgs {
 
 /// A verb's page and its file name, such as `prebake-sysext-build.1`.
 fn page(command: &Command) -> Result<(String, Vec<u8>)> {
-    // A page of no date, for the same version is the same page; clap_mangen 0.3 writes an empty one as no argument at all.
+    // Without a date, so that the same version gives the same page; clap_mangen 0.3 writes an empty date as no argument
+    // at all.
     let man = Man::new(command.clone())
         .date("\"\"")
         .source(concat!("prebake ", env!("CARGO_PKG_VERSION")))
@@ -88,7 +89,7 @@ fn page(command: &Command) -> Result<(String, Vec<u8>)> {
     Ok((name, in_ascii(&String::from_utf8_lossy(&bytes)).into_bytes()))
 }
 
-/// Spells what is not ASCII as groff_char(7) has it, for roff reads bytes as Latin-1 unless it is told otherwise.
+/// Writes non-ASCII characters as groff_char(7) does, because roff reads bytes as Latin-1 unless it is told otherwise.
 fn in_ascii(page: &str) -> String {
     let mut text = String::with_capacity(page.len());
     for character in page.chars() {

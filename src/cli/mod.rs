@@ -6,7 +6,7 @@
 
 pub mod demand;
 
-// First, for its macros.
+// First, because the others use its macros.
 #[macro_use]
 mod say;
 
@@ -81,7 +81,7 @@ enum Verb {
     Verify(verify::VerifyArgs),
 }
 
-/// Does what the command line says; tells what went wrong, because of what, and what to do.
+/// Runs the command line, and prints an error with its causes and a hint.
 pub fn main() -> ExitCode {
     let (cli, options) = Cli::from_command_line();
     let done = cli.run();
@@ -102,8 +102,8 @@ pub fn main() -> ExitCode {
 
 fn tell_error(error: &Error, options: &Options) {
     let chain = error.chain();
-    // Findings already say `error[…]` and show their place, and to have work to do is no error; only other plain
-    // messages need the word.
+    // Findings already say `error[…]` and show their place, and pending work is no error; only other plain messages
+    // need the word.
     let is_plain = !chain[0].starts_with("error") && !chain[0].starts_with("warning");
     let prefix = if is_plain && error.exit() != Exit::Pending { "error: " } else { "" };
     tell!("{prefix}{}", options.fit_helps(&chain[0]));
@@ -116,7 +116,7 @@ fn tell_error(error: &Error, options: &Options) {
 }
 
 impl Cli {
-    /// Reads the command line, or ends the process with words on it. With it the options that its verb has.
+    /// Parses the command line, or ends the process with an error or help text. Also returns the options of its verb.
     fn from_command_line() -> (Cli, Options) {
         let mut command = Cli::command();
         let matches = command.try_get_matches_from_mut(serve::with_double_dashes(std::env::args_os()));
@@ -125,9 +125,10 @@ impl Cli {
         (Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()), options)
     }
 
-    /// Does what the command line says.
+    /// Runs the verb.
     pub fn run(self) -> Result<()> {
-        // A server ends in its own way, and gives its privileges up before the first thread; who only asks leaves nothing behind.
+        // A server handles signals itself, and drops its privileges before the first thread starts; verbs that only
+        // query a server leave nothing behind.
         if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_) | Verb::Explain(_)) {
             unfinished::end_on_signals();
         }

@@ -57,20 +57,20 @@ pub struct PlanArgs {
     json: bool,
 }
 
-/// What a build would do.
+/// A build that was planned and not run.
 #[derive(Serialize)]
 struct Forecast {
     schema: u32,
     name: String,
-    /// Not known before the first lock of a `latest`.
+    /// Unknown before the first lock of a `latest`.
     version: Option<String>,
     inputs: Vec<Line>,
     steps: Vec<Line>,
     drift: Vec<String>,
-    /// Whether the recipe trusts somebody else than the lock says, or the lock does not say whom.
+    /// Whether the recipe's trust differs from the lock's, or the lock does not state it.
     #[serde(skip)]
     distrusts: bool,
-    /// Known once the lock fits.
+    /// Known if the lock fits.
     outputs: Option<Outputs>,
     totals: Totals,
     pending: bool,
@@ -81,47 +81,47 @@ struct Forecast {
 struct Line {
     id: String,
     cached: bool,
-    /// Length in bytes, where it is known.
+    /// Length in bytes, if known.
     size: Option<u64>,
     what: String,
 }
 
-/// What would be published.
+/// The tree that would be published.
 #[derive(Serialize)]
 struct Outputs {
     /// Known once everything is built.
     build_id: Option<String>,
-    /// The directory of the tree, under the same condition.
+    /// The directory of the tree, known under the same condition.
     path: Option<PathBuf>,
-    /// Whether it is there already, and current.
+    /// Whether it already exists and is current.
     published: bool,
     files: BTreeMap<String, File>,
 }
 
-/// A file that would be published.
+/// A file of that tree.
 #[derive(Serialize)]
 struct File {
     role: Role,
-    /// Length in bytes; nothing if that shows when it is built.
+    /// Length in bytes; `None` if only the build can tell.
     size: Option<u64>,
 }
 
-/// Sums. Bytes are those that are known.
+/// Sums; bytes are the sum of all known lengths.
 #[derive(Serialize, Default)]
 struct Totals {
     fetch_inputs: usize,
     fetch_bytes: u64,
-    /// Inputs to be fetched whose length no lock says.
+    /// Number of inputs to fetch whose length is not in the lock.
     fetch_unknown: usize,
     build_steps: usize,
     files: usize,
     file_bytes: u64,
-    /// Files whose length shows when they are built.
+    /// Number of files whose length only the build can tell.
     file_unknown: usize,
 }
 
 impl PlanArgs {
-    /// Prints inputs, steps, and what would be published.
+    /// Prints the inputs, the steps, and the tree that would be published.
     pub fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
         self.delivery.apply(&mut project.recipe);
@@ -136,7 +136,7 @@ impl PlanArgs {
             false => say_part!("{}", forecast.for_people(self.files)),
         }
         let is_refused = self.locked && !forecast.drift.is_empty();
-        // Another pin is nothing that a build would just do.
+        // A build would not just change to another pin.
         if is_refused || self.exit_code && forecast.distrusts {
             return Err(lock::Error::Drift { path: project.lock_path, drift: forecast.drift }.into());
         }
@@ -217,7 +217,7 @@ impl PlanArgs {
         let manifest = draft.manifest();
         let is_known = |path: &String| {
             let file = &manifest.files[path];
-            // A text may speak of what is not built.
+            // A text may depend on files that are not built yet.
             unbuilt.is_empty()
                 || matches!(draft.contents(path), Some(Contents::Stored(_)))
                     && file.step.is_none_or(|step| !unbuilt.contains(&step))
@@ -269,7 +269,7 @@ impl Forecast {
         self.pending = !self.doing().is_empty();
     }
 
-    /// What a build would do, in words; nothing if nothing.
+    /// The work of a build, in words; empty if there is none.
     fn doing(&self) -> Vec<String> {
         let Totals { fetch_inputs, fetch_bytes, fetch_unknown, build_steps, .. } = self.totals;
         let mut doing = Vec::new();

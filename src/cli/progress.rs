@@ -1,4 +1,4 @@
-//! Shows a build's events: bars on a terminal, a line now and then elsewhere. Everything goes to stderr.
+//! Shows a build's events: as bars on a terminal, else as a line now and then. Everything goes to stderr.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -11,13 +11,13 @@ use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressS
 use crate::base::count::counted;
 use crate::base::event::{Event, Observer};
 
-/// Without a terminal, what runs says this often how far it is: CI systems end a job that says nothing.
+/// Interval of progress lines without a terminal: CI systems end a job that prints nothing.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the second build of everything is called among what runs.
+/// Name of the second build among the running tasks.
 const REBUILD: &str = "second build";
 
-/// An observer for people.
+/// An observer that shows progress to people.
 pub struct Progress {
     bars: Option<MultiProgress>,
     shown: Arc<Mutex<Shown>>,
@@ -34,7 +34,7 @@ struct Running {
     bar: ProgressBar,
     size: Option<u64>,
     started: Instant,
-    /// Bytes so far, of which an earlier attempt left `had`.
+    /// Bytes so far, including `had` bytes from an earlier attempt.
     bytes: u64,
     had: u64,
 }
@@ -44,17 +44,17 @@ enum What {
     Build,
 }
 
-/// All fetches together.
+/// Total of all fetches.
 struct Total {
     bar: ProgressBar,
     inputs: usize,
     done: usize,
-    /// Bytes of the inputs that are done.
+    /// Bytes of the finished inputs.
     bytes: u64,
 }
 
 impl Shown {
-    /// Brings the bar of all fetches up to date.
+    /// Updates the total's bar.
     fn add_up(&mut self) {
         let Some(total) = &mut self.total else { return };
         total.bar.set_message(format!("{} of {}", total.done, counted(total.inputs, "input")));
@@ -70,7 +70,7 @@ const KNOWN: &str = "  {msg:44!} {bar:24} {bytes:>10}/{total_bytes:<10} {bytes_p
 const UNKNOWN: &str = "  {msg:44!} {spinner} {bytes:>10} {elapsed}";
 
 impl Progress {
-    /// Bars if stderr is a terminal.
+    /// Shows bars if stderr is a terminal.
     pub fn new() -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
         let shown = Arc::<Mutex<Shown>>::default();
@@ -83,7 +83,7 @@ impl Progress {
 
     fn line(&self, text: String) {
         match &self.bars {
-            // Printed above the bars; indicatif would else draw over it.
+            // Printed above the bars; otherwise indicatif would draw over it.
             Some(bars) => bars.suspend(|| tell!("{text}")),
             None => tell!("{text}"),
         }
@@ -102,13 +102,13 @@ impl Progress {
     fn start(&self, what: What, id: &str, size: Option<u64>, had: u64) -> Running {
         let bar = self.bar(id.to_owned(), size);
         bar.set_position(had);
-        // What was there before is no part of the rate.
+        // Bytes from an earlier attempt do not count towards the rate.
         bar.reset_eta();
         Running { what, bar, size, started: Instant::now(), bytes: had, had }
     }
 }
 
-/// A line for each that runs for longer than the interval, until nobody shows anything any more.
+/// Prints a line for each task that has run longer than the interval, until the `Progress` is dropped.
 fn tell_now_and_then(shown: &Weak<Mutex<Shown>>) {
     loop {
         thread::sleep(INTERVAL);
@@ -146,7 +146,7 @@ impl Observer for Progress {
     fn notice(&self, event: Event<'_>) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            // One input needs no sum.
+            // A single input needs no total.
             Event::FetchPlanned { inputs, size } => {
                 let bar = || self.bar(String::new(), size);
                 shown.total = (inputs > 1).then(|| Total { bar: bar(), inputs, done: 0, bytes: 0 });
@@ -222,7 +222,7 @@ impl Observer for Progress {
                     self.line(format!("         {hint}"));
                 }
             }
-            // The verb tells these.
+            // The verb reports these itself.
             Event::BuildStarted { .. }
             | Event::StepCached { .. }
             | Event::BuildDone { .. }

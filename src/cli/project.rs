@@ -1,4 +1,4 @@
-//! What the verbs on a recipe have in common: its path, the store, the runtime.
+//! Arguments that verbs on a recipe share: its path, the store, fetching; and the runtime.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct ProjectArgs {
     pub store: StoreArg,
 }
 
-/// Which store.
+/// The store's arguments.
 #[derive(Args)]
 pub struct StoreArg {
     /// Where verified inputs and built artifacts are kept
@@ -34,14 +34,14 @@ pub struct StoreArg {
 }
 
 impl StoreArg {
-    /// Opens it.
+    /// Opens the store.
     pub fn open(&self) -> Result<Store> {
         Ok(Store::open(&self.store)?)
     }
 }
 
-/// Who is trusted, where a copy of their key file lies, and who reads the answer: for the verbs that judge signatures
-/// without a recipe.
+/// The trusted key, the place of its stored copy, and the output format: for verbs that judge signatures without a
+/// recipe.
 #[derive(Args)]
 pub struct PinArgs {
     /// Fingerprint of the primary key that is trusted; Flatcar's own if absent
@@ -54,7 +54,7 @@ pub struct PinArgs {
     pub json: bool,
 }
 
-/// How machines get what is built.
+/// Delivery of the built files to machines.
 #[derive(Args)]
 #[command(next_help_heading = "Delivery")]
 pub struct DeliveryArgs {
@@ -68,7 +68,7 @@ pub struct DeliveryArgs {
 }
 
 impl DeliveryArgs {
-    /// Has the recipe say what the command line says. A recipe that always wants a URL keeps that.
+    /// Applies the command line's settings to the recipe. A recipe that always wants a URL keeps that.
     pub fn apply(&self, recipe: &mut Recipe) {
         let asked = recipe.config_from.as_ref().map(|asked| asked.value);
         if self.auto && asked != Some(ConfigFrom::Url) {
@@ -81,7 +81,7 @@ impl DeliveryArgs {
     }
 }
 
-/// How inputs are fetched.
+/// Settings for fetching inputs.
 #[derive(Args)]
 pub struct FetchArgs {
     /// Fetch at most this many bytes per second in total: 500K, 20M, 1G
@@ -96,18 +96,18 @@ pub struct FetchArgs {
 }
 
 impl FetchArgs {
-    /// The store, trusted as far as the user wants.
+    /// The store, in paranoid mode if the user asked for it.
     pub fn trusting(&self, store: Store) -> Store {
         if self.paranoid { store.paranoid() } else { store }
     }
 
-    /// For the fetcher.
+    /// Options for the fetcher.
     pub fn options(&self) -> Options {
         Options { limit_rate: self.limit_rate, stall: self.stall_timeout }
     }
 }
 
-/// Bytes with a binary suffix, as curl and wget read a rate.
+/// Parses a rate: bytes with a binary suffix, as in curl and wget.
 fn rate(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
@@ -123,7 +123,7 @@ fn rate(text: &str) -> Result<u64, String> {
 }
 
 impl ProjectArgs {
-    /// Reads the recipe and opens the store.
+    /// Reads the recipe, and opens the store.
     pub fn open(&self) -> Result<(Project, Store)> {
         let project = Project::load(&self.recipe)?;
         Ok((project, self.store.open()?))
@@ -137,7 +137,7 @@ fn default_store() -> PathBuf {
     cache.or_else(home).unwrap_or_else(|| PathBuf::from(".cache")).join("prebake/store")
 }
 
-/// Threads for the asynchronous part of a verb.
+/// A runtime for the asynchronous part of a verb.
 pub fn runtime() -> Result<Runtime> {
     let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     Ok(built.map_err(disk::Error::io("start threads for", "this process".as_ref()))?)

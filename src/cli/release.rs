@@ -1,4 +1,4 @@
-//! `prebake release`: what there is upstream.
+//! `prebake release`: shows upstream releases.
 
 use std::path::PathBuf;
 
@@ -33,8 +33,8 @@ enum ReleaseVerb {
 
 /// Show a release: version, date, signer, and which files there are
 ///
-/// What is shown of the version comes from its `version.txt`, whose signature is verified first. Files are only looked
-/// for, not fetched. Mirrors are taken from PREBAKE_MIRROR_FLATCAR.
+/// The version's data comes from its `version.txt`, whose signature is verified first. Files are only looked for, not
+/// fetched. Mirrors are taken from PREBAKE_MIRROR_FLATCAR.
 ///
 /// In a shell: eval "$(prebake release show --export)"; echo "$FLATCAR_VERSION"
 #[derive(Args)]
@@ -59,7 +59,7 @@ struct ShowArgs {
 }
 
 impl ReleaseArgs {
-    /// Does what the arguments say.
+    /// Runs the verb.
     pub fn run(self) -> Result<()> {
         match self.verb {
             ReleaseVerb::Show(args) => args.run(),
@@ -122,7 +122,7 @@ fn as_json(board: &Board, release: &Release, artifacts: &[Artifact]) -> Value {
     })
 }
 
-/// Assignments for a POSIX shell, one a line.
+/// Assignments for a POSIX shell, one per line.
 fn exports(board: &Board, release: &Release) -> String {
     let own = [("FLATCAR_CHANNEL", board.channel.as_str()), ("FLATCAR_BOARD", board.arch.board())];
     let names_own = |name: &str| own.iter().any(|(own, _)| *own == name);
@@ -131,7 +131,7 @@ fn exports(board: &Board, release: &Release) -> String {
     all.map(|(name, value)| format!("{name}={}\n", quoted(value))).collect()
 }
 
-/// A word that a POSIX shell takes as it stands: bare where that is safe, else in single quotes.
+/// A word in a POSIX shell's syntax: bare if that is safe, else in single quotes.
 fn quoted(value: &str) -> String {
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || b"._-+:/@".contains(&b);
     match !value.is_empty() && value.bytes().all(is_safe) {

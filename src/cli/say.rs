@@ -1,9 +1,10 @@
-//! Standard output and standard error, which must never stop what works.
+//! Standard output and standard error, whose failures must never stop the work.
 //!
-//! Owns the macros that all verbs print with, and the queue between a server and its log. `say!` writes data to standard output;
-//! the first failure is kept and becomes the verb's own ([`verdict`]). `tell!` writes the story to standard error, where
-//! a failure has nobody left to hear of it. std's own macros panic there, so a full disk under a log, or a `tee` that ended,
-//! would end tasks of a server one by one; a lint forbids them in this crate.
+//! Owns the macros with which all verbs print, and the queue between a server and its log. `say!` writes data to
+//! standard output; the first failure is kept and becomes the verb's own ([`verdict`]). `tell!` writes messages to
+//! standard error; a failure there is ignored, because it cannot be reported anywhere. std's own macros panic in these
+//! cases, so a full disk under a log, or a `tee` that ended, would end a server's tasks one by one; a lint forbids them
+//! in this crate.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -21,38 +22,38 @@ macro_rules! say {
     ($($words:tt)*) => { $crate::cli::say::to_stdout(format_args!("{}\n", format_args!($($words)*))) };
 }
 
-/// Writes a part of a line, or text that has its own line ends, to standard output.
+/// Writes a part of a line, or text with its own line ends, to standard output.
 macro_rules! say_part {
     ($($words:tt)*) => { $crate::cli::say::to_stdout(format_args!($($words)*)) };
 }
 
-/// Writes a line of the story, or several, to standard error; a line end at the end is not needed and does no harm.
+/// Writes one or more lines of messages to standard error; a final line end is optional.
 macro_rules! tell {
     ($($words:tt)*) => { $crate::cli::say::to_stderr(format_args!($($words)*)) };
 }
 
-/// Lines that may wait for standard error. Each is cut to [`LONGEST`] characters, so they take 4 MiB at most.
+/// Most lines that wait for standard error. Each is cut to [`LONGEST`] characters, so they take at most 4 MiB.
 const WAITING: usize = 1024;
-/// Characters of a line of a server's log. Machines say who they are in a few hundred.
+/// Most characters in a line of a server's log. Machines identify themselves in a few hundred.
 const LONGEST: usize = 1024;
-/// How long the end of the process waits for lines that are still to be written; only where nobody reads them, or the machine
-/// hardly runs, it waits at all.
+/// Longest wait for unwritten lines when the process ends. It is used up only if nobody reads them, or on an almost
+/// stuck machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why standard output took no more, if it did not.
+/// The error after which standard output accepts nothing more, if there was one.
 static REFUSED: Mutex<Option<io::Error>> = Mutex::new(None);
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 struct Queue {
     lines: SyncSender<String>,
-    /// Lines that were handed over, and lines that are written.
+    /// Number of lines in the queue so far; below it, number of lines written.
     accepted: AtomicU64,
     written: AtomicU64,
-    /// Lines for which there was no room.
+    /// Number of lines for which there was no room.
     dropped: AtomicU64,
 }
 
-/// Writes to standard output; nothing more once it took no more.
+/// Writes to standard output; after the first failure does nothing.
 pub fn to_stdout(words: fmt::Arguments<'_>) {
     let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     if refused.is_none() {
@@ -61,15 +62,15 @@ pub fn to_stdout(words: fmt::Arguments<'_>) {
     }
 }
 
-/// Whether nobody reads standard output any more, so that showing goes on for nobody.
+/// Whether standard output has failed, so that further output is pointless.
 pub fn is_refused() -> bool {
     REFUSED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
-/// Whether standard output took all that was written to it. A reader that has seen enough, as `head` has, is no failure.
+/// Whether standard output accepted everything. A reader that stops early, such as `head`, is no failure.
 ///
 /// # Errors
-/// What the kernel said, once.
+/// The kernel's error, only once.
 pub fn verdict() -> Result<(), Refused> {
     match REFUSED.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(Refused(error)),
@@ -77,14 +78,14 @@ pub fn verdict() -> Result<(), Refused> {
     }
 }
 
-/// Standard output took no more; all else was done.
+/// Standard output failed; all other work was done.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write standard output")]
 pub struct Refused(#[source] io::Error);
 
 impl Advice for Refused {}
 
-/// Writes a line to standard error, or to the queue before it.
+/// Writes a line to standard error, or to its queue.
 pub fn to_stderr(words: fmt::Arguments<'_>) {
     let mut line = words.to_string();
     if line.is_empty() {
@@ -99,21 +100,21 @@ pub fn to_stderr(words: fmt::Arguments<'_>) {
     }
 }
 
-/// From now on lines for standard error are queued and one thread writes them, so that whoever tells something never waits: not
-/// for a disk, nor for a pipe that nobody reads. What does not fit is dropped and counted.
+/// From now on lines for standard error are queued and written by one thread, so that callers never wait for a disk, or
+/// for a pipe that nobody reads. Lines that do not fit are dropped and counted.
 pub fn queue() {
     let (lines, waiting) = sync_channel(WAITING);
     let queue =
         Queue { lines, accepted: AtomicU64::new(0), written: AtomicU64::new(0), dropped: AtomicU64::new(0) };
-    // Without its thread every line would be dropped.
+    // The queue is used only if its thread runs; otherwise every line would be dropped.
     let writer = thread::Builder::new().name("log".into()).spawn(move || write_all(&waiting));
     if writer.is_ok() && QUEUE.set(queue).is_ok() {
-        // std's own hook writes to standard error itself, and would wait where nobody reads.
+        // std's own hook writes to standard error itself, and would block if nobody reads it.
         std::panic::set_hook(Box::new(|panic| tell!("internal error, please report it: {panic}")));
     }
 }
 
-/// Waits until what was queued is written, for [`PATIENCE`] at most: the last call before the process ends.
+/// Waits until the queued lines are written, but at most [`PATIENCE`]. Must be the last call before the process ends.
 pub fn flush() {
     let Some(queue) = QUEUE.get() else { return };
     let (last, started) = (queue.accepted.load(Ordering::Acquire), Instant::now());
@@ -133,7 +134,7 @@ impl Queue {
     }
 }
 
-/// The thread that writes. Standard error that fails today may take lines tomorrow, so it never gives up.
+/// Body of the writing thread. It never gives up, because standard error may recover.
 fn write_all(waiting: &Receiver<String>) {
     while let Ok(line) = waiting.recv() {
         write_line(&line);
@@ -147,8 +148,9 @@ fn write_all(waiting: &Receiver<String>) {
     }
 }
 
-/// What a machine said of itself, so that it moves no terminal, forges no second line and turns no text around: control and
-/// format characters, separators and what has no sign are escaped as Rust does it. Quotes stay.
+/// A machine's own words, made safe for a log: control and format characters, separators and characters without a glyph
+/// are escaped as in Rust, so that they cannot move the cursor, forge a second line or change the direction of text.
+/// Quotes are kept.
 pub fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -160,12 +162,12 @@ pub fn printable(text: &str) -> String {
     plain
 }
 
-/// One system call a line, so that lines of several processes do not mix.
+/// One system call per line, so that lines of several processes do not mix.
 fn write_line(line: &str) {
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
-/// A line that is too long, cut; its end says so.
+/// Cuts a line that is too long, and says so at its end.
 fn cut(mut line: String) -> String {
     if let Some((end, _)) = line.char_indices().nth(LONGEST) {
         let more = line[end..].chars().count();

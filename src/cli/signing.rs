@@ -1,4 +1,4 @@
-//! The arguments of every verb that signs, or judges signatures: where keys and passphrases come from.
+//! Arguments of all verbs that sign or judge signatures: the sources of keys and passphrases.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -16,10 +16,10 @@ use crate::base::finding::plain;
 use crate::trust::minisign::{MAX_BYTES, PublicKey, Secret, SecretKey};
 use crate::trust::signers::Trust;
 
-/// Holds the passphrase where there is no terminal to ask on.
+/// The variable with the passphrase, for use without a terminal.
 const PASSPHRASE: &str = "PREBAKE_SIGN_PASSPHRASE";
 
-/// Who signs.
+/// The signers.
 #[derive(Args)]
 pub struct SignArgs {
     /// Sign with this secret key, made by `prebake key generate` or minisign; once for each signer
@@ -37,7 +37,7 @@ pub struct SignArgs {
     passphrase: PassphraseArgs,
 }
 
-/// Whose signatures are believed.
+/// The trusted signers.
 #[derive(Args)]
 pub struct TrustArgs {
     /// Believe this public key: a file, or its line of base64; once for each key, or separated by commas
@@ -54,7 +54,7 @@ pub struct TrustArgs {
     threshold: usize,
 }
 
-/// What opens or seals a secret key.
+/// The passphrase of a secret key.
 #[derive(Args)]
 pub struct PassphraseArgs {
     /// Read the passphrase of the secret key from the first line of this file
@@ -64,7 +64,7 @@ pub struct PassphraseArgs {
     passphrase_file: Option<PathBuf>,
 }
 
-/// Where a key comes from. A secret one may be in it, so it is never shown.
+/// Source of a key. It may be a secret key itself, so it is never printed.
 #[derive(Clone)]
 struct KeySource(Zeroizing<Vec<u8>>);
 
@@ -74,7 +74,7 @@ impl From<OsString> for KeySource {
     }
 }
 
-/// Why a key or passphrase cannot be had.
+/// Reasons why a key or passphrase is not available.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{subject} needs its passphrase, and there is no terminal to ask for it on")]
@@ -113,31 +113,31 @@ impl Advice for Error {
 }
 
 impl SignArgs {
-    /// The signers' keys, opened; none where nobody signs. Warns of key files that others can read.
+    /// The signers' keys, unlocked; empty if nobody signs. Warns of key files that others can read.
     pub fn keys(&self) -> Result<Vec<SecretKey>> {
         self.sign_keys.iter().map(|source| source.secret(&self.passphrase)).collect()
     }
 }
 
 impl TrustArgs {
-    /// Whether anybody was named.
+    /// Whether the user named a key.
     pub fn is_given(&self) -> bool {
         !self.trust.is_empty()
     }
 
-    /// Who is trusted, if anybody was named.
+    /// The trusted keys, if the user named any.
     pub fn trust(&self) -> Result<Option<Trust>> {
         if !self.is_given() {
             return Ok(None);
         }
-        // `a.pub, b.pub`: blanks beside a comma are no part of a name.
+        // In `a.pub, b.pub`, blanks beside a comma are not part of a name.
         let keys = self.trust.iter().map(|key| key.trimmed().public()).collect::<Result<Vec<_>>>()?;
         Ok(Some(Trust::new(keys, self.threshold)?))
     }
 }
 
 impl PassphraseArgs {
-    /// The passphrase of a key that exists.
+    /// Gets the passphrase of an existing key.
     pub fn of(&self, subject: &str) -> Result<Zeroizing<String>> {
         match self.given()? {
             Some(passphrase) => Ok(passphrase),
@@ -145,7 +145,7 @@ impl PassphraseArgs {
         }
     }
 
-    /// The passphrase for a new key, typed twice where it is typed.
+    /// Gets the passphrase for a new key, asking twice if it is typed.
     pub fn new_one(&self, subject: &str) -> Result<Zeroizing<String>> {
         let passphrase = match self.given()? {
             Some(passphrase) => passphrase,
@@ -163,12 +163,12 @@ impl PassphraseArgs {
         }
     }
 
-    /// From the file, else from the variable.
+    /// Reads it from the file, else from the variable.
     fn given(&self) -> Result<Option<Zeroizing<String>>> {
         if let Some(path) = &self.passphrase_file {
             let text = read_text(path)?;
             warn_if_others_can_read("passphrase file", path);
-            // Neither line ends nor the mark of Windows' editors are part of it.
+            // Line ends and Windows editors' byte order mark are not part of it.
             let line = plain(&text).lines().next().unwrap_or_default();
             return Ok(Some(Zeroizing::new(line.to_owned())));
         }
@@ -188,7 +188,8 @@ fn ask(subject: &str, prompt: &str) -> Result<Zeroizing<String>> {
 }
 
 impl KeySource {
-    /// The key's text, if that is what was given: a key file's, or its line of 42 or 158 bytes that begin with `Ed`.
+    /// The key's text, if that was given instead of a path: the text of a key file, or its base64 line of 42 or 158
+    /// bytes that begin with `Ed`.
     fn as_text(&self) -> Option<&str> {
         let text = std::str::from_utf8(&self.0).ok()?.trim();
         let is_line = text.starts_with("RW") && [56, 212].contains(&text.len());
@@ -240,17 +241,17 @@ pub fn read_public(path: &Path) -> Result<PublicKey> {
     Ok(PublicKey::parse(&path.display().to_string(), &read_text(path)?)?)
 }
 
-/// What a file holds that may be a secret key, which is not opened.
+/// Parses a file that may be a secret key, without unlocking it.
 pub fn secret_in(path: &Path) -> Option<Secret> {
     SecretKey::parse(&path.display().to_string(), &read_text(path).ok()?).ok()
 }
 
-/// Reads a secret key file and opens it.
+/// Reads a secret key file and unlocks it.
 pub fn read_secret(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey> {
     KeySource::from(path.as_os_str().to_owned()).secret(passphrase)
 }
 
-/// Reads a key or passphrase file, in memory that is cleared.
+/// Reads a key or passphrase file into memory that is cleared.
 fn read_text(path: &Path) -> Result<Zeroizing<String>> {
     let file = File::open(path).map_err(disk::Error::io("open", path))?;
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES + 1));
@@ -263,9 +264,9 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>> {
     }
 }
 
-/// Key files and passphrases alike: who has both signs.
+/// For key files and passphrase files alike, because anyone who has both can sign.
 fn warn_if_others_can_read(what: &str, path: &Path) {
-    // A terminal or a pipe has other permissions.
+    // Terminals and pipes have other permissions.
     let file = fs::metadata(path).ok().filter(fs::Metadata::is_file);
     let mode = file.map_or(0, |metadata| metadata.permissions().mode() & 0o777);
     if mode & 0o077 != 0 {

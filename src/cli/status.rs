@@ -19,11 +19,11 @@ use crate::serve::machines::status::{MachineStatus, State, Status};
 use crate::serve::machines::timeline::Stage;
 use crate::tree::names::Endpoint;
 
-/// How often a server is asked.
+/// Interval of requests to the server.
 const EVERY: Duration = Duration::from_secs(1);
-/// Machines that are shown at a time while watching; those that need a look come first.
+/// Most machines that are shown while watching; those that need attention come first.
 const WATCHED: usize = 40;
-/// What begins a screen anew.
+/// Terminal sequence that clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Show what every machine is doing, and what is likely wrong with those that are stuck
@@ -52,7 +52,7 @@ pub struct StatusArgs {
     timeout: Duration,
 }
 
-/// Which server is asked.
+/// The server to ask.
 #[derive(Args)]
 pub struct ServerArgs {
     /// The server to ask: a URL, or HOST:PORT as `prebake serve` takes it
@@ -64,7 +64,7 @@ pub struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// The server, not yet asked.
+    /// The server; no request is sent yet.
     pub fn connect(&self) -> Result<Server> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(disk::Error::io("read", path));
         let ca = self.ca.as_ref().map(read).transpose()?;
@@ -97,7 +97,7 @@ impl StatusArgs {
         let started = Instant::now();
         let mut told = 0;
         loop {
-            // A server that is not up yet is waited for too.
+            // If the server is not up yet, keep waiting.
             let answer = fetch(server).await;
             let is_late = started.elapsed() >= self.timeout;
             match answer {
@@ -128,8 +128,8 @@ async fn fetch(server: &Server) -> Result<Status, Error> {
     server.document(Endpoint::Status.path()).await
 }
 
-/// Shows a server's machines until the process is interrupted; a server that does not answer for a while is waited for,
-/// one that never did is an error.
+/// Shows a server's machines until the process is interrupted. Waits for a server that stops answering for a while; one
+/// that never answered is an error.
 async fn watch(server: &Server) -> Result<()> {
     let is_terminal = stdout().is_terminal();
     let mut last: Option<Status> = None;
@@ -154,12 +154,12 @@ async fn watch(server: &Server) -> Result<()> {
     }
 }
 
-/// What a machine said, for a terminal: a server of an older version may pass on more than ours does.
+/// A machine's own words, made safe for a terminal: a server of an older version may pass on more than this one does.
 fn safe(text: &str) -> String {
     say::printable(&plain(text))
 }
 
-/// Everything for a person: what is served, a table, and what needs a look.
+/// The whole picture for people: the served content, a table, and machines that need attention.
 fn picture(status: &Status, most: usize) -> String {
     let mut machines: Vec<&MachineStatus> = status.machines.iter().collect();
     machines.sort_by_key(|machine| {
@@ -210,7 +210,7 @@ fn picture(status: &Status, most: usize) -> String {
     picture
 }
 
-/// SGR codes of states that a person looks for.
+/// SGR codes of states that need attention.
 fn colour(state: State) -> Option<&'static str> {
     match state {
         State::Failed => Some("31"),
@@ -220,7 +220,7 @@ fn colour(state: State) -> Option<&'static str> {
     }
 }
 
-/// How far a machine is, in words.
+/// Progress of a machine's boot, in words.
 fn boot(machine: &MachineStatus) -> String {
     let Some(step) = machine.steps.last() else {
         return if machine.files.is_empty() { "has an address" } else { "fetched files" }.into();
@@ -236,7 +236,7 @@ fn boot(machine: &MachineStatus) -> String {
     }
 }
 
-/// A line for every machine that came to another stage or state.
+/// A line for every machine whose stage or state changed.
 fn changes(before: &[MachineStatus], status: &Status) -> String {
     let mut lines = String::new();
     for machine in &status.machines {
@@ -253,7 +253,7 @@ fn changes(before: &[MachineStatus], status: &Status) -> String {
     lines
 }
 
-/// `3m 20s`, without parts that nobody needs.
+/// A duration such as `3m 20s`, without unimportant parts.
 fn span(now: Stamp, since: Stamp) -> String {
     let seconds = now.since(since).as_secs();
     let round = if seconds < 3600 { seconds } else { seconds / 60 * 60 };

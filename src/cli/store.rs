@@ -1,4 +1,4 @@
-//! `prebake store`: what is kept, whether it is intact, and who needs it.
+//! `prebake store`: the stored objects, whether they are intact, and their users.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::store::gc::{Alone, Garbage};
 use crate::store::roots::{Reference, References};
 use crate::tree::kept;
 
-/// Hex digits of a digest in tables; `store path` takes as few as tell objects apart.
+/// Number of hex digits of a digest in tables; `store path` accepts any unique prefix.
 const SHORT: usize = 12;
 
 /// Look after the store of verified inputs and built artifacts
@@ -66,8 +66,8 @@ struct VerifyArgs {
 
 /// Remove what no lock and no published tree refers to any more
 ///
-/// Never runs beside a build. Published trees stay whole: they hold their files themselves. What killed runs left half-made goes
-/// whatever its age.
+/// Never runs beside a build. Published trees stay whole: they hold their files themselves. Incomplete files of killed
+/// runs are removed whatever their age.
 #[derive(Args)]
 struct GcArgs {
     #[command(flatten)]
@@ -96,19 +96,19 @@ struct PathArgs {
     store: StoreArg,
 }
 
-/// Why a verb on the store fails.
+/// Reasons why a verb on the store fails.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    /// Something uses the store.
+    /// Another process is using the store.
     #[error("{} is in use by another prebake", store.display())]
     InUse { store: PathBuf },
-    /// Found and set aside.
+    /// Corrupt objects were found and set aside.
     #[error("{count} corrupt {} set aside in {}", if *count == 1 { "object was" } else { "objects were" }, place.display())]
     Corrupt { count: usize, place: PathBuf },
-    /// No object is called so.
+    /// No object has this name.
     #[error("no object in the store is called `{name}`")]
     Unknown { name: String },
-    /// More than one is.
+    /// Several objects have this name.
     #[error("`{name}` may mean {} objects: {}", objects.len(), objects.join(", "))]
     Ambiguous { name: String, objects: Vec<String> },
 }
@@ -135,7 +135,7 @@ impl Advice for Error {
 }
 
 impl StoreArgs {
-    /// Does what the arguments say.
+    /// Runs the verb.
     pub fn run(self) -> Result<()> {
         match self.verb {
             StoreVerb::Ls(args) => args.run(),
@@ -150,9 +150,9 @@ fn short(sha256: &Sha256) -> String {
     sha256.to_string()[..SHORT].to_owned()
 }
 
-/// `recipes/edge.lock: flatcar/amd64/version.txt`
+/// A reference in the form `recipes/edge.lock: flatcar/amd64/version.txt`.
 fn shown(reference: &Reference) -> String {
-    // Names come from files that others may have written.
+    // Names come from files that may be anybody's.
     format!("{}: {}", reference.root.display(), reference.name.escape_debug())
 }
 

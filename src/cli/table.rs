@@ -1,4 +1,4 @@
-//! A table for people: columns as wide as they must be, two blanks apart.
+//! A table for people: columns as wide as needed, two blanks apart.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl<const N: usize> Table<N> {
         Table { right, rows: vec![headings.map(|heading| heading.trim_start_matches('>').to_owned())] }
     }
 
-    /// One more row.
+    /// Adds a row.
     pub fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells);
     }

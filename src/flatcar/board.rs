@@ -9,18 +9,18 @@ use crate::base::finding::{Place, nearest};
 use crate::base::yaml::decode::Spanned;
 use crate::flatcar::version::Version;
 
-/// What all release hosts end in; the channel stands before it.
+/// Suffix of all release hosts; the channel precedes it.
 pub const RELEASE_HOST: &str = ".release.flatcar-linux.net";
-/// Where the public key file lies.
+/// Host of the public key file.
 pub const WEBSITE_HOST: &str = "www.flatcar.org";
-/// The public key file. It is not trusted for where it comes from, but for holding the pinned primary key.
+/// URL of the public key file. It is trusted because it holds the pinned primary key, not because of its origin.
 pub const KEY_URL: &str = "https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc";
-/// The channels there are; `lts` is also the newest of its streams.
+/// All channels; `lts` also means the newest LTS stream.
 pub const CHANNELS: [&str; 4] = ["stable", "beta", "alpha", "lts"];
 
-/// What stands before the year in the name of an LTS stream.
+/// Prefix of an LTS stream's name, before the year.
 const LTS_STREAM: &str = "lts-";
-/// The directory of a channel's newest version.
+/// Name of the directory with a channel's newest version.
 pub const CURRENT: &str = "current";
 
 /// The stock PXE kernel.
@@ -29,7 +29,7 @@ pub const KERNEL: &str = "flatcar_production_pxe.vmlinuz";
 pub const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
 /// The stock disk image.
 pub const DISK: &str = "flatcar_production_image.bin.bz2";
-/// Names the version.
+/// The file that states the version.
 pub const VERSION_TXT: &str = "version.txt";
 /// The ending of a detached signature's name, behind the name of the file that it signs.
 pub const SIGNATURE: &str = ".sig";
@@ -37,20 +37,20 @@ pub const SIGNATURE: &str = ".sig";
 /// Why nothing of a channel or version can be named.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such channel.
+    /// There is no channel of this name.
     #[error("{}there is no Flatcar channel `{channel}`", place.as_ref().map_or(String::new(), |place| format!("{place}: ")))]
     UnknownChannel {
-        /// As it was named.
+        /// The name as given.
         channel: String,
-        /// Where, if in a file.
+        /// Its place, if it is in a file.
         place: Option<Place>,
     },
-    /// `version.txt` says something else than its directory.
+    /// `version.txt` states another version than its directory.
     #[error("{url} does not name the release: {why}")]
     BadVersion {
-        /// Canonical URL.
+        /// Canonical URL, never a mirror's.
         url: String,
-        /// What is wrong.
+        /// The problem, in words.
         why: String,
     },
 }
@@ -71,12 +71,12 @@ impl Advice for Error {
     }
 }
 
-/// One channel's and board's releases.
+/// The releases of one channel and board.
 #[derive(Clone, Debug)]
 pub struct Board {
-    /// Channel, or LTS stream.
+    /// Channel or LTS stream.
     pub channel: String,
-    /// Architecture.
+    /// Architecture of the board.
     pub arch: Arch,
 }
 
@@ -106,7 +106,7 @@ impl Board {
     }
 
     /// Canonical URLs where a file's detached signature may be, in order. The PXE kernel is the disk image's kernel
-    /// under another name, and for some releases only the latter's signature was published.
+    /// under another name, and some releases have only the latter's signature.
     pub fn signature_urls(&self, version: &str, file: &str) -> Vec<String> {
         let names: &[&str] = match file {
             KERNEL => &[KERNEL, "flatcar_production_image.vmlinuz"],
@@ -125,7 +125,7 @@ pub fn parse_version_txt(url: &str, bytes: &[u8]) -> Result<Version, Error> {
     unquoted(value).parse().map_err(bad)
 }
 
-/// A value of `version.txt`, some of which have double quotes.
+/// A value of `version.txt` without its double quotes, if it has any.
 pub(crate) fn unquoted(value: &str) -> &str {
     value.trim().trim_matches('"')
 }

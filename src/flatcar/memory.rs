@@ -1,17 +1,17 @@
-//! How much memory a machine needs to boot into RAM, and the sizes that people write.
+//! The memory that a machine needs to boot into RAM, and the sizes that people write.
 //!
-//! The kernel unpacks all initrds into a file system that may fill half of the memory, while the files as loaded still take
-//! the other half (Linux, Documentation/filesystems/ramfs-rootfs-initramfs.rst; tmpfs's default size). The base's payload is
-//! an already compressed squashfs and overlays are stored uncompressed, so what is unpacked is as big as what is loaded.
-//! Payload that does not fit is cut off, and the boot goes on without it.
+//! The kernel unpacks all initrds into a file system that may fill half of the memory, while the files as loaded still
+//! occupy the other half (Linux, Documentation/filesystems/ramfs-rootfs-initramfs.rst; tmpfs's default size). The
+//! base's payload is an already compressed squashfs and overlays are stored uncompressed, so the unpacked size is about
+//! the loaded size. Payload that does not fit is cut off, and the boot continues without it.
 
 use crate::base::size::Bytes;
 
-/// What Flatcar itself asks for at a PXE boot (its documentation, "Booting with PXE").
+/// Flatcar's own requirement for a PXE boot (its documentation, "Booting with PXE").
 const FLATCAR: Bytes = Bytes(3 << 30);
 
-/// What a machine needs to load and unpack these initrds, in all, and then to fetch this much: that comes to lie in the
-/// root, a file system of its own with the same limit.
+/// Memory that a machine needs to load and unpack these initrds, and then to fetch this much into the root, which is a
+/// file system of its own with the same limit.
 pub fn needed(initrds: impl IntoIterator<Item = u64>, fetched: u64) -> Bytes {
     let loaded = initrds.into_iter().fold(0, u64::saturating_add);
     FLATCAR.max(Bytes(loaded.max(fetched).saturating_mul(2)))

@@ -1,9 +1,10 @@
-//! What differs between Flatcar releases, as tables. Rooms ask questions here instead of comparing versions.
+//! Differences between Flatcar releases, as tables. Rooms ask questions here instead of comparing versions.
 //!
-//! Boundaries are from Flatcar's release notes (`static/releases-json/releases.json` of flatcar/flatcar-website) and from the
-//! issues and kernel configurations that rows name. A version is `MAJOR.CHANNEL.REVISION`; majors only grow, and a change
-//! reaches the channels alpha, beta, stable, LTS in that order at different majors. A fix may reach a branch in the middle of
-//! its revisions, so what was broken and mended has a window in each channel: comparing versions across channels lies.
+//! Boundaries are from Flatcar's release notes (`static/releases-json/releases.json` of flatcar/flatcar-website) and
+//! from the issues and kernel configurations that rows name. A version is `MAJOR.CHANNEL.REVISION`; majors only grow,
+//! and a change reaches the channels alpha, beta, stable, LTS in that order at different majors. A fix may reach a
+//! branch in the middle of its revisions, so a fault that was fixed has a window in each channel: comparing versions
+//! across channels gives wrong answers.
 
 use crate::flatcar::version::Version;
 use crate::ignition::Spec;
@@ -16,14 +17,14 @@ const fn v(major: u32, channel: u32, revision: u32) -> Version {
 /// Releases of one channel with a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// The first that has it.
+    /// The first release with the fault.
     pub from: Version,
-    /// The first of that channel that has it no longer.
+    /// The first later release of that channel without it.
     pub before: Version,
 }
 
 impl Window {
-    /// Both versions are of one channel.
+    /// Both versions must be of one channel.
     const fn new(from: Version, before: Version) -> Self {
         assert!(from.0[1] == before.0[1]);
         Window { from, before }
@@ -40,58 +41,60 @@ fn window(windows: &[Window], version: Version) -> Option<Window> {
 }
 
 /// First major version whose Ignition reads a spec, newest first: every channel branches from alpha, so the major number
-/// decides. Releases before the last row have Ignition 0.x, which reads spec 2.
+/// decides. Releases before the last row have Ignition 0.x, which reads only spec 2.
 const SPECS: [(u32, Spec); 3] = [(4152, Spec::V3_5), (3535, Spec::V3_4), (3185, Spec::V3_3)];
 
-/// Releases whose initrd passes over `usr/share/oem`, so that an injected config never reaches Ignition.
+/// Releases whose initrd ignores `usr/share/oem`, so an injected config never reaches Ignition.
 const DROPS_INJECTED_CONFIG: [Window; 5] = [
-    // The mount point moved to /oem, and the initrd looked there (flatcar/Flatcar#1376): moved in 3637.0.0, 3732.1.0 and
-    // 3760.2.0, restored in 3913.0.0, 3874.1.0 and 3815.2.1. The LTS 4081 came later, 3510 before.
+    // The mount point moved to /oem, and the initrd looked only there (flatcar/Flatcar#1376): moved in 3637.0.0,
+    // 3732.1.0 and 3760.2.0, restored in 3913.0.0, 3874.1.0 and 3815.2.1. The LTS 4081 came later, 3510 before.
     Window::new(v(3637, 0, 0), v(3913, 0, 0)),
     Window::new(v(3732, 1, 0), v(3874, 1, 0)),
     Window::new(v(3760, 2, 0), v(3815, 2, 1)),
-    // The first-stage initrd dropped it (flatcar/Flatcar#2023): restored in 4669.0.0, 4628.1.0, and 4593.2.0, which is the
-    // first stable of that initrd.
+    // The first-stage initrd dropped it (flatcar/Flatcar#2023): restored in 4669.0.0, 4628.1.0, and 4593.2.0, which is
+    // the first stable release with that initrd.
     Window::new(v(4487, 0, 0), v(4669, 0, 0)),
     Window::new(v(4515, 1, 0), v(4628, 1, 0)),
 ];
 
-/// Releases whose PXE boot ends in the emergency shell: systemd 256 came in 4230.0.0, and what Ignition mounts was not there
-/// (flatcar/Flatcar#1695, flatcar/bootengine#103; mended in 4284.0.0, 4230.1.1, and before the first stable of that major).
+/// Releases whose PXE boot ends in the emergency shell: systemd 256 came in 4230.0.0, and a directory that Ignition
+/// mounts on was missing (flatcar/Flatcar#1695, flatcar/bootengine#103; fixed in 4284.0.0, 4230.1.1, and before the
+/// first stable of that major).
 const ENDS_IN_EMERGENCY_SHELL: [Window; 2] =
     [Window::new(v(4230, 0, 0), v(4284, 0, 0)), Window::new(v(4230, 1, 0), v(4230, 1, 1))];
 
-/// Releases whose Ignition does not know the platform `pxe` that their initrd names: from Ignition 2 on (3185) until
+/// Releases whose Ignition does not know the platform `pxe` that their initrd states: from Ignition 2 on (3185) until
 /// flatcar/bootengine#45 in 3255.0.0 and 3227.1.0, before the first stable (flatcar/Flatcar#742).
 const NAMES_PLATFORM_PXE: [Window; 2] =
     [Window::new(v(3185, 0, 0), v(3255, 0, 0)), Window::new(v(3185, 1, 0), v(3227, 1, 0))];
 
-/// Why a release does not come up by PXE.
+/// Reasons why a release does not boot by PXE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PxeFault {
     /// Its initrd ends in the emergency shell.
     EmergencyShell,
-    /// Its Ignition refuses the platform that its initrd names, unless the kernel arguments name another.
+    /// Its Ignition refuses the platform that its initrd states, unless the kernel arguments state another.
     UnknownPlatform,
 }
 
-/// What keeps a release from booting by PXE, and the releases of its channel that have the fault.
+/// The fault that keeps a release from booting by PXE, and the window of its channel with that fault.
 pub fn pxe_fault(version: Version) -> Option<(PxeFault, Window)> {
     let of = |windows, fault| window(windows, version).map(|window| (fault, window));
     of(&ENDS_IN_EMERGENCY_SHELL[..], PxeFault::EmergencyShell)
         .or_else(|| of(&NAMES_PLATFORM_PXE[..], PxeFault::UnknownPlatform))
 }
 
-/// First release of each channel (by its digit) whose initrd merges extensions, so that what is read early in the boot
-/// works from them too.
+/// First release of each channel (by its digit) whose initrd merges extensions, so that files which are read early in
+/// the boot can come from them, too.
 const MERGES_IN_INITRD: [(u32, Version); 2] = [(0, v(4628, 0, 0)), (1, v(4628, 1, 0))];
 
-/// containerd by the first major version that has it, newest first (`major_software` of the releases' metadata).
+/// containerd's version by the first major version that has it, newest first (`major_software` of the releases'
+/// metadata).
 const CONTAINERD: [(u32, (u32, u32)); 5] =
     [(4628, (2, 2)), (4515, (2, 1)), (4284, (2, 0)), (3665, (1, 7)), (3227, (1, 6))];
 /// The major version that each channel had on 2026-08-13: for judgements by a channel's name. A lock has the exact version.
 const CHANNELS: [(&str, u32); 4] = [("alpha", 4790), ("beta", 4757), ("stable", 4593), ("lts", 4081)];
-/// The newest major whose containerd is known.
+/// The newest major whose containerd version is known.
 const KNOWN: u32 = CHANNELS[0].1;
 
 /// Whether a release merges extensions in the initrd.
@@ -101,7 +104,7 @@ pub fn merges_in_initrd(version: Version) -> bool {
     first.is_some_and(|(_, first)| version >= *first)
 }
 
-/// `MAJOR.MINOR` of a release's own containerd, where it is known.
+/// `MAJOR.MINOR` of a release's own containerd, if known.
 pub fn containerd(version: Version) -> Option<(u32, u32)> {
     let [major, ..] = version.0;
     let first = CONTAINERD.iter().find(|(first, _)| major >= *first);
@@ -113,12 +116,12 @@ pub fn channel(name: &str) -> Option<u32> {
     CHANNELS.iter().find(|(channel, _)| *channel == name).map(|(_, major)| *major)
 }
 
-/// The newest stable Ignition spec that releases of a major version read; nothing where Ignition is too old for spec 3.
+/// The newest stable Ignition spec that releases of a major version read; `None` where Ignition is too old for spec 3.
 pub fn newest_spec(major: u32) -> Option<Spec> {
     SPECS.iter().find(|(first, _)| major >= *first).map(|(_, spec)| *spec)
 }
 
-/// What of a release decides how a config boots.
+/// The properties of a release that decide how a config boots.
 pub fn system(version: Version) -> System {
     System { major: version.0[0], newest: newest_spec(version.0[0]) }
 }
@@ -126,48 +129,49 @@ pub fn system(version: Version) -> System {
 /// First major version with `systemd-sysext.service` (release notes of 3185.0.0).
 const MERGES_SYSEXTS: u32 = 3185;
 
-/// How the data of an image is packed, as far as kernels differ in what they mount.
+/// How the data of an image is packed, as far as kernels differ in what they can mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// Squashfs, by its compressor.
+    /// Squashfs with gzip.
     SquashfsGzip,
-    /// The same.
+    /// Squashfs with lzma.
     SquashfsLzma,
-    /// The same.
+    /// Squashfs with lzo.
     SquashfsLzo,
-    /// The same.
+    /// Squashfs with xz.
     SquashfsXz,
-    /// The same.
+    /// Squashfs with lz4.
     SquashfsLz4,
-    /// The same.
+    /// Squashfs with zstd.
     SquashfsZstd,
-    /// EROFS with files as they are.
+    /// EROFS with uncompressed files.
     Erofs,
-    /// EROFS by an algorithm that its files may be compressed with.
+    /// EROFS whose files may be compressed with lz4.
     ErofsLz4,
-    /// The same.
+    /// EROFS whose files may be compressed with lzma.
     ErofsLzma,
-    /// The same.
+    /// EROFS whose files may be compressed with deflate.
     ErofsDeflate,
-    /// The same.
+    /// EROFS whose files may be compressed with zstd.
     ErofsZstd,
     /// EROFS with a feature newer than Linux 6.12 (`EROFS_FEATURE_INCOMPAT_48BIT` and later, `fs/erofs/erofs_fs.h`).
     ErofsNewer,
 }
 
-/// Which kernels mount something.
+/// The releases whose kernel mounts a packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mounted {
-    /// Those of all releases.
+    /// All releases.
     Always,
-    /// Those from these releases on: of the channels alpha, beta, stable, LTS.
+    /// Releases from these on: of the channels alpha, beta, stable, LTS.
     Since([Version; 4]),
-    /// None that is known.
+    /// No known release.
     Never,
 }
 
-/// What Flatcar's kernels mount. Where a row says no more, its source is `commonconfig-*` of sys-kernel/coreos-modules in
-/// flatcar/scripts: `SQUASHFS_{LZ4,LZO,XZ,ZSTD,XATTR}=y`, `EROFS_FS=m`; zlib is always in squashfs.
+/// Packings that Flatcar's kernels mount. Unless a row names another source, it is `commonconfig-*` of
+/// sys-kernel/coreos-modules in flatcar/scripts: `SQUASHFS_{LZ4,LZO,XZ,ZSTD,XATTR}=y`, `EROFS_FS=m`; zlib is always in
+/// squashfs.
 const MOUNTS: [(Packing, Mounted); 12] = [
     (Packing::SquashfsGzip, Mounted::Always),
     (Packing::SquashfsXz, Mounted::Always),
@@ -175,24 +179,25 @@ const MOUNTS: [(Packing, Mounted); 12] = [
     (Packing::SquashfsLzo, Mounted::Always),
     // No Linux reads squashfs with lzma: `fs/squashfs/decompressor.c` lists it as unsupported.
     (Packing::SquashfsLzma, Mounted::Never),
-    // flatcar/scripts#1297 and its like for each branch, in the notes of 3602.2.2 and 3760.1.1; the alpha after them packs its
-    // own extensions so. The LTS 3510 never got it.
+    // flatcar/scripts#1297 and its counterpart for each branch, in the notes of 3602.2.2 and 3760.1.1; the next alpha
+    // packs its own extensions with it. The LTS 3510 never got it.
     (Packing::SquashfsZstd, Mounted::Since([v(3794, 0, 0), v(3760, 1, 1), v(3602, 2, 2), v(4081, 3, 0)])),
     // flatcar/Flatcar#1659, flatcar/scripts#2693: notes of 4284.0.0, 4344.1.0, 4459.2.0; no LTS yet.
     (Packing::Erofs, EROFS),
-    // The same pull request shows /proc/config.gz: EROFS_FS_ZIP=y, which has lz4; EROFS_FS_ZIP_LZMA and …_DEFLATE are not set,
-    // nor is …_ZSTD since, which Linux 6.10 brought.
+    // The same pull request shows /proc/config.gz: EROFS_FS_ZIP=y, which includes lz4; EROFS_FS_ZIP_LZMA and …_DEFLATE
+    // are not set, nor since then …_ZSTD, which Linux 6.10 introduced.
     (Packing::ErofsLz4, EROFS),
     (Packing::ErofsLzma, Mounted::Never),
     (Packing::ErofsDeflate, Mounted::Never),
     (Packing::ErofsZstd, Mounted::Never),
-    // Linux refuses images with features that it does not know (`fs/erofs/super.c`); Flatcar has had 6.12 at most.
+    // Linux refuses images with features that it does not know (`fs/erofs/super.c`); Flatcar has had Linux 6.12 at
+    // most.
     (Packing::ErofsNewer, Mounted::Never),
 ];
 const EROFS: Mounted = Mounted::Since([v(4284, 0, 0), v(4344, 1, 0), v(4459, 2, 0), v(4459, 3, 0)]);
 
 impl Packing {
-    /// As people call it.
+    /// Its name as shown to people.
     pub fn name(self) -> &'static str {
         match self {
             Packing::SquashfsGzip => "squashfs with gzip",
@@ -221,7 +226,7 @@ impl Packing {
             Mounted::Always => true,
             Mounted::Never => false,
             Mounted::Since(first) => {
-                // Channels beyond are those of developers, who build what alpha will be.
+                // Any further channel is a developers' channel, built from the future alpha.
                 let of_channel = first.get(version.0[1] as usize).unwrap_or(&first[0]);
                 version >= *of_channel
             }
@@ -238,13 +243,14 @@ pub fn merges_sysexts(version: Version) -> bool {
     version.0[0] >= MERGES_SYSEXTS
 }
 
-/// From this major on a release counts as one that merges in the initrd where certificates are asked for, whatever its
-/// channel: to be wrong there would cost a node all of its extensions.
+/// For certificates, a release of any channel counts as merging in the initrd from this major on: a wrong guess there
+/// would cost a node all of its extensions.
 const TRUSTS_FLATCAR_ALONE: u32 = MERGES_IN_INITRD[0].1.0[0];
-/// First major version whose systemd (255) is known to judge a dm-verity signature by `/etc/verity.d`.
+/// First major version whose systemd (255) is known to check a dm-verity signature against `/etc/verity.d`.
 const JUDGES_SIGNATURES: u32 = 4081;
 
-/// Why a release would refuse an image whose signer only `/etc/verity.d` knows, if it would. systemd merges nothing then.
+/// Why a release would refuse an image whose signer is only in `/etc/verity.d`; `None` if it would not. After a refusal
+/// systemd merges no image at all.
 pub fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
     match version.0[0] {
         ..JUDGES_SIGNATURES => Some("its systemd is not known to judge signatures by /etc/verity.d"),
@@ -255,7 +261,7 @@ pub fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
     }
 }
 
-/// The releases of its channel that lose what is injected through a second initrd, where a release is one of them.
+/// The window of its channel that loses a config injected through a second initrd, if the release is in it.
 pub fn drops_injected_config(version: Version) -> Option<Window> {
     window(&DROPS_INJECTED_CONFIG, version)
 }
@@ -268,12 +274,12 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Every release of the windows' time, as the release server has them (flatcar/flatcar-website, 2026-08-21).
+    /// Every release of that period, from the release server (flatcar/flatcar-website, 2026-08-21).
     fn releases() -> impl Iterator<Item = Version> {
         include_str!("../../tests/data/flatcar-releases.txt").split_whitespace().map(version)
     }
 
-    /// Which releases something is true of, as runs of neighbours in their channel: first to last.
+    /// The releases for which `is` holds, as runs of neighbours in their channel: first to last.
     fn runs(is: impl Fn(Version) -> bool) -> Vec<String> {
         let mut runs = Vec::new();
         for channel in 0..4 {
@@ -286,8 +292,8 @@ mod tests {
         runs
     }
 
-    // flatcar/Flatcar#1376 and #2023. Until 2026-11 this test said that stable and LTS always keep an injected config, which
-    // the notes of 3815.2.1 deny.
+    // flatcar/Flatcar#1376 and #2023. Until 2026-11 this test claimed that stable and LTS always keep an injected
+    // config, which the notes of 3815.2.1 contradict.
     #[test]
     fn an_injected_config_is_lost_in_two_windows_of_alpha_and_beta_one_of_stable_and_none_of_lts() {
         assert_eq!(
@@ -306,7 +312,7 @@ mod tests {
         for kept in ["4669.0.0", "4459.1.2", "4628.1.0", "4593.2.0", "4081.3.10", "3510.3.8", "4790.0.0"] {
             assert_eq!(drops_injected_config(version(kept)), None, "{kept}");
         }
-        // Versions that never were lie in the windows all the same.
+        // The windows include versions that were never released.
         for lost in ["4668.0.0", "3815.1.9", "3912.0.0", "3873.1.0"] {
             assert!(drops_injected_config(version(lost)).is_some(), "{lost}");
         }

@@ -1,4 +1,4 @@
-//! A Flatcar release as a validation target. Which spec it reads is in `quirks`.
+//! A Flatcar release as a validation target. Leaves the spec that it reads to `quirks`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use crate::flatcar::quirks;
 use crate::ignition::Spec;
 use crate::ignition::boot::System;
 
-/// A Flatcar release as a validation target: a version, or a channel as it stands today.
+/// A Flatcar release as a validation target: a version, or a channel's current version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     name: String,
@@ -15,12 +15,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// What of it decides how a config boots.
+    /// The properties that decide how a config boots.
     pub fn system(&self) -> System {
         System { major: self.major, newest: self.spec() }
     }
 
-    /// The newest stable spec that the release's Ignition reads; nothing for releases before Ignition 2.
+    /// The newest stable spec that the release's Ignition reads; `None` for releases before Ignition 2.
     pub fn spec(&self) -> Option<Spec> {
         quirks::newest_spec(self.major)
     }

@@ -6,9 +6,9 @@ use std::str::FromStr;
 /// `latest` or a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionWish {
-    /// What the channel's `current` names at lock time.
+    /// The version that the channel's `current` names at lock time.
     Latest,
-    /// This one.
+    /// This version.
     Exactly(Version),
 }
 
@@ -33,7 +33,7 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
         let numbers = parts.and_then(|parts| <[u32; 3]>::try_from(parts).ok()).map(Version);
-        // `04593.2.5` would name another directory on the server than the version it means.
+        // `04593.2.5` would be another directory on the server than the version it means.
         numbers
             .filter(|version| version.to_string() == text)
             .ok_or_else(|| format!("`{text}` is not a Flatcar version such as 4593.2.5, or `latest`"))

@@ -1,7 +1,7 @@
 //! Component archives: chosen members of a tar, plain or gzipped, become a [`Tree`].
 //!
-//! Owns the judgement on foreign archives: names that leave the tree, devices, links that point out, sizes. Leaves the
-//! choice of members to the sysext's description and their digest to `source`. Extracted files lie in a spool
+//! Owns the checks of untrusted archives: names that leave the tree, devices, links that point out, sizes. Leaves the
+//! choice of members to the sysext's description and their digest to `source`. Extracted files are put into a spool
 //! directory of the caller under meaningless names; no name from an archive ever reaches the file system.
 
 use std::collections::HashMap;
@@ -17,17 +17,17 @@ use crate::base::error::{Advice, Exit};
 use crate::format::limited::Limited;
 use crate::format::tree::{self, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 
-/// How a component archive is packed.
+/// Packaging of a component archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Plain tar.
     Tar,
-    /// tar through gzip.
+    /// tar, compressed with gzip.
     TarGz,
 }
 
 impl Kind {
-    /// By the end of a file name or URL; nothing for a name that is none of an archive.
+    /// The kind by the end of a file name or URL; `None` if it does not name an archive.
     pub fn of(name: &str) -> Option<Self> {
         const ENDS: [(&str, Kind); 3] =
             [(".tar.gz", Kind::TarGz), (".tgz", Kind::TarGz), (".tar", Kind::Tar)];
@@ -35,120 +35,120 @@ impl Kind {
     }
 }
 
-/// Whether a file name or URL is that of one gzipped file, for [`gunzip`].
+/// Whether a file name or URL names a single gzipped file, for [`gunzip`].
 pub fn is_gzipped_file(name: &str) -> bool {
     name.ends_with(".gz") && Kind::of(name).is_none()
 }
 
-/// Which members are taken, and where to.
+/// Chooses members and their destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// A member's path, or the beginning of paths with a final `*`, which matches any rest, slashes too. A leading
-    /// `./` counts for nothing, here as in the archive.
+    /// A member's path, or a prefix of paths followed by `*`, which matches any rest, including slashes. A leading `./`
+    /// is ignored, here as in the archive.
     pub members: String,
-    /// Path inside the image without a leading slash. With a final slash it is a directory that members keep their
-    /// names in: what follows the last slash of the pattern.
+    /// Path inside the image without a leading slash. With a final slash it is a directory, in which members keep the
+    /// part of their names after the last slash of the pattern.
     pub to: String,
 }
 
-/// How much of an archive is unpacked.
+/// Limits for unpacking an archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of the whole decompressed stream, chosen or not.
+    /// Most bytes of the whole decompressed stream, chosen members or not.
     pub bytes: u64,
-    /// Members.
+    /// Most members.
     pub members: usize,
 }
 
 impl Default for Limits {
-    /// 4 GiB and 100,000 members; the largest component known, an RKE2 or CRI-O bundle, has 0.4 GiB.
+    /// 4 GiB and 100,000 members; the largest known component, an RKE2 or CRI-O bundle, has 0.4 GiB.
     fn default() -> Self {
         Limits { bytes: 4 << 30, members: 100_000 }
     }
 }
 
-/// Longest extended header (a long name, pax records) in bytes.
+/// Longest extended header (a long name, pax records), in bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
 
-/// Why an archive is refused.
+/// Reasons to refuse an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file or the spool directory could not be used.
     #[error("cannot unpack {subject}")]
     Io {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Not an archive, or a damaged one.
+    /// The file is not an archive, or is damaged.
     #[error("{subject} is not an intact archive")]
     Damaged {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// What is wrong.
+        /// The decoder's error.
         source: io::Error,
     },
     /// A member with an absolute name.
     #[error("{subject} has the member `{member}`, an absolute path")]
     Absolute {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// Its name.
+        /// The member's name.
         member: String,
     },
-    /// A member that climbs out, or whose name is no path at all.
+    /// A member whose name leaves the tree, or is not a path at all.
     #[error("{subject} has the member `{member}`, which is not a path inside the archive")]
     Escapes {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// Its name.
+        /// The member's name.
         member: String,
     },
-    /// A link to somewhere outside of where the archive is unpacked.
+    /// A link out of the directory into which the archive is unpacked.
     #[error("{subject} has the link `{member}` to `{target}`, which points out of the tree")]
     Link {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// Its name.
+        /// The member's name.
         member: String,
-        /// What it points at.
+        /// The link's target.
         target: String,
     },
-    /// A device, a pipe, or a kind of member that tar knows and images do not.
+    /// A device, a pipe, or another kind of member that images do not have.
     #[error("{subject} has the member `{member}`, {kind}")]
     Special {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// Its name.
+        /// The member's name.
         member: String,
-        /// Such as `a block device`.
+        /// The kind in words, such as `a block device`.
         kind: &'static str,
     },
-    /// A selection that chose nothing.
+    /// A selection that matches no member.
     #[error("{subject} has no file `{members}`")]
     Unmatched {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// The pattern.
+        /// The selection's pattern.
         members: String,
     },
-    /// A limit of [`Limits`].
+    /// A limit of [`Limits`] was exceeded.
     #[error("{subject} has more than {limit} {what}")]
     Limit {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// Of what.
+        /// The limited quantity, in words.
         what: &'static str,
-        /// How much is allowed.
+        /// The limit's value.
         limit: u64,
     },
     /// Two members for one path in the image, or a path that Linux refuses.
     #[error("{subject} cannot be unpacked")]
     Tree {
-        /// The archive.
+        /// Path or URL of the archive, for the message.
         subject: String,
-        /// Why.
+        /// The tree's error.
         source: tree::Error,
     },
 }
@@ -174,10 +174,10 @@ impl Advice for Error {
 }
 
 /// Unpacks a tar. Modes are normalised to 0755 or 0644 by the owner's executable bit. `origin` is noted with every
-/// entry. Every selection must choose something.
+/// entry. Every selection must match a member.
 ///
 /// # Errors
-/// Names and devices are judged for all members, links for the chosen ones.
+/// Names and devices are checked for all members, links for the chosen ones.
 pub fn extract(
     archive: &Path,
     kind: Kind,
@@ -227,7 +227,7 @@ fn to_spool(from: &mut impl Read, spool: &Path, subject: &str) -> Result<Content
     Ok(Contents::OnDisk { path, size })
 }
 
-/// Like `io::copy`, but tells a damaged archive from a full disk.
+/// Like `io::copy`, but distinguishes a damaged archive from a full disk.
 fn copy(from: &mut impl Read, to: &mut impl io::Write, subject: &str) -> Result<u64, Error> {
     let mut buffer = vec![0; 64 << 10];
     let mut copied = 0;
@@ -248,7 +248,7 @@ struct Unpacking<'a> {
     spool: &'a Path,
     origin: &'a str,
     tree: Tree,
-    /// Where chosen regular files are in the tree, by their name in the archive, for hard links to them.
+    /// Paths in the tree of the chosen regular files, by name in the archive, for hard links to them.
     files: HashMap<String, String>,
 }
 
@@ -264,7 +264,7 @@ impl Unpacking<'_> {
         let mut archive = tar::Archive::new(stream);
         let mut used = vec![false; selections.len()];
         let mut extension = Extension::default();
-        // Raw: the crate would read a long name of any length into memory.
+        // Raw, because the crate would read a long name of any length into memory.
         for (number, member) in archive.entries().map_err(damaged)?.raw(true).enumerate() {
             let mut member = member.map_err(damaged)?;
             if number == limit {
@@ -306,7 +306,7 @@ impl Unpacking<'_> {
             };
             inserted.map_err(|source| Error::Tree { subject: subject.into(), source })?;
         }
-        // Past the end mark of the tar, so that gzip's own checksum is looked at.
+        // Read past tar's end mark, so that gzip's own checksum is checked.
         copy(&mut archive.into_inner(), &mut io::sink(), subject)?;
         match selections.iter().zip(used).find(|(_, used)| !used) {
             Some((unused, _)) => {
@@ -328,7 +328,7 @@ impl Unpacking<'_> {
         Ok(Entry::file(mode, contents, self.origin))
     }
 
-    /// A member's name without `./` and final slash; nothing for the archive's root.
+    /// A member's name without `./` and final slash; `None` for the archive's root.
     fn name(&self, raw: &str) -> Result<Option<String>, Error> {
         if raw.starts_with('/') {
             return Err(Error::Absolute { subject: self.subject.into(), member: raw.into() });
@@ -358,22 +358,22 @@ impl Unpacking<'_> {
     }
 }
 
-/// What members before the actual one say about it: GNU's long names and pax records.
+/// Data about the next member from the members before it: GNU's long names and pax records.
 #[derive(Default)]
 struct Extension {
     path: Option<String>,
     link: Option<String>,
-    /// Its data are those of a file with holes, as GNU tar and star write it into a pax archive, with a map of the holes in front
-    /// of them or in the record; unpacked as they are, they would be a broken file.
+    /// The member is a sparse file, as GNU tar and star write it into a pax archive, with a map of its holes before the
+    /// data or in the record. Unpacked like any other, it would be a broken file.
     is_sparse: bool,
 }
 
-/// What the keys of pax records of files with holes begin with: GNU's forms 0.0, 0.1 and 1.0 (GNU tar, "Storing Sparse Files"),
-/// Solaris' (pax(1)), and star's (star(5), `SCHILY.realsize`).
+/// Prefixes of the pax keys of sparse files: GNU's forms 0.0, 0.1 and 1.0 (GNU tar, "Storing Sparse Files"), Solaris'
+/// (pax(1)), and star's (star(5), `SCHILY.realsize`).
 const SPARSE: [&[u8]; 3] = [b"GNU.sparse.", b"SUN.holesdata", b"SCHILY.realsize"];
 
 impl Extension {
-    /// Takes a member in if it is one that speaks of the next.
+    /// Absorbs a member that describes the next one. Returns false for any other member.
     fn absorb(&mut self, member: &mut tar::Entry<'_, impl Read>) -> io::Result<bool> {
         let kind = member.header().entry_type();
         let extends = matches!(
@@ -395,20 +395,20 @@ impl Extension {
                 for record in tar::PaxExtensions::new(&body) {
                     let record = record?;
                     match record.key_bytes() {
-                        // What the member is called where the header's name is one for programs that know no holes.
+                        // The real name; the one in the header is for programs that do not know sparse files.
                         b"GNU.sparse.name" => {
                             (self.path, self.is_sparse) = (Some(lossy(record.value_bytes())), true);
                         }
                         key if is_of_sparse(key) => self.is_sparse = true,
                         b"path" => self.path = Some(lossy(record.value_bytes())),
                         b"linkpath" => self.link = Some(lossy(record.value_bytes())),
-                        // Sizes that do not fit into a header: beyond 8 GiB, far above any limit.
+                        // Only a size that does not fit into a header needs it: beyond 8 GiB, far above any limit.
                         b"size" => return Err(io::Error::other("a pax record that overrides a size")),
                         _ => {}
                     }
                 }
             }
-            // Nobody writes holes for all members, and what that would mean is nowhere written.
+            // No known tool writes a sparse-file record for all members, and no specification defines it.
             _ if tar::PaxExtensions::new(&body).flatten().any(|record| is_of_sparse(record.key_bytes())) => {
                 return Err(io::Error::other("a global pax record for sparse files"));
             }
@@ -426,12 +426,12 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Names that are not UTF-8 become ones that no selection means and that differ from nothing legitimate.
+/// Non-UTF-8 names are replaced; no selection can match them, and they do not collide with legitimate names.
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Without leading `./` and final slashes.
+/// A name without leading `./` and final slashes.
 fn plain(name: &str) -> &str {
     let mut name = name.trim_end_matches('/');
     while let Some(rest) = name.strip_prefix("./") {
@@ -440,8 +440,8 @@ fn plain(name: &str) -> &str {
     name
 }
 
-/// The selection that means a member most exactly: its index, the path in the image, and the directory in the image
-/// that links must not leave.
+/// The selection that matches a member most specifically: its index, the path in the image, and the directory in the
+/// image that links must not leave.
 fn choose<'s>(selections: &'s [Selection], name: &str, is_dir: bool) -> Option<(usize, String, &'s str)> {
     let mut best: Option<(usize, &str, &'s Selection)> = None;
     for (index, selection) in selections.iter().enumerate() {
@@ -470,7 +470,7 @@ fn after_slash(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// Whether a link at `from` leads, by its text, to somewhere below the directory `base`.
+/// Whether a link at `from` with this target stays below the directory `base`.
 fn stays_below(from: &str, base: &str, target: &str) -> bool {
     if target.is_empty() || target.starts_with('/') || target.contains('\0') {
         return false;

@@ -4,8 +4,8 @@ use crate::base::digest::Sha256;
 use crate::base::finding::plain;
 
 /// The SHA-256 that a published file states for `file_name`: a bare digest (dl.k8s.io), or the line for that name in
-/// the format of sha256sum (`digest  name`, `digest *name`, with or without a directory before the name). A list of
-/// one line counts whatever its name, since some projects rename the download.
+/// the format of sha256sum (`digest  name`, `digest *name`, with or without a directory before the name). The only line
+/// of a list counts under any name, because some projects rename the download.
 pub fn sha256_for(text: &str, file_name: &str) -> Option<Sha256> {
     let rows: Vec<(Sha256, Option<&str>)> = plain(text)
         .lines()
@@ -35,7 +35,7 @@ mod tests {
             (format!("{a}\n"), Some(a)),
             (format!("{a}  renamed.tgz\n"), Some(a)),
             (list.clone(), Some(b)),
-            // As an editor or a shell on Windows writes them.
+            // As editors or shells on Windows write it.
             (format!("\u{feff}{}\r\n", a.to_string().to_uppercase()), Some(a)),
             (format!("\u{feff}{b} *y.tgz\r\n{a}  x.tgz\r\n"), Some(b)),
             (list.replace("y.tgz", "z.tgz"), None),

@@ -1,7 +1,7 @@
-//! GUID partition tables: written with sectors of 512 bytes, read with any that a disk has.
+//! GUID partition tables: written with sectors of 512 bytes, read with any sector size that disks have.
 //!
 //! Owns the tables at both ends of a disk image (UEFI specification, 5.2 and 5.3): the protective MBR, the header and
-//! entries at the beginning, their copy at the end. Leaves what lies in the partitions to others.
+//! entries at the beginning, their copy at the end. Leaves the partitions' contents to others.
 
 use std::fmt;
 use std::fs::File;
@@ -10,15 +10,15 @@ use std::os::unix::fs::FileExt;
 
 use flate2::Crc;
 
-/// Bytes of a sector that is written.
+/// Bytes of a sector, when writing.
 pub const SECTOR: u64 = 512;
-/// Sectors of which a table is looked for: nothing in an image says how large they are, so systemd tries these
+/// Sector sizes that are tried when reading, in bytes: nothing in an image states the size, so systemd tries these too
 /// (`probe_sector_size` of dissect-image.c, since 253).
 const SECTORS: [u64; 4] = [512, 1024, 2048, 4096];
-/// Entries of a table that is written: the least that the specification allows.
+/// Number of entries in a written table: the fewest that the specification allows.
 const ENTRIES: usize = 128;
 const ENTRY: usize = 128;
-/// Sectors of the entries.
+/// Number of sectors for the entries.
 const ENTRY_SECTORS: u64 = (ENTRIES * ENTRY) as u64 / SECTOR;
 const HEADER: usize = 92;
 /// Most entries that are read.
@@ -29,7 +29,7 @@ const MAX_ENTRIES: u32 = 1024;
 pub struct Guid(pub [u8; 16]);
 
 impl Guid {
-    /// The order on disk: the first three groups are little-endian.
+    /// The byte order on disk: the first three groups are little-endian.
     fn swapped(self) -> [u8; 16] {
         let [a, b, c, d, e, f, g, h, rest @ ..] = self.0;
         let mut bytes = [d, c, b, a, f, e, h, g, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -51,21 +51,21 @@ impl fmt::Display for Guid {
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// What it is for.
+    /// The partition type's GUID.
     pub kind: Guid,
-    /// Its own name among all partitions.
+    /// The partition's own, unique GUID.
     pub id: Guid,
-    /// For people: at most 36 UTF-16 units.
+    /// A label for people: at most 36 UTF-16 units.
     pub name: String,
     /// Attribute bits.
     pub flags: u64,
-    /// Where it begins, in bytes.
+    /// Offset in bytes.
     pub start: u64,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub length: u64,
 }
 
-/// A table.
+/// A partition table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// The disk's GUID.
@@ -76,19 +76,19 @@ pub struct Table {
     pub partitions: Vec<Partition>,
 }
 
-/// Why an image has no table.
+/// Reasons why an image's table cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The image could not be read.
     #[error("cannot read the partition table")]
     Read(#[from] io::Error),
-    /// It is damaged.
+    /// The table is damaged.
     #[error("the partition table is damaged: {0}")]
     Damaged(&'static str),
 }
 
 impl Table {
-    /// Where the first partition may begin, in bytes: a multiple of 4096 behind the table.
+    /// First offset where a partition may begin, in bytes: a multiple of 4096 after the table.
     pub const FIRST: u64 = ((2 + ENTRY_SECTORS) * SECTOR).next_multiple_of(4096);
 
     /// The length of a disk image in bytes whose last partition ends at `end`.
@@ -96,13 +96,14 @@ impl Table {
         (end.next_multiple_of(SECTOR) + (ENTRY_SECTORS + 1) * SECTOR).next_multiple_of(4096)
     }
 
-    /// Where the headers are that [`Table::read`] tries.
+    /// Offsets of the headers that [`Table::read`] tries.
     pub fn headers() -> impl Iterator<Item = usize> {
         SECTORS.into_iter().map(|sector| sector as usize)
     }
 
-    /// Writes the table to both ends of an image of `length` bytes, with sectors of 512 bytes. The partitions begin and end at sectors between
-    /// [`Table::FIRST`] and what [`Table::disk_length`] leaves, and are at most 128.
+    /// Writes the table to both ends of an image of `length` bytes, with sectors of 512 bytes. There may be at most 128
+    /// partitions; they must begin and end at sector boundaries, after [`Table::FIRST`] and before the room that
+    /// [`Table::disk_length`] reserves at the end.
     pub fn write(&self, out: &File, length: u64) -> io::Result<()> {
         let mut entries = vec![0; ENTRIES * ENTRY];
         for (entry, partition) in entries.chunks_mut(ENTRY).zip(&self.partitions) {
@@ -147,8 +148,8 @@ impl Table {
         header
     }
 
-    /// Reads the table at the beginning of an image, or nothing where there is none. Of several sizes of sectors the first
-    /// counts whose table is whole.
+    /// Reads the table at the beginning of an image; `None` if there is none. If several sector sizes fit, the first
+    /// whose table is intact counts.
     pub fn read(file: &File) -> Result<Option<Table>, Error> {
         let mut damaged = None;
         for sector in SECTORS {
@@ -173,7 +174,7 @@ impl Table {
             return Ok(None);
         }
         let (u32_at, u64_at) = (|at| le(&header, at, 4) as u32, |at| le(&header, at, 8));
-        // A header may be longer than what the specification has in it so far (UEFI 2.10, table 5-5).
+        // A header may be longer than the specification's present fields (UEFI 2.10, table 5-5).
         let size = u32_at(12) as usize;
         let zeroed = header.get(..size).filter(|_| size >= HEADER).map(|header| {
             let mut zeroed = header.to_vec();
@@ -236,7 +237,7 @@ fn crc(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-/// A little-endian number of so many bytes.
+/// A little-endian number of this many bytes.
 fn le(bytes: &[u8], at: usize, length: usize) -> u64 {
     bytes[at..at + length].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

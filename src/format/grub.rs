@@ -1,15 +1,17 @@
 //! GRUB's script language: words and kernel arguments, quoted where GRUB would read something else.
 
-/// A word as GRUB's script language takes it literally. Between single quotes all but their end stands for itself.
+/// A word that GRUB's script language takes literally. Between single quotes every character but the quote stands for
+/// itself.
 pub(crate) fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A kernel argument as a word of a `linux` command, quoted where it has to be: unquoted, GRUB ends a command at `;`, `&` and
-/// `|`, expands `$`, and looks for files that are called like `*` and `[`.
+/// A kernel argument as a word of a `linux` command, quoted if necessary: in an unquoted word, GRUB ends the command at
+/// `;`, `&` and `|`, expands `$`, and matches file names to `*` and `[`.
 ///
-/// GRUB joins the words anew: it escapes quotes, which the kernel does not undo, and puts quotes around a word with blanks,
-/// which the kernel takes for part of no value. So quotes around a value are left to GRUB: `a="b c"` arrives as `"a=b c"`.
+/// GRUB joins the words anew: it escapes quotes, which the kernel does not undo, and puts quotes around a word with
+/// blanks, which the kernel does not take as part of the value. So quotes around a value are left to GRUB: `a="b c"`
+/// arrives as `"a=b c"`.
 pub fn kernel_arg(arg: &str) -> String {
     let unquoted =
         arg.split_once("=\"").and_then(|(key, value)| Some(format!("{key}={}", value.strip_suffix('"')?)));
@@ -21,7 +23,7 @@ pub fn kernel_arg(arg: &str) -> String {
     }
 }
 
-/// Whether the kernel finds an argument otherwise than it was written, if GRUB hands it over.
+/// Whether an argument reaches the kernel changed if GRUB passes it on.
 pub fn rewrites(arg: &str) -> bool {
     arg.contains(['"', '\'', '\\'])
 }
@@ -30,7 +32,7 @@ pub fn rewrites(arg: &str) -> bool {
 mod tests {
     use super::*;
 
-    // tectonic-installer#1317, poseidon/matchbox#92.
+    // Reported in tectonic-installer#1317 and poseidon/matchbox#92.
     #[test]
     fn kernel_arguments_are_quoted_where_grub_would_read_something_else() {
         for (arg, word) in [

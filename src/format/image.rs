@@ -1,28 +1,28 @@
-//! What the readers of images have in common: how much they look at, and what they list.
+//! Types shared by the readers of images: their limits and listings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How much of a foreign image is looked at.
+/// Limits for reading an untrusted image.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most inodes, and most names of inodes.
     pub inodes: u32,
-    /// Bytes of each table, unpacked.
+    /// Most bytes of each table, decompressed.
     pub table: u64,
-    /// Deepest directory.
+    /// Deepest nesting of directories.
     pub depth: usize,
-    /// Longest file that is read as a whole, in bytes.
+    /// Longest file that is read into memory, in bytes.
     pub file: u64,
-    /// Bytes of all files that an extraction writes.
+    /// Most bytes that an extraction may write in all.
     pub total: u64,
-    /// How many times as long as the image these may be. The first 64 MiB are free.
+    /// Largest ratio of those bytes to the image's length. The first 64 MiB are exempt.
     pub ratio: u64,
 }
 
 impl Default for Limits {
-    /// A million inodes and 256 MiB for a table; 128 directories deep; 16 MiB for a file that is read as a whole;
-    /// 16 GiB and 200 times the image for what is extracted, which is many times what binaries reach.
+    /// A million inodes and 256 MiB for a table; 128 directories deep; 16 MiB for a file that is read into memory; 16
+    /// GiB and 200 times the image for an extraction, which is many times the ratio of binaries.
     fn default() -> Self {
         Limits {
             inodes: 1_000_000,
@@ -38,40 +38,40 @@ impl Default for Limits {
 /// The attributes of an entry by their full names, such as `user.extension-release.strict`.
 pub type Xattrs = BTreeMap<String, Vec<u8>>;
 
-/// What a listed entry is.
+/// Kind of a listed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
     Dir,
-    /// A file of so many bytes.
+    /// A regular file, with its length in bytes.
     File(u64),
     /// A symlink and its target.
     Symlink(String),
-    /// The character device 0:0, with which overlayfs marks what is removed.
+    /// The character device 0:0, with which overlayfs marks removed files.
     Whiteout,
-    /// Any other device, socket or pipe, none of which prebake ever writes.
+    /// Any other device, socket or pipe, which prebake never writes.
     Special,
 }
 
 /// One entry of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Without a leading slash. Bytes that are not UTF-8 are replaced.
+    /// Path without a leading slash. Bytes that are not UTF-8 are replaced.
     pub path: String,
     /// Permission bits.
     pub mode: u16,
-    /// Owner's user number.
+    /// Owner's user id.
     pub uid: u32,
-    /// Owner's group number.
+    /// Owner's group id.
     pub gid: u32,
-    /// Seconds since 1970.
+    /// Modification time, in seconds since 1970.
     pub mtime: u32,
-    /// Number of the inode. Hard links have the same.
+    /// Number of the inode, which hard links share.
     pub inode: u32,
-    /// Names of the inode, as it says.
+    /// Number of the inode's names, as it states itself.
     pub nlink: u32,
-    /// Extended attributes.
+    /// Position of the table of extended attributes.
     pub xattrs: Arc<Xattrs>,
-    /// What it is.
+    /// Kind of the entry.
     pub kind: Kind,
 }

@@ -1,33 +1,34 @@
-//! An image as iPXE's commands take it: `kernel [OPTIONS] URI [ARGUMENTS]`, and so for `initrd`, `imgfetch` and `chain`.
+//! An image line of iPXE's commands: `kernel [OPTIONS] URI [ARGUMENTS]`, and likewise for `initrd`, `imgfetch` and
+//! `chain`.
 //!
-//! Matchbox writes the `kernel` and each `initrd` of a profile behind those words as they are, so what a profile calls a path
-//! may be a whole line of this kind. As iPXE reads it (src/hci/commands/image_cmd.c, src/core/getopt.c, src/core/exec.c):
-//! blanks part words and nothing quotes them; options come first, `--name X`, `--name=X`, `-n X` or `-nX`; what follows the
-//! URI belongs to the image.
+//! Matchbox writes a profile's `kernel` and each `initrd` after those words unchanged, so a "path" in a profile may be
+//! a whole line of this kind. iPXE parses it as follows (src/hci/commands/image_cmd.c, src/core/getopt.c,
+//! src/core/exec.c): blanks separate words, and there is no quoting; options come first, `--name X`, `--name=X`, `-n X`
+//! or `-nX`; everything after the URI belongs to the image.
 
-/// One line, in parts.
+/// The parts of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image<'l> {
-    /// What `--name` calls it.
+    /// Value of `--name`.
     pub name: Option<&'l str>,
-    /// Where it is.
+    /// URI of the file.
     pub uri: &'l str,
-    /// What follows: a kernel's arguments, or where an initrd's file is to lie.
+    /// The words after the URI: a kernel's arguments, or the path at which an initrd's file is placed.
     pub args: Vec<&'l str>,
 }
 
-/// An option: its name, its letter, and whether a value follows.
+/// An option: its name, its letter, and whether it has a value.
 type Opt = (&'static str, char, bool);
 
 const NAME: Opt = ("name", 'n', true);
-/// `replace` is for `chain` and `imgexec` only, which no harm comes of.
+/// `replace` is for `chain` and `imgexec` only; accepting it everywhere does no harm.
 const OPTIONS: [Opt; 4] = [NAME, ("timeout", 't', true), ("autofree", 'a', false), ("replace", 'r', false)];
 
 impl<'l> Image<'l> {
-    /// Reads what stands behind the command.
+    /// Parses the line after the command's name.
     ///
     /// # Errors
-    /// What iPXE would not take, in words.
+    /// The part that iPXE would refuse, in words.
     pub fn parse(line: &'l str) -> Result<Image<'l>, String> {
         let mut words = line.split_ascii_whitespace();
         let mut name = None;
@@ -58,13 +59,13 @@ impl<'l> Image<'l> {
         Ok(Image { name, uri, args: words.collect() })
     }
 
-    /// The name that `initrd=` says: the given one, else the last part of the path.
+    /// The name for `initrd=`: the given one, else the last part of the path.
     pub fn called(&self) -> &'l str {
         let path = self.uri.split(['?', '#']).next().unwrap_or_default();
         self.name.unwrap_or_else(|| path.rsplit('/').next().unwrap_or_default())
     }
 
-    /// The scheme and host that the URI names, where it names one, and its path with what follows.
+    /// The URI's scheme and host, if it has them, and its path with everything after it.
     pub fn host_and_path(&self) -> (Option<&'l str>, &'l str) {
         let Some((scheme, rest)) = self.uri.split_once("://") else { return (None, self.uri) };
         let end = scheme.len() + "://".len() + rest.find('/').unwrap_or(rest.len());
@@ -72,7 +73,7 @@ impl<'l> Image<'l> {
     }
 }
 
-/// Whether a text may be what a line with iPXE's variables becomes: `${…}` stands for anything.
+/// Whether iPXE may expand a line with variables to this text: `${…}` stands for anything.
 pub fn stands_for(line: &str, text: &str) -> bool {
     let mut literals = line.split("${").enumerate().map(|(index, part)| match index {
         0 => part,
@@ -88,7 +89,8 @@ pub fn stands_for(line: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Letters behind one dash; the first that takes a value has the rest of the word for it, or the next word.
+/// Parses letters after one dash. The first letter that takes a value has the rest of the word as its value, or the
+/// next word.
 fn short<'l>(
     letters: &'l str,
     word: &str,

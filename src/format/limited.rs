@@ -1,8 +1,8 @@
-//! A reader that fails instead of filling a disk.
+//! A reader that fails instead of letting its caller fill a disk.
 
 use std::io::{self, Read};
 
-/// Fails past a number of bytes, and remembers it for those whose decoders wrap errors into their own.
+/// Fails after a number of bytes, and remembers that, because decoders may wrap the error into their own.
 pub struct Limited<R> {
     inner: R,
     left: u64,
@@ -10,7 +10,7 @@ pub struct Limited<R> {
 }
 
 impl<R> Limited<R> {
-    /// Lets so many bytes pass.
+    /// Lets `bytes` bytes pass.
     pub fn new(inner: R, bytes: u64) -> Self {
         Limited { inner, left: bytes, exceeded: false }
     }
@@ -20,7 +20,7 @@ impl<R> Limited<R> {
         self.left
     }
 
-    /// Whether it failed.
+    /// Whether it failed because of the limit.
     pub fn exceeded(&self) -> bool {
         self.exceeded
     }

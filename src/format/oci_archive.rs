@@ -1,7 +1,7 @@
 //! OCI archives: an image layout in a tar, as `ctr images import`, `skopeo` and `docker load` read it.
 //!
-//! Layout and annotations follow the OCI image specification and what containerd's own export writes. Blobs are streamed
-//! from the files they lie in, and nothing but the image enters the bytes: same image, same archive.
+//! Layout and annotations follow the OCI image specification and what containerd's own export writes. Blobs are
+//! streamed from their files, and the bytes depend on the image only: same image, same archive.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,43 +14,43 @@ use crate::base::canonical::canonical_json;
 use crate::base::digest::{Object, Sha256};
 use crate::base::error::Advice;
 
-/// Enters step keys; raised when the bytes change for the same image.
+/// Part of step keys; raised when the bytes change for the same image.
 pub const REVISION: u32 = 1;
 
 /// An image whose blobs are on disk.
 #[derive(Debug)]
 pub struct Archive<'a> {
-    /// The full name that it is imported under, such as `registry.k8s.io/pause:3.10`.
+    /// The full name under which it is imported, such as `registry.k8s.io/pause:3.10`.
     pub name: String,
-    /// Its tag alone, where it has one.
+    /// Its tag alone, if it has one.
     pub tag: Option<&'a str>,
-    /// The machines it is for; the image's own config is sometimes wrong about that.
+    /// The machines' architecture; the image's own config is sometimes wrong about it.
     pub arch: Arch,
     /// The manifest's media type.
     pub media_type: String,
-    /// The manifest.
+    /// Digest and size of the manifest.
     pub manifest: Object,
-    /// Every blob and the file that holds it: the manifest, the config, each layer once.
+    /// Every blob with the file that holds it: the manifest, the config, each layer once.
     pub blobs: Vec<(Object, PathBuf)>,
 }
 
-/// Why an archive could not be written.
+/// Reasons why an archive could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A blob's file is not what it was.
+    /// A blob's file cannot be read, or has changed.
     #[error("cannot pack {}", path.display())]
     Blob {
-        /// The file.
+        /// The blob's file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// The archive itself.
+    /// The archive itself could not be written.
     #[error("cannot write the archive of {name}")]
     Write {
-        /// The image.
+        /// The image's full name.
         name: String,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -88,7 +88,7 @@ impl Archive<'_> {
         tar.finish().map_err(cannot)
     }
 
-    /// containerd takes the name from its own annotation, and others the tag from OCI's.
+    /// The index. containerd takes the name from its own annotation, other programs take the tag from OCI's.
     fn index(&self) -> Vec<u8> {
         let mut annotations = json!({IMAGE_NAME: self.name});
         if let Some(tag) = self.tag {

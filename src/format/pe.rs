@@ -1,8 +1,8 @@
-//! PE32+ images (Microsoft's "PE Format", as UEFI uses it): appending sections to one, as a unified kernel image is made of
+//! PE32+ images (Microsoft's "PE Format", as UEFI uses it): appends sections, as when a unified kernel image is made of
 //! a stub, a kernel and initrds.
 //!
-//! Owns headers and layout. What the sections mean is `output::uki`'s. Sections are streamed: an initrd of hundreds of
-//! megabytes is never held in memory.
+//! Owns headers and layout. Leaves the meaning of the sections to `output::uki`. Sections are streamed: an initrd of
+//! hundreds of megabytes is never held in memory.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -12,20 +12,20 @@ use crate::base::error::{Advice, Exit};
 /// Raised when the bytes change for the same input.
 pub const REVISION: u32 = 1;
 
-/// Largest image that sections are appended to; a stub has some 100 KiB.
+/// Largest image to which sections are appended; a stub has about 100 KiB.
 pub const MAX_IMAGE: u64 = 16 << 20;
-/// As many as the Windows loader takes.
+/// The Windows loader's limit.
 const MAX_SECTIONS: usize = 96;
-/// All headers of an image lie within, in bytes.
+/// All headers of an image must end within this many bytes.
 const MAX_HEADERS: u64 = 64 << 10;
-/// Firmware gives memory in pages of this size.
+/// Firmware allocates memory in pages of this size.
 const PAGE: u64 = 4096;
 
-/// Offsets behind the signature `PE\0\0`: the COFF header has 20 bytes, then follows the optional header.
+/// Offsets from the signature `PE\0\0`: the COFF header has 20 bytes, and the optional header follows it.
 mod offset {
     pub const MACHINE: usize = 4;
     pub const SECTION_COUNT: usize = 6;
-    /// Where the symbol table is, and its length.
+    /// Position and length of the symbol table.
     pub const SYMBOLS: usize = 12;
     pub const OPTIONAL_SIZE: usize = 20;
     pub const OPTIONAL: usize = 24;
@@ -37,10 +37,10 @@ mod offset {
     pub const CHECKSUM: usize = OPTIONAL + 64;
     pub const SUBSYSTEM: usize = OPTIONAL + 68;
     pub const DIRECTORY_COUNT: usize = OPTIONAL + 108;
-    /// The data directory's fifth entry: where a signature lies.
+    /// The data directory's fifth entry: the position of a signature.
     pub const CERTIFICATES: usize = OPTIONAL + 112 + 4 * 8;
 }
-/// The least length of the optional header: up to the end of the entry for a signature.
+/// Shortest allowed optional header: up to the end of the entry for a signature.
 const OPTIONAL_SIZE: usize = offset::CERTIFICATES + 8 - offset::OPTIONAL;
 const OPTIONAL_MAGIC: u16 = 0x20b;
 const EFI_APPLICATION: u16 = 10;
@@ -48,29 +48,29 @@ const SECTION_HEADER: usize = 40;
 /// Initialised data, readable.
 const CHARACTERISTICS: u32 = 0x4000_0040;
 
-/// Why no image can be made.
+/// Reasons why sections cannot be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not what sections can be appended to.
+    /// The file is not an image to which sections can be appended.
     #[error("{subject} is not a UEFI program that sections can be added to: {why}")]
     Malformed {
-        /// The file.
+        /// Path or name of the file, for the message.
         subject: String,
-        /// What is wrong with it.
+        /// The problem, in words.
         why: &'static str,
     },
-    /// For other machines.
+    /// The image is for another architecture.
     #[error("{subject} is a UEFI program for another architecture than {arch}")]
     Machine {
-        /// The file.
+        /// Path or name of the file, for the message.
         subject: String,
-        /// Whose it should be.
+        /// The expected architecture.
         arch: Arch,
     },
-    /// Addresses have 32 bits.
+    /// The result would be too large for 32-bit addresses.
     #[error("{subject} with its sections would be larger than 4 GiB")]
     TooLarge {
-        /// The file.
+        /// Path or name of the file, for the message.
         subject: String,
     },
 }
@@ -96,20 +96,20 @@ pub struct Section<'s> {
     pub name: &'static str,
     /// Length in bytes; not zero.
     pub size: u64,
-    /// As many bytes.
+    /// A reader of exactly `size` bytes.
     pub bytes: Box<dyn Read + 's>,
 }
 
 /// A UEFI program.
 pub struct Image {
     subject: String,
-    /// Headers and sections, without what may follow them.
+    /// Headers and sections, without any data after them.
     bytes: Vec<u8>,
-    /// Where `PE\0\0` is.
+    /// Offset of `PE\0\0`.
     start: usize,
-    /// Where the next section header goes.
+    /// Offset for the next section header.
     headers_end: usize,
-    /// The first address behind all sections.
+    /// The first address after all sections.
     address: u64,
 }
 
@@ -164,15 +164,15 @@ impl Image {
         if file_end > bytes.len() {
             return Err(short());
         }
-        // A signature would follow, and would not be one of the new image.
+        // A signature would follow, and would not be valid for the new image.
         bytes.truncate(file_end);
         Ok(Image { subject: subject.into(), bytes, start, headers_end, address })
     }
 
-    /// Writes the image with sections behind its own, in this order.
+    /// Writes the image with these sections after its own, in this order.
     ///
     /// # Errors
-    /// What reading and writing gives, and [`Error`] inside an [`io::Error`] for what does not fit.
+    /// Errors of reading and writing; [`Error`] inside an [`io::Error`] for sections that do not fit.
     pub fn append(mut self, sections: Vec<Section<'_>>, out: &mut impl Write) -> io::Result<()> {
         let long = |bytes: &[u8], at| u64::from(u32_at(bytes, at).unwrap_or_default());
         let at = |field| self.start + field;
@@ -212,9 +212,9 @@ impl Image {
         self.put(offset::SECTION_COUNT, &count.to_le_bytes());
         self.put(offset::INITIALIZED_DATA, &(data as u32).to_le_bytes());
         self.put(offset::IMAGE_SIZE, &(size as u32).to_le_bytes());
-        // The symbols of a debugger lay where the first new section is now.
+        // The debugger's symbol table was at the offset of the first new section.
         self.put(offset::SYMBOLS, &[0; 8]);
-        // UEFI looks at no checksum, and zero says that there is none.
+        // UEFI ignores the checksum, and zero means that there is none.
         self.put(offset::CHECKSUM, &[0; 4]);
         self.put(offset::CERTIFICATES, &[0; 8]);
         out.write_all(&self.bytes)?;
@@ -235,10 +235,10 @@ impl Image {
     }
 }
 
-/// The contents of a section, at most so many bytes; nothing where the image has no such section, or is none.
+/// The content of a section, at most this many bytes; `None` if the file has no such section, or is not an image.
 ///
 /// # Errors
-/// What reading comes to.
+/// Errors of reading.
 pub fn section(image: &mut (impl Read + Seek), name: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
     let mut head = Vec::new();
     image.seek(SeekFrom::Start(0))?;
@@ -251,7 +251,7 @@ pub fn section(image: &mut (impl Read + Seek), name: &str, most: u64) -> io::Res
         let headers = head.get(table..)?.chunks_exact(SECTION_HEADER).take(count);
         let is_meant = |header: &&[u8]| header[..8].iter().copied().take_while(|b| *b != 0).eq(name.bytes());
         let header = { headers }.find(is_meant)?;
-        // What a section holds may be shorter than the room that it has in the file.
+        // A section's content may be shorter than its room in the file.
         let length = u32_at(header, 8)?.min(u32_at(header, 16)?);
         Some((u64::from(u32_at(header, 20)?), u64::from(length)))
     };
@@ -320,7 +320,7 @@ mod tests {
         let fields = [8, 12, 16, 20].map(|at| u32_at(&out, header + at).unwrap());
         assert_eq!(fields, [600, 0x3000, 0x400, 0x800]);
         assert_eq!(u32_at(&out, 0x40 + offset::IMAGE_SIZE), Some(0x4000));
-        // What came out is an image, and one that has its kernel.
+        // The result is an image again, and one that already has a kernel.
         let again = Image::parse("uki", out, Arch::Amd64).err().unwrap().to_string();
         assert!(again.ends_with("it already contains a kernel"), "{again}");
     }
@@ -343,7 +343,8 @@ mod tests {
         assert!(append(vec![huge]).unwrap_err().to_string().contains("larger than 4 GiB"));
     }
 
-    /// Found by the fuzz target `program`: fields were written behind the end of a program with a short optional header.
+    /// Found by the fuzz target `program`: fields were written beyond the end of a program with a short optional
+    /// header.
     #[test]
     fn a_program_whose_optional_header_has_no_room_for_its_fields_is_refused() {
         for size in [0u16, 112, OPTIONAL_SIZE as u16 - 1] {

@@ -1,11 +1,11 @@
-//! The tar headers of a bundle: POSIX ustar, with a pax record only where a field of ustar is too short.
+//! The tar headers of a bundle: POSIX ustar, with a pax record only where a ustar field is too short.
 //!
-//! They are part of the format. Whoever verifies a bundle computes each header anew and compares every byte, so they are
-//! written here: another release of a library might write the same header in another way.
+//! The headers are part of the format. `verify` computes each header anew and compares every byte, so they are written
+//! here rather than by a library, another release of which might write the same header differently.
 
-/// Tar's unit, in bytes: headers are one long, and data are padded to a multiple of it.
+/// Tar's block size, in bytes: a header is one block long, and data are padded to a multiple of it.
 pub const BLOCK: u64 = 512;
-/// What ends an archive: two blocks of zeros.
+/// Length of the end of an archive, in bytes: two blocks of zeros.
 pub const END: u64 = 2 * BLOCK;
 /// Largest number that eleven octal digits hold: 8 GiB less one as a size, the year 2242 as a time.
 pub const MOST_OCTAL: u64 = 0o777_7777_7777;
@@ -13,60 +13,60 @@ pub const MOST_OCTAL: u64 = 0o777_7777_7777;
 /// Lengths of ustar's fields for names, in bytes.
 const NAME: usize = 100;
 const PREFIX: usize = 155;
-/// What a pax header is called, and a file whose name is too long for ustar, for a tar that does not know pax.
+/// Name of a pax header, and of a file whose name is too long for ustar, as a tar without pax shows them.
 const PAX: &str = "PaxHeader";
 
 /// One member of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// Its path.
+    /// Its path in the archive.
     pub path: &'a str,
     /// Mode 0755 instead of 0644.
     pub executable: bool,
-    /// What follows the header.
+    /// The data after the header.
     pub contents: Contents<'a>,
     /// Seconds since 1970, at most [`MOST_OCTAL`].
     pub epoch: u64,
 }
 
-/// What follows a header.
+/// The data after a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents<'a> {
-    /// So many bytes.
+    /// This many bytes.
     Data(u64),
-    /// Nothing: a hard link to an earlier member.
+    /// No bytes: a hard link to an earlier member, by its path.
     SameAs(&'a str),
 }
 
-/// What kind of member a header says it is.
+/// The kind of member, as its header states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A file with its data.
+    /// A regular file with its data.
     File,
     /// Another name of an earlier member.
     HardLink,
-    /// Anything that no bundle holds, in words.
+    /// A kind that no bundle holds, in words.
     Foreign(&'static str),
 }
 
-/// What a header that was found says of itself.
+/// The fields of a header that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its path, as far as ustar's fields hold one.
+    /// Its path, as far as it fits into ustar's fields.
     pub path: String,
-    /// Bytes that follow.
+    /// Bytes of data after it, without padding.
     pub size: u64,
-    /// What it is.
+    /// Regular file, hard link, or a kind that no bundle holds.
     pub kind: Kind,
 }
 
-/// Zeros that follow so many bytes of data.
+/// Zero bytes that pad `size` bytes of data to whole blocks.
 pub fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK
 }
 
 impl Header<'_> {
-    /// The header: one block, or three and more where pax records go before it.
+    /// The header's bytes: one block, or three and more where pax records precede it.
     pub fn to_bytes(self) -> Vec<u8> {
         let (size, link) = match self.contents {
             Contents::Data(size) => (size, ""),
@@ -105,7 +105,8 @@ impl Header<'_> {
     }
 }
 
-/// A path as ustar's prefix and name, where it fits: cut at the first slash after which the rest is short enough.
+/// Splits a path into ustar's prefix and name, at the first slash after which the rest is short enough; `None` if it
+/// does not fit.
 fn split(path: &str) -> Option<(&str, &str)> {
     if path.len() <= NAME {
         return Some(("", path));
@@ -124,7 +125,7 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length}{rest}").into_bytes()
 }
 
-/// The fields of one block.
+/// The fields of one header block.
 struct Block<'a> {
     prefix: &'a str,
     name: &'a str,
@@ -163,7 +164,7 @@ fn checksum(block: &[u8; BLOCK as usize]) -> u64 {
 }
 
 impl Seen {
-    /// Reads a header; nothing if its checksum does not fit, its fields are no numbers or its name no text.
+    /// Reads a header; `None` if its checksum is wrong, a field is not a number or its name is not UTF-8.
     pub fn parse(block: &[u8; BLOCK as usize]) -> Option<Seen> {
         let number = |field: &[u8]| {
             let text = std::str::from_utf8(field).ok()?;
@@ -198,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// What the `tar` crate makes of our bytes.
+    /// Our bytes as the `tar` crate reads them.
     fn read(header: Header<'_>) -> (String, u64, u32, Option<String>) {
         let archive = [&header.to_bytes()[..], &[0; END as usize]].concat();
         let mut archive = tar::Archive::new(archive.as_slice().chain(std::io::repeat(0)));
@@ -231,7 +232,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut changed = bytes;
             changed[at] ^= 1;
-            // The blank and the zero behind the checksum's digits count for nothing.
+            // The blank and the zero after the checksum's digits are not checked.
             assert!(Seen::parse(&changed).is_none() || (154..156).contains(&at), "byte {at}");
         }
     }

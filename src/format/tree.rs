@@ -1,11 +1,11 @@
-//! A file tree as a value: what the writers of images and archives are given.
+//! A file tree as a value: the input of the writers of images and archives.
 //!
-//! Owns what a tree may hold (contained UTF-8 paths; directories, files, symlinks and hard links; extended attributes
-//! where they are asked for; no owners, times or devices) and how a directory on disk becomes one. Leaves the bytes
-//! of each format to its writer.
+//! Owns the rules for a tree's content (contained UTF-8 paths; directories, files, symlinks and hard links; extended
+//! attributes on request; no owners, times or devices) and reading a directory on disk into one. Leaves the bytes of
+//! each format to its writer.
 //!
-//! A tree is sorted bytewise and always holds the parents of its entries, so a writer that walks it in order emits
-//! each directory once and before what lies in it.
+//! A tree is sorted bytewise and always holds the parents of its entries, so a writer that walks it in order emits each
+//! directory once and before its contents.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -19,15 +19,15 @@ use crate::base::error::{Advice, Exit};
 
 /// Longest name of one entry in its directory, in bytes: Linux' `NAME_MAX`.
 pub const MAX_NAME: usize = 255;
-/// Longest path and longest link target, in bytes. Linux' `PATH_MAX` counts the final NUL; the kernel's initramfs
-/// unpacker silently skips what is longer (init/initramfs.c, `do_header`).
+/// Longest path and longest link target, in bytes. Linux' `PATH_MAX` includes the final NUL; the kernel's initramfs
+/// unpacker silently skips longer ones (init/initramfs.c, `do_header`).
 pub const MAX_PATH: usize = 4095;
-/// Mode of directories and of executable files.
+/// Mode of directories and executable files.
 pub const EXECUTABLE: u16 = 0o755;
 /// Mode of all other files.
 pub const PLAIN: u16 = 0o644;
 
-/// Files, directories and symlinks by their path, sorted bytewise; parents are always there.
+/// Files, directories and symlinks by path, sorted bytewise; parents are always present.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     entries: BTreeMap<String, Entry>,
@@ -36,97 +36,97 @@ pub struct Tree {
 /// One entry of a [`Tree`].
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Permission bits, at most `0o777`. Symlinks have `0o777`, as Linux shows them.
+    /// Permission bits, at most `0o777`. Symlinks have `0o777`, as in Linux.
     pub mode: u16,
-    /// What it is.
+    /// Kind, with its data.
     pub content: Content,
-    /// Extended attributes by their full names, such as `user.extension-release.strict`. A cpio has none.
+    /// Extended attributes by their full names, such as `user.extension-release.strict`. cpio cannot store them.
     pub xattrs: BTreeMap<String, Vec<u8>>,
-    /// Of a hard link, the path of the file that it is another name of. Its content and mode are that file's, so a
-    /// writer without hard links writes a copy.
+    /// For a hard link, the path of the file that it links to. Content and mode are that file's, so a writer without
+    /// hard links writes a copy.
     pub link: Option<String>,
-    /// Who put it there ("component kubeadm"), for the report of a conflict. Never part of an image.
+    /// The part that added the entry ("component kubeadm"), for the report of a conflict. Never part of an image.
     pub origin: String,
 }
 
-/// What [`Tree::of_directory_with`] takes over from a directory beside contents and executable bits.
+/// Optional data that [`Tree::of_directory_with`] keeps, beside contents and executable bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Hard links among the files of the directory. A copy of the directory has often lost them.
+    /// Hard links among the files of the directory. Copies of the directory often lose them.
     pub links: bool,
-    /// Extended attributes of the `user` namespace. The others say something about the machine: labels, capabilities,
-    /// the marks of an overlay.
+    /// Extended attributes of the `user` namespace. The other namespaces describe the machine: labels, capabilities,
+    /// overlay marks.
     pub xattrs: bool,
 }
 
-/// What an entry is.
+/// Kind of an entry, with its data.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// A directory.
     Dir,
     /// A regular file.
     File(Contents),
-    /// A symbolic link and the text it points at.
+    /// A symbolic link with its target, as written.
     Symlink(String),
 }
 
-/// Where the bytes of a file are.
+/// Location of a file's bytes.
 #[derive(Clone, Debug)]
 pub enum Contents {
-    /// Here.
+    /// In memory.
     Bytes(Vec<u8>),
     /// In a file on disk, read when an image is written.
     OnDisk {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its length in bytes when it was added; a writer fails if it is another by then.
+        /// Its length in bytes when it was added; a writer fails if it has changed by then.
         size: u64,
     },
 }
 
-/// Why a tree cannot be made.
+/// Reasons why a tree cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A name that leaves the tree, or that Linux could not create.
+    /// A path that leaves the tree, or that Linux could not create.
     #[error("`{path}` (from {origin}) is not a path inside the tree: {why}")]
     Path {
-        /// The name.
+        /// The bad path.
         path: String,
-        /// Who wanted it.
+        /// The part that wanted to add it.
         origin: String,
-        /// The rule it breaks.
+        /// The rule that it breaks.
         why: &'static str,
     },
     /// Two contents for one path, or a file where another needs a directory.
     #[error("`{path}` comes from {first} and again from {second}")]
     Conflict {
-        /// The path both want.
+        /// The path that both want.
         path: String,
-        /// Who was first.
+        /// The part that added it first.
         first: String,
-        /// Who came second.
+        /// The part that wanted it second.
         second: String,
     },
-    /// Neither file nor directory nor symlink.
+    /// The file is neither a regular file nor a directory nor a symlink.
     #[error("{} is a {kind}; only files, directories and symlinks can be shipped", path.display())]
     Special {
-        /// On disk.
+        /// Path on disk.
         path: PathBuf,
-        /// Such as `socket`.
+        /// Kind of file, such as `socket`.
         kind: &'static str,
     },
     /// A name or link target that is not UTF-8.
     #[error("the name or link target of {} is not UTF-8", path.display())]
     NotUtf8 {
-        /// On disk.
+        /// Path on disk.
         path: PathBuf,
     },
-    /// The disk failed.
+    /// A file or directory could not be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// On disk.
+        /// Path on disk.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -150,7 +150,7 @@ impl Advice for Error {
 }
 
 impl Contents {
-    /// Names a file on disk and notes its length.
+    /// Refers to a file on disk and notes its length.
     pub fn on_disk(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         match fs::metadata(&path) {
@@ -160,7 +160,7 @@ impl Contents {
         }
     }
 
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub fn size(&self) -> u64 {
         match self {
             Contents::Bytes(bytes) => bytes.len() as u64,
@@ -168,7 +168,7 @@ impl Contents {
         }
     }
 
-    /// The file on disk, if they are in one.
+    /// The file on disk, if the bytes are in one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Contents::Bytes(_) => None,
@@ -176,21 +176,21 @@ impl Contents {
         }
     }
 
-    /// Digest of the bytes.
+    /// SHA-256 of the bytes.
     pub fn sha256(&self) -> io::Result<Sha256> {
         let mut sink = Hashing::new(io::sink());
         io::copy(&mut self.reader(), &mut sink)?;
         Ok(sink.finish().1)
     }
 
-    /// A reader of exactly [`Contents::size`] bytes: it fails, with the file's name in the message, where the file on
-    /// disk is shorter or longer by now. The file is opened at the first read, so any number of readers may wait.
+    /// A reader of exactly [`Contents::size`] bytes: it fails, with the file's name in the message, if the file on disk
+    /// has become shorter or longer. The file is opened by the first read, so any number of readers may wait.
     pub fn reader(&self) -> Reader<'_> {
         Reader { contents: self, file: None, position: 0 }
     }
 }
 
-/// See [`Contents::reader`].
+/// The result of [`Contents::reader`].
 pub struct Reader<'a> {
     contents: &'a Contents,
     file: Option<File>,
@@ -223,7 +223,7 @@ impl Read for Reader<'_> {
 }
 
 impl Entry {
-    /// A directory, 0755.
+    /// A directory with mode 0755.
     pub fn dir(origin: impl Into<String>) -> Self {
         Self::new(EXECUTABLE, Content::Dir, origin)
     }
@@ -233,7 +233,7 @@ impl Entry {
         Self::new(mode, Content::File(contents), origin)
     }
 
-    /// A symlink to `target`, which is kept as it is written.
+    /// A symlink to `target`, which is stored as written.
     pub fn symlink(target: impl Into<String>, origin: impl Into<String>) -> Self {
         Self::new(0o777, Content::Symlink(target.into()), origin)
     }
@@ -244,27 +244,27 @@ impl Entry {
 }
 
 impl Tree {
-    /// An empty tree: a root and nothing in it.
+    /// An empty tree: a root without entries.
     pub fn new() -> Self {
         Tree::default()
     }
 
-    /// Everything below a directory: sorted, modes normalised to 0755 or 0644 by the owner's executable bit, so that
-    /// umask, times and owners of the working copy do not matter; neither do hard links and extended attributes.
-    /// `origin` is noted with every entry.
+    /// Reads everything below a directory: sorted, with modes normalised to 0755 or 0644 by the owner's executable bit,
+    /// so that umask, times, owners, hard links and extended attributes of the working copy do not matter. `origin` is
+    /// noted with every entry.
     pub fn of_directory(root: &Path, origin: &str) -> Result<Self, Error> {
         Self::of_directory_with(root, origin, Keep::default())
     }
 
-    /// The same with what else is asked for.
+    /// Like [`Tree::of_directory`], but keeps optional data.
     pub fn of_directory_with(root: &Path, origin: &str, keep: Keep) -> Result<Self, Error> {
         let mut walk = Walk { tree: Tree::new(), origin, keep, links: HashMap::new() };
         walk.directory(root, "")?;
         Ok(walk.tree)
     }
 
-    /// Adds an entry and, where they are missing, its parents (0755). A directory may be added twice; the first mode
-    /// stays. Of modes the permission bits are kept: no setuid. Anything else that is there already is a [`Error::Conflict`].
+    /// Adds an entry and its missing parents (0755). A directory may be added twice; the first mode stays. Modes are
+    /// reduced to the permission bits: no setuid. Any other entry that already exists is a [`Error::Conflict`].
     pub fn insert(&mut self, path: &str, mut entry: Entry) -> Result<(), Error> {
         entry.mode &= 0o777;
         let refuse = |why| Error::Path { path: path.into(), origin: entry.origin.clone(), why };
@@ -285,7 +285,7 @@ impl Tree {
         self.put(path, entry)
     }
 
-    /// Adds a hard link to a file that is in the tree already.
+    /// Adds a hard link to a file that is already in the tree.
     pub fn link(&mut self, path: &str, file: &str, origin: impl Into<String>) -> Result<(), Error> {
         let origin = origin.into();
         let Some(first @ Entry { content: Content::File(_), .. }) = self.entries.get(file) else {
@@ -310,7 +310,7 @@ impl Tree {
         }
     }
 
-    /// Adds everything of another tree.
+    /// Adds all entries of another tree.
     pub fn merge(&mut self, other: Tree) -> Result<(), Error> {
         other.entries.into_iter().try_for_each(|(path, entry)| self.insert(&path, entry))
     }
@@ -335,9 +335,8 @@ impl Tree {
         self.entries.is_empty()
     }
 
-    /// Digest over all that an image shows of the tree (paths, kinds, modes, targets, contents, hard links, extended
-    /// attributes), for step keys.
-    /// Reads every file.
+    /// Digest over everything that an image shows of the tree (paths, kinds, modes, targets, contents, hard links,
+    /// extended attributes), for step keys. Reads every file.
     pub fn digest(&self) -> io::Result<Sha256> {
         let mut summary = String::new();
         for (path, entry) in self.iter() {
@@ -359,12 +358,12 @@ impl Tree {
     }
 }
 
-/// A directory on disk on its way into a tree.
+/// A directory on disk that is being read into a tree.
 struct Walk<'a> {
     tree: Tree,
     origin: &'a str,
     keep: Keep,
-    /// The first path of each inode with several names, by device and number.
+    /// The first path of each inode with several names, by device and inode number.
     links: HashMap<(u64, u64), String>,
 }
 
@@ -372,7 +371,7 @@ impl Walk<'_> {
     fn directory(&mut self, dir: &Path, prefix: &str) -> Result<(), Error> {
         let read = |source| Error::Read { path: dir.to_owned(), source };
         let mut items = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(read)?;
-        // Which name of a file comes first must not depend on the disk.
+        // The choice of a file's first name must not depend on the disk.
         items.sort_by_key(fs::DirEntry::file_name);
         for item in items {
             let path = item.path();

@@ -1,8 +1,8 @@
-//! dm-verity: a tree of digests over a file system, by which the kernel judges every block that is read.
+//! dm-verity: a tree of digests over a file system, by which the kernel verifies every block that it reads.
 //!
 //! Owns the bytes of the hash area (cryptsetup's superblock version 1 and the tree, Linux
 //! `Documentation/admin-guide/device-mapper/verity.rst`), always SHA-256 over blocks of 4096 bytes with the salt before
-//! the data. Leaves who vouches for the root hash to others.
+//! the data. Leaves the trust in the root hash to others.
 
 use std::fs::File;
 use std::io;
@@ -12,25 +12,25 @@ use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a block of data and of a block of digests.
+/// Bytes of a data block and of a block of digests.
 pub const BLOCK: usize = 4096;
-/// Blocks that a thread reads at once.
+/// Number of blocks that a thread reads at a time.
 const BATCH: usize = 256;
 
-/// A digest.
+/// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
 /// The hash area of some data.
 #[derive(Debug)]
 pub struct Verity {
-    /// What the whole tree comes down to.
+    /// Digest at the root of the tree.
     pub root: Hash,
-    /// Superblock and tree.
+    /// The superblock and the tree.
     pub area: Vec<u8>,
 }
 
-/// Hashes `length` bytes of a file, a multiple of [`BLOCK`] and not 0, from `start` on. The hash area is kept in memory:
-/// one part in 127 of the data. The result does not depend on the number of threads.
+/// Hashes `length` bytes of a file, a multiple of [`BLOCK`] and not 0, from `start` on. The hash area is kept in
+/// memory: 1/127 of the data. The result does not depend on the number of threads.
 pub fn hash(file: &File, start: u64, length: u64, salt: &Hash, uuid: [u8; 16]) -> io::Result<Verity> {
     let blocks = (length / BLOCK as u64) as usize;
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
@@ -49,7 +49,7 @@ pub fn hash(file: &File, start: u64, length: u64, salt: &Hash, uuid: [u8; 16]) -
     for part in parts {
         level.extend(part?);
     }
-    // The level over the data comes last in the area, the one below the root first.
+    // The level over the data comes last in the area, the level below the root first.
     let mut levels = Vec::new();
     while level.len() > 1 {
         let mut bytes = level.concat();

@@ -1,4 +1,4 @@
-//! Authorities whose certificates a machine shall trust beside the public ones, and the layer that makes it so.
+//! Certificate authorities that a machine shall trust beside the public ones, and the layer that makes it trust them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 
 use super::Config;
 
-/// Longest file that is read, in bytes.
+/// Longest file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 /// A file of certificates.
 #[derive(Clone, Debug)]
 pub struct Authorities {
-    /// Where the booted system has it.
+    /// Path on the booted system.
     path: String,
-    /// Its bytes, as a data URL.
+    /// The file's bytes, as a data URL.
     source: String,
-    /// SHA-256 of each certificate in it, as DER.
+    /// SHA-256 of each certificate in the file, in DER.
     certificates: BTreeSet<Sha256>,
 }
 
@@ -30,7 +30,7 @@ impl Authorities {
     /// Reads a file of one or more certificates in PEM.
     ///
     /// # Errors
-    /// A finding about a file that cannot be read or holds none, without a place.
+    /// A finding without a place, if the file cannot be read or has no certificate.
     pub fn load(pem: &Path) -> Result<Authorities, Finding> {
         let unfit = |why: String| Finding::error(format!("{}: {why}", pem.display()));
         let unread = |error: std::io::Error| unfit(format!("cannot be read: {error}"));
@@ -47,13 +47,14 @@ impl Authorities {
         Ok(Authorities { path: format!("/etc/ssl/certs/{stem}.pem"), source, certificates })
     }
 
-    /// SHA-256 of each certificate in it, as DER: `openssl x509 -fingerprint -sha256`. Line ends and comments do not count.
+    /// SHA-256 of each certificate in the file, in DER: `openssl x509 -fingerprint -sha256`. Line ends and comments do
+    /// not matter.
     pub fn certificates(&self) -> &BTreeSet<Sha256> {
         &self.certificates
     }
 }
 
-/// The digest of each certificate in a text; of one that is no base64, that of what stands there.
+/// The digest of each certificate in a text; if one is not base64, the digest of its text.
 fn certificates(text: &str) -> BTreeSet<Sha256> {
     let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
     let bodies = blocks.map(|block| block.split("-----").next().unwrap_or_default());
@@ -64,11 +65,11 @@ fn certificates(text: &str) -> BTreeSet<Sha256> {
     bodies.map(digest).collect()
 }
 
-/// The layer by which Ignition trusts them while it fetches, and the booted system from then on: there
-/// `update-ca-certificates` finds them in `/etc/ssl/certs`. None where there are no authorities.
+/// The layer that makes Ignition trust the authorities while it fetches, and the booted system from then on, where
+/// `update-ca-certificates` adds them in `/etc/ssl/certs`. `None` if there are no authorities.
 ///
 /// # Errors
-/// Two files of one name.
+/// Two files with the same name.
 pub fn layer(authorities: &[Authorities]) -> Result<Option<Config>, Findings> {
     if authorities.is_empty() {
         return Ok(None);

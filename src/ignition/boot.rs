@@ -1,9 +1,10 @@
-//! What is certain to fail when a machine boots with a config that is valid, and what has no effect on Flatcar.
+//! Finds parts of a valid config that will certainly fail when a machine boots, or that have no effect on Flatcar.
 //!
-//! Ignition checks a config before the boot only as far as it is text. What its stages do afterwards is known too, where
-//! the config holds all that they look at: the order of files (`internal/exec/stages/files/filesystemEntries.go`), mounts
-//! (`stages/mount`), contents and their hashes (`internal/resource/url.go`), users (`stages/files/passwd.go`, shadow's
-//! `useradd`). An error here is a boot that ends in the emergency shell; what only may go wrong is a warning.
+//! Before the boot, Ignition checks only a config's text. The behaviour of its later stages can be predicted too, if
+//! the config contains everything that they depend on: the order of files
+//! (`internal/exec/stages/files/filesystemEntries.go`), mounts (`stages/mount`), contents and their hashes
+//! (`internal/resource/url.go`), users (`stages/files/passwd.go`, shadow's `useradd`). An error here is a boot that
+//! ends in the emergency shell; a failure that is only possible is a warning.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -20,22 +21,22 @@ use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
 use super::{Config, data_url};
 
-/// Most bytes that a compressed content is unfolded to before it is let be.
+/// Most bytes to which a compressed content is decompressed for its checks.
 const MAX_UNPACKED: u64 = 256 << 20;
-/// Configs inside configs are followed this deep.
+/// Deepest nesting of configs inside configs that is followed.
 const MAX_DEPTH: usize = 8;
 /// Where the OEM partition was mounted, of which `/oem` has the contents today.
 pub const OEM: &str = "/usr/share/oem";
-/// Where units are written.
+/// Directory of units.
 const UNITS: &str = "/etc/systemd/system";
-/// The first major version that surely mounts the OEM partition at `/oem` and has a link at `/usr/share/oem`
+/// The first major version that certainly mounts the OEM partition at `/oem` and has a link at `/usr/share/oem`
 /// (scripts, `changelog/changes/2023-05-16-oem-mountpoint.md`).
 const OEM_MOVED: u32 = 3760;
-/// Where a booted system mounts something over what Ignition wrote.
+/// Directories that a booted system covers by a mount, hiding Ignition's files.
 const MOUNTED_OVER: [&str; 5] = ["/run", "/tmp", "/dev", "/proc", "/sys"];
 /// Links of the root file system into `/usr`.
 const LINKS_INTO_USR: [&str; 4] = ["/bin", "/sbin", "/lib", "/lib64"];
-/// Numbers that users of every release have (`baselayout`).
+/// User ids that every release uses (`baselayout`).
 const USERS: [(i64, &str); 2] = [(0, "root"), (500, "core")];
 /// Flatcar's own partitions (`build_library/disk_layout.json`).
 const PARTITIONS: [(i64, &str); 8] = [
@@ -65,12 +66,12 @@ pub fn failures(config: &Config, system: Option<System>) -> Vec<Finding> {
     boot.findings
 }
 
-/// A boot that is gone through.
+/// A simulated boot.
 struct Boot {
     system: Option<System>,
     findings: Vec<Finding>,
     depth: usize,
-    /// Where the embedded config is written that is gone through: nobody wrote a file that its own places could name.
+    /// Origin of the embedded config that is being checked; its own places are not in a file that anybody wrote.
     outer: Option<Origin>,
 }
 
@@ -189,7 +190,7 @@ impl Boot {
         let inner = Source::new("embedded config", lossy(bytes));
         let checked = match Config::parse(&inner) {
             Ok(checked) => checked,
-            // Flatcar translates specs 1 and 2, and takes a script or a cloud-config for nothing.
+            // Flatcar translates specs 1 and 2, and treats a script or a cloud-config as no config at all.
             Err(_) if !is_refused(&inner.text) => return,
             Err(findings) => {
                 let first = findings.0.into_iter().find(|finding| finding.severity == Severity::Error);
@@ -256,7 +257,8 @@ impl Boot {
         }
     }
 
-    /// Files are made from the shallowest to the deepest, after all mounts: below a file there is no other one.
+    /// Files are created from the shallowest path to the deepest, after all mounts; nothing can be created below a
+    /// file.
     fn files_in_the_way(&mut self, entries: &[Entry<'_>], mounts: &[(&str, &Origin)], units: &[&Record]) {
         let files: HashMap<&str, &Entry<'_>> =
             entries.iter().filter(|entry| entry.kind == "file").map(|entry| (entry.path, entry)).collect();
@@ -334,7 +336,7 @@ impl Boot {
             };
             if clean_path(&absolute) == path {
                 let text = format!("`{path}` is a link to itself");
-                // A hard link needs its target; a symbolic one is made, and leads nowhere.
+                // A hard link needs its target; a symbolic link is created and dangles.
                 self.push(if hard { Finding::error(text) } else { Finding::warning(text) }, origin);
             }
         }
@@ -347,7 +349,7 @@ impl Boot {
                 Some(system) if system.major >= OEM_MOVED => {
                     Finding::error(format!("nothing can be mounted here: {text}"))
                 }
-                // Older ones race with the mount of their own (flatcar/Flatcar#979).
+                // Older releases race with their own mount (flatcar/Flatcar#979).
                 _ => Finding::warning(format!("this may fail at the boot: from {OEM_MOVED} on {text}")),
             };
             self.push(finding.hint("write `path: /oem`"), origin);
@@ -359,7 +361,7 @@ impl Boot {
 
     // Users and disks.
 
-    /// Users or groups with one number: `useradd` and `groupadd` refuse the second.
+    /// Finds users or groups with the same number: `useradd` and `groupadd` refuse the second.
     fn numbers(&mut self, passwd: &Record, list: &'static str, field: &'static str) {
         let mut seen: HashMap<i64, (&str, &Origin)> = HashMap::new();
         for node in passwd.list(list) {
@@ -381,7 +383,8 @@ impl Boot {
         }
     }
 
-    /// Ignition knows partitions by number; one without becomes a new one, whatever its label (butane#243).
+    /// Ignition identifies partitions by number; one without a number becomes a new one, whatever its label
+    /// (butane#243).
     fn partitions(&mut self, disk: &Record) {
         let fresh = disk.is_true("wipeTable");
         for node in disk.list("partitions") {
@@ -415,7 +418,7 @@ impl Boot {
     }
 }
 
-/// The origin of a part, or of what it is in where it has none.
+/// The origin of a part, or of its container if the part has none.
 fn known<'o>(part: &'o Origin, whole: &'o Origin) -> &'o Origin {
     if part.is_known() { part } else { whole }
 }
@@ -427,7 +430,7 @@ fn related(finding: Finding, origin: &Origin, why: &str) -> Finding {
     }
 }
 
-/// The directories that a path is in, the nearest first.
+/// The directories that contain a path, the nearest first.
 fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     path.char_indices()
         .rev()
@@ -435,7 +438,7 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
         .map(|(at, _)| if at == 0 { "/" } else { &path[..at] })
 }
 
-/// What gzip holds; nothing where that is too much to look at.
+/// Decompresses gzip; `None` if the result is too large to check.
 fn unpack(packed: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
     if packed.is_empty() {
         return Err(std::io::Error::other("it is empty"));
@@ -453,7 +456,7 @@ fn holds_certificate(bytes: &[u8]) -> bool {
     bytes.is_empty() || String::from_utf8_lossy(bytes).contains("-----BEGIN ")
 }
 
-/// Whether what we refuse is surely refused on Flatcar: it says that it is of spec 3, or is nothing at all.
+/// Whether Flatcar certainly refuses a config that prebake refuses: it states spec 3, or it is not recognisable at all.
 fn is_refused(text: &str) -> bool {
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(value) => value["ignition"]["version"].as_str().is_some_and(|version| version.starts_with("3.")),
@@ -478,7 +481,7 @@ mod tests {
             .collect()
     }
 
-    /// butane#730 = ignition#2282, flatcar#2001: real Ignition hung in the emergency shell.
+    /// butane#730 = ignition#2282, flatcar#2001: the real Ignition hung in the emergency shell.
     #[test]
     fn contents_that_are_not_what_is_said_of_them_fail() {
         let files = |contents: &str| {
@@ -512,7 +515,7 @@ mod tests {
         assert!(old[0].contains("of spec 3.6.0"), "{old:?}");
     }
 
-    /// ignition#1457, and a real Ignition's "not a directory".
+    /// ignition#1457, and the real Ignition's "not a directory".
     #[test]
     fn nothing_can_be_made_below_a_file() {
         let text = "storage:\n  files: [{path: /opt/tool}, {path: /opt/tool/a/b}, {path: /data}, {path: /etc/systemd}]\n  directories: [{path: /opt/tool/c}]\n  filesystems: [{device: /dev/vdb, format: ext4, path: /data/x}]\nsystemd: {units: [{name: a.service, contents: '[Unit]'}]}\n";

@@ -1,4 +1,4 @@
-//! What a boot would fetch, and how to make it fetch less.
+//! Lists the sources that a boot would fetch, and replaces them by local ones.
 
 use std::io::Read;
 
@@ -13,41 +13,41 @@ use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
 use super::{Config, data_url};
 
-/// Configs inside configs are followed this deep.
+/// Deepest nesting of configs inside configs that is followed.
 const MAX_DEPTH: usize = 8;
-/// Most bytes that a compressed content may unfold to.
+/// Most bytes to which a compressed content may decompress.
 pub(crate) const MAX_UNPACKED: u64 = 1 << 30;
 
 /// A source that Ignition fetches over the network.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    /// As the config says it.
+    /// The URL in the config.
     pub url: String,
     /// The hash that the config promises, such as `sha512-…`; of the contents after decompression.
     pub hash: Option<String>,
     /// Whether it is a config, which can name further sources.
     pub is_config: bool,
-    /// `gzip` or nothing.
+    /// `gzip`, or `None`.
     pub compression: Option<String>,
-    /// The path inside the config.
+    /// Path of the source inside the config.
     pub path: Option<String>,
-    /// Where it is written.
+    /// Place in the file that a person wrote.
     pub place: Option<Place>,
 }
 
-/// What to put in place of a remote source.
+/// Replacement for a remote source.
 #[derive(Clone, Debug)]
 pub enum Replacement {
-    /// Leave it.
+    /// Keep the source.
     Keep,
-    /// Its bytes, as they would have been fetched, inside the config.
+    /// Embed these bytes, which must be as they would have been fetched.
     Inline(Vec<u8>),
-    /// Another URL with the same bytes, whose hash is written into the config.
+    /// Another URL with these bytes, whose hash is written into the config.
     Url(String, Vec<u8>),
 }
 
 /// Every source that a boot with this config would fetch, in the order of the config. Configs that are embedded as data
-/// URLs are looked through as well; what a remote config names cannot be known.
+/// URLs are searched too; the sources in a remote config are not known.
 pub fn remotes(config: &Config) -> Vec<Remote> {
     let mut remotes = Vec::new();
     let mut config = config.clone();
@@ -59,10 +59,10 @@ pub fn remotes(config: &Config) -> Vec<Remote> {
     remotes
 }
 
-/// Replaces remote sources. The bytes must fit the hash that the config promises.
+/// Replaces remote sources. The bytes must match the hash that the config promises.
 ///
 /// # Errors
-/// Bytes that do not fit, and what `replace` says.
+/// Bytes that do not match, and errors of `replace`.
 pub fn rewrite(
     mut config: Config,
     replace: &mut dyn FnMut(&Remote) -> Result<Replacement, String>,
@@ -148,7 +148,7 @@ impl Rewriter<'_> {
         check_hash(remote.hash.as_deref(), &contents).map_err(|why| format!("{url}: {why}"))?;
         match new_url {
             None if is_config => {
-                // A config that stays inside can be looked through in its turn, so its bytes may change.
+                // An embedded config is searched in turn, so its bytes may change.
                 resource.take("verification");
                 resource.take("httpHeaders");
                 resource.set("compression", Node::text("", origin));
@@ -171,7 +171,7 @@ impl Rewriter<'_> {
         }
     }
 
-    /// A config inside the config.
+    /// Replaces the remote sources of an embedded config.
     fn embedded(&mut self, resource: &mut Record, url: &str, origin: &Origin) -> Result<(), String> {
         if self.depth == MAX_DEPTH {
             return Err(format!("configs inside configs are nested deeper than {MAX_DEPTH} levels"));
@@ -200,7 +200,7 @@ impl Rewriter<'_> {
     }
 }
 
-/// Checks contents against `sha512-HEX` or `sha256-HEX`; nothing promised fits everything.
+/// Checks contents against `sha512-HEX` or `sha256-HEX`; without a hash everything matches.
 fn check_hash(hash: Option<&str>, contents: &[u8]) -> Result<(), String> {
     let Some((function, promised)) = hash.and_then(|hash| hash.split_once('-')) else { return Ok(()) };
     let found = match function {
@@ -222,10 +222,10 @@ pub fn unpacked<'r>(bytes: impl Read + 'r, packed: bool) -> Box<dyn Read + 'r> {
     }
 }
 
-/// Unpacks gzip up to a limit.
+/// Decompresses gzip up to a limit.
 ///
 /// # Errors
-/// A broken stream, or one that unfolds to more than `limit` bytes.
+/// A broken stream, or one that decompresses to more than `limit` bytes.
 #[doc(hidden)]
 pub fn gunzip(bytes: &[u8], limit: u64) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();

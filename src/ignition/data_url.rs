@@ -1,4 +1,4 @@
-//! Data URLs: which ones Ignition accepts (it uses vincent-petithory/dataurl), and what they hold.
+//! Data URLs: decodes those that Ignition accepts (it uses vincent-petithory/dataurl), and writes Butane's.
 
 use std::borrow::Cow;
 
@@ -13,10 +13,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// The bytes of a data URL.
+/// The content of a data URL.
 ///
 /// # Errors
-/// What is wrong with it, in the words of the library that Ignition uses.
+/// The defect, in the words of the library that Ignition uses.
 pub fn decode(url: &str) -> Result<Vec<u8>, &'static str> {
     let rest = url.strip_prefix("data:").ok_or("missing data prefix")?;
     let (rest, base64) = skip_params(skip_media_type(rest)?)?;
@@ -52,7 +52,7 @@ fn skip_media_type(text: &str) -> Result<&str, &'static str> {
     if text.starts_with([',', ';']) {
         return Ok(text);
     }
-    // After an `x` the library takes one more character unseen, whatever it is.
+    // After an `x` the library skips one more character without checking it.
     let unseen = text.char_indices().nth(2).map_or(text.len(), |(at, _)| at);
     let start = if text.starts_with(['x', 'X']) && !text[1..].starts_with('-') { unseen } else { 0 };
     let (_, rest) = token(&text[start..]);
@@ -76,7 +76,7 @@ fn skip_media_type(text: &str) -> Result<&str, &'static str> {
     }
 }
 
-/// Reads `;NAME=VALUE` and at last `;base64` up to the comma; tells whether the data are base64.
+/// Reads `;NAME=VALUE` and at last `;base64` up to the comma; returns the rest, and whether the data are base64.
 fn skip_params(mut text: &str) -> Result<(&str, bool), &'static str> {
     loop {
         if let Some(data) = text.strip_prefix(',') {
@@ -111,7 +111,7 @@ fn skip_params(mut text: &str) -> Result<(&str, bool), &'static str> {
     }
 }
 
-/// Reads a quoted value whose escapes are those of a Go string.
+/// Skips a quoted value, whose escapes are those of a Go string.
 fn skip_quoted(text: &str) -> Result<&str, &'static str> {
     let bytes = text.as_bytes();
     let digits = |from: usize, count: usize, radix: u32| {
@@ -161,7 +161,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, &'static str> {
     Ok(out)
 }
 
-/// Percent-encodes all but letters, digits and ``-_.!~*'()``, as Butane writes inline contents.
+/// Percent-encodes all characters except letters, digits and ``-_.!~*'()``, as Butane writes inline contents.
 pub(crate) fn escape(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = String::with_capacity(bytes.len() * 2);
@@ -183,7 +183,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
 }
 
-/// Bytes of base64 text, for `!!binary` in YAML; line ends are ignored as in Go.
+/// Decodes base64 text, for `!!binary` in YAML; line ends are ignored as in Go.
 pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let text: Cow<'_, str> = match text.contains(['\n', '\r']) {
         true => text.replace(['\n', '\r'], "").into(),

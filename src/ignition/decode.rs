@@ -1,4 +1,4 @@
-//! From JSON to a record, as Go's decoder fills Ignition's structs.
+//! Decodes JSON into a record, as Go's decoder fills Ignition's structs.
 
 use prebake_text::finding::{Severity, nearest};
 use prebake_text::json::{Member, Raw, RawValue, same_key};
@@ -8,8 +8,7 @@ use super::schema::{Field, Schema, Type};
 use super::spec::Spec;
 use super::tree::{At, Node, Origin, Record, Step, Value};
 
-/// Fills a record of a spec from a JSON value; every value that does not fit is a finding, and so is every key that
-/// the spec does not have.
+/// Fills a record of a spec from a JSON value; every value that does not fit and every unknown key is a finding.
 pub(crate) fn decode(
     schema: &'static Schema,
     raw: &Raw,
@@ -28,7 +27,7 @@ struct Decoder<'r> {
 }
 
 impl Decoder<'_> {
-    /// Go decodes an object into the struct that is there, so a key given twice adds to what the first one set.
+    /// Go decodes an object into the existing struct, so a repeated key adds to the values that the first one set.
     fn record(&mut self, record: &mut Record, raw: &Raw, origin: &Origin) {
         let members = match &raw.value {
             RawValue::Object(members) => members,
@@ -86,7 +85,7 @@ impl Decoder<'_> {
             return;
         }
         if matches!(raw.value, RawValue::Null) {
-            // A pointer or list becomes absent, a plain value keeps what it has.
+            // A pointer or list becomes absent, a plain value keeps its value.
             if !field.is_plain(self.spec) {
                 *slot = None;
             }

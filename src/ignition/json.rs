@@ -11,16 +11,16 @@ use super::schema::{Field, Type};
 use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
 
-/// Writes a record as Go would: fields in the schema's order, parts that hold nothing left out, HTML escaped.
+/// Writes a record as Go would: fields in the schema's order, empty parts left out, HTML escaped.
 ///
-/// `indent` is the number of blanks per level, or none for one line.
+/// `indent` is the number of blanks per level, or `None` for one line.
 pub(crate) fn write(record: &Record, spec: Spec, indent: Option<usize>) -> String {
     let mut writer = Writer { out: String::new(), spec, indent, level: 0, empty_records: false };
     writer.record(record);
     writer.out
 }
 
-/// The same in one line, with records that hold nothing: Go's `omitempty` does not omit structs.
+/// Writes it in one line including empty records, because Go's `omitempty` does not omit structs.
 pub(crate) fn write_structs(record: &Record, spec: Spec) -> String {
     let mut writer = Writer { out: String::new(), spec, indent: None, level: 0, empty_records: true };
     writer.record(record);

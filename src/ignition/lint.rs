@@ -1,4 +1,5 @@
-//! What is allowed and still surprises: conflicts between layers, and what Flatcar does not do at a PXE boot.
+//! Warnings about configs that are valid and still surprising: conflicts between layers, and features that do not work
+//! when Flatcar boots by PXE.
 
 use std::collections::HashMap;
 
@@ -10,10 +11,10 @@ use super::schema::{self, Home, Joins, Schema, Type};
 use super::spec::Spec;
 use super::tree::{Node, Record, Value};
 
-/// Where a later layer takes something from an earlier one, with the places of both.
+/// Values of earlier layers that a later layer overrides, with the places of both.
 ///
-/// Merging is meant to override, so these are warnings. The dangerous case is named apart: a layer that changes a
-/// source and inherits the hash of the old one.
+/// Merging is meant to override, so these are warnings. One dangerous case has its own message: a layer that changes a
+/// source and inherits the old source's hash.
 pub fn conflicts(layers: &[Config]) -> Vec<Finding> {
     let spec = layers.iter().map(Config::spec).max().unwrap_or(Spec::V3_0);
     let mut findings = Vec::new();
@@ -32,12 +33,12 @@ fn records(parent: &Record, child: &Record, findings: &mut Vec<Finding>) {
     for (field, (ours, theirs)) in parent.schema.fields.iter().zip(parent.fields().iter().zip(child.fields()))
     {
         let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
-        // What only Butane has was translated already, its header among it.
+        // Fields that only Butane has are already translated, including its header.
         if field.home == Home::Butane {
             continue;
         }
         match (field.ty, &ours.value, &theirs.value) {
-            // The version is the config's own, names are what entries are found by.
+            // The version is each config's own, and names are the keys of entries.
             (Type::Text | Type::Int | Type::Flag, old, new) => {
                 let own = std::ptr::eq(parent.schema, &schema::IGNITION) && field.name == "version";
                 if old != new && !own && theirs.origin.is_known() {
@@ -72,7 +73,7 @@ fn both(finding: Finding, child: &Node, parent: &Node) -> Finding {
     }
 }
 
-/// A value short enough for a message.
+/// A value short enough for a message, if it is one.
 fn short(value: &Value) -> Option<String> {
     match value {
         Value::Text(text) if text.len() <= 40 && !text.contains('\n') => Some(format!("`{text}`")),
@@ -82,7 +83,7 @@ fn short(value: &Value) -> Option<String> {
     }
 }
 
-/// A new source under the old hash, compression or headers.
+/// Finds a new source that keeps the old hash, compression or headers.
 fn inherited(parent: &Record, child: &Record, findings: &mut Vec<Finding>) {
     let resources: [&'static Schema; 3] = [&schema::RESOURCE, &schema::CONFIG_REFERENCE, &schema::AUTHORITY];
     if !resources.iter().any(|resource| std::ptr::eq(*resource, parent.schema)) {
@@ -106,7 +107,7 @@ fn inherited(parent: &Record, child: &Record, findings: &mut Vec<Finding>) {
     }
 }
 
-/// An entry that changes its list: a path its kind, a kernel argument its side.
+/// Finds entries that move to another list: a path that changes its kind, a kernel argument that changes its side.
 fn moved(parent: &Record, child: &Record, findings: &mut Vec<Finding>) {
     let shared = || {
         parent.schema.fields.iter().filter_map(|field| match field.joins {
@@ -127,7 +128,7 @@ fn moved(parent: &Record, child: &Record, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What does not work when Flatcar runs from memory.
+/// Finds features that do not work when Flatcar runs from memory.
 pub fn pxe(config: &Config) -> Vec<Finding> {
     let arguments = config.root.record("kernelArguments");
     let lists = ["shouldExist", "shouldNotExist"];

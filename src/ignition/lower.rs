@@ -1,7 +1,7 @@
-//! The lowest spec that loses nothing of a config.
+//! Finds the lowest spec that loses nothing of a config.
 //!
-//! A target's spec is a ceiling: a config that needs less is emitted at less, so that older Ignitions read it too.
-//! What needs more is told with its place and reason.
+//! A target's spec is a ceiling: a config that needs less is emitted at less, so that older Ignitions can read it too.
+//! Parts that need a newer spec are reported with their place and reason.
 
 use prebake_text::finding::Finding;
 
@@ -11,7 +11,7 @@ use super::spec::Spec;
 use super::tree::{Node, Origin, Record, Value};
 use super::validate::url::GoUrl;
 
-/// A part of a config that older specs cannot say.
+/// A part of a config that older specs cannot express.
 pub(super) struct Need {
     pub spec: Spec,
     why: String,
@@ -19,7 +19,7 @@ pub(super) struct Need {
 }
 
 impl Need {
-    /// The part as a finding against a ceiling.
+    /// The error that this part exceeds a ceiling.
     pub fn refuse(&self, ceiling: Spec) -> Finding {
         let finding = Finding::error(format!(
             "{} needs spec {}, but the target supports only {ceiling}",
@@ -30,7 +30,7 @@ impl Need {
     }
 }
 
-/// Everything in a config that needs more than 3.0.0. `from` is the config's own spec.
+/// All parts of a config that need more than 3.0.0. `from` is the config's own spec.
 pub(super) fn needs(config: &Record, from: Spec, ceiling: Spec) -> Vec<Need> {
     let mut collector = Collector { from, ceiling, needs: Vec::new() };
     collector.record(config);
@@ -43,7 +43,7 @@ struct Collector {
     needs: Vec<Need>,
 }
 
-/// A rule about values: the spec that a record of this schema needs, and why.
+/// A rule about values: the spec that a record of this schema needs, with the field and the reason.
 type ValueRule = fn(&Record, &Collector) -> Option<(Spec, &'static str, &'static str)>;
 
 static VALUE_RULES: [(&Schema, ValueRule); 10] = [
@@ -88,13 +88,14 @@ fn custom_pin(custom: &Record, _: &Collector) -> Option<(Spec, &'static str, &'s
     (!known).then_some((Spec::V3_6, "pin", "a clevis pin other than tpm2, tang and sss"))
 }
 
-/// 3.2 has no way to leave a part of a custom pin out.
+/// In 3.2 no part of a custom pin can be left out.
 fn custom_parts(custom: &Record, _: &Collector) -> Option<(Spec, &'static str, &'static str)> {
     let partial = custom.get("pin").is_none() || custom.get("config").is_none();
     (partial && !custom.is_zero()).then_some((Spec::V3_3, "needsNetwork", "a custom clevis part without pin"))
 }
 
-/// An Ignition that knows 3.5 drops advertisements of 3.4 configs, so 3.4 is for those only that know nothing newer.
+/// An Ignition that knows 3.5 drops advertisements from 3.4 configs, so 3.4 is only for Ignitions that know nothing
+/// newer.
 fn advertisement(tang: &Record, collector: &Collector) -> Option<(Spec, &'static str, &'static str)> {
     tang.get("advertisement")?;
     let spec = collector.ceiling.clamp(Spec::V3_4, Spec::V3_5);

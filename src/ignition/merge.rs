@@ -1,15 +1,15 @@
 //! Ignition's rules for a parent and a child config.
 //!
-//! The child's values win; what the child does not say stays the parent's. Lists are keyed unless the schema says that
-//! they are appended: the parent's order first, then what only the child has. A header without a value in the child
-//! removes the parent's. `docs/guides/ignition.md` lists what surprises people.
+//! The child's values win; fields that the child does not set keep the parent's values. Lists are merged by key unless
+//! the schema says that they are appended: items in the parent's order first, then those that only the child has. A
+//! header without a value in the child removes the parent's. `docs/guides/ignition.md` lists the surprising cases.
 
 use std::collections::{HashMap, HashSet};
 
 use super::schema::{Field, HTTP_HEADER, Joins, Schema, Type};
 use super::tree::{Node, Record, Value};
 
-/// Merges two records of one schema and spec.
+/// Merges two records of the same schema and spec.
 pub(crate) fn merge(mut parent: Record, mut child: Record) -> Record {
     let schema = parent.schema;
     let moved = moved_keys(schema, &child);
@@ -27,7 +27,7 @@ pub(crate) fn merge(mut parent: Record, mut child: Record) -> Record {
     parent
 }
 
-/// In which list of its handle the child has each key of lists that share keys.
+/// For lists that share keys: each key in the child, with the list that contains it.
 fn moved_keys(schema: &'static Schema, child: &Record) -> HashMap<(&'static str, String), &'static str> {
     let shared = schema.fields.iter().filter(|field| matches!(field.joins, Joins::Shared(_)));
     let keys = shared.flat_map(|field| {
@@ -100,7 +100,7 @@ fn merge_lists(
     Some(Node::list(kept.chain(added).collect(), &origin))
 }
 
-/// A header without a value takes the parent's header of that name away.
+/// Whether the child's header has no value, which removes the parent's header of that name.
 fn removes_header(child: &Node) -> bool {
     let header = child.as_record().filter(|record| std::ptr::eq(record.schema, &HTTP_HEADER));
     header.is_some_and(|header| header.get("value").is_none())

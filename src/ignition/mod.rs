@@ -42,41 +42,41 @@ use tree::{Origin, Record};
 /// Longest layer that is read, in bytes.
 const MAX_LAYER_BYTES: u64 = 256 << 20;
 
-/// How to translate Butane.
+/// Settings for translating Butane.
 #[derive(Clone, Debug, Default)]
 pub struct Transpile {
-    /// What `local` paths are relative to; without it they are refused.
+    /// The base of `local` paths; they are refused without it.
     pub files_dir: Option<PathBuf>,
     /// Whether warnings are errors.
     pub strict: bool,
-    /// Whether versions are allowed that emit an experimental spec.
+    /// Whether versions that emit an experimental spec are allowed.
     pub experimental: bool,
     /// Whether Butane's variants of other systems are translated too, as far as they emit at most spec 3.4: `fcos`,
-    /// `r4e` and `fiot`. Flatcar has no use for them; Matchbox serves them to whoever has.
+    /// `r4e` and `fiot`. Flatcar does not use them; Matchbox serves them to other machines.
     pub foreign: bool,
-    /// Whether YAML's own means to share parts go without the warnings that Butane has for them: `<<`, aliases of
-    /// mappings, and keys at the top that begin with `x-`. What is behind them is looked through for unknown keys instead.
+    /// Whether YAML's own ways of sharing parts cause none of Butane's warnings: `<<`, aliases of mappings, and
+    /// top-level keys that begin with `x-`. Instead, the shared parts are checked for unknown keys.
     pub sharing: bool,
 }
 
 impl Transpile {
-    /// For layers of recipes. Butane's warnings are mostly data that would be lost (an unknown key) or a mode that means
-    /// another number, so they are errors there; what is shared by anchors is not lost.
+    /// Settings for layers of recipes. Most of Butane's warnings mean lost data (an unknown key) or a mode with another
+    /// number than intended, so they are errors in recipes; parts shared by anchors are not lost.
     pub fn of_recipe() -> Self {
         Transpile { strict: true, sharing: true, ..Transpile::default() }
     }
 }
 
-/// A config and what should be known about it.
+/// A config with the warnings about it.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// The config, without errors.
+    /// The config, which has no errors.
     pub config: Config,
     /// Findings that are no errors.
     pub warnings: Vec<Finding>,
 }
 
-/// An Ignition config of spec 3. Every part remembers the file and place that it was written at.
+/// An Ignition config of spec 3. Every part remembers the file and place where it was written.
 #[derive(Clone, Debug)]
 pub struct Config {
     spec: Spec,
@@ -84,7 +84,7 @@ pub struct Config {
     origin: Origin,
 }
 
-/// Two configs are equal when they have the same spec and say the same; who wrote them does not matter.
+/// Two configs are equal if they have the same spec and content; their authors do not matter.
 impl PartialEq for Config {
     fn eq(&self, other: &Self) -> bool {
         self.spec == other.spec && self.root == other.root
@@ -92,20 +92,20 @@ impl PartialEq for Config {
 }
 
 impl Config {
-    /// Reads an Ignition config and checks it at the spec that it names.
+    /// Parses an Ignition config and checks it at the spec that it names.
     ///
     /// # Errors
     /// Everything that Ignition would refuse; warnings are among the findings.
     pub fn parse(source: &Arc<Source>) -> Result<Checked, Findings> {
         let read = parse::read(source)?;
         let mut config = Config { spec: read.spec, root: read.root, origin: read.origin };
-        // A version such as `3.5.00` is known as well.
+        // A version such as `3.5.00` is accepted too.
         raise::set_version(&mut config.root, config.spec);
         let (config, warnings) = Findings::settle(read.report.finish(), config)?;
         Ok(Checked { config, warnings })
     }
 
-    /// A config that a program made.
+    /// A config that a program generated.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -113,30 +113,30 @@ impl Config {
         Ok(Config::parse(&Source::new("<generated>", value.to_string()))?.config)
     }
 
-    /// A config that says nothing.
+    /// An empty config.
     pub fn empty(spec: Spec) -> Config {
         let mut root = Record::new(&schema::CONFIG, spec);
         raise::set_version(&mut root, spec);
         Config { spec, root, origin: Origin::default() }
     }
 
-    /// The spec that it is written in.
+    /// The spec of the config.
     pub fn spec(&self) -> Spec {
         self.spec
     }
 
-    /// The config as one line of JSON and a final newline, the way Butane writes it.
+    /// The config as one line of JSON and a final newline, as Butane writes it.
     pub fn to_json(&self) -> String {
         json::write(&self.root, self.spec, None) + "\n"
     }
 
-    /// The config as Go writes Ignition's structs, and so Matchbox: without a newline, but with the records that hold
-    /// nothing, as in `"passwd":{}`.
+    /// The config as Go writes Ignition's structs, and so Matchbox: without a newline, but with empty records, such as
+    /// `"passwd":{}`.
     pub fn to_json_of_structs(&self) -> String {
         json::write_structs(&self.root, self.spec)
     }
 
-    /// The same, indented by two blanks.
+    /// Like [`Config::to_json`], indented by two blanks.
     pub fn to_json_pretty(&self) -> String {
         json::write(&self.root, self.spec, Some(2)) + "\n"
     }
@@ -154,15 +154,15 @@ impl Config {
         self
     }
 
-    /// The config at the lowest spec that loses nothing, if a target that takes specs up to `ceiling` can have it.
+    /// The config at the lowest spec that loses nothing, for a target that accepts specs up to `ceiling`.
     ///
     /// # Errors
-    /// Every part that needs a newer spec, with its place, and what is invalid.
+    /// Every part that needs a newer spec, with its place, and every invalid part.
     pub fn at_most(&self, ceiling: Spec) -> Result<Config, Findings> {
         self.within(ceiling, |lowest| lowest)
     }
 
-    /// The config at exactly this spec: raised if it is newer, else lowered where nothing is lost.
+    /// The config at exactly this spec: raised if it is newer, else lowered if nothing is lost.
     ///
     /// # Errors
     /// As [`at_most`](Self::at_most).
@@ -198,7 +198,7 @@ impl Config {
 
 /// Translates a Butane config (`variant: flatcar`, 1.0.0 and 1.1.0) to Ignition.
 ///
-/// The result and the findings are Butane's, with one difference on purpose: local paths may not leave the files
+/// The result and the findings are Butane's, with one deliberate difference: local paths may not leave the files
 /// directory through a symbolic link.
 ///
 /// # Errors
@@ -237,15 +237,15 @@ pub fn merge(parent: Config, child: Config) -> Config {
     Config { spec, root, origin: parent.origin }
 }
 
-/// Merges layers in order, later ones win. All are raised to the highest spec first, so the order of raising does not
-/// matter. No layers make an empty config of the lowest spec.
+/// Merges layers in order, later ones win. All are raised to the highest spec first, so their order does not affect the
+/// raising. No layers make an empty config of the lowest spec.
 pub fn merge_all(layers: impl IntoIterator<Item = Config>) -> Config {
     let layers: Vec<Config> = layers.into_iter().collect();
     let spec = layers.iter().map(Config::spec).max().unwrap_or(Spec::V3_0);
     layers.into_iter().map(|layer| layer.raised(spec)).reduce(merge).unwrap_or_else(|| Config::empty(spec))
 }
 
-/// Checks a config at its spec: what Ignition would refuse or warn of.
+/// Checks a config at its spec: returns what Ignition would refuse or warn about.
 pub fn validate(config: &Config) -> Vec<Finding> {
     let mut report = report::Report::default();
     validate::check(&config.root, &config.origin, config.spec, &mut report);
@@ -253,12 +253,12 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     report.finish()
 }
 
-/// Reads a layer by the end of its name: `.bu`, `.yaml` and `.yml` are Butane, anything else is Ignition.
+/// Loads a layer by the suffix of its name: `.bu`, `.yaml` and `.yml` are Butane, anything else is Ignition.
 ///
-/// `local` paths of Butane are relative to the layer's directory unless `options` name another.
+/// Butane's `local` paths are relative to the layer's directory unless `options` name another one.
 ///
 /// # Errors
-/// A file that cannot be read, and everything that [`transpile`] or [`Config::parse`] finds.
+/// A file that cannot be read, and all errors of [`transpile`] or [`Config::parse`].
 pub fn load(path: &Path, options: &Transpile) -> Result<Checked, Findings> {
     let source = read_source(path)?;
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -275,7 +275,7 @@ pub fn load(path: &Path, options: &Transpile) -> Result<Checked, Findings> {
 /// Reads a text under the name that the user gave.
 ///
 /// # Errors
-/// A file that is missing or too long. Ignition text that is not UTF-8 is repaired as Go does it, Butane is refused.
+/// A file that is missing or too long. Ignition text that is not UTF-8 is repaired as in Go, Butane text is refused.
 pub fn read_source(path: &Path) -> Result<Arc<Source>, Finding> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| unreadable(&name, &error))?;

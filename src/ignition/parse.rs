@@ -1,4 +1,4 @@
-//! From text to a checked Ignition config, with the words and positions of `ignition-validate`.
+//! Parses a text into a checked Ignition config, with the words and positions of `ignition-validate`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::spec::{Spec, SpecError};
 use super::tree::{At, Origin, Record, Text};
 use super::{schema, validate};
 
-/// A config as it was read, with all that was found in it.
+/// A parsed config with all findings about it.
 pub(super) struct Read {
     pub root: Record,
     pub origin: Origin,
@@ -19,10 +19,10 @@ pub(super) struct Read {
     pub report: Report,
 }
 
-/// Reads and checks a config at the spec that it names.
+/// Parses and checks a config at the spec that it names.
 ///
 /// # Errors
-/// Text that is not JSON, or no version that is known.
+/// The text is not JSON, or has no known version.
 pub(super) fn read(source: &Arc<Source>) -> Result<Read, Finding> {
     let text = Text::new(source);
     if source.text.is_empty() {
@@ -41,7 +41,7 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Read, Finding> {
     Ok(check(&raw, &text, spec))
 }
 
-/// Checks a config inside a config, which must have the spec of the outer one.
+/// Checks a config inside a config, which must have the outer one's spec.
 pub(super) fn read_nested(
     source: &Arc<Source>,
     spec: Spec,
@@ -81,7 +81,7 @@ fn syntax_fault(error: SyntaxError, text: &Text) -> Finding {
     finding.at(At::Byte(error.offset.unwrap_or(usize::MAX)).place(text))
 }
 
-/// The text under `ignition.version`; the last one where there are more.
+/// The text of `ignition.version`; the last one if there are several.
 fn version(raw: &Raw, text: &Text) -> Result<(String, Option<At>), Finding> {
     let misfit = |raw: &Raw, path: &str, wanted: &str| {
         let message = format!("json: cannot unmarshal {} into a field of type {wanted}", raw.kind());

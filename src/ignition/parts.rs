@@ -1,6 +1,6 @@
-//! Everything in a config that becomes bytes on a machine or is fetched by it, also in configs inside of the config.
+//! Everything in a config that becomes bytes on a machine or is fetched by it, including configs inside the config.
 //!
-//! For rooms that judge contents (`secrets`, `closure`). What a config does with users, disks and links is [`super::show`]'s.
+//! For modules that judge contents (`secrets`, `closure`). Leaves users, disks and links to [`super::show`].
 
 use prebake_text::finding::{Place, Source};
 use prebake_text::json::lossy;
@@ -9,40 +9,40 @@ use super::closure::gunzip;
 use super::tree::{Node, Origin, Record};
 use super::{Config, data_url};
 
-/// Configs inside configs are followed this deep.
+/// Deepest nesting of configs inside configs that is followed.
 const MAX_DEPTH: usize = 8;
-/// Most bytes that a compressed content may unfold to.
+/// Most bytes to which a compressed content may decompress.
 const MAX_UNPACKED: u64 = 256 << 20;
 
-/// One of them.
+/// A part of a config with bytes.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// What it is for.
+    /// Purpose of the part.
     pub role: Role,
-    /// Absolute path on the machine, or whose it is where it has none: `--append NAME`, `volume data`.
+    /// Absolute path on the machine, or its owner if it has none: `--append NAME`, `volume data`.
     pub name: String,
-    /// Its bytes, or where they come from.
+    /// Its bytes, or their URL.
     pub contents: Contents,
-    /// The config that it is in, where that is inside of another: the names of those, outermost first.
+    /// Names of the embedded configs that contain it, outermost first; empty in the config itself.
     pub within: Vec<String>,
-    /// Where it is written, if a person wrote it.
+    /// Place in the file, if a person wrote it.
     pub place: Option<Place>,
 }
 
-/// What a part is for.
+/// Purpose of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The contents of a file, or of a piece that is appended to it.
+    /// The contents of a file, or of a piece that is appended to a file.
     File,
     /// The text of a unit or drop-in.
     Unit,
-    /// A config that is merged, or replaces this one.
+    /// A config that is merged or replaces this one.
     Config,
-    /// Certificates that Ignition trusts while it fetches.
+    /// Certificates that Ignition trusts while fetching.
     Authority,
     /// The key of an encrypted volume.
     VolumeKey,
-    /// The value of an HTTP header that is sent when something is fetched.
+    /// The value of an HTTP header for fetching.
     Header,
     /// A kernel argument that the config adds.
     KernelArgument,
@@ -53,23 +53,23 @@ pub enum Role {
 /// The bytes of a part.
 #[derive(Clone, Debug)]
 pub enum Contents {
-    /// Decoded and unpacked.
+    /// In the config; decoded and decompressed.
     Here(Vec<u8>),
     /// Fetched by the machine.
     Fetched {
-        /// As the config says it.
+        /// The URL in the config.
         url: String,
-        /// The promised hash of the unpacked contents, such as `sha512-…`.
+        /// The promised hash of the decompressed contents, such as `sha512-…`.
         hash: Option<String>,
-        /// Whether they come gzipped.
+        /// Whether they are gzipped.
         packed: bool,
     },
-    /// In the config, but they cannot be decoded; why.
+    /// In the config, but undecodable; holds the reason.
     Broken(String),
 }
 
 impl Contents {
-    /// The bytes, where they are in the config.
+    /// The bytes, if they are in the config.
     pub fn here(&self) -> Option<&[u8]> {
         match self {
             Contents::Here(bytes) => Some(bytes),
@@ -78,7 +78,7 @@ impl Contents {
     }
 }
 
-/// Every part, in the order of the config; those of an embedded config right behind it.
+/// Every part, in the order of the config; the parts of an embedded config follow it immediately.
 pub fn parts(config: &Config) -> Vec<Part> {
     let mut walk = Walk { parts: Vec::new(), within: Vec::new(), outer: None };
     walk.config(config);
@@ -88,7 +88,7 @@ pub fn parts(config: &Config) -> Vec<Part> {
 struct Walk {
     parts: Vec<Part>,
     within: Vec<String>,
-    /// The place of the embedded config that is walked: nobody wrote a file that its own places could name.
+    /// Place of the embedded config that is being searched; its own places are not in a file that anybody wrote.
     outer: Option<Option<Place>>,
 }
 
@@ -151,7 +151,7 @@ impl Walk {
         }
     }
 
-    /// A resource and the headers that it is fetched with.
+    /// Adds a resource, and the headers with which it is fetched.
     fn resource(&mut self, role: Role, name: &str, resource: &Record) {
         let Some(source) = resource.get("source") else { return };
         let url = source.as_text().unwrap_or_default();
@@ -211,10 +211,10 @@ fn contents(resource: &Record, url: &str) -> Contents {
     }
 }
 
-/// A config of a published tree, whatever bytes it has.
+/// Reads a config of a published tree, which may have any bytes.
 ///
 /// # Errors
-/// What Ignition would refuse it for.
+/// The reason why Ignition would refuse it.
 pub fn read(name: &str, bytes: &[u8]) -> Result<Config, String> {
     let source = Source::new(name, lossy(bytes));
     let first = |findings: prebake_text::finding::Findings| {

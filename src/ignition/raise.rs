@@ -1,16 +1,16 @@
-//! Raising a config to a newer spec, step by step as Ignition does it, losses included.
+//! Raises a config to a newer spec, step by step as Ignition does it, including losses.
 
 use super::spec::Spec;
 use super::tree::{Node, Record, Value};
 
-/// The bits of a mode that specs before 3.6 accepted and ignored.
+/// Mode bits that specs before 3.6 accepted and ignored.
 const SPECIAL_BITS: i64 = 0o7000;
 
-/// Makes a record of spec `from` one of spec `to`. What was plain in an old spec is already filled in, so most steps
-/// change nothing but the version.
+/// Turns a record of spec `from` into one of spec `to`. Plain fields of an old spec are already filled in, so most
+/// steps change only the version.
 pub(crate) fn raise(config: &mut Record, from: Spec, to: Spec) {
-    // Ignition's step from 3.4 to 3.5 copies only `url` and `thumbprint` of a tang server: an upstream bug that a boot
-    // shows as well, so merging here must show it too.
+    // Ignition's step from 3.4 to 3.5 copies only `url` and `thumbprint` of a tang server. This upstream bug also
+    // affects boots, so merging must show it too.
     if from <= Spec::V3_4 && to >= Spec::V3_5 {
         for luks in config.record_mut("storage", to).records_mut("luks") {
             if luks.record("clevis").is_some() {
@@ -20,7 +20,7 @@ pub(crate) fn raise(config: &mut Record, from: Spec, to: Spec) {
             }
         }
     }
-    // Bits that had no effect must not gain one.
+    // Bits that had no effect must not get one.
     if from <= Spec::V3_5 && to >= Spec::V3_6 {
         for kind in ["directories", "files"] {
             for node in config.record_mut("storage", to).records_mut(kind) {
@@ -33,7 +33,7 @@ pub(crate) fn raise(config: &mut Record, from: Spec, to: Spec) {
     set_version(config, to);
 }
 
-/// Writes the version of a spec into a config, keeping the place where the old one was written.
+/// Sets the version in a config, keeping the place of the old one.
 pub(crate) fn set_version(config: &mut Record, spec: Spec) {
     let ignition = config.record_mut("ignition", spec);
     let origin = ignition.get("version").map(|node| node.origin.clone()).unwrap_or_default();

@@ -1,14 +1,14 @@
-//! Where findings about one config gather while it is decoded and checked.
+//! Collects the findings about one config while it is decoded and checked.
 
 use prebake_text::count::counted;
 use prebake_text::finding::{Finding, Severity};
 
 use super::tree::{Origin, Step};
 
-/// Most findings that are kept. A config with more has one fault many times.
+/// Most findings that are kept. A config with more has the same fault many times.
 const MAX_FINDINGS: usize = 1000;
 
-/// Findings in the order they were made.
+/// Findings in the order in which they were added.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     findings: Vec<Finding>,
@@ -17,7 +17,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Notes a finding that already has its place.
+    /// Adds a finding that already has its place.
     pub fn push(&mut self, finding: Finding) {
         if self.is_full() {
             return self.leave_out(finding.severity);
@@ -26,19 +26,19 @@ impl Report {
         self.findings.push(finding);
     }
 
-    /// Whether no more are kept. The place of another one and the nearest key would be looked for in vain, in a text that may
-    /// be one line of megabytes with a finding at every word.
+    /// Whether further findings are dropped. Callers then skip computing a place and the nearest key, which would be
+    /// slow in a text that may be one line of megabytes with a finding at every word.
     pub fn is_full(&self) -> bool {
         self.findings.len() >= MAX_FINDINGS
     }
 
-    /// Counts a finding that is not kept.
+    /// Counts a finding that is dropped.
     pub fn leave_out(&mut self, severity: Severity) {
         self.failed |= severity == Severity::Error;
         self.beyond += 1;
     }
 
-    /// Notes an error at the steps below an origin; the position is the origin's.
+    /// Adds an error at the steps below an origin; its position is the origin's.
     pub fn error(&mut self, origin: &Origin, steps: &[Step], message: impl Into<String>) {
         match self.is_full() {
             true => self.leave_out(Severity::Error),
@@ -46,7 +46,7 @@ impl Report {
         }
     }
 
-    /// Notes a warning likewise.
+    /// Adds a warning at the steps below an origin.
     pub fn warning(&mut self, origin: &Origin, steps: &[Step], message: impl Into<String>) {
         match self.is_full() {
             true => self.leave_out(Severity::Warning),
@@ -54,12 +54,12 @@ impl Report {
         }
     }
 
-    /// Whether an error was noted.
+    /// Whether there was an error.
     pub fn failed(&self) -> bool {
         self.failed
     }
 
-    /// All findings, the last one saying how many more there were.
+    /// All findings; a last one states the number of dropped ones, if any.
     pub fn finish(mut self) -> Vec<Finding> {
         if self.beyond > 0 {
             let severity = if self.failed { Severity::Error } else { Severity::Warning };
@@ -70,7 +70,7 @@ impl Report {
     }
 }
 
-/// Says where: the origin's place, and its path with the steps below it in the same spelling.
+/// Sets a finding's place to the origin's, and its path to the origin's with the steps below it, in the same spelling.
 pub(crate) fn located(mut finding: Finding, origin: &Origin, steps: &[Step]) -> Finding {
     finding.place = origin.place();
     finding.path = origin.path().map(|mut path| {
@@ -92,7 +92,8 @@ mod tests {
     use crate::{Checked, Config, Transpile, transpile};
     use prebake_text::finding::Source;
 
-    /// The place of each of 300,000 unknown keys was looked for from the beginning of their one line: minutes.
+    /// Formerly, the place of each of 300,000 unknown keys was searched from the beginning of their one line, which
+    /// took minutes.
     #[test]
     fn of_very_many_unknown_keys_the_first_thousand_are_told_and_the_others_counted() {
         let keys = |from: &str, between: &str| {

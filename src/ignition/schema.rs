@@ -1,19 +1,19 @@
-//! Which fields a config has: one table for Ignition 3.0.0 to 3.7.0-experimental and for Butane.
+//! The fields of a config: one table for Ignition 3.0.0 to 3.7.0-experimental and for Butane.
 //!
-//! Decoding, output, merging, raising, lowering and the check for duplicates walk these tables, so a rule about a field
-//! is written here and nowhere else. Fields stand in the order of Ignition's Go structs, which is the order of output.
+//! Decoding, output, merging, raising, lowering and the check for duplicates use these tables, so a rule about a field
+//! is written here and nowhere else. Fields are in the order of Ignition's Go structs, which is the order of output.
 
 use super::spec::Spec;
 use crate::spec::Spec::{V3_1, V3_2, V3_3, V3_4, V3_5, V3_7Experimental as V3_7};
 
-/// A record of the config.
+/// The schema of a record.
 #[derive(Debug)]
 pub(crate) struct Schema {
-    /// For people who debug.
+    /// For debugging.
     pub name: &'static str,
-    /// What tells two items of a list of these apart.
+    /// The key that distinguishes items in a list of these records.
     pub key: Key,
-    /// In the order of output.
+    /// Fields in the order of output.
     pub fields: &'static [Field],
 }
 
@@ -22,26 +22,26 @@ pub(crate) struct Schema {
 pub(crate) enum Key {
     /// Never in a keyed list.
     None,
-    /// The text of this field, or nothing.
+    /// The text of this field; empty if it is absent.
     Field(&'static str),
-    /// `number:N`, else `label:L`, else nothing.
+    /// `number:N`, else `label:L`, else empty.
     Partition,
 }
 
 /// One field of a record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
-    /// As Ignition's JSON spells it; Butane spells it in snake case.
+    /// The name in Ignition's JSON; Butane spells it in snake case.
     pub name: &'static str,
-    /// What it holds.
+    /// Type of the value.
     pub ty: Type,
-    /// The first spec that has it. Butane has what the spec it emits has.
+    /// The first spec that has the field. Butane has the fields of the spec that it emits.
     pub since: Spec,
     /// Whether Go's struct holds the value itself and not a pointer, so that absent and zero are the same.
     pub plain: Plain,
-    /// Who has it.
+    /// The formats that have the field: Ignition, Butane, or both.
     pub home: Home,
-    /// How a list of a parent and a list of a child become one.
+    /// The way in which a parent's list and a child's list are merged.
     pub joins: Joins,
 }
 
@@ -59,7 +59,7 @@ pub(crate) enum Type {
 pub(crate) enum Plain {
     Never,
     Always,
-    /// Plain up to and with this spec, a pointer later.
+    /// Plain up to and including this spec, a pointer later.
     UpTo(Spec),
 }
 
@@ -72,9 +72,9 @@ pub(crate) enum Home {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Joins {
-    /// By key within this list.
+    /// Merged by key within this list.
     Keyed,
-    /// By key across all lists of the record with the same word: an entry can move from one to another.
+    /// Merged by key across all lists of the record with the same word: an entry can move from one to another.
     Shared(&'static str),
     /// Appended; repeats are allowed.
     Appended,
@@ -140,7 +140,7 @@ impl Field {
 }
 
 impl Schema {
-    /// The field that Butane spells this way.
+    /// Index of the field that Butane spells this way.
     pub fn yaml_field(&self, key: &str, spec: Spec) -> Option<usize> {
         self.fields.iter().position(|field| field.in_butane(spec) && snake_chars(field.name).eq(key.chars()))
     }
@@ -229,7 +229,7 @@ pub(crate) static TLS: Schema = part("tls", &[records("certificateAuthorities", 
 
 pub(crate) static TIMEOUTS: Schema = part("timeouts", &[int("httpResponseHeaders"), int("httpTotal")]);
 
-/// What a file, an appended part or a key holds.
+/// The contents of a file, an appended part or a key.
 pub(crate) static RESOURCE: Schema = keyed(
     "resource",
     "source",
@@ -243,7 +243,7 @@ pub(crate) static RESOURCE: Schema = keyed(
     ],
 );
 
-/// A config to merge or to be replaced by. 3.0 knew no compression here.
+/// A config that is merged or replaces this one. 3.0 had no compression here.
 pub(crate) static CONFIG_REFERENCE: Schema = keyed(
     "config reference",
     "source",
@@ -271,7 +271,7 @@ pub(crate) static AUTHORITY: Schema = keyed(
     ],
 );
 
-/// A header that is sent with a request.
+/// A header of a fetch request.
 pub(crate) static HTTP_HEADER: Schema = keyed("HTTP header", "name", &[text("name").plain(), text("value")]);
 
 pub(crate) static VERIFICATION: Schema = part("verification", &[text("hash")]);

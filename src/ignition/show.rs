@@ -1,4 +1,4 @@
-//! A config for people: what is written where, with contents decoded.
+//! Shows a config to people: its files, units and so on, with contents decoded.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,23 @@ use super::closure::gunzip;
 use super::tree::{Node, Record};
 use super::{Config, data_url};
 
-/// Contents that unfold to more than this are named and not shown.
+/// Contents that decompress to more than this are listed but not shown.
 const MAX_SHOWN: u64 = 64 << 20;
 
-/// What a config makes of a machine.
+/// The effects of a config on a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shown {
-    /// The spec it is written in.
+    /// The spec of the config.
     pub spec: &'static str,
     /// Files, directories and links by path.
     pub nodes: BTreeMap<String, Entry>,
-    /// Units in order.
+    /// Units, in the config's order.
     pub units: Vec<Unit>,
-    /// Users in order.
+    /// Users, in the config's order.
     pub users: Vec<User>,
     /// Disks, arrays, volumes and filesystems, one line each.
     pub devices: Vec<String>,
-    /// Kernel arguments, those that must not exist with a `!`.
+    /// Kernel arguments; those that must not exist have a `!`.
     pub kernel_arguments: Vec<String>,
     /// Configs that are merged or replace this one.
     pub configs: Vec<Content>,
@@ -36,26 +36,26 @@ pub struct Shown {
 pub struct Entry {
     /// `file`, `directory`, `link` or `hard link`.
     pub kind: &'static str,
-    /// Octal, where it is given.
+    /// Octal, if it is set.
     pub mode: Option<String>,
-    /// `USER:GROUP`, where one of them is given.
+    /// `USER:GROUP`, if one of them is set.
     pub owner: Option<String>,
-    /// What a link points to.
+    /// Target of a link.
     pub target: Option<String>,
-    /// What a file holds: its contents, then what is appended.
+    /// The contents of a file, followed by the appended pieces.
     pub contents: Vec<Content>,
 }
 
-/// A unit of systemd.
+/// A systemd unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unit {
-    /// With its extension.
+    /// Name with its extension.
     pub name: String,
-    /// Whether it is enabled, disabled, or left as it is.
+    /// Whether it is enabled or disabled; `None` to leave it as it is.
     pub enabled: Option<bool>,
     /// Whether it is masked.
     pub masked: bool,
-    /// Its text.
+    /// Text of the unit, if the config sets it.
     pub contents: Option<String>,
     /// Names and texts of its drop-ins.
     pub dropins: Vec<(String, Option<String>)>,
@@ -64,28 +64,28 @@ pub struct Unit {
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct User {
-    /// The name.
+    /// Login name.
     pub name: String,
-    /// Groups beside the primary one.
+    /// Groups other than the primary one.
     pub groups: Vec<String>,
     /// Whether a password hash is set; it is not shown.
     pub password: bool,
-    /// Public keys.
+    /// Public keys, one line each.
     pub ssh_authorized_keys: Vec<String>,
 }
 
-/// What a source holds.
+/// The content of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Content {
     /// The URL, if it is fetched.
     pub url: Option<String>,
-    /// The promised hash.
+    /// The promised hash, such as `sha512-…`.
     pub hash: Option<String>,
-    /// Bytes after decompression, if they are inside the config.
+    /// Bytes after decompression, if they are in the config.
     pub size: Option<u64>,
-    /// The text, if it is one.
+    /// The content, if it is text.
     pub text: Option<String>,
-    /// Why it could not be decoded.
+    /// The reason why it could not be decoded.
     pub problem: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A version of the Ignition config specification that this room knows.
+/// A version of the Ignition config specification.
 ///
 /// All of them are `3.MINOR.0`; the last one is Butane's `-experimental` target and not stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,10 +18,10 @@ pub enum Spec {
     V3_7Experimental,
 }
 
-/// Why a text is not a version that can be used. The messages are Ignition's.
+/// Reasons why a text is not a usable version. The messages are Ignition's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// Not a semantic version at all.
+    /// Not a semantic version.
     #[error("invalid config version (couldn't parse)")]
     Invalid,
     /// A semantic version that no Ignition of the 2.26 line reads.
@@ -45,7 +45,7 @@ impl Spec {
     /// The newest version that is not experimental.
     pub const NEWEST: Spec = Spec::V3_6;
 
-    /// The version as it stands in `ignition.version`.
+    /// The version as written in `ignition.version`.
     pub fn as_str(self) -> &'static str {
         match self {
             Spec::V3_0 => "3.0.0",
@@ -59,13 +59,14 @@ impl Spec {
         }
     }
 
-    /// Reads `ignition.version` the way Ignition does.
+    /// Parses `ignition.version` as Ignition does.
     ///
     /// # Errors
-    /// [`SpecError::Invalid`] unless it is a semantic version, [`SpecError::Unknown`] unless it is one of ours.
+    /// [`SpecError::Invalid`] if it is not a semantic version, [`SpecError::Unknown`] if it is not one of
+    /// [`Spec::ALL`].
     pub fn parse(text: &str) -> Result<Spec, SpecError> {
         let version = Semver::parse(text).ok_or(SpecError::Invalid)?;
-        // Build metadata makes a version unequal to the known ones, as in Ignition.
+        // As in Ignition, build metadata makes a version different from the known ones.
         let text = version.to_string();
         Spec::ALL.into_iter().find(|spec| spec.as_str() == text).ok_or(SpecError::Unknown)
     }
@@ -85,7 +86,7 @@ impl std::str::FromStr for Spec {
     }
 }
 
-/// A version as coreos/go-semver reads it: leading zeros are dropped, so `01.1.0` is `1.1.0`.
+/// A version as coreos/go-semver parses it: leading zeros are dropped, so `01.1.0` is `1.1.0`.
 pub(crate) struct Semver<'t> {
     numbers: [i64; 3],
     pre_release: &'t str,
@@ -93,7 +94,7 @@ pub(crate) struct Semver<'t> {
 }
 
 impl<'t> Semver<'t> {
-    /// Reads `MAJOR.MINOR.PATCH[-PRE][+META]`.
+    /// Parses `MAJOR.MINOR.PATCH[-PRE][+META]`.
     pub(crate) fn parse(text: &'t str) -> Option<Self> {
         let (text, metadata) = text.split_once('+').unwrap_or((text, ""));
         let (text, pre_release) = text.split_once('-').unwrap_or((text, ""));

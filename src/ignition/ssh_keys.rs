@@ -1,4 +1,4 @@
-//! SSH public keys as people keep them, and the layer that gives them to a user.
+//! SSH public keys in their usual text form, and the layer that gives them to a user.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,33 +23,33 @@ const TYPES: [&str; 8] = [
     "ssh-dss",
 ];
 
-/// Most findings of a text that a stranger may have written.
+/// Most findings about a text that a stranger may have written.
 const MOST_FINDINGS: usize = 8;
 
-/// Whose text it is.
+/// Origin of a text with keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The recipe's or a file's beside it.
+    /// The recipe, or a file beside it.
     Recipe,
-    /// Somebody's who publishes keys. A key is all that is taken from there: an option would decide what may sign for others
+    /// A publisher of keys. Only bare keys are accepted from there: an option would decide what may sign for others
     /// (`cert-authority`), what runs (`command=`) or with which environment.
     Published,
 }
 
-/// A line of `authorized_keys`, taken apart.
+/// The parts of a line of `authorized_keys`.
 struct Line<'l> {
-    /// What stands before the key's type.
+    /// The text before the key's type.
     options: &'l str,
     /// The key's bytes, which begin with its type.
     blob: Vec<u8>,
 }
 
-/// Reads a file of public keys: one a line in the form of `authorized_keys`; blank lines and lines that start with `#` are
-/// skipped, and so is a key that is there already with the same options, whatever its comment.
+/// Parses a file of public keys: one per line in the form of `authorized_keys`. Blank lines and lines that start with
+/// `#` are skipped, and so are repetitions of a key with the same options, whatever their comments.
 ///
 /// # Errors
-/// Every line that holds no key, with its place; one with options or hidden characters that was published; and a text without
-/// any key.
+/// Every line without a key, with its place; published keys with options or hidden characters; and a text without any
+/// key.
 pub fn parse(source: &Arc<Source>, origin: Origin) -> Result<Vec<String>, Findings> {
     let mut keys: Vec<String> = Vec::new();
     let mut findings = Vec::new();
@@ -79,8 +79,8 @@ pub fn parse(source: &Arc<Source>, origin: Origin) -> Result<Vec<String>, Findin
     Findings::settle(findings, keys).map(|(keys, _)| keys)
 }
 
-/// Each key once, in the order given. A published one that the recipe names itself is left out, or it would be without the
-/// options that the recipe gives it.
+/// Each key once, in the given order. A published key that the recipe names itself is left out; otherwise it would lack
+/// the options that the recipe gives it.
 pub fn distinct(keys: Vec<(String, Origin)>) -> Vec<String> {
     let line = |key: &str| split(key).ok().map(|line| (line.options.to_owned(), line.blob));
     let own: BTreeSet<Vec<u8>> = keys
@@ -100,7 +100,7 @@ pub fn distinct(keys: Vec<(String, Origin)>) -> Vec<String> {
 /// The layer that adds keys to a user, at the lowest spec.
 ///
 /// # Errors
-/// Never for keys that [`parse`] returned; the config is checked like any other.
+/// None for keys that [`parse`] returned; the config is checked like any other.
 pub fn layer(user: &str, keys: &[String]) -> Result<Config, Findings> {
     Config::from_json(&json!({
         "ignition": {"version": "3.0.0"},
@@ -113,7 +113,7 @@ fn check(key: &str, origin: Origin) -> Result<Line<'_>, Finding> {
         let finding = Finding::error("this is a private key");
         return Err(finding.hint("give the `.pub` file, and keep this one to yourself"));
     }
-    // A blank of another kind splits nothing for sshd. A tab is one of its own.
+    // sshd does not split words at other blanks than spaces and tabs.
     let is_hidden = |c: &char| match origin {
         Origin::Recipe => c.is_control() && *c != '\t',
         Origin::Published => is_unseen(*c) && *c != '\t' || *c == char::REPLACEMENT_CHARACTER,
@@ -138,7 +138,7 @@ fn check(key: &str, origin: Origin) -> Result<Line<'_>, Finding> {
 fn split(key: &str) -> Result<Line<'_>, Finding> {
     let mut words = words(key).into_iter();
     let first = words.next().unwrap_or_default();
-    // What is no type stands for options before it.
+    // A first word that is not a type means that options precede the type.
     let (options, kind) =
         if TYPES.contains(&first) { ("", first) } else { (first, words.next().unwrap_or_default()) };
     if !TYPES.contains(&kind) {
@@ -161,7 +161,7 @@ fn split(key: &str) -> Result<Line<'_>, Finding> {
     }
 }
 
-/// Splits at blanks that are not inside double quotes, as sshd does with options.
+/// Splits at blanks outside of double quotes, as sshd does for options.
 fn words(line: &str) -> Vec<&str> {
     let mut quoted = false;
     let split = line.split(move |c: char| {
@@ -186,7 +186,7 @@ mod tests {
         parse(&Source::new("https://github.com/octo.keys", text), Origin::Published)
     }
 
-    /// attacks.md, §4: `github:` took `cert-authority`, `command=`, ESC and NUL from whoever answers there.
+    /// attacks.md, §4: `github:` accepted `cert-authority`, `command=`, ESC and NUL from any server that answers there.
     #[test]
     fn a_published_key_comes_without_options_and_hidden_characters() {
         let bare = KEY.strip_suffix(" me@host").unwrap();
@@ -201,7 +201,7 @@ mod tests {
         ] {
             let Findings(findings) = published(&format!("{KEY}\n{options} {KEY}\n")).unwrap_err();
             assert_eq!(findings[0].place.as_ref().unwrap().line, 2, "{options}");
-            // A quote inside of quotes leaves no type to be found behind it.
+            // A quote inside quotes hides the type after it.
             let is_named = findings[0].message.contains("SHA256:") && findings[0].message.contains("options");
             assert!(is_named || findings[0].message.contains("is not a type"), "{:?}", findings[0]);
             read(&format!("{options} {bare}"))

@@ -1,7 +1,7 @@
-//! A config as a tree of records that follow the [schema](super::schema), where every node remembers who wrote it.
+//! A config as a tree of records that follow the [schema](super::schema), in which every node remembers its origin.
 //!
-//! One tree serves Butane and Ignition, so a check is written once and a finding points at the file, line and column
-//! that a person wrote, also after merging.
+//! One tree serves Butane and Ignition, so a check is written once, and a finding points at the file, line and column
+//! that a person wrote, even after merging.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -22,7 +22,7 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Text(String),
-    /// What `!!binary` gave where a text was expected and it is none. Only inline contents keep it whole.
+    /// Bytes from `!!binary` in a text field that are not text. Only inline contents keep them unchanged.
     Bytes(Vec<u8>),
     Int(i64),
     Flag(bool),
@@ -30,7 +30,7 @@ pub(crate) enum Value {
     Record(Record),
 }
 
-/// Origins do not take part in comparing.
+/// Origins are ignored in comparisons.
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
@@ -44,7 +44,7 @@ pub(crate) struct Record {
     fields: Vec<Option<Node>>,
 }
 
-/// Two records are equal when they mean the same: empty lists and records count as absent.
+/// Two records are equal if they mean the same: empty lists and records count as absent.
 impl PartialEq for Record {
     fn eq(&self, other: &Self) -> bool {
         let meant = |field: &Option<Node>| field.as_ref().is_some_and(|node| !node.is_void());
@@ -99,7 +99,7 @@ impl Node {
         }
     }
 
-    /// An empty list or a record without any field that means something: the same as absent.
+    /// Whether it is an empty list or a record without any meaningful field, which is the same as absent.
     pub fn is_void(&self) -> bool {
         match &self.value {
             Value::List(items) => items.is_empty(),
@@ -108,7 +108,7 @@ impl Node {
         }
     }
 
-    /// What identifies an item of a keyed list: Ignition's `Key()`.
+    /// The key of an item in a keyed list: Ignition's `Key()`.
     pub fn key(&self) -> String {
         match &self.value {
             Value::Text(text) => text.clone(),
@@ -127,7 +127,7 @@ impl Node {
 }
 
 impl Record {
-    /// An empty record in which the plain fields of a spec stand at their zero values.
+    /// An empty record, with the plain fields of a spec at their zero values.
     pub fn new(schema: &'static Schema, spec: Spec) -> Self {
         let fields = schema.fields.iter().map(|field| {
             let value = match field.ty {
@@ -177,7 +177,7 @@ impl Record {
         self.get(name)?.as_text()
     }
 
-    /// A text that is there and not empty.
+    /// A text that is present and not empty.
     pub fn filled(&self, name: &str) -> Option<&str> {
         self.text(name).filter(|text| !text.is_empty())
     }
@@ -204,7 +204,7 @@ impl Record {
         self.get(name)?.as_record()
     }
 
-    /// The record under a field, made if it is not there.
+    /// The record in a field, created if it is absent.
     pub fn record_mut(&mut self, name: &str, spec: Spec) -> &mut Record {
         let index = self.index(name);
         let Type::Record(schema) = self.schema.fields[index].ty else {
@@ -218,7 +218,7 @@ impl Record {
         }
     }
 
-    /// The items of a list; absent is empty.
+    /// The items of a list; empty if it is absent.
     pub fn list(&self, name: &str) -> &[Node] {
         self.get(name).map_or(&[], Node::as_list)
     }
@@ -228,7 +228,7 @@ impl Record {
         self.list(name).iter().filter_map(Node::as_record)
     }
 
-    /// The list under a field, made if it is not there.
+    /// The list in a field, created if it is absent.
     pub fn list_mut(&mut self, name: &str) -> &mut Vec<Node> {
         let index = self.index(name);
         let node = self.fields[index].get_or_insert_with(|| Node::list(Vec::new(), &Origin::default()));
@@ -238,7 +238,7 @@ impl Record {
         }
     }
 
-    /// The records of a list, to change them.
+    /// The records of a list, mutable.
     pub fn records_mut(&mut self, name: &str) -> impl Iterator<Item = &mut Record> {
         let index = self.index(name);
         let items = match self.fields[index].as_mut().map(|node| &mut node.value) {
@@ -251,7 +251,7 @@ impl Record {
         })
     }
 
-    /// Go's zero value of the struct: nothing set but plain fields at zero and empty parts.
+    /// Whether it is Go's zero value of the struct: nothing set but plain fields at zero and empty parts.
     pub fn is_zero(&self) -> bool {
         self.schema.fields.iter().zip(&self.fields).all(|(field, node)| match node {
             None => true,
@@ -264,7 +264,7 @@ impl Record {
     }
 }
 
-/// Who wrote a node: a chain of steps from the root of a text, each with its position.
+/// The origin of a node: a chain of steps from the root of a text, each with its position.
 #[derive(Clone, Default)]
 pub(crate) struct Origin(Option<Arc<Spot>>);
 
@@ -275,7 +275,7 @@ struct Spot {
     at: At,
 }
 
-/// A text together with the starts of its lines, found when the first finding asks for them.
+/// A text with the starts of its lines, which are computed for the first finding.
 #[derive(Debug)]
 pub(crate) struct Text {
     source: Arc<Source>,
@@ -287,7 +287,7 @@ impl Text {
         Arc::new(Text { source: source.clone(), lines: OnceLock::new() })
     }
 
-    /// The place of a byte; beyond the end, the end.
+    /// The place of a byte offset; offsets beyond the end give the end.
     pub fn place(&self, offset: usize) -> Place {
         let text = self.source.text.as_str();
         let lines = self.lines.get_or_init(|| {
@@ -323,9 +323,9 @@ impl At {
 pub(crate) enum Step {
     /// The document itself.
     Root,
-    /// A key as Ignition spells it.
+    /// A key in Ignition's spelling.
     Json(&'static str),
-    /// The same key as Butane spells it.
+    /// The same key in Butane's spelling.
     Yaml(&'static str),
     /// An item of a list.
     Index(usize),
@@ -348,7 +348,7 @@ impl Origin {
         Origin(Some(Arc::new(Spot { parent: Origin::default(), step: Step::Root, text: text.clone(), at })))
     }
 
-    /// The origin of something one step below. Below nothing is nothing.
+    /// The origin one step below this one. Unknown if this one is unknown.
     pub fn child(&self, step: Step, at: At) -> Self {
         let below =
             |spot: &Arc<Spot>| Arc::new(Spot { parent: self.clone(), step, text: spot.text.clone(), at });
@@ -367,17 +367,17 @@ impl Origin {
         false
     }
 
-    /// Whether a person wrote it.
+    /// Whether the origin is known: a person wrote the node.
     pub fn is_known(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Where it is written, if a person wrote it.
+    /// The place in the text, if the origin is known.
     pub fn place(&self) -> Option<Place> {
         self.0.as_ref().map(|spot| spot.at.place(&spot.text))
     }
 
-    /// Where the document starts.
+    /// The place where the document starts.
     pub fn document_start(&self) -> Option<Place> {
         let mut at = self;
         while let Some(spot) = &at.0 {

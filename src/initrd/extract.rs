@@ -1,7 +1,8 @@
 //! Unpacking an initrd below a directory, as the kernel would unpack it into its root.
 //!
-//! Later members win, links are followed as if the directory were the root (`openat2` with `RESOLVE_IN_ROOT`), and nothing is
-//! ever written outside of it. Owners and times are not set, setuid bits are dropped, devices are left out unless asked for.
+//! Later members win, links are followed as if the directory were the root (`openat2` with `RESOLVE_IN_ROOT`), and
+//! nothing is ever written outside of it. Owners and times are not set, setuid bits are dropped, and devices are left
+//! out unless requested.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -20,40 +21,41 @@ use super::segments::{Limits, Place, Segments};
 use crate::base::{disk, unfinished};
 use crate::format::cpio::{self, Member};
 
-/// How much of a body is in memory at a time, in bytes.
+/// Part of a body that is in memory at a time, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// What is taken of an initrd.
+/// Options of an extraction.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// How much.
+    /// Upper limits.
     pub limits: Limits,
     /// Make devices, pipes and sockets, too; devices need root.
     pub devices: bool,
-    /// The one archive that begins at this byte; all without.
+    /// Only the archive that begins at this byte; `None` extracts all.
     pub only: Option<u64>,
 }
 
-/// What came of it.
+/// Result of an extraction.
 #[derive(Clone, Debug, Default)]
 pub struct Extracted {
-    /// Members that were written; a later one may have replaced an earlier.
+    /// Number of members written; a later one may have replaced an earlier.
     pub written: usize,
     /// Devices, pipes and sockets that were left out.
     pub special: Vec<String>,
-    /// Members whose directory is in no archive before them: the kernel drops them without a word.
+    /// Members whose directory is in no earlier archive: the kernel drops them silently.
     pub orphans: Vec<String>,
 }
 
-/// Unpacks the initrd at `path` into `directory`, which must not hold anything yet.
+/// Unpacks the initrd at `path` into `directory`, which must be empty or not exist yet.
 pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extracted, Error> {
     let file = File::open(path).map_err(disk::Error::io("read", path))?;
-    // Half an initrd is none, and would be in the way of the next try: it lies aside until it is whole, however the run ends.
+    // A partial extraction would block the next attempt, so everything goes into a temporary directory first, which is
+    // removed however the run ends.
     let is_there = fs::symlink_metadata(directory).is_ok();
     let place = if is_there { directory } else { disk::directory_of(directory) };
     fs::create_dir_all(place).map_err(disk::Error::io("create", place))?;
     if is_there {
-        // In both an earlier run may have had its stage.
+        // Earlier runs may have left their temporary directories in both.
         unfinished::sweep(directory);
         unfinished::sweep(disk::directory_of(directory));
         let mut entries = fs::read_dir(directory).map_err(disk::Error::io("list", directory))?;
@@ -85,7 +87,7 @@ pub fn extract(path: &Path, directory: &Path, options: Options) -> Result<Extrac
     }
     let appear = || match is_there {
         false => fs::rename(&top, directory),
-        // A directory that somebody made keeps its owner and mode, and may be where a disk is mounted.
+        // A directory that already exists keeps its owner and mode, and may be a mount point.
         true => fs::read_dir(&top)?.try_for_each(|entry| {
             let entry = entry?;
             fs::rename(entry.path(), directory.join(entry.file_name()))
@@ -143,7 +145,7 @@ impl Unpacker<'_> {
                     );
                     self.copy(body, File::from(file.map_err(failed)?), place, &on_disk)?;
                 }
-                // Last, since it may take the right to write away.
+                // The mode comes last, since it may take write permission away.
                 unix::chmodat(&parent, name, mode, AtFlags::empty()).map_err(failed)?;
                 if first.is_none() && member.nlink > 1 {
                     self.links.insert(key, path);
@@ -179,7 +181,8 @@ impl Unpacker<'_> {
         }
     }
 
-    /// The name without what stands for the root; empty for the root itself. It may have any bytes, as for the kernel.
+    /// The name without the parts that stand for the root; empty for the root itself. It may have any bytes, as in the
+    /// kernel.
     fn contained(&self, member: &Member) -> Result<Vec<u8>, Error> {
         let parts = member.name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
         let parts: Vec<&[u8]> = parts.collect();
@@ -199,7 +202,7 @@ impl Unpacker<'_> {
         unix::openat2(&self.root, parent, flags, Mode::empty(), resolve)
     }
 
-    /// A directory that is there already takes the mode of the later member. Its owner can always write into it.
+    /// An existing directory takes the mode of the later member. Its owner can always write into it.
     fn directory(&self, parent: &OwnedFd, name: &[u8], mode: Mode) -> Result<(), Errno> {
         let is_there = unix::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
@@ -213,7 +216,7 @@ impl Unpacker<'_> {
     fn link(&self, first: &[u8], parent: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
         let (from, first) = split(first);
         unix::linkat(self.open(from)?, first, parent, name, AtFlags::empty())?;
-        // The first may have become something else since; a mode given to a symlink would be given to what it points at.
+        // The first path may have been replaced since; chmod of a symlink would change its target.
         let stat = unix::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => unix::chmodat(parent, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()),
@@ -222,7 +225,7 @@ impl Unpacker<'_> {
     }
 }
 
-/// Directory and name.
+/// Splits a path into directory and name.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -230,7 +233,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// A path for people.
+/// A path as shown to people.
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
@@ -240,7 +243,7 @@ fn create(parent: &OwnedFd, name: &[u8], mode: Mode) -> Result<OwnedFd, Errno> {
     unix::openat(parent.as_fd(), name, flags, mode | Mode::WUSR)
 }
 
-/// Removes what is there, a directory only if it is empty, as the kernel does.
+/// Removes what exists at the path, a directory only if it is empty, as the kernel does.
 fn clear(parent: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
     match unix::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),

@@ -1,15 +1,15 @@
-//! What people take for an initrd, by its first bytes.
+//! Files that people mistake for an initrd, recognised by their first bytes.
 
-/// Something else than an initrd.
+/// A kind of file that is not an initrd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
-    /// What it is.
+    /// The kind, with its article.
     pub what: &'static str,
-    /// How an initrd is had from it.
+    /// How to get an initrd out of it.
     pub way_out: &'static str,
 }
 
-/// Bytes that [`what`] wants to see: the magic of ISO 9660 lies at 32769.
+/// Bytes that [`what`] needs: the magic of ISO 9660 is at 32769.
 pub(super) const HEAD: usize = 32_774;
 
 const UNPACK: &str = "unpack it, and pack its content with `cpio --quiet -o -H newc`";
@@ -18,7 +18,7 @@ const KERNEL: &str = "name the initrd; the kernel is a file of its own";
 const FILESYSTEM: &str =
     "an initrd is an archive: mount the image and pack its content with `cpio -o -H newc`";
 
-/// `(offset, magic, what it is, the way out)`, the most telling first.
+/// `(offset, magic, kind, way out)`, the most specific first.
 const MAGICS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"070707", "a cpio archive in the old portable format (odc), not in newc", NEWC),
     (0, &[0xc7, 0x71], "a cpio archive in the old binary format, not in newc", NEWC),
@@ -56,7 +56,7 @@ const MAGICS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"{", "a JSON text", "name the initrd; `--ignition` takes configs"),
 ];
 
-/// What a file is that begins so, and what to do about it.
+/// The kind of a file that begins with these bytes, and the way out.
 pub(super) fn what(head: &[u8]) -> Option<Foreign> {
     let fits =
         |(at, magic, ..): &&(usize, &[u8], _, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));

@@ -1,7 +1,8 @@
 //! Joining a base and an overlay into one file, and taking them apart again.
 //!
-//! A base is shared with the new file where the file system can (a reflink), else copied by the kernel, while its digest is
-//! taken on another thread. A third goes through it as the kernel will, which must come to its end: nothing of that is kept.
+//! A base is shared with the new file where the file system can do that (a reflink), else copied by the kernel, while a
+//! second thread computes its digest. A third thread reads the base as the kernel will, to check that the kernel would
+//! reach its end; nothing that it unpacks is kept.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -21,34 +22,34 @@ use crate::format::cpio;
 use crate::format::cpio::padding::padding;
 use crate::format::tree::Tree;
 
-/// How much of a base is hashed at a time, in bytes: it stays in the processor's cache for the second look.
+/// Bytes of a base that are hashed at a time: few enough to stay in the CPU's cache for the second pass.
 const CHUNK: usize = 256 << 10;
 
-/// Where a new file goes.
+/// Destination of a new file.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Its path. The file appears whole or not at all.
+    /// Its path. The file appears complete or not at all.
     pub path: PathBuf,
-    /// Whether it may replace what is there.
+    /// Whether it may replace an existing file.
     pub force: bool,
 }
 
-/// What came of an injection.
+/// Result of an injection.
 #[derive(Clone, Debug)]
 pub struct Injected {
-    /// What the new file's seal says.
+    /// The seal of the new file.
     pub seal: Seal,
     /// Whether an earlier injection was replaced.
     pub replaced: bool,
-    /// What is not known of the base.
+    /// Warnings about the base.
     pub warnings: Vec<Finding>,
 }
 
-/// Writes `base` with `overlay` behind it to `target`. An earlier injection is replaced.
+/// Writes `base` with `overlay` after it to `target`. An earlier injection is replaced.
 ///
 /// # Errors
-/// A base that begins like no initrd, or at whose end the kernel does not arrive; an earlier injection that something was
-/// appended to; a base that is no longer what its own seal says.
+/// A base that does not begin like an initrd, or whose end the kernel would not reach; an earlier injection that
+/// something was appended to; a base that does not match its own seal.
 pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Result<Injected, Error> {
     let (mut file, size) = open(base)?;
     let earlier = Seal::read(base, &mut file, size)?;
@@ -58,7 +59,7 @@ pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Resul
     let mut warnings = Vec::new();
     let written = thread::scope(|scope| {
         let digest = scope.spawn(|| digest(base, base_length));
-        // What was injected into before was looked through then, and its digest says that it is the same.
+        // The base of an earlier injection was checked then, and its digest shows that it is unchanged.
         let walk = earlier.is_none().then(|| scope.spawn(|| passed(base)));
         copy_base(&file, base_length, out.as_file_mut()).map_err(disk::Error::io("write", &target.path))?;
         let overlay_length = append_overlay(out.as_file_mut(), base_length, overlay, epoch, &target.path)?;
@@ -80,10 +81,10 @@ pub fn inject(base: &Path, overlay: &Tree, epoch: u64, target: &Target) -> Resul
     Ok(Injected { seal, replaced: earlier.is_some(), warnings })
 }
 
-/// Goes through a base as the kernel does, to whose end it must come to find what is injected behind it.
+/// Reads a base as the kernel does, which must reach its end to find the overlay after it.
 ///
 /// # Errors
-/// Where the kernel would stop. What prebake cannot unpack, it cannot know: that comes back as a warning.
+/// Where the kernel would stop. An archive that prebake cannot unpack is returned as a warning.
 fn passed(base: &Path) -> Result<Option<Finding>, Error> {
     let subject = base.display().to_string();
     let file = File::open(base).map_err(disk::Error::io("read", base))?;
@@ -99,10 +100,10 @@ fn passed(base: &Path) -> Result<Option<Finding>, Error> {
     }
 }
 
-/// Goes through all archives of an initrd.
+/// Reads all archives of an initrd.
 ///
 /// # Errors
-/// The first that the kernel stops at, or that prebake cannot unpack.
+/// The first one at which the kernel stops, or that prebake cannot unpack.
 pub(crate) fn walk(subject: &str, file: impl Read + Seek) -> Result<(), Error> {
     let mut segments = Segments::new(subject, file, Limits::default());
     segments.probe()?;
@@ -110,11 +111,11 @@ pub(crate) fn walk(subject: &str, file: impl Read + Seek) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes the base of an injected file, byte for byte, to `target`, and returns what the seal said of it.
+/// Writes the base of an injected file, byte for byte, to `target`, and returns the seal.
 pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
     let (mut file, size) = open(path)?;
     let Some(seal) = Seal::read(path, &mut file, size)? else {
-        // Worth a look at all of it: the advice differs.
+        // Search the whole file: the hint depends on whether there is a buried seal.
         let (_, buried) = digest(path, size).map_err(disk::Error::io("read", path))?;
         return Err(match buried {
             Some(end) => Error::Buried { path: path.into(), end, after: size - end },
@@ -146,7 +147,7 @@ pub fn write_overlay(overlay: &Tree, epoch: u64, target: &Target) -> Result<u64,
     Ok(length)
 }
 
-/// Writes a base, `overlay` and the seal to an empty file: what [`inject`] makes, of a base whose digest is known.
+/// Writes a base, `overlay` and the seal to an empty file, as [`inject`] does, for a base whose digest is known.
 pub fn join(
     base: &Path,
     base_sha256: Sha256,
@@ -162,7 +163,7 @@ pub fn join(
     Ok(out.write_all(&seal.to_bytes()).map_err(disk::Error::io("write", &path))?)
 }
 
-/// Writes `overlay` and the seal for a base that somebody else puts in front, with its padding.
+/// Writes `overlay` and the seal, for a base that somebody else puts before them, with its padding.
 pub fn sealed_overlay(
     base: crate::base::digest::Object,
     overlay: &Tree,
@@ -175,7 +176,7 @@ pub fn sealed_overlay(
 }
 
 impl Target {
-    /// A file beside the target, which goes away unless it is finished.
+    /// A temporary file beside the target; it is removed unless it is finished.
     fn begin(&self) -> Result<Unfinished, Error> {
         if !self.force && fs::symlink_metadata(&self.path).is_ok() {
             return Err(Error::Exists { path: self.path.clone() });
@@ -185,7 +186,8 @@ impl Target {
             .map_err(disk::Error::io("create a file in", directory))?)
     }
 
-    /// Gives it its name. What replaces a file is on the disk before that is gone; a new file need not be.
+    /// Renames the file to its target. A file that replaces another is synced to the disk first; a new file need not
+    /// be.
     fn finish(&self, mut file: Unfinished) -> Result<(), Error> {
         file.flush().map_err(disk::Error::io("write", &self.path))?;
         if !self.force {
@@ -220,7 +222,7 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
     Ok(open().map_err(disk::Error::io("read", path))?)
 }
 
-/// The first `length` bytes of `base` become those of `out`, which stands behind them then.
+/// Copies the first `length` bytes of `base` to `out`, and leaves the position of `out` after them.
 pub(crate) fn copy_base(base: &File, length: u64, out: &mut File) -> io::Result<()> {
     if rustix::fs::ioctl_ficlone(&*out, base).is_ok() {
         out.set_len(length)?;
@@ -228,14 +230,14 @@ pub(crate) fn copy_base(base: &File, length: u64, out: &mut File) -> io::Result<
     }
     let mut base = base;
     base.rewind()?;
-    // std has the kernel copy between files (copy_file_range).
+    // std lets the kernel copy between files (copy_file_range).
     match io::copy(&mut base.take(length), out)? {
         copied if copied == length => Ok(()),
         _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the base became shorter while it was read")),
     }
 }
 
-/// Digest of the beginning of a file, and where the last seal ends in it.
+/// Digest of the beginning of a file, and the end of the last seal in it.
 fn digest(path: &Path, length: u64) -> io::Result<(Sha256, Option<u64>)> {
     let mut file = File::open(path)?.take(length);
     let mut hashing = Hashing::new(Search::default());

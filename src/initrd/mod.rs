@@ -31,35 +31,35 @@ use crate::format::cpio::{self, Compression};
 use crate::format::tree;
 use crate::sysext::extension;
 
-/// Why an initrd cannot be read, made or taken apart.
+/// Reasons why an initrd cannot be read, made or taken apart.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not an initrd at all.
+    /// A file that is not an initrd at all.
     #[error("{subject} is not an initrd: {why}")]
     Foreign {
-        /// The file.
+        /// Path of the file.
         subject: String,
-        /// What it begins with.
+        /// The kind of file that its beginning shows.
         why: String,
-        /// What to do, where that is known.
+        /// The way out, where known.
         way_out: Option<&'static str>,
     },
-    /// Bytes that the kernel stops at: it boots on without what follows.
+    /// Bytes at which the kernel stops: it continues to boot without the rest of the file.
     #[error("{subject}: the kernel ignores everything from byte {offset} on: {why}")]
     Lost {
-        /// The file.
+        /// Path of the file.
         subject: String,
-        /// From the start of the file.
+        /// Offset in the file.
         offset: u64,
         /// The rule that is broken.
         why: String,
-        /// What to do, where that is known.
+        /// The way out, where known.
         way_out: Option<&'static str>,
     },
-    /// A base behind which the kernel would not find what is injected.
+    /// A base after which the kernel would not find an overlay.
     #[error("anything injected into {subject} would be lost: the kernel stops before it")]
     Unreached {
-        /// The base.
+        /// Path of the base.
         subject: String,
         /// Why the kernel stops.
         source: Box<Error>,
@@ -67,130 +67,130 @@ pub enum Error {
     /// A compressed archive that does not unpack.
     #[error("{subject}: the {} archive at byte {offset} is damaged", compression.name())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         subject: String,
-        /// From the start of the file.
+        /// Offset in the file.
         offset: u64,
-        /// How it is compressed.
+        /// Compression of the archive.
         compression: Compression,
-        /// What is wrong.
+        /// The decompressor's error.
         source: io::Error,
     },
-    /// A compression that prebake knows by name only.
+    /// A compression that prebake can name but not unpack.
     #[error("{subject}: the archive at byte {offset} is compressed with {}, which prebake cannot unpack", compression.name())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         subject: String,
-        /// From the start of the file.
+        /// Offset in the file.
         offset: u64,
-        /// How it is compressed.
+        /// Compression of the archive.
         compression: Compression,
     },
     /// One archive is damaged, or its names exceed a limit.
     #[error(transparent)]
     Cpio(#[from] cpio::Error),
-    /// Nothing was injected, or not by prebake.
+    /// A file without an injection by prebake.
     #[error("{} does not end with an injection of prebake", path.display())]
     NoInjection {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// Something was appended to an injected file.
+    /// An injected file to which something was appended.
     #[error("{}: {} {} appended after the injection, which ends at byte {end}", path.display(), counted(*after, "byte"), if *after == 1 { "was" } else { "were" })]
     Buried {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where the injection ends.
+        /// Offset of the injection's end.
         end: u64,
-        /// How much follows.
+        /// Bytes after that.
         after: u64,
     },
-    /// The file's end says something else of its beginning than is there.
+    /// The seal records another base than the file begins with.
     #[error("{}: the base was changed after the injection: it has SHA-256 {found} instead of {recorded}", path.display())]
     BaseChanged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it has.
+        /// Digest of the base as it is.
         found: Sha256,
-        /// What it had.
+        /// Digest of the base that the seal records.
         recorded: Sha256,
     },
-    /// The lengths in the record do not add up to the file.
+    /// The lengths in the seal do not add up to the file's length.
     #[error("{}: the file has {size} bytes, but its record states {recorded}", path.display())]
     Lengths {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// By the record.
+        /// Length by the seal, in bytes.
         recorded: u64,
-        /// Of the file.
+        /// Length of the file, in bytes.
         size: u64,
     },
     /// A directory that is no published tree.
     #[error("{} is a directory, and neither an initrd nor a published tree", path.display())]
     Directory {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
-    /// Something else than a published tree where a profile was named.
+    /// A file that is not a published tree, though a profile was given.
     #[error("{} is not a published tree, and only those have profiles", path.display())]
     NoTree {
-        /// What was named.
+        /// Its path.
         path: PathBuf,
     },
-    /// A tree that has no such boot to inject into.
+    /// A tree that does not have the boot to inject into.
     #[error("{} has no {boot} that carries an overlay", tree.display())]
     NoBoot {
-        /// The tree.
+        /// Path of the tree.
         tree: PathBuf,
-        /// What was asked for.
+        /// The boot that was asked for.
         boot: String,
         /// Whether its machines fetch their config instead.
         is_fetched: bool,
         /// The profiles that have overlays.
         known: Vec<String>,
     },
-    /// A boot whose overlay lies in a program, too.
+    /// A boot whose overlay is also in a unified kernel image.
     #[error("{}: the overlay of the profile `{profile}` is also in a unified kernel image", tree.display())]
     Unified {
-        /// The tree.
+        /// Path of the tree.
         tree: PathBuf,
-        /// The profile.
+        /// Id of the profile.
         profile: String,
     },
-    /// A tree that was moved from where it was published.
+    /// A tree that was moved away from where it was published.
     #[error("{} is not in a directory where a build publishes", path.display())]
     Elsewhere {
-        /// The tree.
+        /// Path of the tree.
         path: PathBuf,
     },
-    /// The output is there already.
+    /// The output exists already.
     #[error("{} exists", path.display())]
     Exists {
-        /// The file.
+        /// Path of the output.
         path: PathBuf,
     },
     /// A member that must not be written to a disk.
     #[error("{subject} has the member `{member}`: {why}")]
     Unsafe {
-        /// The file.
+        /// Path of the file.
         subject: String,
-        /// Its name.
+        /// Name of the member.
         member: String,
-        /// What is wrong with it.
+        /// Why it must not be written.
         why: &'static str,
     },
-    /// Something that shall go into an overlay cannot.
+    /// A file that cannot go into an overlay.
     #[error("{}: {why}", path.display())]
     Unfit {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot.
         why: String,
     },
-    /// What shall be a sysext is none.
+    /// A file that should be a sysext and is not.
     #[error(transparent)]
     Sysext(#[from] extension::Error),
-    /// Two things want one path in the overlay.
+    /// Two files for one path in the overlay.
     #[error(transparent)]
     Tree(#[from] tree::Error),
     /// An Ignition layer is invalid.

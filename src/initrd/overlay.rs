@@ -1,8 +1,9 @@
-//! What Flatcar wants where in an overlay.
+//! The paths that Flatcar expects in an overlay.
 //!
-//! Flatcar copies `usr/share/oem` of the initramfs to `/oem`, takes `config.ign` there as the user's Ignition config, and reads
-//! nothing else of it by itself: sysexts lie in `sysext/` for the links that the config makes, container images in `images/`
-//! for units of the config. What must be in the final root (certificates) goes through the config.
+//! Flatcar copies `usr/share/oem` of the initramfs to `/oem`, takes `config.ign` there as the user's Ignition config,
+//! and reads nothing else there by itself: sysexts are in `sysext/` for the links that the config makes, container
+//! images in `images/` for units of the config. Files that must be in the final root (certificates) are written by the
+//! config.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use crate::ignition::{self, Config, Spec, Transpile, boot, lint};
 use crate::sysext::inspect::inspect;
 use crate::sysext::place::{IMAGE_END, link};
 
-/// What becomes `/oem`.
+/// Directory that becomes `/oem`.
 pub const OEM: &str = boot::OEM.split_at(1).1;
 /// The user's Ignition config.
 pub const CONFIG: &str = "usr/share/oem/config.ign";
@@ -55,7 +56,8 @@ impl Overlay {
         Ok(())
     }
 
-    /// Adds the image of a sysext that somebody built. Its name is the one that it says itself, else that of the file.
+    /// Adds the image of a sysext that somebody else built, under the name of its extension-release file, else that of
+    /// the image file.
     pub fn foreign_sysext(&mut self, image: &Path) -> Result<(), Error> {
         let stem = image.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let (inspected, findings) = inspect(image)?;
@@ -101,7 +103,7 @@ impl Overlay {
         Ok(())
     }
 
-    /// The overlay's files and what is to be known about them.
+    /// Returns the overlay's files and the findings about them.
     pub fn finish(mut self) -> Result<(Tree, Vec<Finding>), Error> {
         if let Some(config) = self.merged(None)? {
             self.config(config.to_json().into_bytes())?;
@@ -109,8 +111,8 @@ impl Overlay {
         Ok((self.tree, self.findings))
     }
 
-    /// The files of this overlay over those of an older one, whose config lies below and is in `config` alone; the new
-    /// config at a spec up to `ceiling`, and what is to be known.
+    /// The files of this overlay over those of an older one, whose config is below this one's and is in `config` alone;
+    /// returns the new config at a spec up to `ceiling`, and the findings.
     ///
     /// # Errors
     /// A layer that needs a newer spec; a file where the older overlay has a directory.
@@ -131,8 +133,8 @@ impl Overlay {
         Ok((self.tree, config, self.findings))
     }
 
-    /// All layers merged over `below`: links for the sysexts, certificates, and those that were given. Nothing where
-    /// there is none.
+    /// All layers merged over `below`: links for the sysexts, certificates, and the given layers. `None` if there are
+    /// none.
     fn merged(&mut self, below: Option<Config>) -> Result<Option<Config>, Error> {
         let mut layers: Vec<Config> = below.into_iter().collect();
         if !self.sysexts.is_empty() {
@@ -149,14 +151,14 @@ impl Overlay {
         Ok(Some(config))
     }
 
-    /// The files alone, for an overlay whose config was compiled elsewhere.
+    /// The files alone, for an overlay whose config is compiled elsewhere.
     pub fn into_tree(self) -> Tree {
         self.tree
     }
 }
 
-/// The layer that links sysexts of the overlay to where systemd-sysext looks and takes their names from. A link moves no
-/// bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
+/// The layer that links sysexts of the overlay into the directory where systemd-sysext finds them and their names. A
+/// link moves no bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
 pub fn links_layer(sysexts: &[String]) -> Option<Config> {
     let of = |name: &String| json!({"path": link(name), "target": format!("{MOUNTED}/{}", sysext(name))});
     let links: Vec<_> = sysexts.iter().map(of).collect();

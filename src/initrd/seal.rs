@@ -1,8 +1,8 @@
-//! The seal: a small plain archive at the end of a joined initrd that says what the base was.
+//! The seal: a small plain archive at the end of a joined initrd that identifies its base.
 //!
-//! Its length is fixed, so the last bytes of a file tell at once whether it was injected into, where the base ends and what
-//! its digest is; nothing is unpacked. To the kernel it is one more archive with one small file, which lies beside all that
-//! Flatcar reads (`usr/share/oem`) and goes away with the initramfs.
+//! Its length is fixed, so the last bytes of a file tell at once whether it was injected into, where the base ends and
+//! which digest it has; nothing is unpacked. To the kernel it is one more archive with one small file, outside the
+//! directory that Flatcar reads (`usr/share/oem`), and it goes away with the initramfs.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -14,37 +14,37 @@ use crate::format::cpio;
 use crate::format::cpio::padding::padding;
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 
-/// Where the record lies in the initramfs.
+/// Path of the record in the initramfs.
 const PATH: &str = "usr/share/prebake/injection";
-/// First line of a record; another meaning gets another number.
+/// First line of a record; its number changes with the meaning.
 const TITLE: &str = "prebake injection 1\n";
 
-/// What a seal records.
+/// Content of a seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seal {
     /// Length of the base in bytes.
     pub base_length: u64,
-    /// Digest of the base.
+    /// SHA-256 of the base.
     pub base_sha256: Sha256,
     /// Length of the overlay in bytes, a multiple of four.
     pub overlay_length: u64,
 }
 
 impl Seal {
-    /// Where the overlay begins: behind the base and its padding.
+    /// Offset of the overlay: after the base and its padding.
     pub fn overlay_offset(&self) -> u64 {
         self.base_length + padding(self.base_length)
     }
 
-    /// Length of the whole file.
+    /// Length of the whole file, in bytes.
     pub fn file_length(&self) -> u64 {
         self.overlay_offset() + self.overlay_length + length()
     }
 
-    /// The archive.
+    /// The bytes of the seal's archive.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // A short name, a short file, an early time, memory: nothing here can fail.
+        // Cannot fail: the name and the file are short, the time is early, and the target is memory.
         let _ = cpio::write(&tree(self.record()), 0, &mut bytes);
         bytes
     }
@@ -67,7 +67,7 @@ impl Seal {
         })
     }
 
-    /// Reads a seal off its bytes; nothing if they are not exactly one.
+    /// Reads a seal from its bytes; `None` if they are not exactly one.
     fn of_bytes(bytes: &[u8]) -> Option<Seal> {
         let start = bytes.windows(TITLE.len()).position(|window| window == TITLE.as_bytes())?;
         let end = start + nothing().record().len();
@@ -75,7 +75,7 @@ impl Seal {
         (seal.to_bytes() == bytes).then_some(seal)
     }
 
-    /// The last bytes of a file of `size` bytes, if they are a seal, whatever lies in front of it.
+    /// The seal at the end of a file of `size` bytes, regardless of the bytes before it.
     pub fn at_end(file: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Seal>> {
         let Some(start) = size.checked_sub(length()) else { return Ok(None) };
         let mut bytes = vec![0; length() as usize];
@@ -84,7 +84,7 @@ impl Seal {
         Ok(Seal::of_bytes(&bytes))
     }
 
-    /// Reads the seal at the end of a file of `size` bytes: [`length()`] bytes and no more. Nothing if there is none.
+    /// Reads the seal at the end of a file of `size` bytes: [`length()`] bytes and no more. `None` if there is none.
     ///
     /// # Errors
     /// [`Error::Lengths`] if the file is longer or shorter than its seal says.
@@ -115,16 +115,16 @@ pub fn length() -> u64 {
     cpio::length(&tree(nothing().record())).unwrap_or_default()
 }
 
-/// Looks for a seal in bytes that go through it, whatever follows it in the file.
+/// Searches for a seal in the bytes written to it, wherever it is in the file.
 pub struct Search {
-    /// What every seal begins with, up to the first number.
+    /// The bytes that every seal begins with, up to the first number.
     prefix: Vec<u8>,
     finder: memchr::memmem::Finder<'static>,
-    /// The end of what came before, shorter than the prefix.
+    /// The end of the previous bytes, shorter than the prefix.
     tail: Vec<u8>,
-    /// Bytes that went through.
+    /// Number of bytes so far.
     seen: u64,
-    /// Where the last seal that was found begins.
+    /// Offset of the last seal found.
     found: Option<u64>,
 }
 
@@ -139,7 +139,7 @@ impl Default for Search {
 }
 
 impl Search {
-    /// Where the last seal ends, if there is one.
+    /// End of the last seal, if there is one.
     pub fn end(&self) -> Option<u64> {
         self.found.map(|start| start + length())
     }
@@ -154,7 +154,7 @@ impl Search {
 impl Write for Search {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let overlap = self.prefix.len() - 1;
-        // Across the seam first: the last found is the one that counts.
+        // Search across the boundary first: the last seal found is the one that counts.
         let mut seam = std::mem::take(&mut self.tail);
         let seam_start = self.seen - seam.len() as u64;
         seam.extend_from_slice(&buffer[..buffer.len().min(overlap)]);

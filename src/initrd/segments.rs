@@ -1,4 +1,4 @@
-//! The archives of an initrd, one after the other, by the kernel's own rules.
+//! The archives of an initrd, one after another, found by the kernel's own rules.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
@@ -10,88 +10,88 @@ use crate::base::disk;
 use crate::format::cpio::{self, Compression, Member, Seekable, Skip, Streamed};
 use crate::format::limited::Limited;
 
-/// How much is read at a time of what is unpacked, in bytes.
+/// Bytes of unpacked data that are read at a time.
 const CHUNK: usize = 256 << 10;
-/// First bytes that tell what an archive is.
+/// Number of first bytes that identify an archive.
 const START: usize = 8;
-/// Bytes of the magic of a plain archive.
+/// Length of a plain archive's magic, in bytes.
 const MAGIC: u64 = 6;
 
-/// How much of a foreign initrd is looked at.
+/// Upper limits for reading an initrd from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Of each archive.
+    /// Limits for each archive.
     pub archive: cpio::Limits,
-    /// Unpacked bytes of all compressed archives together.
+    /// Upper limit for the unpacked bytes of all compressed archives together.
     pub bytes: u64,
 }
 
 impl Default for Limits {
-    /// 16 GiB: more than a machine that boots from memory has room for, mostly.
+    /// 16 GiB: usually more than the memory of a machine that boots from memory.
     fn default() -> Self {
         Limits { archive: cpio::Limits::default(), bytes: 16 << 30 }
     }
 }
 
-/// Where an archive of an initrd begins.
+/// Start of an archive of an initrd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Start {
-    /// From the start of the file.
+    /// Offset in the file.
     pub offset: u64,
-    /// How it is compressed, if it is.
+    /// Its compression; `None` for a plain archive.
     pub compression: Option<Compression>,
 }
 
-/// An archive of an initrd, or several behind each other in one compressed stream.
+/// An archive of an initrd, or several archives in one compressed stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Segment {
-    /// Where it begins.
+    /// Start of the archive.
     #[serde(flatten)]
     pub start: Start,
-    /// Its length in the file in bytes, without padding behind it.
+    /// Its length in the file in bytes, without padding after it.
     pub length: u64,
-    /// Its length unpacked.
+    /// Its unpacked length, in bytes.
     pub unpacked: u64,
-    /// Files, directories and all else.
+    /// Number of files, directories and other members.
     pub members: usize,
 }
 
-/// Where a member stands.
+/// Position of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The segment.
+    /// Start of its segment.
     pub start: Start,
-    /// The archive inside of its stream, from 0. Hard links do not reach from one archive to another.
+    /// Index of the archive in its stream, from 0. Hard links do not cross archives.
     pub archive: usize,
 }
 
-/// What is done with each member; its body need not be read.
+/// Called for each member; its body need not be read.
 pub type Visit<'v> = dyn FnMut(&Place, &Member, &mut dyn Read) -> Result<(), Error> + 'v;
 
-/// Goes through an initrd.
+/// Reads an initrd, segment by segment.
 pub struct Segments<'s, F> {
     subject: &'s str,
     file: F,
     limits: Limits,
-    /// Of the next byte that was not looked at.
+    /// Offset of the first byte that was not read yet.
     at: u64,
-    /// Whether a plain archive came last.
+    /// Whether the last segment was a plain archive.
     after_plain: bool,
 }
 
 impl<'s, F: Read + Seek> Segments<'s, F> {
-    /// Starts at the beginning of a file, which `subject` names in errors.
+    /// Begins at the start of a file; `subject` names it in errors.
     pub fn new(subject: &'s str, file: F, limits: Limits) -> Self {
         Segments { subject, file, limits, at: 0, after_plain: false }
     }
 
-    /// Starts at the archive that begins at a byte.
+    /// Begins at this offset, where an archive must start.
     pub fn starting_at(self, at: u64) -> Self {
         Segments { at, ..self }
     }
 
-    /// Whether the file begins as an initrd does: with an archive, or with a compression around one. Unpacks no more than
-    /// its first bytes.
+    /// Checks that the file begins as an initrd does: with an archive, or with a compressed one. Unpacks only its first
+    /// bytes.
     pub fn probe(&mut self) -> Result<(), Error> {
         let subject = self.subject;
         let foreign = |why: String, way_out| Error::Foreign { subject: subject.into(), why, way_out };
@@ -107,7 +107,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         let mut first = Vec::new();
         let read = compression.decoder(&mut input).and_then(|decoder| match decoder {
             Some(mut decoder) => {
-                // Enough for most; what lies deeper is asked for only where this is no archive.
+                // Enough in most cases; the rest is read only if this is not an archive.
                 decoder.by_ref().take(MAGIC).read_to_end(&mut first)?;
                 let is_one = cpio::MAGICS.contains(&first.as_slice());
                 if !is_one {
@@ -134,7 +134,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         }
     }
 
-    /// Where the next archive begins, behind zeros; nothing at the end. Reads a few bytes.
+    /// Start of the next archive, after zeros; `None` at the end. Reads a few bytes.
     pub fn peek(&mut self) -> Result<Option<Start>, Error> {
         let Some(first) = self.pass_zeros()? else { return Ok(None) };
         let offset = self.at;
@@ -167,7 +167,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         }
     }
 
-    /// Bytes from here on, as many as tell what they are.
+    /// Bytes from the current offset, enough to recognise any kind of file.
     fn head(&mut self) -> Result<Vec<u8>, Error> {
         self.seek()?;
         let mut head = Vec::new();
@@ -176,7 +176,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         Ok(head)
     }
 
-    /// The next archive, read to its end; nothing at the end of the file.
+    /// The next archive, read to its end; `None` at the end of the file.
     pub fn next(&mut self, visit: &mut Visit<'_>) -> Result<Option<Segment>, Error> {
         let Some(start) = self.peek()? else { return Ok(None) };
         let segment = match start.compression {
@@ -220,7 +220,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         let mut count = 0;
         let mut length = 0;
         for archive in 0.. {
-            // Inside of a stream the kernel skips zeros, too, and takes what follows for one more archive.
+            // Inside a stream, too, the kernel skips zeros and takes what follows for one more archive.
             let next = loop {
                 let buffer = unpacked.fill_buf().map_err(damaged)?;
                 let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
@@ -244,7 +244,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
         Ok(Segment { start, length: input.count, unpacked: length, members: count })
     }
 
-    /// The first bytes behind zeros, as many as there are.
+    /// The first bytes after zeros, as many as there are.
     fn pass_zeros(&mut self) -> Result<Option<Vec<u8>>, Error> {
         self.seek()?;
         let mut chunk = [0; 512];
@@ -290,7 +290,7 @@ fn members<R: Skip>(
     Ok(count)
 }
 
-/// Counts what is taken of a file.
+/// Counts the bytes read from a file.
 struct Counted<R> {
     inner: R,
     count: u64,

@@ -1,4 +1,4 @@
-//! What is in an initrd, with as little reading as that takes.
+//! Shows the content of an initrd, reading as little as possible.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};
@@ -14,19 +14,19 @@ use crate::base::finding::Finding;
 use crate::format::cpio::padding::padding;
 use crate::format::cpio::{Compression, Member};
 
-/// An initrd, looked at.
+/// The parts and members of an initrd.
 #[derive(Debug, Serialize)]
 pub struct Shown {
     /// Length of the file in bytes.
     pub size: u64,
     /// Its parts, in order, without gaps.
     pub parts: Vec<Part>,
-    /// What was read of its members, in order.
+    /// The members that were read, in order.
     pub members: Vec<Row>,
     /// Digest of the base, if prebake injected something.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_sha256: Option<Sha256>,
-    /// What the kernel will silently do otherwise than the author may expect.
+    /// Warnings about silent behaviour of the kernel that the author may not expect.
     #[serde(skip)]
     pub findings: Vec<Finding>,
 }
@@ -34,21 +34,21 @@ pub struct Shown {
 /// A part of an initrd.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct Part {
-    /// What it is.
+    /// Kind of the part.
     pub what: What,
-    /// Where it begins, from the start of the file.
+    /// Offset in the file.
     pub offset: u64,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub length: u64,
-    /// How it is compressed, or how what begins there is.
+    /// Its compression; for an unread part, that of the archive at its start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// Its members, if they were counted.
+    /// Number of its members, if they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<usize>,
 }
 
-/// What a part of an initrd is.
+/// Kind of a part of an initrd.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
@@ -56,28 +56,28 @@ pub enum What {
     Archive,
     /// Zeros.
     Padding,
-    /// What was injected into, not looked into.
+    /// The file that prebake injected into, not read.
     Base,
-    /// What prebake injected.
+    /// The overlay that prebake injected.
     Overlay,
-    /// The record of that.
+    /// The record of the injection.
     Seal,
-    /// An archive and all that follows it: where it ends is known only once it is unpacked.
+    /// An archive and everything after it: its end is known only once it is unpacked.
     Unread,
 }
 
 /// A member of an initrd.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// Where its archive begins.
+    /// Offset of its archive.
     pub archive: u64,
-    /// As written.
+    /// Its path as written in the archive.
     pub path: String,
     /// Type and permission bits, octal.
     pub mode: String,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u32,
-    /// What a symlink points at.
+    /// Target of a symlink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
@@ -94,8 +94,8 @@ impl Row {
     }
 }
 
-/// Shows a file of `size` bytes without unpacking anything. Of what prebake joined, the seal and the headers of the overlay
-/// are read; of anything else, the headers of its plain archives up to the first compressed one.
+/// Shows a file of `size` bytes without unpacking anything. In a file that prebake joined, the seal and the headers of
+/// the overlay are read; in any other file, the headers of its plain archives up to the first compressed one.
 pub fn show(path: &Path, mut file: impl Read + Seek, size: u64) -> Result<Shown, Error> {
     let mut shown = Shown::new(size);
     let subject = path.display().to_string();
@@ -128,7 +128,7 @@ pub fn show(path: &Path, mut file: impl Read + Seek, size: u64) -> Result<Shown,
     Ok(shown)
 }
 
-/// Shows all of a file, which is unpacked for that. What stands before a fault is shown beside it.
+/// Shows all of a file, which is unpacked for that. After a fault, the content before it is still returned.
 pub fn contents(
     path: &Path,
     mut file: impl Read + Seek,
@@ -167,7 +167,7 @@ impl Shown {
         self.parts.push(Part { what, offset, length, compression, members });
     }
 
-    /// Notes the zeros up to a byte.
+    /// Adds the zeros up to this offset as a part.
     fn pad(&mut self, until: u64) {
         let offset = self.parts.last().map_or(0, |part| part.offset + part.length);
         if until > offset {
@@ -184,7 +184,7 @@ impl Shown {
         self.push(What::Seal, overlay + seal.overlay_length, seal::length(), None, None);
     }
 
-    /// Takes in the next archive; whether there was one.
+    /// Reads the next archive; returns whether there was one.
     fn next<F: Read + Seek>(
         &mut self,
         segments: &mut Segments<'_, F>,
@@ -206,14 +206,14 @@ impl Shown {
         Ok(true)
     }
 
-    /// A file without its directory is dropped by the kernel, unless the initramfs inside of the kernel has that directory.
+    /// The kernel drops a file without its directory, unless the kernel's own initramfs has that directory.
     fn judge_parents(&mut self, subject: &str) {
         let mut known: BTreeSet<String> = BTreeSet::new();
         let mut orphans = Vec::new();
         for row in &self.members {
             let path = row.path.trim_start_matches(['/', '.']).to_owned();
             match path.rsplit_once('/') {
-                // Whatever lies behind a link may be there.
+                // A directory behind a link may exist at the link's target.
                 Some((parent, _))
                     if !known.contains(parent) && !known.iter().any(|link| behind(parent, link)) =>
                 {
@@ -236,7 +236,7 @@ impl Shown {
     }
 }
 
-/// Whether a directory is, or lies behind, a link (which is known with a slash at its end).
+/// Whether a directory is a link, or is below one; `link` ends with a slash if it is one.
 fn behind(directory: &str, link: &str) -> bool {
     link.ends_with('/') && format!("{directory}/").starts_with(link)
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use url::Url;
 
-/// Where machines find the root of a published tree: an http or https URL without a slash at its end, which stands in kernel
-/// arguments and in boot loaders' scripts as it is. No part of what is built depends on it but what is told.
+/// URL of the root of a published tree: an http or https URL without a trailing slash, which appears unchanged in
+/// kernel arguments and in boot loaders' scripts. A built object depends on it only if it contains that URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 

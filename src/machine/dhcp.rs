@@ -1,4 +1,5 @@
-//! What DHCP servers share, ours and those that we write configs for: the network, and the nodes that have an address in it.
+//! Settings that DHCP servers share, ours and those that we write configs for: the network, and the nodes that have an
+//! address in it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -8,38 +9,38 @@ use crate::machine::base_url::BaseUrl;
 use crate::machine::network::{AddressRange, Cidr, Network};
 use crate::machine::node::Mac;
 
-/// How long an address from the range is lent unless the recipe says otherwise.
+/// Lease of an address from the range, unless the recipe states another.
 pub const LEASE: Duration = Duration::from_secs(12 * 3600);
-/// Shorter ones are taken for a slip; dnsmasq refuses less than two minutes.
+/// A shorter lease is probably a slip; dnsmasq refuses less than two minutes.
 pub const SHORTEST_LEASE: Duration = Duration::from_secs(120);
 
 /// The network that a DHCP server serves.
 #[derive(Clone, Debug)]
 pub struct Dhcp {
-    /// Where machines find the root of the tree.
+    /// URL of the root of the tree.
     pub base_url: BaseUrl,
-    /// Where the machines are that are not behind a relay.
+    /// Network of the machines that are not behind a relay.
     pub subnet: Network,
-    /// The network card that is listened on.
+    /// The network card that the server listens on.
     pub interface: Option<String>,
-    /// Addresses for machines that no node names.
+    /// Addresses for machines that are not nodes.
     pub range: Option<AddressRange>,
-    /// The router that machines are told.
+    /// Router that the server announces.
     pub gateway: Option<Ipv4Addr>,
-    /// The name servers that machines are told.
+    /// Name servers that the server announces.
     pub dns: Vec<Ipv4Addr>,
-    /// The domain that machines are told.
+    /// Domain that the server announces.
     pub domain: Option<String>,
-    /// How long an address is lent.
+    /// Duration of a lease.
     pub lease: Duration,
 }
 
-/// What a DHCP server does about addresses.
+/// Whether a DHCP server gives addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Leaves them to another server.
+    /// Another server gives them.
     Proxy,
-    /// Lends them.
+    /// This server gives them.
     Full,
 }
 
@@ -58,19 +59,19 @@ impl std::str::FromStr for Mode {
     }
 }
 
-/// A node that a DHCP server can know: by its MAC address.
+/// A node that a DHCP server can recognise, by its MAC address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Its host name.
     pub name: String,
-    /// What it is known by.
+    /// MAC address that identifies it.
     pub mac: Mac,
-    /// The address that it always gets, and the network that is in.
+    /// The address that it always gets, with its network.
     pub ip: Option<Cidr>,
 }
 
 impl Host {
-    /// The address that it always gets, if that is one of IPv4.
+    /// The address that it always gets, if it is an IPv4 address.
     pub fn address(&self) -> Option<Ipv4Addr> {
         match self.ip?.address {
             IpAddr::V4(address) => Some(address),
@@ -79,18 +80,19 @@ impl Host {
     }
 }
 
-/// A host name or a domain, by RFC 1123.
+/// Whether this is a host name or a domain, by RFC 1123.
 pub fn is_domain(text: &str) -> bool {
     text.split('.').all(is_label)
 }
 
-/// The name of a network interface that a config can hold; its longest has 15 bytes (IFNAMSIZ with its zero).
+/// Whether this is the name of a network interface that a config can state; at most 15 bytes (IFNAMSIZ counts the final
+/// zero).
 pub fn is_interface(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ',' | '#' | ':' | '"' | '*');
     (1..=15).contains(&text.len()) && text.chars().all(plain)
 }
 
-/// One part of a host name, by RFC 1123.
+/// Whether this is one part of a host name, by RFC 1123.
 fn is_label(label: &str) -> bool {
     let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     plain && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')

@@ -1,11 +1,13 @@
-//! What firmware says it is when it asks a network for something to boot, and the iPXE that runs on it.
+//! Firmware that boots from a network: how it identifies itself, and the iPXE that runs on it.
 //!
-//! RFC 4578 has the numbers of option 93 in its first form; [IANA's list of processor architectures] is longer and settles
-//! that 7 is x86-64 and 9 EFI byte code. Half of all x86-64 firmware says the one and half the other.
+//! RFC 4578 has the first version of the numbers of option 93. [IANA's list of processor architectures] is longer, and
+//! settles that 7 is x86-64 and 9 is EFI byte code. Half of all x86-64 firmware sends the one, and half the other.
 //!
-//! [IANA's list of processor architectures]: https://www.iana.org/assignments/dhcpv6-parameters/dhcpv6-parameters.xhtml#processor-architecture
+//! [IANA's list of processor architectures]:
+//! https://www.iana.org/assignments/dhcpv6-parameters/dhcpv6-parameters.xhtml#processor-architecture
 
-/// UUIDs of boards whose maker gave them none; many share one (SMBIOS 3.7, 7.2.1, and what AMI's firmware is shipped with).
+/// UUIDs of boards that were never given one, so that many boards share them (SMBIOS 3.7, 7.2.1, and the default of
+/// AMI's firmware).
 pub const NO_UUIDS: [&str; 4] = [
     "00000000-0000-0000-0000-000000000000",
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
@@ -16,24 +18,24 @@ pub const NO_UUIDS: [&str; 4] = [
 /// A kind of firmware that boots from networks.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Platform {
-    /// For people.
+    /// The name for people.
     pub name: &'static str,
-    /// For configs that need a word for it.
+    /// A word for configs.
     pub tag: &'static str,
     /// Its numbers in option 93 when it loads by TFTP.
     pub tftp: &'static [u16],
     /// Its numbers in option 93 when it loads a URL (UEFI HTTP boot).
     pub http: &'static [u16],
-    /// Its numbers where its firmware is U-Boot, which starts UEFI programs, too.
+    /// Its numbers in option 93 when the firmware is U-Boot, which starts UEFI programs, too.
     pub uboot: &'static [u16],
-    /// What dnsmasq calls it in `pxe-service`.
+    /// Its names in dnsmasq's `pxe-service`.
     pub services: &'static [&'static str],
-    /// The file name of its iPXE: Debian's, or what iPXE's own build calls it by architecture.
+    /// The file name of its iPXE: Debian's, or the name that iPXE's own build gives it for the architecture.
     pub loader: &'static str,
 }
 
-/// Every platform that there is an iPXE for. The first three are those that Flatcar runs on; the others are 32-bit firmware of
-/// 64-bit machines, whose loaders no distribution has.
+/// Every platform that has an iPXE. Flatcar runs on the first three; the others are 32-bit firmware of 64-bit machines,
+/// whose loaders no distribution packages.
 pub static PLATFORMS: [Platform; 5] = [
     Platform {
         name: "BIOS",
@@ -90,16 +92,16 @@ pub fn loaders() -> impl Iterator<Item = &'static str> {
     PLATFORMS.iter().map(|platform| platform.loader).chain(MORE_LOADERS)
 }
 
-/// How firmware takes a loader.
+/// How firmware loads a boot loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// As a file name, by TFTP.
+    /// By TFTP, with a file name.
     Tftp,
-    /// As a URL.
+    /// By HTTP, with a URL.
     Http,
 }
 
-/// The platform of a number in option 93.
+/// The platform of a number in option 93, and how its firmware loads.
 pub fn platform(arch: u16) -> Option<(&'static Platform, Via)> {
     PLATFORMS.iter().find_map(|platform| match () {
         () if platform.tftp.contains(&arch) || platform.uboot.contains(&arch) => Some((platform, Via::Tftp)),
@@ -108,7 +110,7 @@ pub fn platform(arch: u16) -> Option<(&'static Platform, Via)> {
     })
 }
 
-/// IANA's other numbers: firmware that Flatcar does not run on, and that there is no iPXE for.
+/// IANA's other numbers: firmware that Flatcar does not run on, and that has no iPXE.
 const OTHERS: [(u16, &str); 26] = [
     (1, "NEC PC-98"),
     (2, "Itanium"),
@@ -138,7 +140,7 @@ const OTHERS: [(u16, &str); 26] = [
     (41, "Raspberry Pi boot ROM"),
 ];
 
-/// What firmware of a number is called, if there is no platform of ours for it.
+/// The name of firmware with a number that is not one of our platforms.
 pub fn other(arch: u16) -> &'static str {
     OTHERS.iter().find(|(known, _)| *known == arch).map_or("unknown firmware", |(_, name)| name)
 }

@@ -1,4 +1,4 @@
-//! Addresses as recipes write them: with the length of their network's prefix.
+//! Addresses as recipes write them: with the prefix length of their network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,14 +7,14 @@ use std::str::FromStr;
 /// An address in its network: `10.0.0.11/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
-    /// The address.
+    /// The address, without its prefix length.
     pub address: IpAddr,
-    /// How many leading bits name the network.
+    /// Number of leading bits that identify the network.
     pub prefix: u8,
 }
 
 impl Cidr {
-    /// The network that it is in, if it is one of IPv4.
+    /// The network that it is in, if it is an IPv4 address.
     pub fn network(&self) -> Option<Network> {
         match self.address {
             IpAddr::V4(address) => {
@@ -27,7 +27,7 @@ impl Cidr {
 }
 
 impl Cidr {
-    /// Why no machine can have this address in its network, if so.
+    /// Why no machine can have this address in its network; `None` if one can.
     pub fn nobodys(&self) -> Option<String> {
         let of_a_kind = match self.address {
             address if address.is_unspecified() => Some("it means that the address is not known"),
@@ -39,7 +39,7 @@ impl Cidr {
         if of_a_kind.is_some() || self.prefix == 0 {
             return of_a_kind.or(Some("with a prefix length of 0 there is no network")).map(str::to_owned);
         }
-        // A network of two addresses or one has neither of its own (RFC 3021).
+        // A network of one or two addresses has neither a network nor a broadcast address (RFC 3021).
         let network = self.network().filter(|_| self.prefix < 31)?;
         match self.address {
             address if address == network.base => {
@@ -78,9 +78,9 @@ impl fmt::Display for Cidr {
 /// An IPv4 network: `10.0.0.0/24`, or any address in it with the prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Its first address.
+    /// The interface's first address.
     pub base: Ipv4Addr,
-    /// How many leading bits name it.
+    /// Number of leading bits that identify it.
     prefix: u8,
 }
 
@@ -94,17 +94,17 @@ impl FromStr for Network {
 }
 
 impl Network {
-    /// Such as 255.255.255.0.
+    /// Its netmask, such as 255.255.255.0.
     pub fn netmask(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(mask(self.prefix))
     }
 
-    /// Its last address, which all its machines listen to.
+    /// Its last address, on which all its machines listen.
     pub fn broadcast(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.base.to_bits() | !mask(self.prefix))
     }
 
-    /// Whether an address lies in it.
+    /// Whether it contains an address.
     pub fn contains(&self, address: Ipv4Addr) -> bool {
         address.to_bits() & mask(self.prefix) == self.base.to_bits()
     }
@@ -116,7 +116,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// The leading bits set.
+/// A mask with this many leading bits set.
 fn mask(prefix: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
 }
@@ -124,9 +124,9 @@ fn mask(prefix: u8) -> u32 {
 /// A range of IPv4 addresses, both ends included: `10.0.0.100-10.0.0.200`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressRange {
-    /// The first.
+    /// First address of the range.
     pub first: Ipv4Addr,
-    /// The last; not before the first.
+    /// Last address of the range; not before the first.
     pub last: Ipv4Addr,
 }
 
@@ -143,7 +143,7 @@ impl FromStr for AddressRange {
 }
 
 impl AddressRange {
-    /// Whether an address is one of them.
+    /// Whether the range contains an address.
     pub fn contains(&self, address: Ipv4Addr) -> bool {
         (self.first..=self.last).contains(&address)
     }

@@ -1,4 +1,4 @@
-//! Nodes: machines that are known by name, in a recipe or in an inventory that a site adds to what was built.
+//! Nodes: machines with a name, in a recipe or in an inventory that a site adds to a built tree.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,30 +20,30 @@ use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::kinds::Kind;
 use crate::base::yaml::{self, Node as Yaml};
 
-/// A machine that is known by name.
+/// A machine with a name.
 #[derive(Debug)]
 pub struct Node {
     /// Its name, and the name of its Matchbox group.
     pub name: Spanned<String>,
-    /// What selects it.
+    /// MAC address that selects it.
     pub mac: Option<Spanned<Mac>>,
     /// Its SMBIOS UUID, lower case as iPXE sends it.
     pub uuid: Option<Spanned<String>>,
     /// The profile it boots.
     pub profile: Spanned<String>,
-    /// What its processor is.
+    /// Architecture of its CPU.
     pub arch: Arch,
-    /// How much memory it has, where that is known.
+    /// Its amount of memory, if known.
     pub memory: Option<Spanned<Bytes>>,
-    /// Its address: DHCP servers give it, templates get it as metadata.
+    /// Its address: DHCP servers give it, and templates get it as metadata.
     pub ip: Option<Spanned<Cidr>>,
-    /// Ignition layers of its own, on top of the profile's.
+    /// Its own Ignition layers, on top of the profile's.
     pub ignition: Vec<Spanned<PathBuf>>,
-    /// Layers with secrets of its own, on top of the profile's.
+    /// Its own layers with secrets, on top of the profile's.
     pub private: Vec<Spanned<PathBuf>>,
 }
 
-/// An Ethernet address, lower case with colons as Matchbox compares it.
+/// An Ethernet address; shown in lower case with colons, as Matchbox compares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac([u8; 6]);
 
@@ -78,12 +78,12 @@ impl From<[u8; 6]> for Mac {
 }
 
 impl Mac {
-    /// Its bytes, as packets have them.
+    /// Its bytes in network order.
     pub fn octets(self) -> [u8; 6] {
         self.0
     }
 
-    /// Why no card has this address, by IEEE 802: machines could never be known by it.
+    /// Why no card has this address, by IEEE 802, and it can identify no machine; `None` if one may.
     pub fn nobodys(self) -> Option<&'static str> {
         match self.0 {
             [0, 0, 0, 0, 0, 0] => Some("all zeros mean that the address is not known"),
@@ -106,25 +106,26 @@ impl fmt::Display for Mac {
     }
 }
 
-/// All labels of a selector must match: a node with both a MAC and a UUID is known by both together.
+/// Labels that identify a node. All of them must match, so a node with both a MAC and a UUID is identified by both
+/// together.
 pub fn selector(node: &Node) -> BTreeMap<String, String> {
     let mac = node.mac.as_ref().map(|mac| ("mac".to_owned(), mac.value.to_string()));
     let uuid = node.uuid.as_ref().map(|uuid| ("uuid".to_owned(), uuid.value.clone()));
     mac.into_iter().chain(uuid).collect()
 }
 
-/// What templates and DHCP servers know of a node.
+/// Metadata of a node, for templates and DHCP servers.
 pub fn metadata(node: &Node) -> Map<String, Value> {
     let name = ("name".to_owned(), node.name.value.clone().into());
     let ip = node.ip.as_ref().map(|ip| ("ip".to_owned(), ip.value.to_string().into()));
     [name].into_iter().chain(ip).collect()
 }
 
-/// Reads an inventory: a file with `schema` and `nodes` as in a recipe, for machines that nobody knew of when the tree was
-/// built. They boot profiles as they are: layers of their own would have to be built.
+/// Reads an inventory: a file with `schema` and `nodes` as in a recipe, for machines that were unknown when the tree
+/// was built. They boot profiles without layers of their own, which would have to be built.
 ///
 /// # Errors
-/// Every finding in it at once, or that it cannot be read.
+/// All findings in it at once, or a failure to read it.
 pub fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let name = path.display().to_string();
     let unreadable = |error| Finding::error(format!("cannot read the inventory {name}: {error}"));
@@ -133,7 +134,7 @@ pub fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     parse_inventory(&Source::new(name, text), archs)
 }
 
-/// The same of a text that is in memory already.
+/// Parses the text of an inventory.
 pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let root = yaml::merge::parse(source)?;
     another_kind(&root, source, Kind::Inventory)?;
@@ -187,7 +188,7 @@ impl Reader<'_> {
         Some(node)
     }
 
-    /// What a machine is known by does not say what its processor is, so a node says it where the recipe has several.
+    /// MAC and UUID do not tell the architecture, so a node must state it if the recipe has several.
     fn arch_of(&self, node: &Yaml, fields: &Fields<'_>, archs: &[Arch]) -> Arch {
         let listed = || archs.iter().map(|arch| arch.go()).collect::<Vec<_>>().join(" and ");
         match (fields.get("arch"), archs) {
@@ -208,7 +209,7 @@ impl Reader<'_> {
         }
     }
 
-    /// An address that one card can have.
+    /// A MAC address that a card can have.
     fn mac(&self, node: &Yaml) -> Option<Spanned<Mac>> {
         let mac: Mac = self.decoder.parsed(node)?;
         if let Some(why) = mac.nobodys() {
@@ -221,7 +222,7 @@ impl Reader<'_> {
         Some(self.decoder.spanned(node, mac))
     }
 
-    /// An address that one machine can have.
+    /// An address that a machine can have.
     fn ip(&self, node: &Yaml) -> Option<Spanned<Cidr>> {
         let ip: Cidr = self.decoder.parsed(node)?;
         if let Some(why) = ip.nobodys() {
@@ -245,7 +246,7 @@ impl Reader<'_> {
         Some(self.decoder.spanned(node, text))
     }
 
-    /// Each name, MAC, UUID and address once: machines are told apart by them.
+    /// Each name, MAC, UUID and address must occur once: they distinguish machines.
     pub(crate) fn check_unique(&self, nodes: &[Node]) {
         let mut names: BTreeMap<&str, &Node> = BTreeMap::new();
         let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
@@ -306,7 +307,7 @@ mod tests {
         assert_eq!(nodes[0].profile.value, "worker");
     }
 
-    /// Issue 14, A20: what switches and labels print, whatever YAML would take it for.
+    /// Issue 14, A20: spellings that switches and labels print, even if YAML reads them as numbers.
     #[test]
     fn mac_addresses_are_taken_as_they_are_printed() {
         for text in [
@@ -324,7 +325,7 @@ mod tests {
             let nodes = read(&format!("  - {{name: a, mac: {text}, profile: w}}\n")).unwrap();
             assert_eq!(nodes[0].mac.as_ref().unwrap().to_string(), "52:54:00:aa:bb:01", "{text}");
         }
-        // An integer, a float, an octal number, an exponent and base 60 in YAML 1.1.
+        // YAML 1.1 reads these as an integer, a float, an octal number, an exponent and base 60.
         for (text, mac) in [
             ("525400123401", "52:54:00:12:34:01"),
             ("001122334454", "00:11:22:33:44:54"),
@@ -391,7 +392,7 @@ mod tests {
         }
     }
 
-    /// ux 1.9: two nodes with one address were built without a word.
+    /// ux 1.9: two nodes with one address were built without a warning.
     #[test]
     fn two_nodes_with_one_address_are_refused_at_the_second() {
         let nodes = "  - {name: a, mac: '52:54:00:00:00:01', profile: w, ip: 10.0.0.5/24}

@@ -1,6 +1,6 @@
 //! The JSON documents of a registry: index, manifest and config, in OCI's media types and in Docker's older ones.
 //!
-//! Bytes in, judged values out. Descriptors come out as objects of the store, so only sha256 passes.
+//! Turns bytes into checked values. Descriptors become objects of the store, so only sha256 is accepted.
 
 use std::collections::BTreeSet;
 
@@ -11,62 +11,63 @@ use crate::base::arch::Arch;
 use crate::base::digest::Object;
 use crate::base::words::printable;
 
-/// Longest document that is read, in bytes: what the distribution specification bids registries to take.
+/// Longest document that is read, in bytes: the distribution specification's limit for manifests that registries must
+/// accept.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
-/// Most layers of an image. Linux' overlay file system stacks 500 at most, Docker 127.
+/// Most layers of an image. Linux's overlay file system stacks at most 500, Docker 127.
 const MAX_LAYERS: usize = 500;
 /// Most manifests of an index.
 const MAX_MANIFESTS: usize = 1000;
-/// Most manifests without a platform whose configs are looked at.
+/// Most manifests without a platform whose configs are examined.
 const MAX_UNNAMED: usize = 16;
-/// The annotation of what BuildKit adds about a build.
+/// The annotation of BuildKit's manifests with provenance about a build.
 const ATTESTATION: &str = "vnd.docker.reference.type";
-/// What the media types of encrypted layers end in (ocicrypt).
+/// Suffix of the media types of encrypted layers (ocicrypt).
 const ENCRYPTED: &str = "+encrypted";
 
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-/// What a registry is asked for at a manifest's URL.
+/// The `Accept` header for manifests.
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
-/// What lies at a manifest's URL.
+/// Document at a manifest's URL.
 #[derive(Debug)]
 pub enum Document {
-    /// One manifest for each platform.
+    /// One manifest per platform.
     Index(Index),
     /// An image for one platform.
     Manifest(Manifest),
 }
 
-/// One manifest for each platform.
+/// One manifest per platform.
 #[derive(Debug)]
 pub struct Index(Vec<Descriptor>);
 
 /// An image for one platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// As a descriptor of this manifest must call it.
+    /// The media type that a descriptor of this manifest must have.
     pub media_type: String,
     /// The image's configuration.
     pub config: Object,
-    /// Its layers, lowest first. A layer may be there twice.
+    /// Its layers, lowest first. A layer may occur twice.
     pub layers: Vec<Object>,
     /// The media type of an encrypted layer, if there is one.
     pub encrypted: Option<String>,
 }
 
-/// Why a manifest of an index may be the right one.
+/// The reason why a manifest of an index may be the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// The index names its platform.
     Named,
-    /// The index does not; its config will.
+    /// The index does not name it; its config does.
     Unnamed,
 }
 
-/// Just enough to tell the documents apart.
+/// The fields that distinguish the documents.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Probe {
@@ -78,7 +79,7 @@ struct Probe {
 /// Reads an index or a manifest.
 ///
 /// # Errors
-/// In words, what is wrong with it.
+/// In words, its defect.
 pub fn parse(bytes: &[u8]) -> Result<Document, String> {
     let probe: Probe = json(bytes)?;
     if probe.schema_version != 2 {
@@ -119,11 +120,11 @@ pub fn parse(bytes: &[u8]) -> Result<Document, String> {
 }
 
 impl Index {
-    /// What may be the manifest for Linux on an architecture: the one for its oldest processors, else the first; where no
-    /// platform fits, those that have none.
+    /// Candidates for the Linux manifest of an architecture: the manifest for its oldest processors, else the first; if
+    /// no platform fits, the manifests without a platform.
     ///
     /// # Errors
-    /// In words, what is wrong with the one that fits.
+    /// In words, the defect of the one that fits.
     pub fn choices(&self, arch: Arch) -> Result<Vec<(Choice, Object)>, String> {
         let fits = |descriptor: &&Descriptor| {
             descriptor.platform().as_ref().is_some_and(|p| {
@@ -133,7 +134,7 @@ impl Index {
         };
         let variant =
             |descriptor: &Descriptor| descriptor.platform().as_ref().and_then(|p| p.variant().clone());
-        // Every machine of the architecture runs these.
+        // Every machine of the architecture can run these.
         let base = |descriptor: &&Descriptor| {
             matches!(variant(descriptor).as_deref(), None | Some("" | "v1" | "v8"))
         };
@@ -151,7 +152,7 @@ impl Index {
         unnamed.take(MAX_UNNAMED).map(|descriptor| Ok((Choice::Unnamed, object(descriptor)?))).collect()
     }
 
-    /// Every platform, as `linux/arm64/v8`. What BuildKit adds about a build has none of its own.
+    /// Every platform, such as `linux/arm64/v8`. BuildKit's manifests about a build have none.
     pub fn platforms(&self) -> Vec<String> {
         let platforms = self.0.iter().filter_map(|descriptor| descriptor.platform().as_ref());
         let known =
@@ -168,12 +169,12 @@ impl Index {
     }
 }
 
-/// The platform that an image's configuration names, as `linux/amd64`, if it is not the wanted one.
+/// The platform that an image's configuration names, such as `linux/amd64`, if it is not the wanted one.
 ///
 /// # Errors
-/// In words, what is wrong with the configuration.
+/// In words, the configuration's defect.
 pub fn foreign_platform(config: &[u8], arch: Arch) -> Result<Option<String>, String> {
-    // Builders fill the rest in with some freedom, and a runtime is the judge of that.
+    // Builders fill in the other fields with some freedom, which is left to the container runtime to judge.
     #[derive(Deserialize)]
     struct Config {
         os: String,
@@ -184,7 +185,7 @@ pub fn foreign_platform(config: &[u8], arch: Arch) -> Result<Option<String>, Str
     Ok((!same).then(|| printable(&format!("{os}/{architecture}"))))
 }
 
-/// An architecture as Go spells it, of the spellings that containerd takes (`platforms.Normalize`).
+/// Go's name of an architecture, for each spelling that containerd accepts (`platforms.Normalize`).
 fn canonical(architecture: &str) -> String {
     let lower = architecture.to_ascii_lowercase();
     match lower.as_str() {
@@ -218,7 +219,7 @@ fn object(descriptor: &Descriptor) -> Result<Object, String> {
 }
 
 impl Manifest {
-    /// The layers, each once, lowest first.
+    /// The layers without duplicates, lowest first.
     pub fn distinct_layers(&self) -> Vec<Object> {
         let mut seen = BTreeSet::from([self.config.sha256]);
         self.layers.iter().filter(|layer| seen.insert(layer.sha256)).copied().collect()

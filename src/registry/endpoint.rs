@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What lies behind a URL of the distribution API.
+/// Kind of object behind a URL of the distribution API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Indexes and manifests, by tag or digest.
@@ -17,23 +17,23 @@ impl Kind {
     }
 }
 
-/// A URL of the distribution API, in its parts: `SCHEME://HOST/v2/REPOSITORY/KIND/OBJECT`.
+/// The parts of a URL of the distribution API, `SCHEME://HOST/v2/REPOSITORY/KIND/OBJECT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint<'u> {
     /// `https` or `http`.
     pub scheme: &'u str,
-    /// With its port.
+    /// Host name, with its port if there is one.
     pub host: &'u str,
     /// The image's name in the registry.
     pub repository: &'u str,
-    /// What is asked for.
+    /// Kind of the object.
     pub kind: Kind,
     /// A tag or digest.
     pub object: &'u str,
 }
 
 impl<'u> Endpoint<'u> {
-    /// Takes a URL apart; nothing if it is none of the API. A user and password before the host are none of its parts.
+    /// Splits a URL; `None` if it is not one of the API. A user and password before the host are dropped.
     pub fn parse(url: &'u str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
         let (host, path) = rest.split_once('/')?;
@@ -45,8 +45,9 @@ impl<'u> Endpoint<'u> {
         Some(Endpoint { scheme, host, repository, kind, object })
     }
 
-    /// Where a mirror has the same: a path behind its host goes before the repository, as proxies of several registries
-    /// have it, and `ns` names the registry, as containerd tells its mirrors. A directory has the API's paths.
+    /// The URL of the same object on a mirror. A path in the mirror's URL goes before the repository, as in proxies for
+    /// several registries, and `ns` names the registry, as containerd tells its mirrors. A directory has the API's
+    /// paths.
     pub fn at(&self, mirror: &str) -> String {
         let Endpoint { host, repository, kind, object, .. } = self;
         match mirror.split_once("://") {

@@ -14,9 +14,9 @@ use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
 use crate::registry::endpoint::{Endpoint, Kind};
 
-/// Longest reference that is looked at, in bytes: a host name, a repository of 255, a tag of 128 and a digest.
+/// Longest accepted reference, in bytes: a host name, a repository of 255, a tag of 128 and a digest.
 const MAX_LENGTH: usize = 1024;
-/// The name of Docker's public registry, and the host that answers for it.
+/// The name of Docker's public registry, and the host that serves it.
 const HUB: &str = "docker.io";
 const HUB_HOST: &str = "registry-1.docker.io";
 
@@ -30,7 +30,7 @@ pub struct ImageRef {
 }
 
 impl ImageRef {
-    /// What a registry is asked for: the digest if there is one, else the tag.
+    /// The object to request from the registry: the digest if there is one, else the tag.
     pub fn object(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => format!("sha256:{digest}"),
@@ -40,7 +40,7 @@ impl ImageRef {
         }
     }
 
-    /// The name inside its registry, such as `coredns/coredns`.
+    /// The name within its registry, such as `coredns/coredns`.
     pub fn repository(&self) -> &str {
         &self.repository
     }
@@ -60,8 +60,8 @@ impl ImageRef {
         self.tag.as_deref().filter(|_| self.digest.is_none())
     }
 
-    /// Canonical URL of a manifest, by tag or digest. `localhost` and 127.0.0.0/8 are asked without TLS, as Docker and
-    /// containerd do.
+    /// Canonical URL of a manifest, by tag or digest. `localhost` and 127.0.0.0/8 are accessed without TLS, as in
+    /// Docker and containerd.
     pub fn manifest_url(&self, object: &str) -> String {
         self.url(Kind::Manifests, object)
     }
@@ -94,7 +94,7 @@ pub(crate) fn registry_of(host: &str) -> &str {
     if host == HUB_HOST { HUB } else { host }
 }
 
-/// The canonical name, as containerd and the kubelet spell it: with a digest there is no tag.
+/// The canonical name, as containerd and the kubelet spell it: a digest replaces the tag.
 impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.digest.is_some() { '@' } else { ':' };
@@ -112,13 +112,13 @@ impl FromStr for ImageRef {
         if text.len() > MAX_LENGTH {
             return Err(format!("an image reference has at most {MAX_LENGTH} bytes"));
         }
-        // Its `\w` takes letters of any script; a registry takes none but these.
+        // The grammar's `\w` matches letters of any script, but registries accept only ASCII.
         if !text.is_ascii() {
             return Err(bad("it may contain only ASCII letters, digits and -._/:@"));
         }
         let reference: Reference =
             text.parse().map_err(|why: oci_spec::distribution::ParseError| bad(&why.to_string()))?;
-        // A first component that turns out to be no registry has been read with a registry's letters.
+        // A first component that is not a registry has been parsed by a registry's rules, which allow upper case.
         if reference.repository().bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(bad("a repository is in lower case"));
         }
@@ -139,7 +139,7 @@ impl FromStr for ImageRef {
             tag: reference.tag().map(str::to_owned),
             digest,
         };
-        // The grammar takes any number as a port, and 256.0.0.1 as a host.
+        // The grammar accepts any number as a port, and 256.0.0.1 as a host.
         match Url::parse(&image.manifest_url(&image.object())) {
             Ok(_) => Ok(image),
             Err(why) => Err(bad(&format!("{} is not a usable registry address: {why}", image.registry))),

@@ -1,7 +1,7 @@
-//! Where a server listens, as people write it.
+//! Addresses to listen on, as people write them.
 //!
-//! As Go's `net.Listen`, which Matchbox uses: an empty host, `0.0.0.0` and `[::]` are all addresses of IPv4 and IPv6. A port
-//! alone is taken, too.
+//! As in Go's `net.Listen`, which Matchbox uses, an empty host, `0.0.0.0` and `[::]` stand for all IPv4 and IPv6
+//! addresses. A port alone is accepted, too.
 
 use std::fmt;
 use std::io;
@@ -10,12 +10,12 @@ use std::str::FromStr;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
-/// Connections that the kernel holds for us until they are accepted; it takes less where it allows less (listen(2)).
+/// Connections that the kernel queues until they are accepted. Its own limit may be lower (listen(2)).
 const BACKLOG: i32 = 4096;
-/// Ports that go by a name.
+/// Ports that can be given by name.
 const SERVICES: [(&str, u16); 3] = [("http", 80), ("https", 443), ("tftp", 69)];
 
-/// An address to listen at.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     host: Host,
@@ -24,25 +24,25 @@ pub struct Address {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
-    /// All of IPv4 and IPv6, as it was written.
+    /// All IPv4 and IPv6 addresses, in the spelling that was given.
     Every(&'static str),
-    /// One, or a name of some.
+    /// An address, or a name that may have several.
     Named(String),
 }
 
-/// Why a text is no address to listen at.
+/// Why a text is not an address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// A host alone.
+    /// It has a host only.
     #[error("it has no port; write {0}:8080, for example")]
     NoPort(String),
-    /// Not a number below 65536.
+    /// The port is not a number below 65536.
     #[error("`{0}` is not a port")]
     Port(String),
-    /// Several colons, of an IPv6 address or of a URL.
+    /// It has several colons, such as an IPv6 address or a URL.
     #[error("there are too many colons: write an IPv6 address in brackets, as in [::1]:8080")]
     Colons,
-    /// A URL.
+    /// It is a URL.
     #[error("it is a URL; leave out all but host and port")]
     Url,
 }
@@ -89,17 +89,17 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// The port; 0 takes a free one.
+    /// The port; 0 for any free one.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether it is all addresses of the machine.
+    /// Whether it stands for all addresses of the machine.
     pub fn is_every(&self) -> bool {
         matches!(self.host, Host::Every(_))
     }
 
-    /// The address with the port that was bound, as people can type it.
+    /// The address with the port that was bound, in a form that people can type.
     pub fn bound_at(&self, bound: SocketAddr) -> String {
         match &self.host {
             Host::Every(host) => format!("{host}:{}", bound.port()),
@@ -107,10 +107,10 @@ impl Address {
         }
     }
 
-    /// A TCP socket that listens there.
+    /// A TCP socket that listens on this address.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// The address cannot be bound.
     pub fn tcp(&self) -> io::Result<TcpListener> {
         if let Host::Named(host) = &self.host {
             return long_queue(TcpListener::bind((host.as_str(), self.port))?);
@@ -125,10 +125,10 @@ impl Address {
         .unwrap_or_else(|| long_queue(TcpListener::bind(self.ipv4())?))
     }
 
-    /// A UDP socket that is bound there.
+    /// A UDP socket that is bound to this address.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// The address cannot be bound.
     pub fn udp(&self) -> io::Result<UdpSocket> {
         if let Host::Named(host) = &self.host {
             return UdpSocket::bind((host.as_str(), self.port));
@@ -141,7 +141,7 @@ impl Address {
         .unwrap_or_else(|| UdpSocket::bind(self.ipv4()))
     }
 
-    /// A socket for both protocols; nothing where the kernel knows no IPv6.
+    /// A socket for both protocols. `None` if the kernel has no IPv6.
     fn every<S>(&self, bind: impl Fn(SocketAddrV6) -> io::Result<S>) -> Option<io::Result<S>> {
         use io::ErrorKind::{AddrNotAvailable, Unsupported};
         match bind(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, self.port, 0, 0)) {
@@ -156,13 +156,13 @@ impl Address {
     }
 }
 
-/// With a queue longer than that of the standard library, which is full after 128.
+/// Lengthens the queue of the standard library, which is full after 128 connections.
 fn long_queue(socket: TcpListener) -> io::Result<TcpListener> {
     listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-/// A socket of IPv6 that takes IPv4, too.
+/// An IPv6 socket that accepts IPv4, too.
 fn dual(kind: SocketType) -> io::Result<rustix::fd::OwnedFd> {
     let socket = socket_with(AddressFamily::INET6, kind, SocketFlags::CLOEXEC, None)?;
     sockopt::set_ipv6_v6only(&socket, false)?;
@@ -210,7 +210,8 @@ mod tests {
         }
     }
 
-    /// A queue of 128 dropped 9,746 connections in a flood of 4,000, and whoever was dropped came again after 1, 3 or 7 s.
+    /// A flood of 4,000 connections made a queue of 128 drop 9,746 of them; each dropped client tried again after 1, 3
+    /// or 7 s.
     #[test]
     fn wherever_it_listens_the_kernel_holds_as_many_connections_as_it_may() {
         let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
@@ -223,7 +224,7 @@ mod tests {
                 false => bound,
             };
             for number in 0..most.min(200) {
-                // None is kept, and each stays in the queue.
+                // None is accepted, so each stays in the queue.
                 TcpStream::connect_timeout(&there, Duration::from_secs(30))
                     .unwrap_or_else(|error| panic!("{text}, connection {number}: {error}"));
             }

@@ -1,4 +1,4 @@
-//! iPXE binaries of a directory, such as a distribution's: what firmware loads by TFTP or HTTP.
+//! iPXE binaries in a directory, such as a distribution's package, which firmware loads by TFTP or HTTP.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::machine::firmware;
 
-/// Longest loader, in bytes; the longest of Debian's has one MiB.
+/// Longest loader, in bytes. The longest of Debian's has 1 MiB.
 const MAX_LOADER: u64 = 16 << 20;
 
 /// iPXE binaries, in memory.
@@ -16,10 +16,10 @@ const MAX_LOADER: u64 = 16 << 20;
 pub struct Loaders(BTreeMap<&'static str, Bytes>);
 
 impl Loaders {
-    /// Reads those that a directory has.
+    /// Reads the loaders that a directory has.
     ///
     /// # Errors
-    /// The path that cannot be read, and why. One that is absent is none.
+    /// The path that cannot be read, and the reason. A missing file is not an error.
     pub fn read(directory: &Path) -> Result<Loaders, (PathBuf, io::Error)> {
         let mut loaders = BTreeMap::new();
         for name in firmware::loaders() {
@@ -38,7 +38,7 @@ impl Loaders {
         self.0.get(name).cloned()
     }
 
-    /// The names of those that are there.
+    /// The file names of the loaders that were found.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.0.keys().copied()
     }

@@ -1,4 +1,4 @@
-//! Notices: what the servers saw, for the log, the timeline and the metrics.
+//! Notices: events from the servers, for the log, the timeline and the metrics.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -11,127 +11,129 @@ use crate::serve::http::tls;
 use crate::serve::site::labels::Labels;
 use crate::serve::site::{self, Flaw, Site};
 
-/// Takes notices; called from any thread, often, so it must be quick.
+/// Receives notices. It is called often and from any thread, so it must be quick.
 pub type Notices = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
 
-/// Something that happened.
+/// An event in a server.
 #[derive(Debug)]
 pub enum Notice<'n> {
-    /// A part of a long answer has left. Comes some times a second, and never for what is sent at once.
+    /// A part of a long answer has left. Sent a few times a second, and never for answers that are sent at once.
     Progress(&'n Record),
-    /// The last part of an answer is about to leave, for what must be so before the client can act on it. If it breaks off after
-    /// all, [`Notice::Answered`] says so. Comes once for each answer that leaves whole.
+    /// The last part of an answer is about to leave, for actions that must precede the client's next one. If the
+    /// transfer is aborted after all, [`Notice::Answered`] says so. Sent once for each answer that leaves completely.
     Leaving(&'n Record),
-    /// An answer has left, or broke off.
+    /// An answer has left, or was aborted.
     Answered(&'n Record),
-    /// A client was turned away before it had asked anything that can be answered, or its connection was cut off.
+    /// A client was turned away before it had made a valid request, or its connection was cut off.
     Cut(&'n Cut),
-    /// A file's bytes are not what the manifest says; it is not sent. Told once, until it is replaced.
+    /// A file's bytes differ from the manifest, so it is not sent. Reported once, until the file is replaced.
     Corrupt(&'n Path),
-    /// A machine asked for an address or for what to boot, and was answered.
+    /// A machine's request for an address or boot file was answered.
     Dhcp(&'n Dhcp),
-    /// A machine asked for an address or for what to boot, and was not answered. Told once a minute.
+    /// A machine's request for an address or boot file was not answered. Reported at most once a minute for each
+    /// machine.
     DhcpSilent(&'n DhcpSilent),
-    /// A transfer by TFTP has ended.
+    /// A TFTP transfer has ended.
     Tftp(&'n Tftp),
-    /// What is served was replaced: `current` points at another build, or files were edited.
+    /// The site was replaced: `current` points to another build, or files were edited.
     Swapped(&'n Arc<Site>),
-    /// What is there now cannot be served; the old one stays.
+    /// The new content cannot be served; the old one stays.
     Kept(&'n site::Error),
-    /// A file of a data directory cannot be used: a group or profile when it was read, a config when it was asked for.
+    /// A file of a data directory cannot be used. Groups and profiles are checked when they are read, configs when they
+    /// are requested.
     Flawed(&'n Flaw),
-    /// Something about a machine that a person should know, beside its line.
+    /// Something that people should know about a machine, in addition to its line.
     Warning {
-        /// Its address.
+        /// The machine's address.
         peer: IpAddr,
-        /// What.
+        /// A text for people.
         text: &'n str,
     },
-    /// The certificate was replaced, or what replaced it cannot be used and the old one stays.
+    /// The certificate was replaced, or its replacement cannot be used and the old one stays.
     Certificate(Result<(), &'n tls::Error>),
 }
 
-/// One request over HTTP, answered or on its way.
+/// One HTTP request, answered or in progress.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Who asked.
+    /// The client's address and port.
     pub peer: SocketAddr,
     /// HTTP method.
     pub method: Method,
     /// Path as sent.
     pub path: String,
-    /// What the machine said of itself.
+    /// The machine's labels.
     pub labels: Labels,
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// Body bytes that left.
+    /// Body bytes sent.
     pub sent: u64,
-    /// Body bytes that were to leave.
+    /// Body bytes to send.
     pub length: u64,
-    /// From the request until now.
+    /// Time since the request.
     pub took: Duration,
     /// The group that matched.
     pub group: Option<String>,
     /// The profile that matched.
     pub profile: Option<String>,
-    /// Why there was nothing to answer, where no other notice says it.
+    /// Why there was nothing to answer, unless another notice says so.
     pub why: Option<String>,
 }
 
 /// A client that was turned away.
 #[derive(Clone, Debug)]
 pub struct Cut {
-    /// Who.
+    /// The client's address and port.
     pub peer: SocketAddr,
-    /// What it was told; none if it was only hung up on.
+    /// The status that it was sent; `None` if it was just disconnected.
     pub status: Option<u16>,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// One answer over DHCP.
+/// One DHCP answer.
 #[derive(Clone, Debug)]
 pub struct Dhcp {
-    /// The machine, with colons, lower case.
+    /// The machine's MAC address, lower case with colons.
     pub mac: String,
-    /// Its SMBIOS UUID (option 97), if it said one.
+    /// The SMBIOS UUID (option 97), if the request has one.
     pub uuid: Option<String>,
-    /// What its firmware is, in words: `BIOS`, `UEFI x86-64`, `UEFI arm64`, `iPXE`.
+    /// The kind of firmware, in words: `BIOS`, `UEFI x86-64`, `UEFI arm64`, `iPXE`.
     pub firmware: &'static str,
-    /// What it was answered: `offer`, `ack`, `nak`.
+    /// The type of the answer: `offer`, `ack`, `nak`.
     pub answer: &'static str,
-    /// The address it was given; none from a proxy.
+    /// The address that it was given; `None` from a proxy.
     pub address: Option<Ipv4Addr>,
-    /// The file or URL that it was told to boot.
+    /// The file or URL to boot.
     pub file: Option<String>,
-    /// Why it was told of none though it boots.
+    /// Why there is no boot file, although the machine boots.
     pub lacks: Option<String>,
 }
 
-/// A request over DHCP without an answer.
+/// A DHCP request without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DhcpSilent {
-    /// The machine, with colons, lower case.
+    /// The machine's MAC address, lower case with colons.
     pub mac: String,
-    /// What its firmware is, in words.
+    /// The kind of firmware, in words.
     pub firmware: &'static str,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// One transfer over TFTP.
+/// One TFTP transfer.
 #[derive(Clone, Debug)]
 pub struct Tftp {
-    /// Who asked.
+    /// The client's address and port.
     pub peer: SocketAddr,
-    /// Name as asked for, without what would move a terminal.
+    /// The requested name, with control characters escaped.
     pub file: String,
     /// Bytes that were acknowledged.
     pub sent: u64,
-    /// Bytes of the file; 0 if there is none.
+    /// Length of the file in bytes; 0 if there is none.
     pub length: u64,
-    /// From the request to the end.
+    /// Time from the request to the end.
     pub took: Duration,
-    /// Why it broke off, if it did.
+    /// Why it was aborted, if it was.
     pub failed: Option<String>,
 }

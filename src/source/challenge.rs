@@ -1,29 +1,29 @@
-//! What a registry asks for with a 401, out of `WWW-Authenticate` as registries really write it.
+//! A registry's demands in a 401 answer, read from `WWW-Authenticate` as registries really write it.
 //!
-//! Well-formed values are http-auth's business. The others (two blanks behind the scheme, `;` for `,`, single quotes, addresses
-//! without quotes, a quote that is never closed) are read as far as they go: skopeo and containerd are no stricter, and one
-//! value that is garbage hides no other (regclient/regclient#265).
+//! http-auth parses well-formed values. The others (two blanks after the scheme, `;` for `,`, single quotes, URLs
+//! without quotes, a quote that is never closed) are read as far as possible: skopeo and containerd are no stricter,
+//! and one garbage value hides no other (regclient/regclient#265).
 
 use http_auth::ChallengeParser;
 
-/// What a registry asks for.
+/// The kind of login that a registry demands.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Challenge {
     /// A user and a password with each request.
     Basic,
-    /// A token, which a service grants.
+    /// A token, granted by a token service.
     Bearer {
         /// The token service's URL.
         realm: String,
-        /// Its name for the registry.
+        /// The token service's name for the registry.
         service: Option<String>,
-        /// What the token must be good for.
+        /// The access that the token must grant.
         scope: Option<String>,
     },
 }
 
 impl Challenge {
-    /// Whether the same is asked, by the same service.
+    /// Whether both are the same demand, with the same token service.
     pub fn is_by_the_same(&self, other: &Challenge) -> bool {
         match (self, other) {
             (Challenge::Bearer { realm, .. }, Challenge::Bearer { realm: other, .. }) => realm == other,
@@ -35,7 +35,7 @@ impl Challenge {
 /// A scheme in lower case, and its parameters.
 type Parsed = (String, Vec<(String, String)>);
 
-/// The strongest challenge that is understood.
+/// The strongest challenge that prebake understands.
 pub fn choose<'h>(values: impl Iterator<Item = &'h str>) -> Option<Challenge> {
     let mut chosen = None;
     for (scheme, params) in values.flat_map(parse) {
@@ -69,7 +69,7 @@ fn parse(value: &str) -> Vec<Parsed> {
     }
 }
 
-/// Words with `=` behind them are parameters, words without are schemes.
+/// Words followed by `=` are parameters, other words are schemes.
 fn parse_loosely(mut rest: &str) -> Vec<Parsed> {
     let mut challenges: Vec<Parsed> = Vec::new();
     let is_between = |c: char| c.is_whitespace() || matches!(c, ',' | ';');
@@ -94,7 +94,7 @@ fn parse_loosely(mut rest: &str) -> Vec<Parsed> {
     }
 }
 
-/// A value at the start of a text, and what comes behind it.
+/// Splits a value off the start of a text, and returns it with the rest.
 fn value_of(text: &str) -> (String, &str) {
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));
     let Some(quote) = quote else {

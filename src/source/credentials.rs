@@ -1,7 +1,7 @@
-//! Credentials as docker and podman keep them: where, under which keys, and with whose help.
+//! Credentials as docker and podman keep them: their files, keys and helpers.
 //!
-//! A file or a helper that is of no use stops nothing, for most images are anyone's: it is noted, and told when a registry
-//! refuses. What entries hold and how helpers speak is docker_credential's business.
+//! An unusable file or helper is not an error, because most images are public: it is noted, and reported when a
+//! registry refuses. docker_credential parses the entries and talks to the helpers.
 
 use std::fs;
 use std::io;
@@ -14,26 +14,26 @@ use crate::registry::reference::registry_of;
 
 /// The key under which docker keeps the credentials of its public registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
-/// The names of that registry in keys.
+/// That registry's names in keys.
 const HUB_NAMES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
-/// What was found for a repository.
+/// Search result for a repository.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The first that fits.
+    /// The first credential that fits.
     pub credential: Option<DockerCredential>,
-    /// What was of no use on the way. Holds no secret.
+    /// Unusable files and helpers, without any secret.
     pub notes: Vec<String>,
 }
 
 impl Found {
-    /// The notes behind a message.
+    /// Appends the notes to a message.
     pub fn behind(&self, message: String) -> String {
         std::iter::once(message).chain(self.notes.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 }
 
-/// What is kept for a repository of a host. Helpers are processes, so this may take a while.
+/// Finds the credential for a repository of a host. Helpers are processes, so this may take a while.
 pub async fn find(host: &str, repository: &str) -> Found {
     let (host, repository) = (host.to_owned(), repository.to_owned());
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -44,8 +44,8 @@ pub async fn find(host: &str, repository: &str) -> Found {
     }
 }
 
-/// Where credentials may be, in order: docker's file, and podman's (containers-auth.json(5)); whichever a variable names
-/// comes first.
+/// Files that may hold credentials, in order: the one that `REGISTRY_AUTH_FILE` names, docker's, and podman's
+/// (containers-auth.json(5)).
 fn files(variable: impl Fn(&str) -> Option<PathBuf>, user: u32) -> Vec<PathBuf> {
     let home = variable("HOME");
     let docker = variable("DOCKER_CONFIG").or_else(|| Some(home.as_ref()?.join(".docker")));
@@ -88,7 +88,7 @@ fn look(files: &[PathBuf], host: &str, repository: &str) -> Found {
     found
 }
 
-/// What one file has.
+/// The credential for a repository in one file, if it has one.
 fn within(
     path: &Path,
     text: &[u8],
@@ -110,7 +110,7 @@ fn within(
     let entry = section("auths").and_then(|auths| named(auths, &keys, holds_something));
     let helper = section("credHelpers").and_then(|helpers| named(helpers, &keys, is_text));
     let store = config.get("credsStore").filter(|store| is_text(store));
-    // The longer key is the nearer one; for the registry as a whole docker asks the helper first.
+    // The longer key is more specific. For a key that is the registry itself, docker asks the helper first.
     let (config, helper) = match (entry, helper, store) {
         (Some((at, entry)), helper, _) if helper.is_none_or(|(of_helper, _)| at < of_helper) => {
             (json!({"auths": {server: entry}}), None)
@@ -123,18 +123,18 @@ fn within(
     let named = || helper.clone().unwrap_or_default();
     match docker_credential::get_credential_from_reader(config.to_string().as_bytes(), server) {
         Ok(DockerCredential::UsernamePassword(user, password)) => {
-            // docker pads what it encodes.
+            // docker pads the password with NUL bytes.
             Ok(Some(DockerCredential::UsernamePassword(user, password.trim_matches('\0').to_owned())))
         }
         Ok(credential) => Ok(Some(credential)),
         Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(None),
-        // The words with which docker's own helpers say that they have nothing.
+        // docker's own helpers use these words if they have no credential.
         Err(CredentialRetrievalError::HelperFailure { stdout, .. })
             if stdout.contains("credentials not found") =>
         {
             Ok(None)
         }
-        // What a helper printed may hold a secret: it is not repeated.
+        // A helper's output may hold a secret, so it is not shown.
         Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
             Err(format!("{helper} failed ({shown} names it for {host})"))
         }
@@ -148,7 +148,7 @@ fn within(
     }
 }
 
-/// The first entry under one of these keys that is worth something, and which key it was.
+/// The first useful entry under one of these keys, and the key's index.
 fn named<'m>(
     map: &'m Map<String, Value>,
     keys: &[String],
@@ -162,12 +162,12 @@ fn is_text(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.is_empty())
 }
 
-/// docker leaves an empty entry where a helper keeps the credentials.
+/// Whether an entry holds a credential. docker leaves an empty entry if a helper keeps the credential.
 fn holds_something(entry: &Value) -> bool {
     ["auth", "identitytoken", "username"].iter().any(|name| entry.get(name).is_some_and(is_text))
 }
 
-/// The keys that a repository's credentials may have, longest first: podman has them for parts of a registry too.
+/// The keys under which a repository's credentials may be, longest first: podman also has keys for parts of a registry.
 fn keys(host: &str, repository: &str) -> Vec<String> {
     let hosts: &[&str] = if registry_of(host) == host { &[host] } else { &HUB_NAMES };
     let parts: Vec<&str> = repository.split('/').collect();
@@ -179,7 +179,8 @@ fn keys(host: &str, repository: &str) -> Vec<String> {
     paths.flat_map(|path| hosts.iter().map(|host| key(&path, host)).collect::<Vec<_>>()).collect()
 }
 
-/// A key of a file in one of the forms of [`keys`]: docker also has `https://HOST`, with `/v1/` or `/v2/` behind.
+/// Normalises a key in a file to the form of [`keys`]: docker also writes `https://HOST`, with `/v1/` or `/v2/` after
+/// it.
 fn normal(key: &str) -> String {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let text = match bare {

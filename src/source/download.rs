@@ -1,12 +1,12 @@
-//! One body from its URL into the store, not yet verified: hashed, and shown to the signature's verifier, while it
-//! arrives.
+//! Downloads one body from its URL into the store, unverified: hashes it, and passes it to the signature's verifier,
+//! while it arrives.
 //!
-//! A large body is asked for in pieces, over several connections, in about the order of its bytes, so that the digest
-//! follows close behind and is there when the last byte is. What has arrived is kept by [`Partial`]; another attempt,
-//! of this process or a later one, asks for the rest only. A small body, and one whose server knows no ranges, comes
-//! in one stream and starts over when it breaks. So does one whose pieces do not stay the same: backends behind one name
-//! often have an `ETag` or a time each (781flyingdutchman/background_downloader#541), and one stream has one of them. Whether
-//! these are the right bytes is the signature's business, or the digest's.
+//! A large body is downloaded in pieces over several connections, in about the order of its bytes, so that the digest
+//! follows closely and is ready when the last byte is. [`Partial`] keeps the bytes that arrived, and the next attempt,
+//! of this process or a later one, requests only the rest. A small body, and one from a server without ranges, comes in
+//! one stream and starts over when it breaks. The same applies to a body whose pieces come from different versions:
+//! backends behind one name often have an `ETag` or a time each (781flyingdutchman/background_downloader#541), and one
+//! stream comes from one backend. Whether these are the right bytes is left to the signature or the digest.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -33,67 +33,68 @@ use crate::trust::openpgp::Verifier;
 
 /// Connections for one body.
 const CONNECTIONS: usize = 4;
-/// What one request asks for, in bytes: large against the cost of a request, small against what a broken one loses.
+/// Bytes per range request: large compared with the cost of a request, small compared with the loss when one breaks.
 const PIECE: u64 = 4 << 20;
 /// Bodies up to this length come in one stream, in bytes.
 const SMALL_BODY: u64 = 1 << 20;
-/// Chunks on their way from the network to the disk: at most this many wait.
+/// Capacity of the queue from network to disk, in chunks.
 const QUEUE: usize = 16;
-/// How much is read back at a time for the digest, in bytes: what a core's own cache holds.
+/// Bytes that are read back at a time for the digest: fits into one core's own cache.
 const READ_BACK: usize = 128 << 10;
-/// How much may wait to be synced, in bytes, so that the last sync is short.
+/// Bytes that may be written before a sync, so that the last sync is short.
 const UNSYNCED: u64 = 64 << 20;
-/// Answers that one piece may take. A server that answers a range with less than a block at a time is asked for all at once.
+/// Most answers per piece. If a server answers ranges with less than a block at a time, the whole body is requested at
+/// once.
 const MOST_ANSWERS: usize = (PIECE / crate::store::partial::BLOCK) as usize;
-/// How often it is looked whether there is room left, in bytes, for a body whose length is not known.
+/// Interval, in bytes, between checks for free disk space while the body's length is unknown.
 const ROOM: u64 = 64 << 20;
-/// How often it is looked whether another process is through with the same body.
+/// Interval between checks whether another process has finished with the same body.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What came of a download.
+/// Result of a download.
 pub(super) enum Received {
-    /// The bytes, whole.
+    /// The complete bytes.
     Bytes {
         /// Not yet judged by anyone; the signature's verifier, if there is one, has seen all of them.
         bytes: Unverified,
-        /// Whether some came from an earlier process, which a power cut may have damaged.
+        /// Whether some bytes came from an earlier process, so that a power cut may have damaged them.
         resumed: bool,
         /// The URL that sent them.
         asked: Asked,
     },
-    /// Another process has stored the expected object meanwhile.
+    /// Another process has meanwhile stored the expected object.
     Here,
 }
 
-/// One body on its way, over all attempts.
+/// The download of one body, over all attempts.
 pub(super) struct Download<'a> {
     pub(super) http: &'a Http<'a>,
     pub(super) store: &'a Store,
     pub(super) observer: &'a dyn Observer,
     /// The input's id.
     pub(super) id: &'a str,
-    /// Canonical URL.
+    /// Canonical URL, never a mirror's.
     pub(super) url: &'a str,
-    /// The locked object.
+    /// The object that the lock or the image's descriptor promises, if any.
     pub(super) expected: Option<Object>,
-    /// The length that a body of this kind may have at most, in bytes.
+    /// Most bytes that a body of this kind may have.
     pub(super) most: u64,
     pub(super) state: State,
 }
 
-/// What one attempt leaves to the next.
+/// State that one attempt leaves to the next.
 #[derive(Default)]
 pub(super) struct State {
     partial: Option<Partial>,
     followers: Option<Followers>,
-    /// Whether the body was another one when it was to be gone on with.
+    /// Whether the body had changed once when it was to be resumed.
     has_changed: bool,
-    /// The URL that is asked for all at once, because its pieces did not stay the same.
+    /// The URL whose body is requested in one stream, because its pieces changed or came in crumbs.
     whole: Option<String>,
 }
 
 impl<'a> Download<'a> {
-    /// Asks one URL for what is missing. After a failure that may pass, another call goes on where this one ended.
+    /// Requests the missing bytes from one URL. After a temporary failure, another call resumes where this one ended.
     pub(super) async fn attempt(
         &mut self,
         url: &str,
@@ -122,14 +123,15 @@ impl<'a> Download<'a> {
                 return Ok(Received::Here);
             }
             if self.state.partial.as_ref().is_some_and(|partial| partial.identity().is_some()) {
-                // Another process has left something since the question was put.
+                // Another process has left a partial body since the request was sent.
                 body = self.first(url).await?;
             }
         }
         self.parts(body, url, verifier, patience).await
     }
 
-    /// Takes hold of the body's place on disk, as soon as no other process has it; whether the object came meanwhile.
+    /// Acquires the body's partial file, waiting while another process holds it. Returns true if the object was stored
+    /// meanwhile.
     async fn acquire(&mut self) -> Result<bool, Error> {
         let mut waited = false;
         loop {
@@ -149,12 +151,12 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// The first answer: to a request for what is missing, or for the beginning.
+    /// The first answer: to a request for the first missing piece, or for the beginning.
     async fn first(&self, url: &str) -> Result<Body<'a>, Error> {
         let limit = Some(self.limit());
         let rest = self.state.partial.as_ref().and_then(|partial| {
             let identity = partial.identity().filter(|identity| identity.url == url::masked(url))?;
-            // Where all is here already, the last byte is asked for, to learn whether it is still the same body.
+            // If all bytes are here already, request the last one, to learn whether it is still the same body.
             let last = identity.size - 1..identity.size;
             let range = partial.missing(PIECE).into_iter().next().unwrap_or(last);
             Some(Part { range, validator: identity.validator.clone() })
@@ -171,7 +173,7 @@ impl<'a> Download<'a> {
         self.expected.map_or(self.most, |object| object.size.min(self.most))
     }
 
-    /// From now on a URL is asked for all at once; its patience begins anew, once.
+    /// Switches a URL to one stream from now on, and grants it a new set of attempts, once.
     fn ask_for_all(&mut self, url: &str, patience: &mut Patience) {
         if self.state.whole.as_deref() != Some(url) {
             self.state.whole = Some(url.to_owned());
@@ -179,7 +181,7 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// What is here is of no use.
+    /// Discards the bytes kept so far.
     fn forget(&mut self) {
         self.state.followers = None;
         if let Some(partial) = self.state.partial.take() {
@@ -187,7 +189,7 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// A body in one stream.
+    /// Receives a body in one stream.
     async fn stream(&self, mut body: Body<'_>, verifier: Option<Verifier>) -> Result<Received, Error> {
         let size = body.length().or(self.expected.map(|object| object.size));
         self.store.must_have_room(size.unwrap_or_default())?;
@@ -221,7 +223,8 @@ impl<'a> Download<'a> {
         Ok(Received::Bytes { bytes, resumed: false, asked })
     }
 
-    /// What is missing of a large body, over several connections. `first` answers for the first missing piece.
+    /// Fetches the missing pieces of a large body over several connections. `first` is the answer for the first missing
+    /// piece.
     async fn parts(
         &mut self,
         first: Body<'a>,
@@ -240,7 +243,7 @@ impl<'a> Download<'a> {
             self.state.followers = None;
             partial.begin(identity.clone())?;
             if first.part().is_some_and(|part| part.start > 0) {
-                // Once, for a body may be published anew. Backends that differ do it again and again.
+                // Once is normal, because a body may be published anew. Backends that differ change it again and again.
                 if std::mem::replace(&mut self.state.has_changed, true) {
                     self.ask_for_all(url, patience);
                 }
@@ -273,7 +276,7 @@ impl<'a> Download<'a> {
         let (partial, followers) = joined(writer.await)?;
         if let Some(error) = failed {
             patience.renew(partial.have());
-            // What changed under way is begun anew.
+            // A body that changed during the download starts over.
             match matches!(error, Error::Http(http::Error::Changed { .. } | http::Error::Crumbs { .. })) {
                 true => {
                     partial.discard();
@@ -294,11 +297,11 @@ impl<'a> Download<'a> {
 /// The missing pieces of one body, while several connections fetch them.
 struct Pieces<'d> {
     download: &'d Download<'d>,
-    /// The URL that is asked; the identity's is without a password.
+    /// The requested URL, with its password; the URL in `identity` is masked.
     url: &'d str,
     identity: Identity,
     started: Instant,
-    /// Bytes that were here before.
+    /// Bytes that were kept from before.
     had: u64,
     queue: Mutex<VecDeque<Range<u64>>>,
     arrived: AtomicU64,
@@ -306,7 +309,7 @@ struct Pieces<'d> {
 }
 
 impl Pieces<'_> {
-    /// Fetches one piece after the other, until none is left or one fails.
+    /// Fetches one piece after another, until none is left or one fails.
     async fn fetch(&self, mut first: Option<Body<'_>>) -> Result<(), Error> {
         let next = || self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         while let Some(piece) = next() {
@@ -324,8 +327,8 @@ impl Pieces<'_> {
                     let chunk = match body.chunk().await {
                         Ok(Some(chunk)) => chunk,
                         Ok(None) => break,
-                        // What came is kept, and the rest asked for: a link that breaks in the middle of a block, again and
-                        // again, gets on all the same.
+                        // The bytes so far are kept and the rest is requested, so that a link which breaks in the
+                        // middle of a block, again and again, still makes progress.
                         Err(error @ (http::Error::Truncated { .. } | http::Error::Transport { .. }))
                             if at > from =>
                         {
@@ -361,7 +364,7 @@ impl Pieces<'_> {
         }
     }
 
-    /// Every answer may bring a little, and each in time: it is all of them together that must get somewhere.
+    /// Gives up if all answers together bring too little, even if each brings a few bytes in time.
     fn must_get_on(&self, answers: usize) -> Result<(), Error> {
         if answers > MOST_ANSWERS {
             return Err(http::Error::Crumbs { url: self.url.into() }.into());
@@ -376,7 +379,7 @@ impl Pieces<'_> {
     }
 }
 
-/// Writes what the connections bring, and tells the followers how far they may read.
+/// Writes the chunks that the connections receive, and tells the followers how far they may read.
 fn write(
     mut partial: Partial,
     followers: Followers,
@@ -385,7 +388,7 @@ fn write(
     followers.may_read(partial.frontier());
     while let Some((offset, bytes)) = receiver.blocking_recv() {
         if let Err(error) = partial.write(offset, &bytes) {
-            // A full disk is not left full.
+            // Free the space again, so that the disk is not left full.
             if matches!(&error, disk::Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
             {
                 partial.discard();
@@ -397,8 +400,8 @@ fn write(
     Ok((partial, followers))
 }
 
-/// Who reads a growing body behind the writer: its digest, and the signature's verifier on a thread of its own,
-/// because SHA-512 alone is slower than a fast network.
+/// Readers that follow the writer through a growing body: the digest, and the signature's verifier on a thread of its
+/// own, because SHA-512 alone is slower than a fast network.
 struct Followers {
     digest: Follower<Hashing<io::Sink>>,
     verifier: Option<Follower<Verifier>>,
@@ -416,7 +419,7 @@ impl Followers {
         };
         let disk = partial.reader()?;
         let mut unsynced = 0;
-        // SHA-256 is the fast one: it has the time to sync.
+        // The SHA-256 follower is the faster one, so it has time to sync.
         let hash = move |hashing: &mut Hashing<_>, bytes: &[u8]| {
             hashing.update(bytes);
             unsynced += bytes.len() as u64;
@@ -429,7 +432,7 @@ impl Followers {
         Ok(Followers { digest: Follower::start(partial.reader()?, Hashing::new(io::sink()), hash), verifier })
     }
 
-    /// Everything before `frontier` has been written.
+    /// Lets the followers read everything before `frontier`, which has been written.
     fn may_read(&self, frontier: u64) {
         self.digest.may_read(frontier);
         if let Some(verifier) = &self.verifier {
@@ -447,7 +450,7 @@ impl Followers {
     }
 }
 
-/// Reads a growing file from its start, once, for someone.
+/// Reads a growing file once from its start and passes it to one taker.
 struct Follower<T> {
     frontier: channel::Sender<u64>,
     reader: JoinHandle<Result<T, Error>>,
@@ -477,7 +480,7 @@ impl<T: Send + 'static> Follower<T> {
     }
 
     fn may_read(&self, frontier: u64) {
-        // The reader is gone only after an error, which `finish` tells.
+        // Sending fails only after the reader ended with an error, which `finish` returns.
         let _ = self.frontier.send(frontier);
     }
 
@@ -487,7 +490,7 @@ impl<T: Send + 'static> Follower<T> {
     }
 }
 
-/// What a blocking task came to; its panic is ours.
+/// Returns a blocking task's result, or resumes its panic.
 pub(super) fn joined<T>(result: Result<T, JoinError>) -> T {
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

@@ -1,4 +1,4 @@
-//! One input: from its URL, through verification, into the store.
+//! Fetches one input: from its URL, through verification, into the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -31,38 +31,39 @@ use crate::trust::pin::Trust;
 pub struct Want {
     /// Its id in the lock.
     pub id: String,
-    /// Canonical URL.
+    /// Canonical URL, never a mirror's.
     pub url: String,
-    /// What makes its bytes the right ones, beside the lock.
+    /// The check that its bytes must pass, besides the lock's.
     pub check: Check,
 }
 
-/// What must hold of bytes before they are stored.
+/// A check that bytes must pass before they are stored.
 #[derive(Clone, Debug)]
 pub enum Check {
     /// A detached signature by the trusted key, at the first of these canonical URLs that exists.
     Signature(Vec<String>),
-    /// A SHA-256 that its publisher offers at this canonical URL: integrity, pinned by the lock from then on.
+    /// A SHA-256 that the publisher offers at this canonical URL: it protects integrity only, and the lock pins it from
+    /// then on.
     Published(String),
-    /// A SHA-256 that was written down by a person.
+    /// A SHA-256 that a person wrote down.
     Pinned(Sha256),
-    /// The digest and size in the descriptor of a container image, which another digest covers.
+    /// The digest and size in a container image's descriptor, which another digest covers.
     Described(Object),
 }
 
-/// A signed input that was held against the recipe's pin.
+/// A signed input that was checked against the recipe's pinned key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// Its id in the lock.
     pub id: String,
     /// The key that signed it, below the pinned one.
     pub signer: Fingerprint,
-    /// Whether its bytes were read for that now, or by an earlier run.
+    /// Whether its bytes were read for that, in this run, instead of in an earlier one.
     pub read: bool,
 }
 
 impl Want {
-    /// Whether a signature makes its bytes the right ones.
+    /// Whether the check is a signature.
     pub fn is_signed(&self) -> bool {
         matches!(self.check, Check::Signature(_))
     }
@@ -72,7 +73,8 @@ impl Want {
         format!("{}{SIGNATURE}", self.id)
     }
 
-    /// In what the locked entry of this id is for something else, or was believed for another reason; nothing if it fits.
+    /// Describes how the locked entry of this id is for something else, or was accepted by another check; `None` if it
+    /// fits.
     pub fn misfit(&self, entry: &Entry) -> Option<String> {
         let id = &self.id;
         if entry.url != self.url {
@@ -100,87 +102,87 @@ impl Want {
     }
 }
 
-/// Why an input could not be had.
+/// Reasons why an input could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Of the network.
+    /// A network error.
     #[error(transparent)]
     Http(#[from] http::Error),
-    /// Of the disk, or wrong bytes.
+    /// A disk error, or wrong bytes.
     #[error(transparent)]
     Store(#[from] disk::Error),
-    /// Of a signature or key.
+    /// A bad signature or key.
     #[error(transparent)]
     Trust(#[from] openpgp::Error),
-    /// Of the network, when the vendor's key file was asked for.
+    /// A network error while fetching the vendor's key file.
     #[error("the vendor's key file cannot be fetched, and the store has no copy of it")]
     Key(#[source] http::Error),
-    /// Wrong bytes, of a mirror or behind a redirect.
+    /// Wrong bytes, sent by a mirror or after a redirect.
     #[error("{source} (sent by {asked})")]
     Sent {
         /// The URL that answered.
         asked: Asked,
-        /// What is wrong.
+        /// The underlying error.
         source: Box<Error>,
     },
     /// Wrong bytes for a digest that no lock holds yet.
     #[error(transparent)]
     Unpromised(disk::Error),
-    /// A file that something on the way has unpacked.
+    /// A file that was decompressed on the way.
     #[error("{source}; it was decompressed on the way")]
     Unpacked {
-        /// What is wrong.
+        /// The underlying error.
         source: Box<Error>,
     },
-    /// No network, and no copy of the key file.
+    /// The store has no copy of the key file with this primary, and there is no network.
     #[error("there is no copy of a key file with the primary key {0}, which is needed to verify signatures")]
     NoKey(Fingerprint),
-    /// What is locked was believed for another pin, and the key file of this one cannot be had.
+    /// The lock's input was accepted under another pin, and the key file for the recipe's pin is unavailable.
     #[error("the recipe pins the primary key {pin}, but the locked inputs were signed under {locked}")]
     OtherPin {
-        /// The recipe's.
+        /// The recipe's pin.
         pin: Fingerprint,
-        /// The lock's.
+        /// The lock's pin.
         locked: Fingerprint,
-        /// Why nothing can be judged by the recipe's.
+        /// The reason why the recipe's key file is unavailable.
         source: Box<Error>,
     },
-    /// A lock that says otherwise than the signature which it names.
+    /// A lock that contradicts the signature it names.
     #[error("the lock says that {id} was signed {what} {locked}; its signature says {found}")]
     Contradiction {
-        /// The input.
+        /// The input's id.
         id: String,
-        /// Which of its claims: `by`, `at` …
+        /// The contradicted claim: `by`, `at` …
         what: &'static str,
-        /// The claim.
+        /// The lock's claim.
         locked: String,
-        /// What the signature says.
+        /// The signature's statement.
         found: String,
-        /// Whose fault that is.
+        /// The exit code, which says whose fault it is.
         exit: Exit,
     },
-    /// Bytes in the store that are not what their name says.
+    /// An object in the store whose bytes do not have the digest in its name.
     #[error("{id} is damaged in the store: its sha256 is {found} instead of {locked}")]
     Damaged {
-        /// The input.
+        /// The input's id.
         id: String,
-        /// The object's name.
+        /// The digest in the object's name.
         locked: Sha256,
-        /// What it is.
+        /// The digest of its bytes.
         found: Sha256,
     },
-    /// A signature in the store that is gone meanwhile, or not what its name says.
+    /// A signature in the store that has meanwhile disappeared, or whose bytes do not have the digest in its name.
     #[error("{id} is damaged in the store, or missing")]
     Lost {
-        /// The signature's.
+        /// The signature's id.
         id: String,
     },
-    /// A published digest that is none.
+    /// A published digest file without a digest.
     #[error("{url} has no SHA-256 digest for {file}")]
     NoDigest {
-        /// Where it should be.
+        /// URL of the digest file.
         url: String,
-        /// The file it is about.
+        /// Name of the file whose digest is missing.
         file: String,
     },
 }
@@ -234,8 +236,8 @@ impl Advice for Error {
 }
 
 impl Error {
-    /// Says of wrong bytes who sent them, and what they look like. `start` is how they begin; `is_locked` whether a lock
-    /// promised them.
+    /// Adds the sender and the apparent kind of the bytes to an error about wrong bytes. `start` is their beginning;
+    /// `is_locked` says whether a lock promised them.
     pub(super) fn of(self, asked: &Asked, canonical: &str, start: &[u8], is_locked: bool) -> Self {
         if let Some(title) = crate::base::words::page(start) {
             return http::Error::Page { url: asked.clone(), title }.into();
@@ -273,35 +275,35 @@ impl MayPass for Error {
 
 /// Fetches inputs for one recipe.
 pub struct Fetcher<'a> {
-    /// The client.
+    /// The HTTP client.
     pub http: &'a Http<'a>,
-    /// Where the bytes go.
+    /// Stores the bytes.
     pub store: &'a Store,
-    /// Who listens.
+    /// Receives progress events.
     pub observer: &'a dyn Observer,
     trust: &'a Trust,
-    /// What the lock remembers of the key, and which lock.
+    /// The revocations that the lock remembers, and the lock's path.
     remembered: (Revoked, String),
     offline: bool,
-    /// The key file as it is now.
+    /// The current key file.
     key: OnceCell<TrustedKey>,
-    /// The copy that serves where nothing has to be fetched.
+    /// The stored copy, used if nothing has to be fetched.
     copy: OnceCell<TrustedKey>,
-    /// Ids of what was read and judged by this fetcher.
+    /// Ids of inputs that this fetcher has read and judged.
     fresh: Mutex<BTreeSet<String>>,
 }
 
-/// Names what the store remembers of a signature that was verified over a file.
+/// The name of the store's note about a signature that was verified over a file.
 fn note_key(pin: Fingerprint, file: &Sha256, signature: &Sha256) -> Sha256 {
     Sha256::of(&canonical_json(
         &json!({"kind": "signature", "pin": pin, "file": file, "signature": signature}),
     ))
 }
 
-/// A digest and a signature's verdict in one pass over the file.
+/// Computes a file's digest and judges its signature in one pass.
 fn read_and_judge(id: &str, mut file: File, locked: Sha256, mut verifier: Verifier) -> Result<Signed, Error> {
     let mut hashing = Hashing::new(io::sink());
-    // What a core's own cache holds.
+    // Fits into one core's own cache.
     let mut buffer = vec![0; 128 << 10];
     let mut pass = || -> io::Result<()> {
         loop {
@@ -322,8 +324,8 @@ fn read_and_judge(id: &str, mut file: File, locked: Sha256, mut verifier: Verifi
     }
 }
 
-/// Holds what a lock says of a signed input against the pinned key, and against the signature itself where that is in the
-/// store; no byte of the input is read.
+/// Checks a lock's claims about a signed input against the pinned key, and against the signature itself if the store
+/// has it. No byte of the input is read.
 ///
 /// # Errors
 /// [`Error::Trust`] and [`Error::Contradiction`].
@@ -372,19 +374,19 @@ pub fn judge_claim(
 }
 
 impl<'a> Fetcher<'a> {
-    /// A fetcher that trusts what the recipe trusts. The key is read when the first signature needs it.
+    /// A fetcher with the recipe's trusted key, which is read when the first signature needs it.
     pub fn new(http: &'a Http<'a>, store: &'a Store, observer: &'a dyn Observer, trust: &'a Trust) -> Self {
         let (key, copy) = (OnceCell::new(), OnceCell::new());
         let (remembered, fresh) = (Default::default(), Mutex::default());
         Fetcher { http, store, observer, trust, remembered, offline: false, key, copy, fresh }
     }
 
-    /// The same, which refuses a key file that takes back what a lock remembers of it.
+    /// The same fetcher, refusing a key file that lacks revocations which a lock remembers.
     pub fn remembering(self, revoked: Revoked, lock: &Path) -> Self {
         Fetcher { remembered: (revoked, lock.display().to_string()), ..self }
     }
 
-    /// What a lock has to remember of the key files that were read: all that they revoke.
+    /// The revocations that a lock has to remember: all in the key files that were read.
     pub fn revoked(&self) -> Revoked {
         let keys = [self.copy.get(), self.key.get()];
         keys.into_iter().flatten().flat_map(TrustedKey::revoked).collect()
@@ -396,7 +398,7 @@ impl<'a> Fetcher<'a> {
         Ok(key)
     }
 
-    /// The same, which asks nobody for a key file if the store shall do alone.
+    /// The same fetcher, which fetches no key file if `offline` is true.
     pub fn offline(self, offline: bool) -> Self {
         Fetcher { offline, ..self }
     }
@@ -407,8 +409,8 @@ impl<'a> Fetcher<'a> {
         self.key.get_or_try_init(read).await
     }
 
-    /// The key that what is here already is judged by: as it is now if it was asked for, else the copy that is at hand. A build
-    /// that fetches nothing needs no network.
+    /// The key for judging stored inputs: the current key file if it was fetched, else the stored copy. A build that
+    /// fetches nothing needs no network.
     async fn key_for_stock(&self) -> Result<&TrustedKey, Error> {
         if let Some(key) = self.key.get() {
             return Ok(key);
@@ -426,12 +428,13 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Holds a signed input whose bytes are in the store against the recipe's pin, whoever brought them: its signature and
-    /// signer as they are judged now, and its bytes as this store verified them under this pin, else by reading them. A
-    /// paranoid store's are read in any case.
+    /// Judges a signed input in the store by the recipe's pin, whoever stored it: its signature and signer as of now,
+    /// and its bytes by this store's note of an earlier verification under this pin, or else by reading them. A
+    /// paranoid store's bytes are always read.
     ///
     /// # Errors
-    /// [`Error::Trust`], [`Error::Contradiction`], [`Error::Damaged`], and [`Error::NoKey`] of an offline one without a copy.
+    /// [`Error::Trust`], [`Error::Contradiction`], [`Error::Damaged`], [`Error::Lost`], and [`Error::NoKey`] if offline
+    /// without a copy.
     pub async fn judge(&self, want: &Want, entries: &BTreeMap<String, Entry>) -> Result<Judged, Error> {
         let key = self.key_for_stock().await?;
         let (entry, signature) = (&entries[&want.id], &entries[&want.signature_id()]);
@@ -481,7 +484,7 @@ impl<'a> Fetcher<'a> {
         Ok(self.store.keep_note(note, &canonical_json(signed))?)
     }
 
-    /// Brings an input into the store: the entries for the lock, its signature's beside its own.
+    /// Brings an input into the store, and returns the entries for the lock: its own and its signature's.
     ///
     /// With `locked` entries only exactly those bytes are accepted; signatures are judged all the same.
     pub async fn fetch(
@@ -510,14 +513,14 @@ impl<'a> Fetcher<'a> {
                 None => None,
             },
         };
-        // A signature that is refused whatever it signs is not worth a download.
+        // A signature that would be refused over any bytes makes the download pointless.
         expectation.verifier()?;
         let judged = loop {
             match self.receive(want, &expectation).await? {
                 Received::Bytes { bytes, resumed, asked } => {
                     let start = bytes.start();
                     match expectation.judge(bytes) {
-                        // Not the server's fault if the disk lost what an earlier process wrote.
+                        // The server is not to blame if the disk lost bytes of an earlier process.
                         Err(error) if resumed => {
                             let reason = format!("{error}; the bytes from an earlier run are discarded");
                             self.observer.notice(Event::FetchRetry { id: &want.id, reason: &reason });
@@ -553,7 +556,7 @@ impl<'a> Fetcher<'a> {
                 }
                 entry
             }
-            // Stored by another process, which may have judged it by another pin: [`Fetcher::judge`] sees to that.
+            // Another process stored it and may have judged it by another pin; [`Fetcher::judge`] checks that.
             (None, Some(entry)) => entry.clone(),
             (None, None) => match described {
                 Some(object) => Entry::plain(&want.url, object),
@@ -566,13 +569,13 @@ impl<'a> Fetcher<'a> {
         Ok(entries)
     }
 
-    /// Stores bytes without holding up the others: the disk's sync takes its time.
+    /// Stores bytes on a blocking thread, because the disk's sync takes time that other downloads should not wait for.
     async fn admit(&self, verified: Verified) -> Result<Object, Error> {
         let store = self.store.clone();
         Ok(joined(tokio::task::spawn_blocking(move || store.admit(verified)).await)?)
     }
 
-    /// The bytes of a want, from the first mirror that has them.
+    /// Receives an input's bytes from the first mirror that has them.
     async fn receive(&self, want: &Want, expectation: &Expectation<'_>) -> Result<Received, Error> {
         let mut download = Download {
             http: self.http,
@@ -591,15 +594,15 @@ impl<'a> Fetcher<'a> {
         self.http.each(&want.url, &retrying, attempt).await
     }
 
-    /// A signature: the locked one, from the store if it is at hand; where none is locked for these URLs, the first that
-    /// one of them has.
+    /// Gets a signature: the locked one, from the store if it is there; if none is locked for these URLs, the first
+    /// that one of them has.
     #[expect(clippy::expect_used, reason = "what is signed has at least one URL for its signature")]
     async fn signature(
         &self,
         urls: &[String],
         locked: Option<&Entry>,
     ) -> Result<(String, Vec<u8>, Asked), Error> {
-        // An entry for other URLs belongs to another version.
+        // An entry with another URL belongs to another version.
         let locked = locked.filter(|entry| urls.contains(&entry.url));
         let urls = locked.map_or(urls, |entry| std::slice::from_ref(&entry.url));
         if let Some(entry) = locked
@@ -634,13 +637,13 @@ impl<'a> Fetcher<'a> {
     }
 }
 
-/// What the bytes of an input must be.
+/// The checks that an input's bytes must pass.
 struct Expectation<'a> {
-    /// Canonical URL.
+    /// Canonical URL, never a mirror's.
     url: &'a str,
     locked: Option<Object>,
     pinned: Option<Sha256>,
-    /// The signature's URL, its bytes, who sent them, and who may have made it.
+    /// The signature's URL, its bytes, the URL that sent them, and the key that may have made it.
     signature: Option<(String, Vec<u8>, Asked, &'a TrustedKey)>,
 }
 
@@ -648,7 +651,7 @@ impl Expectation<'_> {
     fn verifier(&self) -> Result<Option<Verifier>, Error> {
         let Some((url, bytes, asked, key)) = &self.signature else { return Ok(None) };
         let verifier = key.expect(url, bytes, SystemTime::now());
-        // How it begins is no matter: no page gets as far as this.
+        // No `start` is needed: an HTML page was already refused.
         Ok(Some(verifier.map_err(|error| Error::from(error).of(asked, url, &[], false))?))
     }
 
@@ -656,7 +659,7 @@ impl Expectation<'_> {
         let found = bytes.object();
         let pinned = self.pinned.map(|sha256| Object { sha256, size: found.size });
         let promised = self.locked.or(pinned);
-        // Promised bytes first: "not the locked bytes" says more than "not the signed bytes".
+        // The promised digest goes first: "not the locked bytes" says more than "not the signed bytes".
         if let Some(promised) = promised {
             found.must_be(self.url, &promised)?;
         }

@@ -11,28 +11,28 @@ use crate::base::digest::{Object, Sha256, Sha512};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Canonical URL.
+    /// Canonical URL, never a mirror's.
     pub url: String,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// Digest; also the object's name in the store.
+    /// SHA-256 of the bytes; also the object's name in the store.
     pub sha256: Sha256,
-    /// Where its publisher offered the SHA-256, for what nobody signs.
+    /// URL of the publisher's SHA-256, for an input without a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256_url: Option<String>,
-    /// SHA-512, where the signature's pass yielded it.
+    /// SHA-512, where the check of the signature computed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha512: Option<Sha512>,
     /// Fingerprint of the signing key, where a signature was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
-    /// When it was signed, RFC 3339 in UTC.
+    /// Time of the signature, RFC 3339 in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339")]
     pub signed: Option<SystemTime>,
 }
 
 impl Entry {
-    /// An object that was fetched from a canonical URL, and that nobody signed.
+    /// An entry for an object from a canonical URL, without a signature.
     pub fn plain(url: &str, object: Object) -> Self {
         let Object { sha256, size } = object;
         Entry { url: url.into(), size, sha256, sha256_url: None, sha512: None, signer: None, signed: None }

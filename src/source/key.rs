@@ -1,7 +1,7 @@
-//! The vendor's key file: fetched, held against the pin, and kept in the store for when there is no network.
+//! The vendor's key file: fetched, checked against the pin, and kept in the store for use without a network.
 //!
-//! Where it comes from proves nothing; the pinned primary does. It is asked for once a process, whenever a signature is
-//! to be judged, because a subkey may have been revoked since.
+//! Its origin proves nothing; the pinned primary does. It is fetched once per process, when the first signature is to
+//! be judged, because a subkey may have been revoked since.
 
 use std::path::PathBuf;
 use std::{fs, io};
@@ -15,15 +15,15 @@ use crate::store::Store;
 use crate::trust::openpgp::{self, Fingerprint, TrustedKey};
 use crate::trust::pin::Trust;
 
-/// The key file as it is now, and as it was known before.
+/// The current key file, and the stored copy before it.
 pub struct Update {
-    /// What is believed from now on.
+    /// The key that is trusted from now on.
     pub key: TrustedKey,
     /// The copy that was stored before.
     pub earlier: Option<TrustedKey>,
 }
 
-/// Where a store keeps the key file with this primary.
+/// Path in a store of the key file with this primary.
 pub fn path(store: &Store, primary: Fingerprint) -> PathBuf {
     store.root().join("keys").join(format!("{primary}.asc"))
 }
@@ -54,7 +54,7 @@ pub async fn trusted(
     }
 }
 
-/// The key that a recipe trusts, without a network: its own file, with what the stored copy revokes beside it, else the stored
+/// The key that a recipe trusts, without a network: its own file plus the stored copy's revocations, else the stored
 /// copy, if there is one.
 pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error> {
     match &trust.key {
@@ -62,7 +62,7 @@ pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error
             let bytes = disk::read_at_most(path, openpgp::MAX_BYTES)
                 .map_err(disk::Error::io("read the key", path))?;
             let mut key = TrustedKey::parse(&path.display().to_string(), &bytes, trust.primary)?;
-            // A copy that cannot be read says nothing.
+            // An unreadable copy is ignored.
             if let Some(copy) = stored(store, trust.primary).ok().flatten() {
                 key.learn(&copy);
             }
@@ -78,7 +78,7 @@ pub async fn update(primary: Fingerprint, store: &Store, http: &Http<'_>) -> Res
     let asked = asked.to_string();
     let key = TrustedKey::parse(&asked, &bytes, primary)?;
     key.must_be_whole(&asked)?;
-    // A copy that is damaged is replaced.
+    // A damaged copy is replaced.
     let earlier = stored(store, primary).ok().flatten();
     if let Some(earlier) = &earlier {
         key.must_follow(earlier, &asked)?;

@@ -1,7 +1,7 @@
-//! Logging in to registries: the answer to a 401, as the distribution specification's token flow and HTTP's Basic have it.
+//! Logs in to registries: answers a 401 by the distribution specification's token flow or HTTP's Basic.
 //!
-//! Credentials are docker's and podman's, read when a registry asks for them, and sent to the host that was asked and to the
-//! token service that it names. They live in memory only.
+//! Credentials are docker's and podman's, read when a registry demands them, and sent only to the requested host and to
+//! the token service that it names. They are kept in memory only.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,18 +21,18 @@ use crate::registry::endpoint::{Endpoint, Kind};
 use crate::source::http::error::HINT;
 use crate::source::http::{self, Asked, Client, Error, Request, basic};
 
-/// What a person can do about a token service that must not be asked.
+/// Hint for a token service that must not be used.
 const REALM_HINT: &str = "the registry itself names that address: its operator must set its external URL to https (behind a \
     reverse proxy, X-Forwarded-Proto); or use a mirror (PREBAKE_MIRROR_OCI)";
 
-/// What registries have granted so far, by repository, and what they ask for at their door.
+/// Tokens granted so far, by repository, and the challenges at each registry's `/v2/`.
 #[derive(Default)]
 pub struct Logins {
     granted: Mutex<BTreeMap<String, HeaderValue>>,
     doors: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
-/// A token service's answer. Both names are in use, and either may be empty.
+/// A token service's answer. Both fields are in use, and either may be empty.
 #[derive(Deserialize)]
 struct Granted {
     token: Option<String>,
@@ -40,11 +40,11 @@ struct Granted {
 }
 
 impl Logins {
-    /// Asks a registry, and where it wants a login, logs in and asks once more.
+    /// Sends a request to a registry. If the registry demands a login, logs in and sends it once more.
     ///
     /// # Errors
-    /// [`Error::Login`] and [`Error::Token`] for token services that cannot be trusted with credentials or grant nothing, and
-    /// everything that may happen when either is asked. Any other status of an answer is the caller's to judge.
+    /// [`Error::Login`] and [`Error::Token`] for token services that cannot be trusted with credentials or grant
+    /// nothing, and all errors of either request. Answers with any other status are left to the caller.
     pub async fn ask(
         &self,
         client: &Client,
@@ -57,12 +57,13 @@ impl Logins {
         let send = async |login: Option<HeaderValue>| client.send(Request { login, ..request.clone() }).await;
         let granted = self.granted(endpoint);
         let (response, asked) = send(granted.clone()).await?;
-        // A host that the registry redirects to has no business with the registry's credentials.
+        // A host to which the registry redirects must not get the registry's credentials.
         if !is_own(&response, endpoint) {
             return Ok((response, asked));
         }
-        // Some hide what a stranger may not see, and say only at their door how to log in (containerd/containerd#3291,
-        // sapcc/keppel#522). Without credentials, what there is not is mostly not there.
+        // Some registries answer 404 or 403 to strangers, and demand a login only at `/v2/`
+        // (containerd/containerd#3291, sapcc/keppel#522). Without credentials, a 404 most likely means that the image
+        // does not exist.
         let is_hidden = matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::FORBIDDEN);
         if response.status() != StatusCode::UNAUTHORIZED && !(is_hidden && granted.is_none()) {
             return Ok((response, asked));
@@ -76,7 +77,7 @@ impl Logins {
         }
         let login = match choose(values(response.headers()).iter().map(String::as_str)) {
             Some(challenge) => match self.answer(client, endpoint, &asked, &challenge, &found).await {
-                // Some name a token service that there is at their door only, and skopeo asks nowhere else.
+                // Some registries name an existing token service only at `/v2/`, and skopeo asks nowhere else.
                 Err(error) => match self.at_the_door(client, endpoint).await {
                     Some(other) if !other.is_by_the_same(&challenge) => {
                         let answered = self.answer(client, endpoint, &asked, &other, &found).await;
@@ -107,7 +108,7 @@ impl Logins {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner).get(&key(endpoint)).cloned()
     }
 
-    /// What a registry asks for at `/v2/`; it is asked once.
+    /// A registry's challenge at `/v2/`, which is requested only once.
     async fn at_the_door(&self, client: &Client, endpoint: &Endpoint<'_>) -> Option<Challenge> {
         let door = format!("{}://{}/v2/", endpoint.scheme, endpoint.host);
         let known = self.doors.lock().unwrap_or_else(PoisonError::into_inner).get(&door).cloned();
@@ -124,7 +125,7 @@ impl Logins {
         choose(asked.iter().map(String::as_str))
     }
 
-    /// The `Authorization` that answers a challenge; nothing if there is no way to give one.
+    /// The `Authorization` that answers a challenge; `None` if there is no credential for it.
     async fn answer(
         &self,
         client: &Client,
@@ -141,7 +142,8 @@ impl Logins {
             (Challenge::Basic, _) => return Ok(None),
             (Challenge::Bearer { realm, service, scope }, _) => {
                 let realm = token_service(endpoint, realm).map_err(|why| login(why, REALM_HINT))?;
-                // Some ask for nothing or for everything; this is what a pull needs (genuinetools/reg#72).
+                // Some registries ask for no scope, or for every scope; this one suffices for a pull
+                // (genuinetools/reg#72).
                 let scope = scope.clone().filter(|scope| scope.contains(':'));
                 let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", endpoint.repository));
                 let wish = [("service", service.clone()), ("scope", Some(scope))];
@@ -158,12 +160,12 @@ impl Logins {
     }
 }
 
-/// A token is good for one repository of one registry.
+/// The key of a token, which is valid for one repository of one registry.
 fn key(Endpoint { scheme, host, repository, .. }: &Endpoint<'_>) -> String {
     format!("{scheme}://{host}/{repository}")
 }
 
-/// Whether the registry itself answered.
+/// Whether the registry itself answered, and not a redirect's target.
 fn is_own(response: &Response, endpoint: &Endpoint<'_>) -> bool {
     let registry = Url::parse(&format!("{}://{}/", endpoint.scheme, endpoint.host));
     registry.is_ok_and(|registry| registry.origin() == response.url().origin())
@@ -182,7 +184,7 @@ fn credential_of(url: &str) -> Option<DockerCredential> {
     Some(DockerCredential::UsernamePassword(decoded(url.username()), password))
 }
 
-/// The error of a registry that refuses while credentials for it may be where they cannot be read.
+/// The error for a registry that refuses while its credentials may be in an unreadable place.
 async fn unheard(response: Response, asked: Asked, found: &Found) -> Error {
     let status = response.status().as_u16();
     let words = http::refusal(response).await.map(|words| format!(": {words}")).unwrap_or_default();
@@ -190,8 +192,8 @@ async fn unheard(response: Response, asked: Asked, found: &Found) -> Error {
     Error::Login { url: asked, why, hint: HINT }
 }
 
-/// The URL of a token service. A registry behind https must name one behind https; where it names itself by http, as
-/// behind a reverse proxy that it does not know of (goharbor/harbor#3114), it is asked by https.
+/// The URL of a token service. A registry with https must name one with https; if it names its own host with http, as
+/// one behind an unnoticed reverse proxy does (goharbor/harbor#3114), https is used.
 fn token_service(endpoint: &Endpoint<'_>, realm: &str) -> Result<Url, String> {
     let registry = Url::parse(&format!("{}://{}/", endpoint.scheme, endpoint.host));
     let registry = registry.map_err(|_| "its own address is not a URL".to_owned())?;
@@ -201,7 +203,7 @@ fn token_service(endpoint: &Endpoint<'_>, realm: &str) -> Result<Url, String> {
         && url.port().is_none()
         && url.host() == registry.host()
     {
-        // Neither fails for http: and https:.
+        // Neither call fails for http: and https: URLs.
         let _ = url.set_scheme("https");
         let _ = url.set_port(registry.port());
     }
@@ -211,7 +213,7 @@ fn token_service(endpoint: &Endpoint<'_>, realm: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Asks a token service: with GET, or where docker keeps an identity token with OAuth2's POST.
+/// Requests a token: with GET, or, if docker keeps an identity token, with OAuth2's POST.
 async fn token(
     client: &Client,
     registry: &Asked,
@@ -237,7 +239,7 @@ async fn token(
     }
     let (response, service) =
         client.send(Request { url: realm.as_str(), headers: HeaderMap::new(), login, form }).await?;
-    // The query holds no secret, but says nothing to a person either.
+    // The query holds no secret, but is of no use to the user either.
     let shown = Asked::from(service.as_str().split('?').next().unwrap_or_default());
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {

@@ -35,33 +35,34 @@ use crate::base::url::masked;
 use crate::flatcar::board;
 use crate::registry::endpoint;
 
-/// A place that publishes what we build from. Mirrors are set per source.
+/// A publisher of files that prebake builds from. Mirrors are set per source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceName {
-    /// Flatcar's release servers, one host a channel; a mirror has `CHANNEL/BOARD/VERSION/FILE`.
+    /// Flatcar's release servers, one host per channel; a mirror has `CHANNEL/BOARD/VERSION/FILE`.
     Flatcar,
-    /// Kubernetes' release host; a mirror has its paths.
+    /// Kubernetes' release host; a mirror has the same paths.
     Kubernetes,
-    /// GitHub; a mirror has `OWNER/REPO/releases/download/TAG/FILE`, `USER.keys` and, of Kubernetes, `OWNER/REPO/raw/TAG/PATH`.
+    /// GitHub; a mirror has `OWNER/REPO/releases/download/TAG/FILE`, `USER.keys` and, for files of Kubernetes'
+    /// repositories, `OWNER/REPO/raw/TAG/PATH`.
     Github,
-    /// Container registries, all of them; a mirror is a registry, or a part of one (`http://HOST/PREFIX`).
+    /// All container registries; a mirror is a registry, or a part of one (`http://HOST/PREFIX`).
     Oci,
     /// Anything else; a mirror has `HOST/PATH`.
     Web,
 }
 
 impl SourceName {
-    /// All of them.
+    /// All states, the worst first.
     pub const ALL: [SourceName; 5] =
         [SourceName::Flatcar, SourceName::Kubernetes, SourceName::Github, SourceName::Oci, SourceName::Web];
 
-    /// As recipes spell it; `PREBAKE_MIRROR_` and this in upper case is the environment variable.
+    /// The name in recipes. `PREBAKE_MIRROR_` followed by it in upper case is the environment variable.
     pub const fn as_str(self) -> &'static str {
         ["flatcar", "kubernetes", "github", "oci", "web"][self as usize]
     }
 
-    /// The source of a canonical URL, and the path below a mirror's base that stands for it.
+    /// The source of a canonical URL, and the path that replaces it below a mirror's base.
     fn of(url: &str) -> (SourceName, String) {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -76,8 +77,8 @@ impl SourceName {
     }
 }
 
-/// The length in bytes that the file at a canonical URL may have at most, while no lock says it: some times what is published
-/// today, so that an answer without an end, or one that lies about its length, does not get to fill the disk.
+/// Most bytes that the file at a canonical URL may have while no lock gives its length: several times the size of
+/// today's files, so that an endless answer, or one with a false length, cannot fill the disk.
 fn most(url: &str) -> u64 {
     const GIB: u64 = 1 << 30;
     let path = url.split(['?', '#']).next().unwrap_or(url);
@@ -85,18 +86,18 @@ fn most(url: &str) -> u64 {
         _ if path.ends_with(".txt") || path.ends_with(board::SIGNATURE) || path.ends_with(".sha256") => {
             http::SMALL
         }
-        // A kernel has some 60 MB, an initrd 500; both must fit into a machine's memory.
+        // A kernel has about 60 MB, an initrd about 500 MB; both must fit into a machine's memory.
         SourceName::Flatcar if path.ends_with(".vmlinuz") => GIB / 2,
         SourceName::Flatcar if path.ends_with(".cpio.gz") => 4 * GIB,
         SourceName::Flatcar => 16 * GIB,
         SourceName::Kubernetes => 4 * GIB,
         SourceName::Github => 16 * GIB,
-        // Layers with models in them have some ten.
+        // Layers that contain models have about 10 GB.
         SourceName::Oci | SourceName::Web => 64 * GIB,
     }
 }
 
-/// A mirror in the environment that cannot be asked.
+/// An unusable mirror in the environment.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable} is `{base}`, {why}")]
 pub struct NotAMirror {
@@ -115,7 +116,7 @@ impl Advice for NotAMirror {
     }
 }
 
-/// A base without what logs in there, though it be no URL.
+/// A base without its user and password, even if it is not a URL.
 fn without_login(base: &str) -> String {
     match (Url::parse(base).is_ok_and(|url| url.has_host()), base.rsplit_once('@')) {
         (false, Some((_, host))) => format!("***@{host}"),
@@ -123,7 +124,8 @@ fn without_login(base: &str) -> String {
     }
 }
 
-/// Why a mirror's base is none: it must be a URL of one of these schemes, behind which a path can be put.
+/// The reason why a mirror's base is unusable: it must be a URL of one of these schemes to which a path can be
+/// appended. `None` if it is usable.
 pub fn unfit(base: &str, schemes: &[&str]) -> Option<String> {
     let why = match Url::parse(base) {
         Ok(url) if schemes.contains(&url.scheme()) && url.query().is_some() => {
@@ -138,7 +140,7 @@ pub fn unfit(base: &str, schemes: &[&str]) -> Option<String> {
     Some(why.into())
 }
 
-/// `http:, https: or file:`
+/// Lists schemes, as in `http:, https: or file:`.
 fn either(schemes: &[&str]) -> String {
     let names: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}:")).collect();
     match names.split_last() {
@@ -147,7 +149,7 @@ fn either(schemes: &[&str]) -> String {
     }
 }
 
-/// A base as messages show it: without what logs in there, and without its query, which may do so, too.
+/// A base for messages, without user and password, and without the query, which may hold credentials too.
 pub fn shown(base: &str) -> String {
     let address = base.split(['?', '#']).next().unwrap_or(base);
     let cut = if address.len() < base.len() { "…" } else { "" };
@@ -160,16 +162,16 @@ pub fn shown(base: &str) -> String {
 pub struct Mirrors(BTreeMap<SourceName, Vec<String>>);
 
 impl Mirrors {
-    /// The recipe's mirrors, each source overridden by `PREBAKE_MIRROR_SOURCE` (a list parted by commas or blanks).
+    /// The recipe's mirrors, each source overridden by `PREBAKE_MIRROR_SOURCE` (a list separated by commas or blanks).
     ///
     /// # Errors
-    /// One in the environment is no URL that is fetched from.
+    /// A mirror in the environment is not a usable URL.
     pub fn new(recipe: &BTreeMap<SourceName, Vec<String>>) -> Result<Self, NotAMirror> {
         let mut mirrors = recipe.clone();
         for source in SourceName::ALL {
             let variable = format!("PREBAKE_MIRROR_{}", source.as_str().to_uppercase());
             let Some(value) = std::env::var_os(&variable) else { continue };
-            // Taken for none, it would send requests to the public hosts.
+            // Ignoring it would send requests to the public hosts.
             let Some(value) = value.to_str() else {
                 let (base, why) = (value.to_string_lossy(), "which is not UTF-8".to_owned());
                 let base = base.split([',', ' ']).map(shown).collect::<Vec<_>>().join(",");
@@ -186,7 +188,7 @@ impl Mirrors {
         Ok(Mirrors(mirrors))
     }
 
-    /// The URLs to ask for a canonical URL, in order. Where a source has mirrors its public host is not asked: an
+    /// The URLs to ask for a canonical URL, in order. The public host of a source with mirrors is never asked: an
     /// air-gapped site must not leak requests, and a mirror that lacks a file should be noticed.
     pub fn candidates(&self, url: &str) -> Vec<String> {
         let (source, path) = SourceName::of(url);

@@ -14,67 +14,67 @@ use crate::source::fetch;
 use crate::source::http::{self, Asked, Http, Patience};
 use crate::store::Store;
 
-/// The header with which registries name the digest of what they send.
+/// The header in which registries state the digest of their answer's body.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
-/// What a reference means: the objects that make up one image for one platform.
+/// A resolved reference: the objects that make up one image for one platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// The index that the platform's manifest was chosen from, if the image is for several.
     pub index: Option<Object>,
-    /// The manifest.
+    /// The image's manifest for the platform.
     pub manifest: Object,
-    /// The configuration.
+    /// The image's configuration.
     pub config: Object,
     /// Each distinct layer once, lowest first.
     pub layers: Vec<Object>,
 }
 
-/// Why an image cannot be had.
+/// Reasons why an image cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The registry does not have it.
+    /// The registry does not have the image.
     #[error("{}", missing(image))]
     Missing {
-        /// The image.
+        /// The image's reference.
         image: ImageRef,
-        /// What the registry said.
+        /// The registry's answer.
         source: http::Error,
     },
-    /// There is one, but not for these machines.
+    /// The image exists, but not for this architecture.
     #[error("{image} is not for linux/{arch}: {}", platforms(has))]
     Platform {
-        /// The image.
+        /// The image's reference.
         image: ImageRef,
         /// The recipe's architecture.
         arch: Arch,
-        /// What there is.
+        /// The platforms that exist.
         has: Vec<String>,
     },
     /// A document that cannot be read.
     #[error("{image}: {url} is unusable: {why}")]
     Document {
-        /// The image.
+        /// The image's reference.
         image: ImageRef,
         /// The URL that answered.
         url: Asked,
-        /// What is wrong.
+        /// The problem, in words.
         why: String,
     },
-    /// A registry that says another digest than its bytes have.
+    /// The registry states another digest than its bytes have.
     #[error("{image}: the registry announces another digest than it sends")]
     Announced {
-        /// The image.
+        /// The image's reference.
         image: ImageRef,
-        /// The two.
+        /// Names both digests.
         source: disk::Error,
     },
-    /// It did not arrive, or not unharmed.
+    /// A document did not arrive, or was damaged.
     #[error("cannot resolve {image}")]
     Fetch {
-        /// The image.
+        /// The image's reference.
         image: ImageRef,
-        /// Why.
+        /// The underlying error.
         source: fetch::Error,
     },
 }
@@ -119,21 +119,21 @@ impl Advice for Error {
     }
 }
 
-/// Finds out what references mean, and stores the documents that say so.
+/// Resolves references, and stores the documents on the way.
 pub struct Resolver<'r> {
-    /// The client.
+    /// The HTTP client.
     pub http: &'r Http<'r>,
-    /// Where documents go.
+    /// Stores the documents.
     pub store: &'r Store,
-    /// Who listens.
+    /// Receives progress events.
     pub observer: &'r dyn Observer,
 }
 
 impl Resolver<'_> {
-    /// Follows a reference to the image for one architecture.
+    /// Resolves a reference to the image for one architecture.
     ///
-    /// What a tag names is not verified, only pinned by the lock from then on; everything below it is verified by the
-    /// digest above.
+    /// The document behind a tag is not verified, only pinned by the lock from then on; everything below it is verified
+    /// by the digest above.
     pub async fn resolve(&self, image: &ImageRef, arch: Arch) -> Result<Image, Error> {
         let url = image.manifest_url(&image.object());
         let top = self.document(image, &url, image.digest().copied().map(Expected::Digest)).await?;
@@ -150,7 +150,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// The image that an index has for an architecture, at most one index further down, as containerd looks for it.
+    /// The image that an index has for an architecture. As in containerd, the index may contain indexes, but those may
+    /// not.
     async fn within(
         &self,
         image: &ImageRef,
@@ -165,7 +166,7 @@ impl Resolver<'_> {
                 Document::Manifest(manifest) => (choice, fetched.object, manifest),
                 Document::Index(inner) => {
                     has.extend(inner.platforms());
-                    // The platform that the outer one names stands for all that is in the inner one.
+                    // The platform in the outer index applies to everything in the inner one.
                     let Some((choice, object)) =
                         self.choices(image, arch, &inner, &fetched)?.into_iter().next()
                     else {
@@ -181,7 +182,8 @@ impl Resolver<'_> {
                     }
                 }
             };
-            // Where the index names the platform it decides, as it does for a runtime: configs of old arm64 images name amd64.
+            // A platform in the index decides, as it does for a container runtime: configs of old arm64 images name
+            // amd64.
             if choice == Choice::Unnamed
                 && let Some(platform) = self.foreign_platform(image, arch, manifest.config).await?
             {
@@ -230,7 +232,7 @@ impl Resolver<'_> {
         Image { index, manifest, config: document.config, layers: document.distinct_layers() }
     }
 
-    /// The platform that a config names, if it is another one.
+    /// The platform that a config names, if it is another than the wanted one.
     async fn foreign_platform(
         &self,
         image: &ImageRef,
@@ -254,7 +256,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// A small document, verified and stored.
+    /// Fetches, verifies and stores a small document.
     async fn document(
         &self,
         image: &ImageRef,
@@ -292,14 +294,14 @@ impl Resolver<'_> {
     }
 }
 
-/// A document as it came.
+/// A fetched document.
 struct Fetched {
     object: Object,
     bytes: Vec<u8>,
     asked: Asked,
 }
 
-/// What is known of a document before it is asked for.
+/// Expected digest or size of a document before it is requested.
 #[derive(Clone, Copy)]
 enum Expected {
     Digest(Sha256),

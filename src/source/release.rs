@@ -1,4 +1,4 @@
-//! What the release server says of one version: its signed `version.txt`, and which files lie beside it.
+//! A version on the release server: its signed `version.txt`, and the files beside it.
 
 use std::time::SystemTime;
 
@@ -11,10 +11,11 @@ use crate::source::http::{self, Http, Part, Patience};
 use crate::source::releases;
 use crate::trust::openpgp::{Signed, TrustedKey};
 
-/// Files that are looked for at the same time.
+/// Number of files that are looked up at the same time.
 const PARALLEL: usize = 4;
 
-/// What may lie in a version's directory, for whom. Signatures, digests and the files of one cloud each are left out.
+/// Files that a version's directory may have, each with its use. Signatures, digests and images for single clouds are
+/// left out.
 const ARTIFACTS: [(&str, &str); 12] = [
     (crate::flatcar::board::KERNEL, "PXE kernel"),
     (crate::flatcar::board::INITRD, "PXE initrd"),
@@ -33,29 +34,29 @@ const ARTIFACTS: [(&str, &str); 12] = [
 /// A release as the server has it.
 #[derive(Debug)]
 pub struct Release {
-    /// The version.
+    /// The version's number.
     pub version: Version,
     /// `FLATCAR_…` assignments of `version.txt`, in its order, without quotes.
     pub fields: Vec<(String, String)>,
-    /// Who signed `version.txt`.
+    /// Signer of `version.txt`.
     pub signed: Signed,
 }
 
 /// A file of a release.
 #[derive(Debug)]
 pub struct Artifact {
-    /// Its name.
+    /// Name in the version's directory.
     pub file: &'static str,
-    /// What it is.
+    /// Its use, in words.
     pub what: &'static str,
-    /// Canonical URL.
+    /// Canonical URL, never a mirror's.
     pub url: String,
-    /// Length in bytes, if the server says.
+    /// Length in bytes, if the server states it.
     pub size: Option<u64>,
 }
 
 impl Release {
-    /// Reads `version.txt` of a version. Nothing of it is believed before its signature is.
+    /// Reads `version.txt` of a version, and believes nothing in it before its signature is verified.
     pub async fn read(board: &Board, version: Version, http: &Http<'_>, key: &TrustedKey) -> Result<Release> {
         let directory = version.to_string();
         let url = board.url(&directory, VERSION_TXT);
@@ -76,12 +77,12 @@ impl Release {
         }
     }
 
-    /// When it was built, as `FLATCAR_BUILD_ID` says: `2026-08-10-1200`.
+    /// Build time and id from `FLATCAR_BUILD_ID`, such as `2026-08-10-1200`.
     pub fn build_id(&self) -> Option<&str> {
         self.fields.iter().find(|(name, _)| name == "FLATCAR_BUILD_ID").map(|(_, value)| value.as_str())
     }
 
-    /// The files that the server has of it. One byte of each is asked for, to learn its length; nothing is verified.
+    /// The version's files on the server. One byte of each is requested, to learn its length; nothing is verified.
     pub async fn artifacts(&self, board: &Board, http: &Http<'_>) -> Result<Vec<Artifact>, http::Error> {
         let version = self.version.to_string();
         let look = async |(file, what): (&'static str, &'static str)| {
@@ -103,7 +104,7 @@ impl Release {
     }
 }
 
-/// The assignments of a `version.txt` whose names and values are plain enough to hand on.
+/// The assignments of a `version.txt` whose names and values are plain enough to pass on.
 fn fields(bytes: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(bytes);
     let is_name = |name: &str| {

@@ -5,35 +5,35 @@ use crate::flatcar::board::{Board, CURRENT, SIGNATURE, VERSION_TXT, parse_versio
 use crate::flatcar::version::{Version, VersionWish};
 use crate::source::http;
 
-/// Why a release cannot be had.
+/// Reasons why a release cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server has no such file.
+    /// The server does not have this release.
     #[error("there is no Flatcar release {version} in channel {channel} for {board}")]
     UnknownRelease {
-        /// Channel.
+        /// Channel or LTS stream.
         channel: String,
-        /// Version or `current`.
+        /// Version, or `current`.
         version: String,
-        /// Board.
+        /// Board, such as `amd64-usr`.
         board: &'static str,
-        /// What the server said.
+        /// The server's answer.
         source: http::Error,
     },
-    /// The release is there, and a file of it is not.
+    /// The release exists, but lacks a file.
     #[error("Flatcar {version} exists in channel {channel} for {board}, but lacks {file}")]
     Incomplete {
-        /// Channel.
+        /// Channel or LTS stream.
         channel: String,
-        /// Version.
+        /// The version's number.
         version: String,
-        /// Board.
+        /// Board, such as `amd64-usr`.
         board: &'static str,
-        /// The file.
+        /// Name of the missing file.
         file: String,
-        /// The version that was locked before, if it was another one.
+        /// The previously locked version, if it is another one.
         before: Option<String>,
-        /// What the server said.
+        /// The server's answer.
         source: http::Error,
     },
 }
@@ -61,8 +61,8 @@ impl Advice for Error {
     }
 }
 
-/// The version that a wish means: itself, or what `current/version.txt` says. That text is not trusted: the files
-/// of the version it names are verified one by one.
+/// Resolves a wished version: `current` to the content of `current/version.txt`, any other to itself. That text is
+/// not trusted: the files of the version it names are verified one by one.
 pub async fn resolve(
     board: &Board,
     wish: &VersionWish,
@@ -77,8 +77,8 @@ pub async fn resolve(
     Ok(parse_version_txt(&asked.to_string(), &bytes)?)
 }
 
-/// The same, for a file that a release ought to have: looks whether it is the release that is missing, or the file.
-/// `before` is the version that was locked.
+/// The error for a missing file that a release should have: finds out whether the release or only the file is
+/// missing. `before` is the previously locked version.
 pub async fn missing_file(
     board: &Board,
     version: &str,
@@ -89,7 +89,7 @@ pub async fn missing_file(
     let signature = format!("{VERSION_TXT}{SIGNATURE}");
     let file = error.missing_file().filter(|file| *file != VERSION_TXT && *file != signature);
     let Some(mut file) = file.map(str::to_owned) else { return missing(board, version, error) };
-    // Signatures are asked for first; mostly the file itself is not there either.
+    // Signatures are requested first; in most cases the file itself is missing too.
     if let Some(signed) = file.strip_suffix(SIGNATURE) {
         let url = board.url(version, signed);
         let ask = async |url: &str, _: &mut http::Patience| {
@@ -113,7 +113,7 @@ pub async fn missing_file(
     }
 }
 
-/// Says of a missing file that the release is unknown; other failures stay what they are.
+/// Turns the error about a missing file into "unknown release"; other errors stay as they are.
 pub fn missing(board: &Board, version: &str, error: http::Error) -> crate::base::error::Error {
     match error.is_missing() {
         true => Error::UnknownRelease {

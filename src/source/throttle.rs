@@ -1,19 +1,19 @@
-//! A rate that all bodies together keep.
+//! A rate limit shared by all bodies.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Bytes per second at most, or no limit.
+/// Limits bytes per second, if there is a limit.
 pub struct Throttle {
     rate: Option<u64>,
-    /// When the bytes that were taken so far will have been paid for.
+    /// The time when the bytes taken so far are within the rate.
     paid: Mutex<Option<Instant>>,
 }
 
 impl Throttle {
-    /// At most `rate` bytes per second.
+    /// A limit of `rate` bytes per second.
     pub fn new(rate: Option<u64>) -> Self {
         Throttle { rate, paid: Mutex::default() }
     }
@@ -28,7 +28,7 @@ impl Throttle {
     fn due(&self, now: Instant, bytes: u64) -> Option<Instant> {
         let rate = self.rate?;
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        // Time in which nothing arrived earns nothing: a burst after a pause would break the promise.
+        // Idle time earns no credit: a burst after a pause would exceed the rate.
         let from = paid.map_or(now, |paid| paid.max(now));
         let due = from + Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
         *paid = Some(due);

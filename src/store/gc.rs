@@ -1,8 +1,9 @@
-//! Removing what nobody refers to any more.
+//! Removes objects that nothing refers to any more.
 //!
-//! Never beside a build: a [`Store`] in use shares the lock that [`Alone`] holds. Whole objects that are young are kept all the
-//! same, because a build that was interrupted has fetched inputs that no lock names yet. What is in the making goes whatever its
-//! age: nobody is left who would finish it, and a job of a CI that is cancelled again and again would fill its cache.
+//! It never runs beside a build: a [`Store`] in use shares the lock that [`Alone`] holds. Even so, young objects are
+//! kept, because an interrupted build has fetched inputs that no lock names yet. Unfinished files are removed at any
+//! age: no process is left to finish them, and a CI job that is cancelled again and again would fill its cache with
+//! them.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, TryLockError};
@@ -18,40 +19,40 @@ use crate::base::digest::{Object, Sha256};
 use crate::base::disk::Error;
 use crate::base::unfinished;
 
-/// How long notes stay. They are small, and whoever misses one finds it out again.
+/// How long notes are kept. They are small, and a missing one can be found out again.
 const NOTES: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// A store that no other process works with.
+/// A store that no other process is using.
 pub struct Alone(Store);
 
-/// What would be removed.
+/// The files to remove.
 #[derive(Debug, Default)]
 pub struct Garbage {
-    /// Objects, with the bytes that the disk gets back: none where a published tree still holds the file.
+    /// Objects, with the disk space that removing each one frees: none if a published tree still has the file.
     pub objects: Vec<(Object, u64)>,
-    /// Records of steps.
+    /// Keys of step records.
     pub steps: Vec<Sha256>,
-    /// Links to locks and trees that are gone.
+    /// Links to locks and trees that no longer exist.
     pub roots: Vec<PathBuf>,
-    /// Corrupt objects and what killed runs left, with their bytes.
+    /// Corrupt objects and leftovers of killed runs, with their sizes in bytes.
     pub leftovers: Vec<(PathBuf, u64)>,
-    /// What stays.
+    /// The objects that stay.
     pub kept: Kept,
 }
 
-/// What a store holds after `gc`.
+/// The content of a store after `gc`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kept {
-    /// Objects.
+    /// Number of objects.
     pub objects: usize,
-    /// Their length in bytes.
+    /// Total length of the published files, in bytes.
     pub bytes: u64,
-    /// Objects among them that nobody refers to, but that are young.
+    /// Number of unreferenced objects among them that are kept because they are young.
     pub young: usize,
 }
 
 impl Alone {
-    /// Opens a store for this process alone. `None` where another one works with it, unless this shall `wait`.
+    /// Opens a store exclusively. `None` if another process is using it, unless `wait` is set.
     pub fn open(root: &Path, wait: bool) -> Result<Option<Alone>, Error> {
         let mut busy = false;
         let opened = Store::open_with(root, |lock| match wait {
@@ -72,12 +73,12 @@ impl Alone {
         }
     }
 
-    /// The store.
+    /// The opened store.
     pub fn store(&self) -> &Store {
         &self.0
     }
 
-    /// Removes what was found: first what names objects, then the objects.
+    /// Removes the garbage: first everything that names objects, then the objects.
     pub fn remove(&self, garbage: &Garbage) -> Result<(), Error> {
         let store = &self.0;
         for path in &garbage.roots {
@@ -89,7 +90,7 @@ impl Alone {
         for (object, _) in &garbage.objects {
             let path = store.path(&object.sha256);
             remove(&path)?;
-            // Only an empty shelf goes.
+            // This removes only empty directories.
             let _ = path.parent().map(fs::remove_dir);
         }
         for (path, _) in &garbage.leftovers {
@@ -106,7 +107,7 @@ impl Alone {
 }
 
 impl Garbage {
-    /// Finds what no living root refers to and is older than `grace`.
+    /// Finds everything that no living root refers to and that is older than `grace`.
     pub fn find(store: &Store, grace: Duration, read: ReadRoot) -> crate::base::error::Result<Garbage> {
         let now = SystemTime::now();
         let is_old = |meta: &fs::Metadata| {
@@ -120,7 +121,7 @@ impl Garbage {
             true => kept_steps.push(key),
             false => garbage.steps.push(key),
         })?;
-        // A step that stays keeps what it made.
+        // A step record that stays keeps the outputs of the step.
         let made = kept_steps.iter().filter_map(|key| store.step(key)).flat_map(|made| made.into_values());
         let made: BTreeSet<Sha256> = made.map(|object| object.sha256).collect();
         let Garbage { objects: removed, kept, .. } = &mut garbage;
@@ -142,7 +143,7 @@ impl Garbage {
         Ok(garbage)
     }
 
-    /// Bytes that the disk gets back.
+    /// Disk space that is freed, in bytes.
     pub fn freed(&self) -> u64 {
         let objects = self.objects.iter().map(|(_, freed)| freed);
         objects.chain(self.leftovers.iter().map(|(_, size)| size)).sum()
@@ -155,15 +156,15 @@ impl Garbage {
     }
 }
 
-/// What was found corrupt, which has no use, and what is in the making and held by nobody. A process that works with the store
-/// shares its lock; the locks of the files themselves are asked all the same, for somebody may have removed that one.
+/// Corrupt objects, which are useless, and unfinished files that no process holds. A process that uses the store shares
+/// its lock; the files' own locks are checked as well, since the store's lock file may have been removed.
 fn leftovers(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found: Vec<PathBuf> = list(&root.join("corrupt"))?.iter().map(DirEntry::path).collect();
     let tmp = list(&root.join("tmp"))?.into_iter().map(|entry| entry.path());
     found.extend(tmp.filter(|path| !unfinished::is_held(path)));
     let partial = list(&root.join("partial"))?.into_iter().map(|entry| entry.path());
     found.extend(partial.filter(|path| !unfinished::is_held(&path.join("data"))));
-    // Small files are written beside their targets: STEPS/ab/.prebake-…
+    // Small files are written next to their targets: STEPS/ab/.prebake-…
     for room in list(root)?.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         if ["corrupt", "tmp", "partial"].iter().any(|name| room.file_name() == *name) {
             continue;
@@ -182,12 +183,12 @@ fn leftovers(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// Bytes on the disk below a path.
+/// Disk usage below a path, in bytes.
 fn size(path: &Path) -> u64 {
     let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
     match meta.is_dir() {
         true => list(path).map_or(0, |entries| entries.iter().map(|entry| size(&entry.path())).sum()),
-        // A partial body is sparse.
+        // A partial download is sparse.
         false => (meta.blocks() * 512).min(meta.len()),
     }
 }
@@ -244,7 +245,7 @@ mod tests {
         let partial = root.join("partial/x");
         fs::create_dir(&partial).unwrap();
         fs::write(partial.join("data"), "1234").unwrap();
-        // As where somebody removed STORE/.lock beside a build.
+        // As if STORE/.lock had been removed during a build.
         let (scratch, spool) = (store.scratch().unwrap(), store.spool().unwrap());
         let arriving = store.partial("http://mirror/file").unwrap().unwrap();
         let garbage = Garbage::find(store, Duration::from_secs(3600), |_| Ok(None)).unwrap();

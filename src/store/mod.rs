@@ -35,34 +35,34 @@ use crate::base::disk::{Error, create_directories, persist, write_atomic};
 use crate::base::unfinished;
 use crate::trust::openpgp::{self, Signed, Verifier};
 
-/// Leftovers of a crash are swept when they are older than any build is expected to take, and than a weekend.
+/// Leftovers of a crash are swept at this age, which is longer than any build is expected to take, and than a weekend.
 const STALE: Duration = Duration::from_secs(4 * 24 * 3600);
 
-/// How much of unverified bytes is looked at to tell what they are, in bytes.
+/// How many unverified bytes are examined to identify their type.
 const START: usize = 4096;
 
-/// A directory of objects. While one of these exists, no `gc` runs in it.
+/// A directory of objects. `gc` does not run in it as long as one of these exists.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
     vigilance: Option<Arc<verify::Vigilance>>,
-    /// Unlocked when the last clone is closed, whatever way the process ends.
+    /// The lock is released when the last clone is closed, however the process ends.
     _in_use: Arc<File>,
 }
 
-/// Bytes on their way into the store, not yet trusted. Dropping it leaves nothing behind.
+/// Untrusted bytes on their way into the store. Dropping this leaves nothing behind.
 pub struct Incoming {
     file: Hashing<NamedTempFile>,
     verifier: Option<Verifier>,
 }
 
-/// Complete bytes of which nobody has said yet that they are right.
+/// Complete bytes that are not verified yet.
 pub struct Unverified {
     file: NamedTempFile,
     object: Object,
     /// The verifier of a signature, if there is one; it has read each of the bytes.
     verifier: Option<Verifier>,
-    /// What else goes when the bytes are stored or refused.
+    /// Further files to remove when the bytes are stored or refused.
     left: Option<partial::Leftover>,
 }
 
@@ -70,12 +70,12 @@ pub struct Unverified {
 pub struct Verified(Unverified);
 
 impl Store {
-    /// Opens a store, making its directories and sweeping what crashes left behind. Waits for a `gc` that runs.
+    /// Opens a store: creates its directories and sweeps leftovers of crashes. Waits for a running `gc`.
     pub fn open(root: &Path) -> Result<Self, Error> {
         Store::open_with(root, |lock| lock.lock_shared())
     }
 
-    /// Says so if the disk has no room for so many bytes more.
+    /// Fails if the disk does not have space for this many more bytes.
     pub fn must_have_room(&self, needed: u64) -> Result<(), Error> {
         let disk = rustix::fs::statvfs(&self.root)
             .map_err(|error| Error::io("look at", &self.root)(error.into()))?;
@@ -103,19 +103,19 @@ impl Store {
         Ok(store)
     }
 
-    /// The same store, but each object's bytes are read and judged before this process first relies on them. What is
-    /// found corrupt is set aside and counts as absent, so that it is fetched or built again.
+    /// The same store, but each object's bytes are verified before this process first uses them. A corrupt object is
+    /// set aside and counts as missing, so that it is fetched or built again.
     pub fn paranoid(mut self) -> Self {
         self.vigilance = Some(Arc::default());
         self
     }
 
-    /// Where the store lies.
+    /// The store's directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Best effort: a leftover that cannot be removed now is tried again next time.
+    /// Best effort: the next run tries again to remove what could not be removed.
     fn sweep(&self) {
         for directory in [self.root.join("tmp"), self.partials()] {
             let Ok(entries) = fs::read_dir(directory) else { continue };
@@ -125,19 +125,19 @@ impl Store {
         }
     }
 
-    /// Where an object lies, or would.
+    /// The path of an object, whether it exists or not.
     pub fn path(&self, sha256: &Sha256) -> PathBuf {
         self.root.join("objects").join(fan_out(sha256))
     }
 
-    /// Whether an object of this digest and size is here. One `stat`; the bytes are read in a [`Store::paranoid`] one
-    /// only.
+    /// Whether an object with this digest and size is here. This is one `stat`; only a [`Store::paranoid`] store reads
+    /// the bytes.
     pub fn has(&self, object: &Object) -> bool {
         let is_here = fs::metadata(self.path(&object.sha256)).is_ok_and(|meta| meta.len() == object.size);
         is_here && self.vigilance.as_ref().is_none_or(|vigilance| vigilance.vouches(self, object))
     }
 
-    /// Starts to take bytes.
+    /// Begins to receive bytes.
     pub fn incoming(&self) -> Result<Incoming, Error> {
         self.incoming_for(None)
     }
@@ -147,7 +147,7 @@ impl Store {
         Ok(Incoming { file: Hashing::new(self.scratch()?), verifier })
     }
 
-    /// A file to build in, where a format must seek.
+    /// A file to build in, for formats that need to seek.
     pub fn scratch(&self) -> Result<NamedTempFile, Error> {
         let tmp = self.root.join("tmp");
         unfinished::named_in(&tmp, "").map_err(Error::io("create a file in", &tmp))
@@ -159,7 +159,8 @@ impl Store {
         unfinished::Directory::in_directory(&tmp).map_err(Error::io("create a directory in", &tmp))
     }
 
-    /// Gives verified bytes their name: sync, rename, sync the directory. The same bytes twice are one object.
+    /// Gives verified bytes their name: sync, rename, sync the directory. Storing the same bytes twice gives one
+    /// object.
     pub fn admit(&self, Verified(Unverified { file, object, left, .. }): Verified) -> Result<Object, Error> {
         let path = self.path(&object.sha256);
         let read_only = fs::Permissions::from_mode(0o444);
@@ -180,24 +181,24 @@ impl Store {
         self.admit(incoming.finish()?.made_here())
     }
 
-    /// What a step made, if it is recorded and all of it is still here.
+    /// The outputs of a step, if they are recorded and all of them are still here.
     pub fn step(&self, key: &Sha256) -> Option<BTreeMap<String, Object>> {
         let bytes = fs::read(self.step_path(key)).ok()?;
         let outputs: BTreeMap<String, Object> = serde_json::from_slice(&bytes).ok()?;
         outputs.values().all(|object| self.has(object)).then_some(outputs)
     }
 
-    /// Remembers what a step made.
+    /// Records the outputs of a step.
     pub fn record_step(&self, key: &Sha256, outputs: &BTreeMap<String, Object>) -> Result<(), Error> {
         write_atomic(&self.step_path(key), &crate::base::canonical::canonical_json(outputs))
     }
 
-    /// What was noted under a key. A note is no object: nobody publishes it, and it can be found out again.
+    /// The note under a key. A note is not an object: it is never published, and it can be found out again.
     pub fn note(&self, key: &Sha256) -> Option<Vec<u8>> {
         fs::read(self.note_path(key)).ok()
     }
 
-    /// Notes something under a key.
+    /// Saves a note under a key.
     pub fn keep_note(&self, key: &Sha256, bytes: &[u8]) -> Result<(), Error> {
         write_atomic(&self.note_path(key), bytes)
     }
@@ -226,7 +227,7 @@ impl Write for Incoming {
 }
 
 impl Incoming {
-    /// All bytes are here.
+    /// Ends receiving; all bytes are here.
     pub fn finish(self) -> Result<Unverified, Error> {
         let (mut file, sha256, size) = self.file.finish();
         let path = file.path().to_owned();
@@ -236,7 +237,7 @@ impl Incoming {
 }
 
 impl Unverified {
-    /// How the bytes begin.
+    /// The first bytes, at most `START`.
     pub fn start(&self) -> Vec<u8> {
         let mut start = vec![0; START];
         let read = self.file.as_file().read_at(&mut start, 0).unwrap_or_default();
@@ -252,12 +253,12 @@ impl Unverified {
         Ok(Unverified { file, object: Object { sha256, size }, verifier: None, left: None })
     }
 
-    /// Digest and size of what arrived.
+    /// Digest and size of the bytes.
     pub fn object(&self) -> Object {
         self.object
     }
 
-    /// Accepts the bytes if they are the promised ones.
+    /// Accepts the bytes if they are the expected ones.
     pub fn is(self, subject: &str, expected: &Object) -> Result<Verified, Error> {
         self.object.must_be(subject, expected)?;
         Ok(Verified(self))
@@ -278,7 +279,7 @@ impl Unverified {
     }
 }
 
-/// Whether nothing was written here for so long; a partial body's directory is as old as its data.
+/// Whether nothing was written here for this long. A partial download's directory is as old as its data.
 fn is_older(path: &Path, age: Duration) -> bool {
     let meta = fs::metadata(path.join("data")).or_else(|_| fs::metadata(path));
     let modified = meta.and_then(|meta| meta.modified()).unwrap_or_else(|_| SystemTime::now());

@@ -1,12 +1,13 @@
-//! A large body on its way: its bytes arrive in any order, and what has arrived survives a crash.
+//! Large downloads in progress: bytes arrive in any order, and those that have arrived survive a crash.
 //!
 //! ```text
 //! ROOT/partial/KEY/data       the bytes so far, sparse; locked by the process that writes
 //! ROOT/partial/KEY/map        one byte a block: 1 once the block is there
 //! ROOT/partial/KEY/identity   what the bytes are: URL, size, validator
 //! ```
-//! A block is marked after it was written, without a sync: a killed process loses nothing, a power cut may leave marks
-//! without bytes. So a resumed body is believed no more than a fresh one, and is fetched anew if its digest is wrong.
+//! A block is marked after it was written, without a sync: a killed process loses nothing, but a power cut may leave
+//! marks without bytes. So a resumed download is trusted no more than a new one, and is fetched again if its digest is
+//! wrong.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -22,37 +23,37 @@ use crate::base::digest::{Object, Sha256};
 use crate::base::disk::{Error, write_atomic};
 use crate::trust::openpgp::Verifier;
 
-/// Granularity of what is remembered, in bytes.
+/// The size of a block, the unit in which progress is remembered, in bytes.
 pub const BLOCK: u64 = 64 << 10;
-/// Longest body that is remembered, in bytes. What an earlier prebake noted of a longer one was a server's lie, and a file of
-/// that length may well be there: XFS, btrfs and tmpfs have sparse files of 8 EiB.
+/// Longest download that is remembered, in bytes. If an earlier prebake noted a greater length, a server lied; yet a
+/// file of that length may exist, since XFS, btrfs and tmpfs support sparse files of 8 EiB.
 pub const LONGEST: u64 = 1 << 40;
 
-/// Which bytes these are. Bytes of another identity are never joined with them.
+/// Identifies the bytes. Bytes with different identities are never combined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The URL that was really asked, without the user and password that it may have.
+    /// The URL of the request, without user and password.
     pub url: String,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// `ETag` or `Last-Modified` of the server. Without one the bytes are not resumed by a later process.
+    /// The server's `ETag` or `Last-Modified`. Without one, a later process does not resume the download.
     pub validator: Option<String>,
 }
 
-/// The bytes of one body as far as they are here.
+/// The bytes of one download that are here so far.
 pub struct Partial {
     directory: PathBuf,
     data: File,
     map: File,
     identity: Option<Identity>,
     done: Vec<bool>,
-    /// Blocks at the start that are all done.
+    /// Number of complete blocks at the start.
     leading: usize,
     resumed: bool,
 }
 
 impl Store {
-    /// What is here of a canonical URL's body; nothing where another download of it is running.
+    /// The partial download of a canonical URL. `None` if another download of it is running.
     pub fn partial(&self, url: &str) -> Result<Option<Partial>, Error> {
         let directory = self.partial_of(url);
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
@@ -62,7 +63,7 @@ impl Store {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &directory)(error)),
         }
-        // Whoever held the lock may have finished and removed the file that was opened here.
+        // The previous holder of the lock may have finished, and removed the file that was opened here.
         let inode = |meta: io::Result<fs::Metadata>| meta.map(|meta| meta.ino()).ok();
         if inode(data.metadata()) != inode(fs::metadata(directory.join("data"))) {
             return Ok(None);
@@ -74,7 +75,7 @@ impl Store {
         Ok(Some(partial))
     }
 
-    /// Whether some of a canonical URL's body may be here, or on its way.
+    /// Whether a part of a canonical URL's download may be here, or in progress.
     pub fn has_partial(&self, url: &str) -> bool {
         self.partial_of(url).exists()
     }
@@ -83,14 +84,14 @@ impl Store {
         self.partials().join(Sha256::of(url.as_bytes()).to_string())
     }
 
-    /// Where partial bodies lie.
+    /// The directory of partial downloads.
     pub(super) fn partials(&self) -> PathBuf {
         self.root.join("partial")
     }
 }
 
 impl Partial {
-    /// Reads what an earlier process left. Whatever does not fit together counts as nothing.
+    /// Reads the state that an earlier process left. An inconsistent state is ignored.
     fn recall(&mut self) {
         let Ok(text) = fs::read(self.directory.join("identity")) else { return };
         let Ok(identity) = serde_json::from_slice::<Identity>(&text) else { return };
@@ -109,7 +110,7 @@ impl Partial {
         self.advance();
     }
 
-    /// What the bytes are, if anything is here.
+    /// The identity of the bytes, if there are any.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref().filter(|_| self.done.contains(&true))
     }
@@ -119,7 +120,8 @@ impl Partial {
         self.resumed
     }
 
-    /// Forgets everything and begins a body anew. What it is is written down last, when there is a place for it.
+    /// Discards everything and begins a download anew. The identity is written last, when the space is known to
+    /// suffice.
     pub fn begin(&mut self, identity: Identity) -> Result<(), Error> {
         if identity.size > LONGEST {
             let why = io::Error::from(io::ErrorKind::FileTooLarge);
@@ -150,20 +152,20 @@ impl Partial {
         self.identity.as_ref().map_or(0, |identity| identity.size)
     }
 
-    /// Bytes that are here.
+    /// Number of bytes that are here.
     pub fn have(&self) -> u64 {
         let full = self.done.iter().filter(|done| **done).count() as u64 * BLOCK;
-        // The last block is mostly shorter than the others.
+        // The last block is usually shorter than the others.
         let short = (self.done.len() as u64 * BLOCK).saturating_sub(self.size());
         full - if self.done.last() == Some(&true) { short } else { 0 }
     }
 
-    /// Bytes at the start that are all here.
+    /// Number of bytes from the start without a gap.
     pub fn frontier(&self) -> u64 {
         (self.leading as u64 * BLOCK).min(self.size())
     }
 
-    /// What is missing, in order, in pieces of at most `piece` bytes. Each begins at a block.
+    /// The missing ranges in order, in pieces of at most `piece` bytes. Each begins at a block boundary.
     pub fn missing(&self, piece: u64) -> Vec<Range<u64>> {
         let mut pieces: Vec<Range<u64>> = Vec::new();
         for (index, _) in self.done.iter().enumerate().filter(|(_, done)| !**done) {
@@ -177,8 +179,8 @@ impl Partial {
         pieces
     }
 
-    /// Writes bytes of a piece. The bytes of one piece must come in order, from its first on; then a block that ends
-    /// within `bytes` is complete.
+    /// Writes bytes of a piece. The bytes of a piece must come in order, from its first one on; a block is complete if
+    /// its end is within `bytes`.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let io = |error| Error::io("write to the store", &self.directory)(error);
         self.data.write_all_at(bytes, offset).map_err(io)?;
@@ -198,7 +200,7 @@ impl Partial {
         self.leading += more;
     }
 
-    /// The data, for reading behind the frontier.
+    /// The data, for reading up to the frontier.
     pub fn reader(&self) -> Result<File, Error> {
         self.data.try_clone().map_err(Error::io("read", &self.directory))
     }
@@ -211,18 +213,19 @@ impl Partial {
         Ok(Unverified { file, object, verifier, left: Some(Leftover(self.directory)) })
     }
 
-    /// Removes what is here.
+    /// Removes the download.
     pub fn discard(self) {
         drop(Leftover(self.directory));
     }
 }
 
-/// The directory of a body that was completed or given up; goes when it is dropped.
+/// The directory of a download that was completed or abandoned; removed when this is dropped.
 pub(super) struct Leftover(PathBuf);
 
 impl Drop for Leftover {
     fn drop(&mut self) {
-        // What cannot be removed now is swept later; the identity goes first, so that it is not resumed.
+        // If something cannot be removed now, a later sweep does it. The identity goes first, so that the rest is not
+        // resumed.
         let _ = fs::remove_file(self.0.join("identity"));
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -303,7 +306,8 @@ mod tests {
         assert!(store.partial(URL).unwrap().is_some());
     }
 
-    /// A lying `Content-Range` of an earlier prebake, on a file system with sparse files of any length.
+    /// An earlier prebake may have recorded a false `Content-Range`, on a file system that supports sparse files of any
+    /// length.
     #[test]
     fn an_identity_that_cannot_be_true_counts_as_none() {
         let directory = tempfile::tempdir().unwrap();
@@ -317,7 +321,7 @@ mod tests {
         assert!(store.partial(URL).unwrap().unwrap().identity().is_some());
         for size in [u64::MAX, 1 << 60, LONGEST + 1, 4 * BLOCK, 0] {
             fs::write(&path, crate::base::canonical::canonical_json(&identity(size))).unwrap();
-            // Where the file system has such files, the length fits.
+            // If the file system supports it, the file has the noted length.
             let data = fs::File::options().write(true).open(path.with_file_name("data")).unwrap();
             let _ = data.set_len(size.min(i64::MAX as u64));
             let mut partial = store.partial(URL).unwrap().unwrap();

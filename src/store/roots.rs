@@ -1,8 +1,8 @@
-//! Who refers to what: locks and published trees, each known to the store by a link in `ROOT/roots`.
+//! References to objects: locks and published trees, each known to the store by a link in `ROOT/roots`.
 //!
-//! A root is a symbolic link to the lock or to the tree's `current/manifest.json`, so what it refers to is read from
-//! what stands there *now*: a lock that moved or a tree that was deleted keeps nothing alive. A link whose target is
-//! gone is dead.
+//! A root is a symbolic link to a lock or to a tree's `current/manifest.json`. Its references are read from the
+//! *current* content of the target: a lock that changed or a tree that was deleted keeps nothing. A link without a
+//! target is dead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -15,30 +15,30 @@ use super::verify::list;
 use crate::base::digest::Sha256;
 use crate::base::disk::{Error, sync_directory};
 
-/// A place that refers to objects, and what it calls one.
+/// A place that refers to an object, and its name for the object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
-    /// The lock, or the published tree.
+    /// The path of the lock or published tree.
     pub root: PathBuf,
     /// An input's id in the lock, or a path in the tree.
     pub name: String,
 }
 
-/// All that living roots refer to.
+/// All references of living roots.
 #[derive(Debug, Default)]
 pub struct References {
-    /// By object.
+    /// The references to each object.
     pub objects: BTreeMap<Sha256, Vec<Reference>>,
     /// Steps whose outputs are in a tree.
     pub steps: BTreeSet<Sha256>,
-    /// Links whose targets are gone.
+    /// Links without a target.
     pub dead: Vec<PathBuf>,
 }
 
-/// What one root refers to.
+/// The references of one root.
 #[derive(Debug)]
 pub struct Named {
-    /// The lock, or the published tree.
+    /// The path of the lock or published tree.
     pub root: PathBuf,
     /// Objects, each with what the root calls it.
     pub objects: Vec<(String, Sha256)>,
@@ -60,7 +60,7 @@ impl Store {
         let link = self.root.join("roots").join(name);
         match symlink(&target, &link) {
             Ok(()) => sync_directory(&self.root.join("roots")),
-            // Its name is made from its target.
+            // The link's name is derived from its target.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(Error::io("create", &link)(error)),
         }
@@ -91,7 +91,7 @@ impl Store {
 }
 
 impl References {
-    /// Who refers to an object.
+    /// The references to an object.
     pub fn of(&self, sha256: &Sha256) -> &[Reference] {
         self.objects.get(sha256).map_or(&[], Vec::as_slice)
     }

@@ -1,4 +1,4 @@
-//! Reading objects again: bytes that rot on the disk are found, set aside and never served.
+//! Verifies objects again: objects that rotted on disk are found, set aside and never served.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,29 +12,29 @@ use crate::base::digest::{Object, Sha256};
 use crate::base::disk::Error;
 use crate::base::parallel;
 
-/// An object whose bytes are not those that its name promises.
+/// An object whose bytes do not match its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corrupt {
-    /// Its name.
+    /// The object's name, which is the digest that it should have.
     pub sha256: Sha256,
-    /// Length in bytes as it was found.
+    /// Its actual length in bytes.
     pub size: u64,
-    /// What is wrong with it.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// What [`Store::verify`] found.
+/// The result of [`Store::verify`].
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Objects that were read.
+    /// Number of objects that were read.
     pub objects: usize,
-    /// Their length in bytes.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// The corrupt ones among them, now set aside; sorted by name.
+    /// The corrupt ones among them, which are now set aside; sorted by name.
     pub corrupt: Vec<Corrupt>,
 }
 
-/// What a paranoid process has read so far.
+/// The objects that a paranoid process has read so far.
 #[derive(Debug, Default)]
 pub(super) struct Vigilance {
     sound: Mutex<BTreeSet<Sha256>>,
@@ -42,7 +42,7 @@ pub(super) struct Vigilance {
 }
 
 impl Vigilance {
-    /// Reads an object unless that was done before.
+    /// Reads an object unless that was done before. Returns whether it is sound.
     pub(super) fn vouches(&self, store: &Store, object: &Object) -> bool {
         if held(&self.sound).contains(&object.sha256) {
             return true;
@@ -53,7 +53,7 @@ impl Vigilance {
                 held(&self.corrupt).push(corrupt);
                 false
             }
-            // It went away meanwhile, or cannot be moved: whoever makes it anew replaces it.
+            // It vanished in the meantime, or cannot be moved; making it again replaces it.
             Err(_) => false,
         }
     }
@@ -64,12 +64,12 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store {
-    /// Whether objects are read before they are relied on.
+    /// Whether objects are read before they are used.
     pub fn is_paranoid(&self) -> bool {
         self.vigilance.is_some()
     }
 
-    /// What a paranoid store has set aside since this was last asked, for the story.
+    /// The objects that a paranoid store has set aside since the last call, for the report.
     pub fn take_corrupt(&self) -> Vec<Corrupt> {
         self.vigilance.as_ref().map_or(Vec::new(), |vigilance| std::mem::take(&mut held(&vigilance.corrupt)))
     }
@@ -81,7 +81,7 @@ impl Store {
             &objects,
             || (),
             |(), object| match self.examine(&object.sha256) {
-                // Somebody removed it meanwhile.
+                // Another process removed it in the meantime.
                 Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
                 examined => examined.map(Some),
             },
@@ -97,7 +97,7 @@ impl Store {
         Ok(report)
     }
 
-    /// Every object by its name and present length, sorted. What else lies between them is passed over.
+    /// All objects with their names and actual lengths, sorted. Other files are skipped.
     pub fn objects(&self) -> Result<Vec<Object>, Error> {
         let mut objects = Vec::new();
         self.walk("objects", |sha256, meta| objects.push(Object { sha256, size: meta.len() }))?;
@@ -125,8 +125,8 @@ impl Store {
         Ok(())
     }
 
-    /// Whether an object of this digest is here, byte for byte: for what is short, and judged by its bytes. A corrupt one is set
-    /// aside.
+    /// Whether an object with this digest is here, byte for byte. For short objects whose content decides something. A
+    /// corrupt one is set aside.
     pub fn is_sound(&self, object: &Object) -> bool {
         matches!(self.examine(&object.sha256), Ok(Ok(size)) if size == object.size)
     }
@@ -141,7 +141,7 @@ impl Store {
             Ok((found, _)) => format!("its content has sha256 {found}"),
             Err(error) => format!("it cannot be read: {error}"),
         };
-        // Another process may have healed it since it was opened.
+        // Another process may have replaced it with a sound one since it was opened.
         let is_same =
             fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (opened.dev(), opened.ino()));
         if is_same {
@@ -151,7 +151,7 @@ impl Store {
         Ok(Err(Corrupt { sha256: *sha256, size: opened.len(), why }))
     }
 
-    /// Whether a file that was made from an object is, byte for byte, still that object.
+    /// Whether a file that was made from an object still has the object's bytes.
     pub fn is_copy(&self, file: &Path, object: &Object) -> bool {
         let inode = |meta: fs::Metadata| (meta.dev(), meta.ino());
         let original = fs::metadata(self.path(&object.sha256)).map(inode);

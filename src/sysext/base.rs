@@ -1,7 +1,7 @@
-//! What a node has in `/usr` before anything is merged: the release's own files and its own extensions.
+//! The content of a node's `/usr` before anything is merged: the release's own files and its own extensions.
 //!
-//! Known for sure from the release's PXE image or from an unpacked `/usr`; without either a table of well-known paths
-//! serves, which says what is surely there but not what is missing.
+//! Read from the release's PXE image or from an unpacked `/usr`. Without either, a table of well-known paths serves,
+//! which says what certainly exists but not what is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,47 +16,47 @@ use crate::base::error::{Advice, Exit};
 use crate::format::cpio::{self, Compression, Limits, Reader, Streamed};
 use crate::format::image::Kind;
 
-/// The member of the PXE image that is `/usr` (`build_library/vm_image_util.sh`).
+/// The PXE image's member that becomes `/usr` (`build_library/vm_image_util.sh`).
 const USR: &str = "usr.squashfs";
-/// Where a release keeps its own extensions, in `/usr`.
+/// Directory in `/usr` with the release's own extensions.
 const STOCK_DIR: &str = "usr/share/flatcar/sysext/";
 /// How much of a PXE image is looked at before [`USR`] comes; real ones have three members.
 const LIMITS: Limits = Limits { members: 10_000, name: 4096 };
 /// First bytes of an archive that is not compressed.
 const NEWC: &[u8] = b"070701";
 
-/// What is in `/usr`.
+/// The content of `/usr`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Base {
-    /// Paths without a leading slash, and whether each is a directory.
+    /// Paths without a leading slash, each with whether it is a directory.
     paths: BTreeMap<String, bool>,
-    /// The release's own extensions by name, and the files in each.
+    /// The release's own extensions by name, each with its files.
     pub stock: BTreeMap<String, BTreeSet<String>>,
-    /// Whether what is not in it is not there.
+    /// Whether the paths are complete, so that any other path does not exist.
     pub complete: bool,
 }
 
-/// Why the base cannot be read.
+/// Reasons why the base cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The disk failed.
+    /// The file could not be read.
     #[error("cannot read {subject}")]
     Read {
-        /// The file.
+        /// Path of the file.
         subject: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The image is no archive that can be read to its `/usr`.
     #[error(transparent)]
     Archive(#[from] cpio::Error),
-    /// No `/usr` in it.
+    /// The file contains no `/usr`.
     #[error("{subject} has no readable {USR}")]
     NoUsr {
-        /// The file.
+        /// Path of the file.
         subject: String,
     },
-    /// The `/usr` is no image that can be read.
+    /// The image of `/usr` cannot be read.
     #[error(transparent)]
     Usr(#[from] extension::Error),
 }
@@ -95,17 +95,17 @@ tc tcpdump tee test timedatectl timeout toolbox touch tr true truncate tsort tty
 unlink unshare update-ca-certificates update_engine_client useradd usermod uptime vdir vim wc wget wg wg-quick who \
 whoami xargs xfs_growfs xz yes zstd";
 
-/// Units of every release that extensions lean on.
+/// Units of every release that extensions rely on.
 const UNITS: &str = "basic.target coreos-metadata.service ensure-sysext.service local-fs.target multi-user.target \
 network-online.target network.target remote-fs.target sockets.target sshd.socket sysinit.target systemd-modules-load.service \
 systemd-networkd.service systemd-resolved.service systemd-sysctl.service systemd-sysext.service systemd-sysusers.service \
 systemd-timesyncd.service systemd-tmpfiles-setup.service systemd-udevd.service timers.target update-engine.service";
 
-/// Directories that are links, or that must stay what they are.
+/// Directories that are links, or that must remain directories.
 const DIRECTORIES: &str =
     "usr usr/bin usr/lib usr/lib64 usr/lib/systemd usr/lib/systemd/system usr/libexec usr/local usr/share";
 
-/// The extensions that come with every release since 3794, and the files in them (`coreos/sysext/{containerd,docker}`,
+/// The extensions of every release since 3794, each with its files (`coreos/sysext/{containerd,docker}`,
 /// `build_library/sysext_prod_builder`).
 const STOCK: [(&str, &[&str]); 2] = [
     (
@@ -137,7 +137,7 @@ const STOCK: [(&str, &[&str]); 2] = [
 ];
 
 impl Base {
-    /// What is known without any image of the release.
+    /// The paths that are known without any image of the release.
     pub fn well_known() -> Self {
         let mut base = Base::default();
         base.paths.extend(PROGRAMS.split_whitespace().map(|name| (format!("usr/bin/{name}"), false)));
@@ -197,7 +197,7 @@ impl Base {
         Ok(base)
     }
 
-    /// For extensions that are not in the image, or that are in a form that cannot be looked into.
+    /// Adds the known files of extensions that the image lacks or that have an unreadable form.
     fn add_known_stock(&mut self) {
         for (name, files) in STOCK {
             let known = self.stock.entry(name.to_owned()).or_default();
@@ -207,12 +207,12 @@ impl Base {
         }
     }
 
-    /// Whether the release has a path, be it in an extension of its own.
+    /// Whether the release has a path, possibly in one of its own extensions.
     pub fn has(&self, path: &str) -> bool {
         self.paths.contains_key(path) || self.stock.values().any(|files| files.contains(path))
     }
 
-    /// Whether a path of the release's own `/usr` is a directory; nothing if there is no such path.
+    /// Whether a path of the release's own `/usr` is a directory; `None` if the path does not exist.
     pub fn is_dir(&self, path: &str) -> Option<bool> {
         self.paths.get(path).copied()
     }
@@ -222,13 +222,13 @@ impl Base {
         self.paths.len()
     }
 
-    /// Whether nothing is known.
+    /// Whether no path is known.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
     }
 }
 
-/// The image of `/usr` from a PXE image, in a file of its own.
+/// Extracts the image of `/usr` from a PXE image into a file of its own.
 fn unpack_usr(subject: &str, archive: impl Read, spool: &Path) -> Result<Option<NamedTempFile>, Error> {
     let mut archive = Reader::new(subject, Streamed(archive), LIMITS);
     while let Some(member) = archive.next_member()? {

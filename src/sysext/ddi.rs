@@ -1,8 +1,8 @@
-//! Discoverable disk images: a file system in a partition, its dm-verity tree in another, and in a third the signature
-//! of the tree's root hash.
+//! Discoverable disk images: a file system in one partition, its dm-verity tree in a second one, and the signature of
+//! the tree's root hash in a third one.
 //!
-//! Owns the partitions as the Discoverable Partitions Specification has them. Everything in an image follows from the
-//! file system and the certificate: the same input gives the same bytes.
+//! Owns the partitions as the Discoverable Partitions Specification defines them. The file system and the certificate
+//! determine all bytes of an image: the same input gives the same bytes.
 
 use std::fs::File;
 use std::io;
@@ -20,27 +20,27 @@ use crate::base::error::Advice;
 use crate::format::gpt::{self, Guid, Partition, Table};
 use crate::format::verity;
 
-/// Enters step keys; raised when the bytes around the same file system change.
+/// Part of step keys; raised when the bytes around the same file system change.
 pub const REVISION: u32 = 1;
 
 /// Attribute bit 60: mount read-only.
 const READ_ONLY: u64 = 1 << 60;
-/// Attribute bit 63: not to be found by its type.
+/// Attribute bit 63: not to be discovered by its type.
 const NO_AUTO: u64 = 1 << 63;
 /// Longest signature partition that systemd reads, in bytes.
 const MAX_SIGNATURE: u64 = 4 << 20;
-/// Bytes that are moved at once.
+/// Number of bytes that are moved at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// A file system, its tree and the signature of that.
+/// The partition types of a file system, its verity tree and the tree's signature.
 struct Set {
     data: Guid,
     verity: Guid,
     signature: Guid,
 }
 
-/// The types of partitions of one architecture. prebake's sysexts have those of a root, whichever of its directories they
-/// hold; others may have `/usr` in a partition of its own.
+/// The partition types of one architecture. prebake's sysexts use those of a root, whether they contain `usr`, `opt` or
+/// both; other images may have `/usr` in a partition of its own.
 struct Types {
     root: Set,
     usr: Set,
@@ -70,7 +70,7 @@ const ARM64: Types = Types {
         signature: guid("c23ce4ff44bd4b00b2d4b41b3419e02a"),
     },
 };
-/// Linux data of any kind: a root where it is the only one of its type and nothing else is.
+/// Generic Linux data: taken for a root if it is the only partition of this type and there is no other root or `/usr`.
 const GENERIC: Guid = guid("0fc63daf848347728e793d69d8477de4");
 
 const fn guid(hex: &str) -> Guid {
@@ -91,17 +91,17 @@ const fn types(arch: Arch) -> &'static Types {
     }
 }
 
-/// What protects an image.
+/// The dm-verity protection of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Protection {
-    /// Root hash of its dm-verity tree.
+    /// Root hash of the dm-verity tree.
     pub root_hash: Sha256,
-    /// SHA-256 of the signer's certificate as DER.
+    /// SHA-256 of the signer's certificate in DER.
     pub certificate_sha256: Sha256,
 }
 
-/// Why an image cannot be protected, or not be read.
+/// Reasons why an image cannot be protected or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The image could not be read or written.
@@ -113,17 +113,17 @@ pub enum Error {
     /// An image could not be read.
     #[error("cannot read {subject}")]
     Read {
-        /// The image.
+        /// Path of the image.
         subject: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The image is damaged.
     #[error("{subject} is not an intact disk image: {why}")]
     Damaged {
-        /// The image.
+        /// Path of the image.
         subject: String,
-        /// What is wrong.
+        /// The problem, in words.
         why: String,
     },
 }
@@ -145,7 +145,7 @@ impl Advice for Error {
     }
 }
 
-/// The signature partition's JSON, with systemd's names.
+/// The signature partition's JSON, with systemd's field names.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Signature {
@@ -154,10 +154,11 @@ struct Signature {
     signature: String,
 }
 
-/// Turns a file with a file system of `length` bytes, a multiple of 4096, into a signed disk image, and returns its length.
+/// Turns a file that contains a file system of `length` bytes, a multiple of 4096, into a signed disk image, and
+/// returns its length.
 ///
-/// Salt, disk GUID and the tree's UUID come from the digest of the file system; the UUIDs of the first two partitions are
-/// the halves of the root hash, by which systemd finds them.
+/// Salt, disk GUID and the tree's UUID are derived from the digest of the file system; the UUIDs of the first two
+/// partitions are the halves of the root hash, by which systemd finds them.
 pub fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> Result<u64, Error> {
     let content = digest(file, length).map_err(Error::Write)?;
     let derived = |what: &str| *Sha256::of(format!("prebake {what} {content}").as_bytes()).bytes();
@@ -199,7 +200,7 @@ pub fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> Result<
     Ok(total)
 }
 
-/// What protects an image, by its signature partition; nothing where it has none. The signature is not judged.
+/// The protection of an image, from its signature partition; `None` if it has none. The signature is not verified.
 pub fn protection(path: &Path) -> Result<Option<Protection>, Error> {
     let subject = || path.display().to_string();
     let damaged = |why: String| Error::Damaged { subject: subject(), why };
@@ -233,29 +234,29 @@ pub fn protection(path: &Path) -> Result<Option<Protection>, Error> {
 /// A file system in a disk image that systemd-sysext mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
-    /// Where it is mounted: empty for the root, else `usr`.
+    /// Mount point: empty for the root, else `usr`.
     pub at: &'static str,
-    /// Its first byte.
+    /// Offset in bytes.
     pub start: u64,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub length: u64,
 }
 
-/// What is in a disk image, as far as systemd-sysext looks at it.
+/// The content of a disk image, as far as systemd-sysext uses it.
 #[derive(Clone, Debug)]
 pub struct Volumes {
-    /// The root and `/usr`, whichever there are; the first partition of a kind counts.
+    /// The root and `/usr`, those that exist; the first partition of each kind counts.
     pub mounted: Vec<Volume>,
-    /// Whether there is a signature.
+    /// Whether it has a signature.
     pub is_signed: bool,
     /// Bytes of a sector.
     pub sector: u64,
-    /// The names of all partitions.
+    /// Names of all partitions.
     pub names: Vec<String>,
 }
 
-/// Which file systems of a disk image systemd-sysext mounts (`DISSECT_IMAGE_MOUNT_ROOT_ONLY`, `…_USR_NO_ROOT`,
-/// `…_GENERIC_ROOT` of sysext.c); nothing where the file is no disk image.
+/// The file systems of a disk image that systemd-sysext mounts (`DISSECT_IMAGE_MOUNT_ROOT_ONLY`, `…_USR_NO_ROOT`,
+/// `…_GENERIC_ROOT` of sysext.c); `None` if the file is not a disk image.
 pub fn volumes(file: &File) -> Result<Option<Volumes>, gpt::Error> {
     let Some(table) = Table::read(file)? else { return Ok(None) };
     let partitions = || table.partitions.iter().filter(|partition| partition.flags & NO_AUTO == 0);
@@ -281,8 +282,8 @@ pub fn volumes(file: &File) -> Result<Option<Volumes>, gpt::Error> {
     Ok(Some(Volumes { mounted, is_signed, sector: table.sector, names }))
 }
 
-/// Where the file system lies in a disk image of prebake: its first byte and its length; nothing where the file is no disk
-/// image or has no root partition.
+/// Offset and length of the file system in one of prebake's disk images; `None` if the file is not a disk image or has
+/// no root partition.
 pub fn filesystem(file: &File) -> Result<Option<(u64, u64)>, gpt::Error> {
     let root = |volumes: Volumes| volumes.mounted.into_iter().find(|volume| volume.at.is_empty());
     Ok(volumes(file)?.and_then(root).map(|volume| (volume.start, volume.length)))
@@ -307,7 +308,7 @@ fn digest(file: &File, length: u64) -> io::Result<Sha256> {
     Ok(hashing.finish().1)
 }
 
-/// Moves the first `length` bytes of a file up by `by`, the last ones first.
+/// Moves the first `length` bytes of a file up by `by` bytes, starting with the last ones.
 fn shift(file: &File, length: u64, by: u64) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK as usize];
     let mut end = length;

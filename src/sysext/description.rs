@@ -1,7 +1,7 @@
-//! What a system extension is made of, as its folder says.
+//! The description of a system extension, as its folder states it.
 //!
-//! Owns the value and the pure way from it to the list of components for an architecture and a version. Leaves the
-//! keys of `sysext.yaml` to [`super::schema`], fetching to `source` and the image to [`super::image`].
+//! Owns the value, and the pure derivation of the component list for an architecture and a version. Leaves the keys of
+//! `sysext.yaml` to [`super::schema`], fetching to `source` and the image to [`super::image`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,43 +23,43 @@ use crate::base::finding::{Findings, Source, nearest};
 use crate::format::archive::{Kind, Selection, is_gzipped_file};
 use crate::format::tree::{self, Tree};
 
-/// The file's name in the folder of a sysext.
+/// Name of the description's file in the folder of a sysext.
 pub const FILE_NAME: &str = "sysext.yaml";
 
-/// What a folder in `sysext/` says. Every template in it is known to expand.
+/// The description in a folder of `sysext/`. All its templates are known to expand.
 #[derive(Clone, Debug)]
 pub struct Description {
-    /// The sysext's name, that of its folder.
+    /// The sysext's name, which is its folder's name.
     pub name: String,
-    /// The version that is built unless a recipe names another.
+    /// The version that is built unless a recipe names another one.
     pub version: String,
-    /// One sentence for people.
+    /// One sentence for users.
     pub description: String,
-    /// Which hosts it may be merged on.
+    /// Hosts on which it may be merged.
     pub os: Os,
-    /// `EXTENSION_RELOAD_MANAGER=1`: systemd reads the new units at the merge.
+    /// `EXTENSION_RELOAD_MANAGER=1`: systemd reads the new units when the extension is merged.
     pub reload: bool,
     /// Further template variables.
     pub values: Values,
-    /// What `files/` holds.
+    /// The content of `files/`.
     pub files: Tree,
-    /// `node.bu`, a Butane layer for the node that goes below the user's own, where the folder has one.
+    /// `node.bu`, a Butane layer for the node that goes below the user's own layers, if the folder has one.
     pub node_layer: Option<PathBuf>,
     pub(super) components: Vec<ComponentTemplate>,
     pub(super) text: BTreeMap<String, String>,
-    /// Symlinks in the image: where, and to what.
+    /// Symlinks in the image: path and target.
     pub(super) links: BTreeMap<String, String>,
-    /// Units that shall run as soon as the image is merged.
+    /// Units that start as soon as the image is merged.
     pub upholds: Vec<String>,
     pub(super) images: BTreeMap<String, Vec<String>>,
     /// The text of `sysext.yaml`.
     pub source: Arc<Source>,
 }
 
-/// Hosts that an extension may be merged on.
+/// Hosts on which an extension may be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Os {
-    /// Any that has systemd-sysext: `ID=_any`. For static binaries.
+    /// Any host with systemd-sysext: `ID=_any`. For static binaries.
     Any,
     /// Flatcar of any version: `ID=flatcar`, `SYSEXT_LEVEL=1.0`.
     Flatcar,
@@ -82,48 +82,48 @@ impl FromStr for Os {
 pub struct Component {
     /// Its key in `components`.
     pub name: String,
-    /// Canonical URL.
+    /// Canonical URL, never a mirror's.
     pub url: String,
-    /// How its bytes are known to be right when it is locked.
+    /// The check that its bytes must pass when it is locked.
     pub digest: Expected,
-    /// What becomes of it.
+    /// Its destination in the image.
     pub placement: Placement,
 }
 
-/// What a component's bytes are checked against when the lock is written.
+/// The check of a component's bytes when the lock is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Written in the description.
+    /// A digest in the description.
     Pinned(Sha256),
-    /// Published by upstream beside the file: a bare digest, or lines of `digest  name`.
+    /// A digest that upstream publishes beside the file: bare, or in lines of `digest  name`.
     Published {
-        /// Canonical URL of that file.
+        /// Canonical URL of the digest's file.
         url: String,
     },
 }
 
-/// What becomes of a fetched component. Paths are those inside the image, without a leading slash.
+/// Destination of a fetched component. Paths are inside the image, without a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// It is one file; gunzipped if its URL ends in `.gz`.
+    /// A single file; gunzipped if its URL ends in `.gz`.
     File {
-        /// Where to.
+        /// Path in the image.
         path: String,
         /// Permission bits.
         mode: u16,
-        /// Whether it comes gzipped.
+        /// Whether it is gzipped.
         gzip: bool,
     },
     /// Members of an archive.
     Members {
-        /// How it is packed.
+        /// Packaging of the archive.
         kind: Kind,
-        /// Which, and where to.
+        /// Chosen members and their destinations.
         selections: Vec<Selection>,
     },
 }
 
-/// A [`Component`] before its variables are filled in.
+/// A [`Component`] before its variables are replaced.
 #[derive(Clone, Debug)]
 pub(super) struct ComponentTemplate {
     pub name: String,
@@ -144,80 +144,80 @@ pub(super) enum PlacementTemplate {
     Extract(Vec<Selection>),
 }
 
-/// Why a sysext cannot be described.
+/// Reasons why a sysext's description is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file of the folder could not be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// `sysext.yaml` is wrong.
+    /// `sysext.yaml` has errors.
     #[error(transparent)]
     Findings(#[from] Findings),
-    /// `files/` holds what no image can.
+    /// `files/` has entries that no image can have.
     #[error("sysext `{name}` cannot be read")]
     Files {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// What is wrong.
+        /// The tree's error.
         source: tree::Error,
     },
     /// A recipe sets a variable that the sysext does not have.
     #[error("sysext `{name}` has no variable `{variable}`; it has {known}")]
     Variable {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// What was set.
+        /// The variable that the recipe sets.
         variable: String,
-        /// What could be set.
+        /// The variables that it may set.
         known: String,
     },
-    /// A recipe sets a variable to something that cannot stand in a URL or file name.
+    /// A recipe sets a variable to a value that may not be part of a URL or file name.
     #[error(
         "sysext `{name}`: `{value}` is not a valid value for `{variable}`; use letters, digits and . _ + ~ -"
     )]
     Value {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// What was set.
+        /// The variable that the recipe sets.
         variable: String,
-        /// To what.
+        /// The value that the recipe gives it.
         value: String,
     },
     /// A pinned digest is missing for an architecture.
     #[error("component `{component}` of sysext `{name}` has no sha256 for {arch}")]
     Unpinned {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// The component.
+        /// The component's name.
         component: String,
         /// The architecture.
         arch: Arch,
     },
-    /// A recipe moves a component whose digest is pinned.
+    /// A recipe changes the URL of a component with a pinned digest.
     #[error(
         "component `{component}` of sysext `{name}` has a pinned sha256, but the recipe's values change its URL to {url}"
     )]
     Moved {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// The component.
+        /// The component's name.
         component: String,
-        /// What its URL would become.
+        /// The changed URL.
         url: String,
     },
-    /// A template that does not expand to something usable with the values given.
+    /// A template whose expansion with the given values fails or is unusable.
     #[error("`{component}` of sysext `{name}`: {why}")]
     Template {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// The component, the path of a text or link, or the list of images.
+        /// Name of the component, path of the text or link, or name of the list of images.
         component: String,
-        /// What is wrong.
+        /// The problem, in words.
         why: String,
     },
 }
@@ -251,7 +251,7 @@ impl Advice for Error {
 }
 
 impl Description {
-    /// Reads the folder of a sysext. Contents of `files/` are named, not read.
+    /// Reads the folder of a sysext. Files in `files/` are listed, their contents not read.
     pub fn load(dir: &Path) -> Result<Self, Error> {
         let file = dir.join(FILE_NAME);
         let text = fs::read_to_string(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
@@ -268,7 +268,7 @@ impl Description {
         Ok(description)
     }
 
-    /// The variables for one build. `overrides` are a recipe's values by name, `version` among them.
+    /// The variables for one build. `overrides` are a recipe's values by name, including `version`.
     pub fn variables(&self, arch: Arch, overrides: &BTreeMap<String, String>) -> Result<Variables, Error> {
         let version = overrides.get("version").unwrap_or(&self.version);
         let mut own = self.values.at(version, arch);
@@ -290,7 +290,7 @@ impl Description {
         Ok(Variables::new(version, arch, own))
     }
 
-    /// The files to fetch, sorted by name. Pure: no network, no disk.
+    /// The files to fetch, sorted by name. Pure: uses neither network nor disk.
     pub fn components(&self, arch: Arch, variables: &Variables) -> Result<Vec<Component>, Error> {
         self.components.iter().map(|template| self.component(template, arch, variables)).collect()
     }
@@ -362,7 +362,7 @@ impl Description {
     }
 
     /// The container images that this version needs at run time, by the name of their list. A list that needs a
-    /// variable without a value is left out: nothing is known of that version.
+    /// variable without a value is left out, because the description does not know this version's images.
     pub fn images(&self, variables: &Variables) -> Result<BTreeMap<String, Vec<String>>, Error> {
         let mut lists = BTreeMap::new();
         for (list, templates) in &self.images {
@@ -375,14 +375,14 @@ impl Description {
         Ok(lists)
     }
 
-    /// Digest of all that the folder puts into an image beside the components: for step keys. Reads `files/`.
+    /// Digest of everything that the folder adds to an image beside the components, for step keys. Reads `files/`.
     pub fn digest(&self) -> io::Result<Sha256> {
         let parts = [Sha256::of(self.source.text.as_bytes()), self.files.digest()?];
         Ok(Sha256::of(format!("{} {}", parts[0], parts[1]).as_bytes()))
     }
 
-    /// The image's name in a tree: `NAME-VERSION-ARCH.raw`, ARCH as systemd spells it. On the node the link must be
-    /// `NAME.raw`: systemd-sysext compares that name with the extension-release file.
+    /// The image's file name in a tree: `NAME-VERSION-ARCH.raw`, with systemd's spelling of ARCH. The link on the node
+    /// must be `NAME.raw`, because systemd-sysext compares that name with the extension-release file.
     pub fn file_name(&self, version: &str, arch: Arch) -> String {
         format!("{}-{version}-{}.raw", self.name, arch.systemd())
     }
@@ -391,7 +391,7 @@ impl Description {
 pub(super) fn expand_url(variables: &Variables, template: &str) -> Result<String, String> {
     let text = variables.expand(template)?;
     match Url::parse(&text) {
-        // The lock, the SBOM and the provenance of every tree hold it.
+        // Credentials in a URL would end up in the lock, the SBOM and the provenance of every tree.
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             Err("it contains a user or a password, which the lock and every tree would publish; put them into a mirror's URL in PREBAKE_MIRROR_WEB".into())
         }
@@ -401,7 +401,7 @@ pub(super) fn expand_url(variables: &Variables, template: &str) -> Result<String
     }
 }
 
-/// An absolute path in the image, as it is written in descriptions, without its slash.
+/// Expands an absolute path in the image, as descriptions write it, and removes its slash.
 pub(super) fn expand_path(variables: &Variables, template: &str) -> Result<String, String> {
     let text = variables.expand(template)?;
     match text.strip_prefix('/') {
@@ -410,7 +410,7 @@ pub(super) fn expand_path(variables: &Variables, template: &str) -> Result<Strin
     }
 }
 
-/// The same, but a final slash may say that it is a directory.
+/// Like [`expand_path`], but a final slash may mark a directory.
 pub(super) fn expand_directory(variables: &Variables, template: &str) -> Result<String, String> {
     match template.strip_suffix('/') {
         Some(path) => Ok(expand_path(variables, path)? + "/"),

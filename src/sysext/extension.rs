@@ -1,7 +1,7 @@
-//! A system extension as it is looked at, whoever made it and in whatever form: entries, and bytes on request.
+//! A system extension of any origin and form, as the rules see it: its entries, and file contents on request.
 //!
-//! Owns the forms: an image (also through a link), a plain directory, a tree that is about to become an image. Nothing
-//! here judges; that is [`super::rules`]'.
+//! Owns the forms: an image (also through a link), a plain directory, a tree that is about to become an image. Leaves
+//! all judgement to [`super::rules`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -18,9 +18,9 @@ use crate::format::image::{Limits, Listed};
 use crate::format::tree::{Content, Tree};
 use crate::format::{erofs, gpt, squashfs};
 
-/// Most entries of a directory that are looked at.
+/// Most entries of a directory that are read.
 const MAX_ENTRIES: usize = 1_000_000;
-/// Where systemd-sysext looks (systemd-sysext(8)), below any root.
+/// Directories that systemd-sysext searches (systemd-sysext(8)), below any root.
 const SEARCHED: [&str; 5] = [
     "etc/extensions",
     "run/extensions",
@@ -28,81 +28,82 @@ const SEARCHED: [&str; 5] = [
     "usr/lib/extensions",
     "usr/local/lib/extensions",
 ];
-/// Longest file that is read as a whole, in bytes: a containerd or kubelet fits.
+/// Longest file that is read into memory, in bytes: large enough for a containerd or kubelet.
 const MAX_FILE: u64 = 256 << 20;
 
-/// One extension.
+/// An extension that is examined.
 pub struct Extension {
-    /// As the user named it, for messages.
+    /// The name that the user gave, for messages.
     pub subject: String,
-    /// The name of the file or folder, without `.raw`.
+    /// The file's name without `.raw`, if systemd-sysext will not necessarily see it under that name.
     stem: String,
-    /// Whether systemd-sysext is sure to see `stem`: it is the name of a link, a folder, or of what is being built.
+    /// Whether systemd-sysext certainly sees it as `stem`: because that is the name of a link, a folder, or an image to
+    /// be built.
     exact: bool,
-    /// Whether it lies in a directory that is judged as systemd-sysext might look into it.
+    /// Whether it is in a directory that is judged as if systemd-sysext might search it.
     pub shelved: bool,
-    /// What holds it.
+    /// Its form on disk.
     pub form: Form,
-    /// The file systems of an image: itself, or those of a disk image that systemd-sysext mounts.
+    /// The file systems of an image: its own, or those of a disk image that systemd-sysext mounts.
     pub filesystems: Vec<Format>,
-    /// What is known of a disk image beside its file systems.
+    /// Properties of a disk image beside its file systems.
     pub disk: Option<Disk>,
-    /// Bytes of the image; of an unpacked one, of its files.
+    /// Bytes of the image; of a directory, the bytes of its files.
     pub size: u64,
-    /// Without the root.
+    /// Entries by path, without the root.
     pub entries: BTreeMap<String, Seen>,
-    /// Directories in which more will lie than is known yet: members of archives that are not fetched.
+    /// Directories that will have more entries than are known yet: members of archives that are not fetched.
     pub unknown: Vec<String>,
-    /// Names of the release's extensions that its folder's `node.bu` masks.
+    /// Names of the release's extensions that the folder's `node.bu` masks.
     pub masks: BTreeSet<String>,
-    /// Why nothing is known of what it holds.
+    /// The reason why its content is unknown.
     pub fault: Option<Fault>,
     bytes: Bytes,
 }
 
-/// What holds an extension.
+/// The form of an extension on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
     /// An image file.
     Image(Format),
     /// A plain directory.
     Directory,
-    /// What prebake is about to write.
+    /// A tree that prebake is about to write as an image.
     Tree,
 }
 
-/// A disk image, apart from the file systems in it.
+/// Properties of a disk image, apart from its file systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// Whether it holds a signature of a dm-verity tree.
+    /// Whether it contains the signature of a dm-verity tree.
     pub is_signed: bool,
     /// Bytes of a sector.
     pub sector: u64,
 }
 
-/// Why an image cannot be looked into.
+/// Reasons why an image's content cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// systemd cannot either, in words: merging fails as a whole.
+    /// systemd cannot read it either, so merging fails as a whole. Holds the problem, in words.
     Broken(String),
-    /// Only prebake cannot: what it is.
+    /// Only prebake cannot read it. Holds the format's name.
     Opaque(String),
 }
 
-/// One entry.
+/// One entry of an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Permission bits with setuid, setgid and sticky.
+    /// Permission bits including setuid, setgid and sticky.
     pub mode: u16,
-    /// Owner's user number.
+    /// Owner's user id.
     pub uid: u32,
-    /// Owner's group number.
+    /// Owner's group id.
     pub gid: u32,
-    /// What it is.
+    /// Kind of entry.
     pub kind: Kind,
-    /// Extended attributes, `name=value` with what is not text replaced.
+    /// Extended attributes as `name=value`, with bytes that are not text replaced.
     pub xattrs: Vec<String>,
-    /// Number of the inode, if it has more names than this one.
+    /// Number of the inode, if it has several names.
     pub inode: Option<u64>,
 }
 
@@ -110,13 +111,13 @@ enum Bytes {
     None,
     Tree(Tree),
     Directory(PathBuf),
-    /// What is mounted later covers what is below it.
+    /// File systems that are mounted later cover the content below them.
     Image(Vec<Mounted>),
 }
 
-/// A file system of an image.
+/// A mounted file system of an image.
 struct Mounted {
-    /// Where: empty for the root, else `usr`.
+    /// Mount point: empty for the root, else `usr`.
     at: &'static str,
     reader: Reader,
 }
@@ -126,45 +127,45 @@ enum Reader {
     Erofs(Box<erofs::Image>),
 }
 
-/// Why an extension cannot be looked at.
+/// Reasons why an extension cannot be examined.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The disk failed, or nothing is there.
+    /// The path cannot be read, or does not exist.
     #[error("cannot read {}", path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A directory of far too much.
+    /// A directory with more than the allowed number of entries.
     #[error("{} has more than {MAX_ENTRIES} entries", path.display())]
     TooMany {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
-    /// Not an image, or a damaged one.
+    /// The file is not an image, or is damaged.
     #[error("{subject} is not an image of a system extension: {why}")]
     Broken {
-        /// The file.
+        /// Path of the file.
         subject: String,
-        /// What is wrong with it.
+        /// The problem, in words.
         why: String,
     },
-    /// A file inside could not be read.
+    /// A file in a directory could not be read.
     #[error("cannot read `/{path}` of {subject}")]
     Inside {
-        /// The extension.
+        /// The extension's name, as the user gave it.
         subject: String,
-        /// Inside of it.
+        /// Path inside the extension.
         path: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file inside an image could not be read.
+    /// A file in a squashfs image could not be read.
     #[error(transparent)]
     Image(#[from] squashfs::Error),
-    /// The same of an erofs image.
+    /// A file in an erofs image could not be read.
     #[error(transparent)]
     Erofs(#[from] erofs::Error),
 }
@@ -194,14 +195,14 @@ impl Advice for Error {
 }
 
 impl Seen {
-    /// Whether it is a file that may be run.
+    /// Whether it is an executable file.
     pub fn is_program(&self) -> bool {
         matches!(self.kind, Kind::File(_)) && self.mode & 0o111 != 0
     }
 }
 
 impl Extension {
-    /// What a tree will be as the image `name.raw`.
+    /// The extension that a tree will be as the image `name.raw`.
     pub fn of_tree(name: &str, tree: &Tree) -> Self {
         let entries = tree.iter().map(|(path, entry)| {
             let kind = match &entry.content {
@@ -219,12 +220,13 @@ impl Extension {
         extension
     }
 
-    /// Looks at an image or a directory. What is no image comes back with its [`Fault`]: that is for rules to judge.
+    /// Examines an image or a directory. A file that is not an image is returned with its [`Fault`], for the rules to
+    /// judge.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let read = |source| Error::Read { path: path.to_owned(), source };
         let subject = path.display().to_string();
         let link = fs::symlink_metadata(path).map_err(read)?.is_symlink();
-        // A path such as `.` or `x/..` has no name of its own.
+        // A path such as `.` or `x/..` has no file name.
         let named = match path.file_name() {
             Some(_) => path.to_owned(),
             None => fs::canonicalize(path).map_err(read)?,
@@ -257,7 +259,7 @@ impl Extension {
         Ok(extension)
     }
 
-    /// Opens all that systemd-sysext would mount of an image.
+    /// Reads all file systems of an image that systemd-sysext would mount.
     fn look_into(&mut self, path: &Path, file: &File, format: Format) -> Result<(), Failed> {
         let read = |source| Failed::Read(Error::Read { path: path.to_owned(), source });
         let broken = |why: String| Failed::Fault(Fault::Broken(why));
@@ -290,7 +292,7 @@ impl Extension {
             let reader = Reader::open(&self.subject, path, start, length, format)?;
             let prefix = |path: String| if at.is_empty() { path } else { format!("{at}/{path}") };
             if !at.is_empty() {
-                // What is mounted covers what was there.
+                // A mount covers the entries below it.
                 self.entries.retain(|path, _| !path.starts_with(&format!("{at}/")));
                 let dir =
                     Seen { mode: 0o755, uid: 0, gid: 0, kind: Kind::Dir, xattrs: Vec::new(), inode: None };
@@ -328,32 +330,34 @@ impl Extension {
         self.entries = entries;
     }
 
-    /// A tree of which some is not known yet: paths that will be other than they are, or directories that hold more.
+    /// Marks paths of a tree as not known yet: files whose content will differ, or directories that will have more
+    /// entries.
     pub fn with_unknown(mut self, unknown: Vec<String>) -> Self {
         self.unknown = unknown;
         self
     }
 
-    /// Gives it the name of the link under which it will be found.
+    /// Sets the name of the link under which it will be found.
     pub fn named(mut self, name: &str) -> Self {
         (self.stem, self.exact) = (name.to_owned(), true);
         self.subject = format!("sysext {name}");
         self
     }
 
-    /// Says in which directory it lies: in one that systemd-sysext looks into, the file's name is what it is found under.
+    /// Sets the directory that contains it. In a directory that systemd-sysext searches, the file's name is the
+    /// extension's name.
     pub fn lying_in(mut self, directory: &Path) -> Self {
         self.exact |= SEARCHED.iter().any(|searched| directory.ends_with(searched));
         self.shelved = true;
         self
     }
 
-    /// The name of the file or folder, without `.raw`.
+    /// The file's name without `.raw`, if systemd-sysext will not necessarily see it under that name.
     pub fn file_stem(&self) -> Option<&str> {
         (!self.exact).then_some(self.stem.as_str())
     }
 
-    /// Forgets the name of the file: it is judged as if it lay under the name in its release file.
+    /// Ignores the file's name: judges the extension as if it had the name in its release file.
     pub fn under_its_own_name(mut self) -> Self {
         if let [only] = self.release_names().as_slice() {
             (self.stem, self.exact) = ((*only).to_owned(), true);
@@ -369,14 +373,14 @@ impl Extension {
         paths.map(|path| &path[prefix.len()..]).filter(|name| !name.contains('/')).collect()
     }
 
-    /// The name under which systemd-sysext will find it. A file that is called `NAME-VERSION-ARCH.raw` is one that a
-    /// link `NAME.raw` shall point at.
+    /// The name under which systemd-sysext will find it. A file called `NAME-VERSION-ARCH.raw` is assumed to be the
+    /// target of a link `NAME.raw`.
     pub fn name(&self) -> &str {
         let versioned = |name: &&&str| !self.exact && is_versioned(&self.stem, name);
         self.release_names().iter().find(versioned).copied().unwrap_or(&self.stem)
     }
 
-    /// The fields of its extension-release file: of the one that fits its name, else of the first.
+    /// The fields of the extension-release file that fits its name, or else of the first one.
     pub fn release(&self) -> Result<Option<Release>, Error> {
         let names = self.release_names();
         let Some(name) = names.iter().find(|name| **name == self.name()).or(names.first()) else {
@@ -417,7 +421,7 @@ impl Extension {
         Ok(bytes)
     }
 
-    /// A text file of at most 1 MiB; what is longer is cut off, what is not UTF-8 replaced.
+    /// A text file, cut off at 1 MiB, with bytes that are not UTF-8 replaced.
     pub fn text(&self, path: &str) -> Result<String, Error> {
         let bytes = self.head(path, 1 << 20)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -428,7 +432,7 @@ impl Extension {
         self.head(path, MAX_FILE)
     }
 
-    /// Writes all that is in an image below `target`, which must not exist yet and appears when it is complete.
+    /// Writes all entries of an image below `target`, which must not exist yet, and appears only when it is complete.
     pub fn extract(&self, target: &Path) -> Result<(), Error> {
         let no_image = |why: &str| Error::Broken { subject: self.subject.clone(), why: why.into() };
         let mounted = match &self.bytes {
@@ -453,7 +457,7 @@ impl Extension {
         }
     }
 
-    /// Seconds since 1970 at which an image says it was made.
+    /// Creation time of an image, in seconds since 1970, as it states itself.
     pub fn time(&self) -> Option<u32> {
         let Bytes::Image(mounted) = &self.bytes else { return None };
         match &mounted.last()?.reader {
@@ -462,7 +466,7 @@ impl Extension {
         }
     }
 
-    /// Where a text is for people: the file on disk, where it has one of its own.
+    /// Name of a file for messages: its path on disk, if it is a file of its own.
     pub fn shown(&self, path: &str) -> String {
         use crate::format::tree::Contents;
         match &self.bytes {
@@ -476,16 +480,16 @@ impl Extension {
     }
 }
 
-/// Why an image was not looked into.
+/// Reasons why an image's content was not read.
 enum Failed {
-    /// The disk failed.
+    /// The file could not be read.
     Read(Error),
-    /// What is in it.
+    /// The content is the reason.
     Fault(Fault),
 }
 
 impl Reader {
-    /// Opens a file system that lies in a file.
+    /// Opens a file system that is part of a file.
     fn open(subject: &str, path: &Path, start: u64, length: u64, format: Format) -> Result<Self, Failed> {
         let file = File::open(path);
         let file = file.map_err(|source| Failed::Read(Error::Read { path: path.to_owned(), source }))?;
@@ -494,7 +498,7 @@ impl Reader {
             return match erofs::Image::open_at(subject, file, start, length, limits) {
                 Ok(image) => Ok(Reader::Erofs(Box::new(image))),
                 Err(error @ erofs::Error::Read { .. }) => Err(Failed::Read(error.into())),
-                // The kernel reads more features of the format than prebake does.
+                // The kernel supports more features of the format than prebake does.
                 Err(erofs::Error::Feature { what, .. }) => Err(Failed::Fault(Fault::Opaque(what))),
                 Err(error) => Err(Failed::Fault(Fault::Broken(error.to_string()))),
             };
@@ -524,15 +528,15 @@ impl Reader {
     }
 }
 
-/// The first bytes of a part of a file, as many as a format is told by.
+/// The first bytes of a part of a file, as many as are needed to recognise its format.
 fn head(file: &File, start: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut head = vec![0; length.min(identify::HEAD as u64) as usize];
     file.read_exact_at(&mut head, start)?;
     Ok(head)
 }
 
-/// What is wrong with a file system of this format and length, before anything in it is read. `inside` names the disk image
-/// that holds it.
+/// The defect of a file system of this format and length, as far as it is known without reading its content. `inside`
+/// names the disk image that contains it.
 fn fault(format: Format, length: u64, inside: &str) -> Option<Fault> {
     let broken = |why: &str| Some(Fault::Broken(why.into()));
     match format {
@@ -596,7 +600,7 @@ fn walk(root: &Path, dir: &str, entries: &mut BTreeMap<String, Seen>) -> Result<
     Ok(())
 }
 
-/// Extended attributes, as far as the user may see them; a file system without any has none.
+/// Extended attributes, as far as the user may read them; a file system without any has none.
 fn xattrs(path: &Path) -> Vec<String> {
     let mut names = vec![0; 64 << 10];
     let Ok(length) = rustix::fs::llistxattr(path, &mut names[..]) else { return Vec::new() };
@@ -610,7 +614,7 @@ fn xattrs(path: &Path) -> Vec<String> {
     names.map(of).collect()
 }
 
-/// Whether a file is called `NAME-VERSION-ARCH`, as the bakery and prebake call images.
+/// Whether a file's name is `NAME-VERSION-ARCH`, as the bakery and prebake name images.
 fn is_versioned(stem: &str, name: &str) -> bool {
     let rest = stem.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
     let version = rest.and_then(|rest| {

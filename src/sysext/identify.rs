@@ -1,43 +1,44 @@
-//! What a file is by its first bytes: the image formats that systemd-sysext mounts, and what people take for one.
+//! Recognises a file by its first bytes: image formats that systemd-sysext mounts, and files that people mistake for
+//! one.
 
 use crate::flatcar::quirks::Packing;
 use crate::format::erofs::Features;
 use crate::format::gpt::Table;
 
-/// Bytes that [`Format::of`] wants to see: the magic of ext4 lies at 1080, that of btrfs at 65600.
+/// Number of bytes that [`Format::of`] needs: ext4's magic is at offset 1080, btrfs' at 65600.
 pub const HEAD: usize = 65_608;
 
-/// The format of a file that is meant to be an image.
+/// The format of a file that is supposed to be an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// No bytes at all.
+    /// The file is empty.
     Empty,
     /// Squashfs 4.0.
     Squashfs(Superblock),
-    /// erofs, which some Flatcar kernels lack.
+    /// erofs, which some Flatcar kernels do not support.
     Erofs(Features),
     /// A partition table: a discoverable disk image.
     Gpt,
-    /// A file system that the kernel mounts and prebake does not read.
+    /// A file system that the kernel mounts and prebake cannot read.
     Filesystem(&'static str),
-    /// Something that is no image, in words.
+    /// Not an image; holds its kind, in words.
     Foreign(&'static str),
-    /// Nothing that is known.
+    /// No known format.
     Unknown,
 }
 
-/// What the superblock of a squashfs image says, before anything else of it is believed.
+/// Fields of the superblock of a squashfs image, before anything in the image is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock {
     /// The compressor's number.
     pub compressor: u16,
     /// Block size in bytes.
     pub block: u32,
-    /// Bytes that the image needs.
+    /// Length of the image in bytes.
     pub used: u64,
 }
 
-/// Squashfs' compressors by their number (`squashfs_fs.h`).
+/// Squashfs' compressors by number (`squashfs_fs.h`).
 const COMPRESSORS: [(u16, &str, Packing); 6] = [
     (1, "gzip", Packing::SquashfsGzip),
     (2, "lzma", Packing::SquashfsLzma),
@@ -54,7 +55,7 @@ const ALGORITHMS: [(&str, Packing); 4] = [
     ("zstd", Packing::ErofsZstd),
 ];
 
-/// `(offset, magic, format)`, the most telling first.
+/// `(offset, magic, format)`, the most distinctive first.
 const MAGICS: &[(usize, &[u8], Format)] = &[
     (1080, &[0x53, 0xef], Format::Filesystem("ext4")),
     (65_600, b"_BHRfS_M", Format::Filesystem("btrfs")),
@@ -75,7 +76,7 @@ const MAGICS: &[(usize, &[u8], Format)] = &[
 ];
 
 impl Format {
-    /// Judges the first [`HEAD`] bytes of a file, or fewer if it has no more.
+    /// Recognises the first [`HEAD`] bytes of a file, or all bytes of a shorter one.
     pub fn of(head: &[u8]) -> Format {
         if head.is_empty() {
             return Format::Empty;
@@ -86,7 +87,7 @@ impl Format {
             let used = u64::from(u32_at(40)) | u64::from(u32_at(44)) << 32;
             return Format::Squashfs(Superblock { block: u32_at(12), compressor: u16_at(20), used });
         }
-        // Before all else: what stands in the first sector of a disk image may be anything.
+        // Checked first, because the first sector of a disk image may contain anything.
         if Table::headers().any(|at| head.get(at..).is_some_and(|rest| rest.starts_with(b"EFI PART"))) {
             return Format::Gpt;
         }
@@ -101,7 +102,7 @@ impl Format {
 }
 
 impl Format {
-    /// How its data is packed, as far as kernels differ in that; a file system may be packed in several ways.
+    /// The compressions of its data, as far as kernels differ in them; a file system may have several.
     pub fn packings(&self) -> Vec<Packing> {
         match self {
             Format::Squashfs(superblock) => {
@@ -120,7 +121,7 @@ impl Format {
 }
 
 impl Superblock {
-    /// Such as `zstd`.
+    /// Name of the compression, such as `zstd`.
     pub fn compression(&self) -> &'static str {
         self.row().map_or("unknown", |(_, name, _)| name)
     }

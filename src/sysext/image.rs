@@ -1,4 +1,4 @@
-//! From a description and its fetched components to the image.
+//! Makes an image from a description and its fetched components.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,79 +19,80 @@ use crate::base::finding::{Finding, Findings};
 use crate::format::archive::{self, Limits, Selection};
 use crate::format::tree::{self, Content, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 
-/// Enters step keys beside the revision of the image format; raised when the tree changes for the same inputs.
+/// Part of step keys, beside the revision of the image format; raised when the tree changes for the same inputs.
 pub const REVISION: u32 = 1;
-/// A file of this many bytes is refused: the overlay that brings an image is a cpio archive, whose sizes have 32 bits.
+/// Files of this size or more are refused: the overlay that carries an image is a cpio archive, which stores sizes in
+/// 32 bits.
 const TOO_LARGE: u64 = 1 << 32;
 
-/// A tree that has passed the rules and carries its extension-release file: the only thing that becomes an image.
+/// A tree that has passed the rules and contains its extension-release file. Only such a tree becomes an image.
 #[derive(Debug)]
 pub struct Assembled {
     arch: Arch,
     tree: Tree,
-    /// What a person should know about it.
+    /// Warnings for the user.
     pub warnings: Vec<Finding>,
 }
 
-/// Why an image cannot be made.
+/// Reasons why an image cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The description does not hold for this build.
+    /// The description is unusable for this build.
     #[error(transparent)]
     Description(#[from] description::Error),
     /// The caller did not fetch a component.
     #[error("component `{component}` of sysext `{name}` was not fetched")]
     Missing {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// The component.
+        /// The component's name.
         component: String,
     },
     /// A component's archive is refused.
     #[error("component `{component}` of sysext `{name}` cannot be unpacked")]
     Archive {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// The component.
+        /// The component's name.
         component: String,
-        /// Why.
+        /// The archive's error.
         source: archive::Error,
     },
-    /// Two sources for one path.
+    /// Two sources want the same path.
     #[error("sysext `{name}` cannot be assembled")]
     Tree {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// Why.
+        /// The tree's error.
         source: tree::Error,
     },
-    /// A file that no overlay can bring to a machine.
+    /// A file that is too large for the overlay.
     #[error("`/{path}` of sysext `{name}` has {size} bytes; a file in a sysext must be smaller than 4 GiB")]
     TooLarge {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// Inside the image.
+        /// Path inside the image.
         path: String,
-        /// Its size in bytes.
+        /// Size in bytes.
         size: u64,
     },
-    /// What is in it could not be read.
+    /// Its content could not be read for the rules.
     #[error("sysext `{name}` cannot be judged")]
     Judge {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// Why.
+        /// The tree's error.
         source: extension::Error,
     },
-    /// What is in it breaks the rules of system extensions.
+    /// Its content breaks the rules of system extensions.
     #[error(transparent)]
     Rules(#[from] Findings),
     /// The image could not be written.
     #[error("sysext `{name}` cannot be written")]
     Write {
-        /// The sysext.
+        /// The sysext's name.
         name: String,
-        /// Why.
+        /// The tree's error.
         source: packaging::Error,
     },
 }
@@ -138,10 +139,10 @@ impl Advice for Error {
     }
 }
 
-/// Puts components, `files/`, generated texts and the extension-release file together and judges the whole.
+/// Combines components, `files/`, generated texts and the extension-release file, and judges the result.
 ///
-/// `fetched` names the verified file of each component. Members of archives are unpacked into `spool`, which must
-/// live until the image is written.
+/// `fetched` has the verified file of each component. Members of archives are unpacked into `spool`, which must exist
+/// until the image is written.
 pub fn assemble(
     description: &Description,
     arch: Arch,
@@ -153,7 +154,7 @@ pub fn assemble(
     Assembled::new(&description.name, tree, description.os, arch, description.reload)
 }
 
-/// The same without a verdict: what the image will hold.
+/// Like [`assemble`], without judging: the future content of the image.
 pub fn tree(
     description: &Description,
     arch: Arch,
@@ -167,7 +168,7 @@ pub fn tree(
     Ok(tree)
 }
 
-/// All but the extension-release file.
+/// The tree without the extension-release file.
 fn parts(
     description: &Description,
     arch: Arch,
@@ -203,8 +204,8 @@ fn parts(
     Ok(tree)
 }
 
-/// What is known of an image before its components are fetched: the tree, with empty files in place of components, and
-/// the paths that will be other than they are in it, or hold more.
+/// The content of an image as far as it is known before its components are fetched: the tree, with empty files for
+/// components, and the paths whose content will differ or that will have more entries.
 pub fn outline(
     description: &Description,
     arch: Arch,
@@ -230,7 +231,7 @@ pub fn outline(
                         }
                         (None, _) => to.clone(),
                     };
-                    // Members keep their modes; programs are what is mostly extracted.
+                    // Members keep their modes, which are unknown; most extracted members are programs.
                     let entry =
                         if members.ends_with('*') { Entry::dir(origin.as_str()) } else { empty(EXECUTABLE) };
                     tree.insert(&path, entry).map_err(in_tree)?;
@@ -245,7 +246,7 @@ pub fn outline(
     Ok((tree, open))
 }
 
-/// Adds what is made from the description alone.
+/// Adds the files that are generated from the description alone.
 fn generate(description: &Description, variables: &Variables, tree: &mut Tree) -> Result<(), Error> {
     let name = &description.name;
     let in_tree = |source| Error::Tree { name: name.clone(), source };
@@ -271,7 +272,7 @@ fn add_release(name: &str, tree: &mut Tree, release: &Release) -> Result<(), Err
 }
 
 impl Assembled {
-    /// Adds the extension-release file to a tree and judges the whole.
+    /// Adds the extension-release file to a tree and judges the result.
     pub fn new(name: &str, mut tree: Tree, os: Os, arch: Arch, reload: bool) -> Result<Self, Error> {
         for (path, entry) in tree.iter() {
             if let Content::File(contents) = &entry.content
@@ -289,7 +290,7 @@ impl Assembled {
         Ok(Assembled { arch, tree, warnings })
     }
 
-    /// What is in the image.
+    /// The content of the image.
     pub fn tree(&self) -> &Tree {
         &self.tree
     }

@@ -1,4 +1,4 @@
-//! What an extension says of itself, whoever built it.
+//! Reports an extension's own data, whoever built it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,39 +13,39 @@ use super::rules::{self, Breach};
 use crate::base::finding::Finding;
 use crate::format::image::Kind;
 
-/// An extension, looked at.
+/// An inspected extension.
 #[derive(Debug, Serialize)]
 pub struct Inspected {
-    /// The name that it must be merged under, by its extension-release file, where it has one.
+    /// The name under which it must be merged, by its extension-release file, if it has one.
     pub name: Option<String>,
-    /// The fields of that file.
+    /// The fields of the extension-release file.
     pub release: BTreeMap<String, String>,
     /// `squashfs`, `erofs`, `gpt`, `directory` or the name of another file system.
     pub format: &'static str,
-    /// The file system that is merged, where a disk image holds it.
+    /// The file system that is merged, if it is inside a disk image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filesystem: Option<&'static str>,
-    /// What its data is compressed with, where the format says it.
+    /// Compression of its data, if the format states it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<&'static str>,
-    /// Block size in bytes, where the format has one.
+    /// Block size in bytes, if the format has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<u32>,
-    /// Bytes of the image; of a directory, of its files.
+    /// Bytes of the image; of a directory, the bytes of its files.
     pub length: u64,
-    /// Bytes of all files together, uncompressed.
+    /// Total bytes of all files, uncompressed.
     pub size: u64,
-    /// Seconds since 1970 at which the image says it was made.
+    /// Creation time of the image, in seconds since 1970, as it states itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
     /// Files, links and directories, sorted by path.
     pub entries: Vec<Row>,
 }
 
-/// One entry.
+/// One entry of the extension.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// Absolute, as it will be on the node.
+    /// Absolute path, as on the node.
     pub path: String,
     /// `dir`, `file`, `link` or `special`.
     pub kind: &'static str,
@@ -54,15 +54,15 @@ pub struct Row {
     /// Length of a file in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// What a link points at.
+    /// Target of a link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Number of the inode, where several names are one file.
+    /// Number of the inode, if the file has several names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
 }
 
-/// Looks at an image or directory, and judges what is in it by the rules as if it lay under the name that it wants.
+/// Inspects an image or directory, and judges its content by the rules, as if it had the name in its release file.
 pub fn inspect(path: &Path) -> Result<(Inspected, Vec<Finding>), Error> {
     let extension = Extension::open(path)?.under_its_own_name();
     if let Some(Fault::Broken(why)) = &extension.fault {

@@ -9,13 +9,13 @@ use crate::sysext::schema;
 /// The sysext that the lists belong to.
 pub const SYSEXT: &str = "kubernetes";
 
-/// Names of its lists: what only control planes need, what every node does.
+/// Names of its lists: images of control planes only, and images of every node.
 pub(crate) const CONTROL_PLANE: &str = "control-plane";
 
 pub(crate) const NODE: &str = "node";
 
-/// The images that kubeadm of a version has a control plane run, by the table that prebake was built with; nothing of a
-/// version that it does not know.
+/// The images that kubeadm of a version runs on a control plane, from the built-in table; `None` for a version that is
+/// not in it.
 pub fn known_images(version: &str) -> Option<Vec<String>> {
     const TABLE: &str = include_str!("../../sysext/kubernetes/sysext.yaml");
     let table = Source::new("the table of Kubernetes' images", TABLE);

@@ -1,4 +1,5 @@
-//! From what a person names to what is judged: images, directories, folders of `sysext/`, directories full of images.
+//! Opens the paths that a user names, and judges them: images, directories, folders of `sysext/`, directories full of
+//! images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,19 +20,19 @@ use crate::ignition::{self, Transpile};
 
 /// Extensions that would be merged on one machine.
 pub struct Group {
-    /// What they are, for people.
+    /// Name of the group, for messages.
     pub subject: String,
-    /// The extensions.
+    /// Members of the group.
     pub extensions: Vec<Extension>,
 }
 
-/// What was named is no extension.
+/// The path is not an extension.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A directory with neither `usr/` nor images nor a description in it.
+    /// A directory without `usr/`, images or a description.
     #[error("{} is not an extension: it has no usr/, no {FILE_NAME} and no images in it", path.display())]
     NotOne {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
 }
@@ -50,13 +51,13 @@ impl Advice for Error {
     }
 }
 
-/// Opens what is named, grouped by what can meet on one machine: images for the same architecture, each name once. A
+/// Opens the paths, grouped by the machines on which they can meet: images for the same architecture, each name once. A
 /// directory of images is one group as it is.
 pub fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
     for path in paths {
         if let Some(images) = directory_of_images(path) {
-            // `.` has no name, and the name is judged.
+            // `.` has no file name, which the rules need.
             let directory = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
             let open = |path: &PathBuf| Ok(Extension::open(path)?.lying_in(&directory));
             let extensions = images.iter().map(open).collect::<Result<_>>()?;
@@ -91,19 +92,19 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// The architecture that an extension is meant for.
+/// The architecture for which an extension is made.
 fn arch_of(extension: &Extension) -> Result<Option<String>> {
     let release = extension.release()?;
     Ok(release.and_then(|release| release.get("ARCHITECTURE").map(str::to_owned)))
 }
 
-/// The images in a directory that is no extension itself, sorted.
+/// The images in a directory that is not an extension itself, sorted.
 fn directory_of_images(path: &Path) -> Option<Vec<PathBuf>> {
     if path.join("usr").is_dir() || path.join(FILE_NAME).is_file() {
         return None;
     }
     let mut images: Vec<PathBuf> = fs::read_dir(path).ok()?.flatten().map(|item| item.path()).collect();
-    // A mask, or a link that leads nowhere, is no image: systemd-sysext passes over both.
+    // A mask or a dangling link is not an image: systemd-sysext skips both.
     images.retain(|image| {
         image.extension().is_some_and(|end| end == "raw") && (image.is_file()) || image.join("usr").is_dir()
     });
@@ -123,9 +124,9 @@ fn open_one(path: &Path) -> Result<Extension> {
     }
 }
 
-/// A folder of `sysext/`, as far as it is known before anything is fetched.
+/// A folder of `sysext/`, as far as its content is known before anything is fetched.
 pub fn folder(path: &Path) -> Result<Extension> {
-    // `.` has no name, and the name is judged.
+    // `.` has no file name, which the rules need.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let description = Description::load(&path)?;
     let outline = |arch| {
@@ -143,33 +144,33 @@ pub fn folder(path: &Path) -> Result<Extension> {
     Ok(extension)
 }
 
-/// What came of judging extensions together.
+/// The result of judging extensions together.
 pub struct Verdict {
-    /// What they are, for people.
+    /// Name of the group, for messages.
     pub subject: String,
-    /// What is wrong.
+    /// Broken rules.
     pub breaches: Vec<Breach>,
-    /// What was not there to be judged.
+    /// Parts that could not be judged.
     pub gaps: Vec<Gap>,
 }
 
-/// Something that was not judged: that nothing is wrong with it nobody can say.
+/// A part that was not judged, so it may be broken or not.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gap {
-    /// A sysext by its name, or what else.
+    /// Name of a sysext, or of another part.
     pub what: String,
-    /// Why it was not judged, and what to do.
+    /// The reason, and the way out.
     pub why: String,
 }
 
 impl Gap {
-    /// Something, and why it was not judged.
+    /// A gap with its reason.
     pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
         Gap { what: what.into(), why: why.into() }
     }
 }
 
-/// Judges a group on its own, for a release if one is named.
+/// Judges a group by itself, for a release if one is named.
 pub fn judge(group: Group, base: &Base, release: Option<Version>) -> Result<Verdict> {
     let mut merge = Merge::new(&group.extensions, base);
     merge.release = release;
@@ -186,7 +187,7 @@ pub fn judge(group: Group, base: &Base, release: Option<Version>) -> Result<Verd
     Ok(Verdict { subject: group.subject, breaches, gaps })
 }
 
-/// A broken rule as JSON has it.
+/// A broken rule in JSON.
 #[derive(Debug, Serialize)]
 pub struct Row<'b> {
     rule: &'static str,

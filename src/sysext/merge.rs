@@ -1,4 +1,4 @@
-//! Everything that is merged on one node, and what is known of the rest of that node: what the rules look at.
+//! All extensions that are merged on one node, and the known facts about the rest of that node: the input of the rules.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,22 +14,22 @@ use super::unit::{self, Assignment};
 use crate::flatcar::version::Version;
 use crate::format::image::Kind;
 
-/// A node's extensions and what is known around them.
+/// A node's extensions and their surroundings.
 pub struct Merge<'m> {
     extensions: Vec<&'m Extension>,
     units: OnceCell<BTreeMap<String, Unit>>,
     /// The release's own files.
     pub base: &'m Base,
-    /// The node's Ignition config, where it is known.
+    /// The node's Ignition config, if it is known.
     pub config: Option<&'m NodeConfig>,
-    /// The release, where it is known.
+    /// The release, if it is known.
     pub release: Option<Version>,
 }
 
-/// What an Ignition config does that the rules must know of.
+/// The parts of an Ignition config that the rules need.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct NodeConfig {
-    /// Names of extensions that it masks: links in `/etc/extensions` to `/dev/null`.
+    /// Names of extensions that it masks, by links in `/etc/extensions` to `/dev/null`.
     pub masked: BTreeSet<String>,
     /// Absolute paths of its files and links.
     pub paths: BTreeSet<String>,
@@ -37,48 +37,48 @@ pub struct NodeConfig {
     pub units: Vec<(String, String)>,
 }
 
-/// What is known of a path on the node.
+/// Whether a path exists on the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// There.
+    /// It exists.
     Here,
-    /// Outside of `/usr`, so anything may put it there.
+    /// It is outside of `/usr`, where anything may create it.
     Elsewhere,
-    /// Nothing that is known has it.
+    /// No known part has it, but not all parts are known.
     Doubtful,
-    /// Not there.
+    /// It does not exist.
     Missing,
 }
 
-/// A unit with all its drop-ins, of all extensions and of the node's config.
+/// A unit with all its drop-ins, from all extensions and the node's config.
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
-    /// Where the unit itself is; none if there are only drop-ins.
+    /// Origin of the unit itself; `None` if there are only drop-ins.
     pub home: Option<Home>,
-    /// Its assignments, the unit's before those of its drop-ins.
+    /// Its assignments, the unit's own before those of its drop-ins.
     pub lines: Vec<Line>,
 }
 
-/// Where a unit or drop-in is.
+/// Origin of a unit or drop-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
-    /// The extension's place in [`Merge::extensions`]; none if the node's config brings it.
+    /// The extension's index in [`Merge::extensions`]; `None` if it is from the node's config.
     pub extension: Option<usize>,
-    /// The path inside.
+    /// Path inside the extension or config.
     pub path: String,
 }
 
 /// One assignment of a unit.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Where.
+    /// Origin of the assignment.
     pub home: Home,
-    /// What.
+    /// Section, key and value.
     pub assignment: Assignment,
 }
 
 impl NodeConfig {
-    /// Reads a compiled config; what is missing in it is just not there.
+    /// Reads a compiled config; missing parts count as empty.
     pub fn of_ignition(json: &[u8]) -> Self {
         let config: Value = serde_json::from_slice(json).unwrap_or_default();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -107,25 +107,25 @@ impl NodeConfig {
 }
 
 impl<'m> Merge<'m> {
-    /// Puts extensions into the order in which they lie over each other.
+    /// Sorts extensions by the order in which they cover each other.
     pub fn new(extensions: &'m [Extension], base: &'m Base) -> Self {
         let mut sorted: Vec<&Extension> = extensions.iter().collect();
         sorted.sort_by(|a, b| order::compare(a.name(), b.name()));
         Merge { extensions: sorted, units: OnceCell::new(), base, config: None, release: None }
     }
 
-    /// The extensions, each over the ones before it.
+    /// The extensions, each covering the ones before it.
     pub fn extensions(&self) -> &[&'m Extension] {
         &self.extensions
     }
 
-    /// Whether the node leaves out an extension of the release, as far as is known.
+    /// Whether the node is known to mask an extension of the release.
     pub fn is_masked(&self, stock: &str) -> bool {
         self.config.is_some_and(|config| config.masked.contains(stock))
             || self.extensions.iter().any(|extension| extension.masks.contains(stock))
     }
 
-    /// The topmost entry at a path, and whose it is.
+    /// The topmost entry at a path, and the index of its extension.
     pub fn entry(&self, path: &str) -> Option<(usize, &'m Seen)> {
         let found = |(index, extension): (usize, &&'m Extension)| Some((index, extension.entries.get(path)?));
         self.extensions.iter().enumerate().rev().find_map(found)
@@ -137,14 +137,15 @@ impl<'m> Merge<'m> {
         matches!(seen.kind, Kind::File(_)).then(|| Some((index, self.extensions[index].text(path).ok()?)))?
     }
 
-    /// Where an extension has what an absolute path names: by Flatcar's links, or in a directory that takes the place of one.
+    /// Path of an absolute path's entry in an extension: with Flatcar's links followed, or in a directory that replaces
+    /// one of them.
     pub fn place(&self, path: &str) -> Option<String> {
         let (path, literal) = (usr_path(path)?, unlinked(path)?);
-        // `/usr/sbin` of an extension hides the link; a rule of its own says so, and that the program is there is true.
+        // An extension's `/usr/sbin` hides the link. Another rule reports that; for this one, the program exists.
         [literal, path].into_iter().find(|path| self.entry(path).is_some())
     }
 
-    /// What is known of an absolute path.
+    /// Whether an absolute path exists.
     pub fn presence(&self, path: &str) -> Presence {
         if self.place(path).is_some() {
             return Presence::Here;
@@ -153,7 +154,7 @@ impl<'m> Merge<'m> {
         let below = |dir: &String| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.starts_with('/'));
         let to_come =
             |extension: &&Extension| extension.fault.is_some() || extension.unknown.iter().any(below);
-        // Where a link leads through on the way is not followed: what lies behind it may well be there.
+        // A link on the way is not followed; its target may well have the rest of the path.
         let links = |at: usize| {
             let link = self.entry(&path[..at]).is_some_and(|(_, seen)| matches!(seen.kind, Kind::Symlink(_)));
             link || self.base.is_dir(&path[..at]) == Some(false)
@@ -167,7 +168,7 @@ impl<'m> Merge<'m> {
         }
     }
 
-    /// All units that extensions and the node's config bring or change, by name.
+    /// All units that extensions and the node's config add or change, by name.
     pub fn units(&self) -> &BTreeMap<String, Unit> {
         self.units.get_or_init(|| self.collect_units())
     }
@@ -175,7 +176,7 @@ impl<'m> Merge<'m> {
     fn collect_units(&self) -> BTreeMap<String, Unit> {
         let mut units: BTreeMap<String, Unit> = BTreeMap::new();
         for (index, extension) in self.extensions.iter().enumerate() {
-            // Directories sort before what is in them, but `a.service` after `a.service.d`: two rounds.
+            // Directories sort before their contents, but `a.service` after `a.service.d`, so there are two rounds.
             for drop_ins in [false, true] {
                 for path in extension.entries.keys().filter(|path| unit::is_unit(path)) {
                     let Some(name) = unit::unit_path(path) else { continue };
@@ -194,7 +195,7 @@ impl<'m> Merge<'m> {
         units
     }
 
-    /// Whether a unit is there, as far as is known.
+    /// Whether a unit exists, as far as is known.
     pub fn unit_presence(&self, name: &str) -> Presence {
         let units = self.units();
         let template = name.split_once('@').and_then(|(stem, rest)| Some((stem, rest.rsplit_once('.')?.1)));
@@ -219,7 +220,7 @@ fn add(units: &mut BTreeMap<String, Unit>, name: &str, home: Home, text: &str) {
     };
     let unit = units.entry(unit_name.to_owned()).or_default();
     if whole {
-        // A unit of a higher extension, or in /etc, takes the place of a lower one's; drop-ins stay.
+        // A unit in a higher extension or in /etc replaces a lower one; drop-ins stay.
         unit.lines.retain(|line| line.home.path.contains(".d/"));
         unit.home = Some(home.clone());
     }
@@ -228,7 +229,7 @@ fn add(units: &mut BTreeMap<String, Unit>, name: &str, home: Home, text: &str) {
 }
 
 impl Unit {
-    /// The values of a key in a section, split at blanks where systemd does so for lists. An empty one resets.
+    /// The values of a key in a section, split at blanks as systemd does for lists. An empty value resets the list.
     pub fn list<'u>(&'u self, section: &'u str, key: &'u str) -> Vec<(&'u str, &'u Line)> {
         let mut values = Vec::new();
         for line in self.of(section, key) {
@@ -245,7 +246,7 @@ impl Unit {
         self.of(section, key).last().map(|line| line.assignment.value.as_str())
     }
 
-    /// The assignments to a key in force, whole: an empty one resets.
+    /// The effective assignments to a key, unsplit. An empty value resets the list.
     pub fn commands<'u>(&'u self, key: &'u str) -> Vec<&'u Line> {
         let mut commands = Vec::new();
         for line in self.of("Service", key) {
@@ -263,8 +264,8 @@ impl Unit {
     }
 }
 
-/// A path below `usr` without its leading slash, by Flatcar's links: `/bin`, `/sbin`, `/lib` lead into `/usr`, and
-/// `/usr/sbin` is `/usr/bin`. Nothing for paths elsewhere.
+/// The path below `usr` without its leading slash, with Flatcar's links followed: `/bin`, `/sbin`, `/lib` lead into
+/// `/usr`, and `/usr/sbin` is `/usr/bin`. `None` for paths elsewhere.
 pub fn usr_path(absolute: &str) -> Option<String> {
     let path = unlinked(absolute)?;
     Some(match path.strip_prefix("usr/sbin") {
@@ -273,7 +274,7 @@ pub fn usr_path(absolute: &str) -> Option<String> {
     })
 }
 
-/// The same without the last of these links.
+/// Like [`usr_path`], without following the link `/usr/sbin`.
 fn unlinked(absolute: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in absolute.split('/') {

@@ -1,7 +1,7 @@
-//! The order in which extensions lie over each other.
+//! The order in which extensions cover each other.
 //!
 //! systemd-sysext sorts their names by `strverscmp_improved` (the UAPI group's version format) and the last one wins,
-//! so `net10` lies over `net9`.
+//! so `net10` covers `net9`.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,7 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     loop {
         (a, b) = (from_valid(a), from_valid(b));
-        // `~` marks what comes before a release, so it counts even against the end.
+        // `~` marks a pre-release, so it sorts even before the end of the name.
         if let Some(decided) = separator(&mut a, &mut b, b'~') {
             return decided;
         }
@@ -36,13 +36,13 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Without what stands in front of the next character that counts.
+/// Skips the characters before the next one that counts.
 fn from_valid(rest: &[u8]) -> &[u8] {
     let counts = |byte: &u8| byte.is_ascii_alphanumeric() || b"~-^.".contains(byte);
     &rest[rest.iter().position(counts).unwrap_or(rest.len())..]
 }
 
-/// The side that has the separator is the lower one; where both have it, it is passed over.
+/// The side that has the separator is the lower one; if both have it, it is skipped.
 fn separator(a: &mut &[u8], b: &mut &[u8], mark: u8) -> Option<Ordering> {
     match (a.first() == Some(&mark), b.first() == Some(&mark)) {
         (false, false) => None,
@@ -58,7 +58,7 @@ fn run(rest: &[u8], class: fn(&u8) -> bool) -> &[u8] {
     &rest[..rest.iter().position(|byte| !class(byte)).unwrap_or(rest.len())]
 }
 
-/// Sorts as the number does; no digits at all come first.
+/// A key that sorts like the number; no digits at all come first.
 fn number(digits: &[u8]) -> (bool, usize, &[u8]) {
     let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
     let value = &digits[zeros..];

@@ -1,6 +1,6 @@
-//! How sysexts become image files: `packaging:` of a recipe.
+//! Turns sysexts into image files: `packaging:` of a recipe.
 //!
-//! Owns the choice of file system and of what it is made with. The bytes are `format`'s.
+//! Owns the choice of file system and its settings. Leaves the bytes to `format`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,25 +22,25 @@ use crate::format::erofs;
 use crate::format::squashfs::{self, BlockSize, Compression, Level};
 use crate::format::tree::Tree;
 
-/// What an image is made with. All of it is in the bytes, so all of it belongs into a step key.
+/// Settings for making an image. They determine the bytes, so all of them belong into step keys.
 #[derive(Clone, Debug, Default)]
 pub struct Packaging {
-    /// The file system with the files.
+    /// The file system for the files.
     pub filesystem: Filesystem,
-    /// Who vouches for it: the image becomes a disk image with dm-verity.
+    /// Signs the image, which becomes a disk image with dm-verity; `None` for a plain file system.
     pub verity: Option<Signer>,
 }
 
-/// Why an image cannot be written.
+/// Reasons why an image cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The squashfs image.
+    /// Error of the squashfs image.
     #[error(transparent)]
     Squashfs(#[from] squashfs::Error),
-    /// The erofs image.
+    /// Error of the erofs image.
     #[error(transparent)]
     Erofs(#[from] erofs::Error),
-    /// The disk image around it.
+    /// Error of the disk image around the file system.
     #[error(transparent)]
     Ddi(#[from] ddi::Error),
 }
@@ -58,14 +58,14 @@ impl Advice for Error {
 /// The file system of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filesystem {
-    /// Squashfs, which every release reads.
+    /// Squashfs, which every release supports.
     Squashfs(squashfs::Options),
-    /// EROFS, which newer releases read.
+    /// EROFS, which newer releases support.
     Erofs(erofs::Options),
 }
 
 impl Filesystem {
-    /// As releases are asked whether they mount it.
+    /// The compression, for asking whether a release can mount it.
     fn packing(&self) -> Packing {
         match self {
             Filesystem::Squashfs(options) => match options.compression {
@@ -91,7 +91,7 @@ impl From<squashfs::Options> for Packaging {
 }
 
 impl Packaging {
-    /// What step keys hold of it.
+    /// Its part in step keys.
     pub fn key(&self) -> Value {
         let mut key = match self.filesystem {
             Filesystem::Squashfs(squashfs::Options { block, compression }) => json!({
@@ -108,7 +108,7 @@ impl Packaging {
         key
     }
 
-    /// The same with the least effort at compression, for what is compressed already.
+    /// The same file system with the least compression effort, for data that is already compressed.
     pub fn least(&self) -> Self {
         let filesystem = match self.filesystem {
             Filesystem::Squashfs(options) => {
@@ -120,8 +120,8 @@ impl Packaging {
         Packaging { filesystem, ..self.clone() }
     }
 
-    /// Writes a tree as an image for machines of `arch` over `out`, which is readable and truncated, and returns its length
-    /// in bytes.
+    /// Writes a tree as an image for machines of `arch` over `out`, which must be readable and is truncated, and
+    /// returns its length in bytes.
     pub fn write(&self, tree: &Tree, arch: Arch, epoch: u64, out: &mut File) -> Result<u64, Error> {
         let length = match self.filesystem {
             Filesystem::Squashfs(options) => squashfs::write(tree, epoch, options, out)?,
@@ -134,18 +134,18 @@ impl Packaging {
     }
 }
 
-/// What a recipe says under `packaging`, before key and certificate are read.
+/// The `packaging` of a recipe, before key and certificate are read.
 #[derive(Debug, Default)]
 pub struct Wish {
-    /// The file system with the files.
+    /// The file system for the files.
     pub filesystem: Filesystem,
-    /// Where `format` or `compression` stands.
+    /// Place of `format` or `compression` in the recipe.
     chosen: Option<Place>,
-    /// Who signs.
+    /// The signer.
     pub verity: Option<VerityWish>,
 }
 
-/// Who shall sign the images.
+/// Names the signer of the images.
 #[derive(Debug)]
 pub struct VerityWish {
     /// The private key file.
@@ -179,7 +179,7 @@ impl Wish {
                 let node = fields.need(key)?;
                 Some(decoder.spanned(node, directory.join(decoder.string(node)?)))
             };
-            // Both are asked for, so that both are missed at once.
+            // Both are requested first, so that both are reported if missing.
             let (key, certificate) = (file("key"), file("certificate"));
             Some(VerityWish { key: key?, certificate: certificate? })
         });
@@ -190,7 +190,7 @@ impl Wish {
     /// Reads key and certificate.
     ///
     /// # Errors
-    /// What is wrong with them, at the places that name them.
+    /// Their defects, at the places in the recipe that name them.
     pub fn load(&self, now: SystemTime) -> Result<Packaging, Findings> {
         let mut packaging = Packaging { filesystem: self.filesystem, verity: None };
         if let Some(VerityWish { key, certificate }) = &self.verity {
@@ -205,7 +205,8 @@ impl Wish {
         Ok(packaging)
     }
 
-    /// What a release would not take; at `release`, where the recipe asks for it, if the recipe says nothing of packaging.
+    /// Findings about settings that a release does not support. They point at `release`, the place that asks for the
+    /// release, if the recipe has no packaging settings.
     pub fn findings(&self, version: Version, release: &Place) -> Vec<Finding> {
         let mut findings = Vec::new();
         let packing = self.filesystem.packing();
@@ -271,7 +272,7 @@ fn level_of<const MAX: u8>(decoder: &Decoder, node: Option<&Yaml>, fault: &str) 
     level
 }
 
-/// The index of a word among those that may stand there.
+/// The index of a word among the allowed ones.
 fn one_of(decoder: &Decoder, node: &Yaml, what: &str, known: &[&str]) -> Option<usize> {
     let word = decoder.string(node)?;
     let index = known.iter().position(|known| *known == word);

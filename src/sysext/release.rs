@@ -19,11 +19,11 @@ pub fn path(name: &str) -> String {
 pub struct Release(pub BTreeMap<String, String>);
 
 impl Release {
-    /// What a built image says of itself.
+    /// The release file of a built image.
     pub fn new(os: Os, arch: Arch, reload: bool) -> Self {
         let os: &[(&str, &str)] = match os {
             Os::Any => &[("ID", "_any")],
-            // Without a level (or VERSION_ID) an image of a certain OS is skipped in silence.
+            // Without a level (or VERSION_ID), systemd silently skips an image for a specific OS.
             Os::Flatcar => &[("ID", "flatcar"), ("SYSEXT_LEVEL", "1.0")],
         };
         let reload = reload.then_some(("EXTENSION_RELOAD_MANAGER", "1"));
@@ -31,7 +31,7 @@ impl Release {
         Release(fields.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
     }
 
-    /// Reads `KEY=value` lines; values may be in quotes. Lines that are no assignments are left out, as systemd does.
+    /// Reads `KEY=value` lines; values may be quoted. As in systemd, lines that are not assignments are ignored.
     pub fn parse(text: &str) -> Self {
         let fields = text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(|line| {
             let (key, value) = line.trim().split_once('=')?;

@@ -1,6 +1,7 @@
-//! The keys of `sysext.yaml`: from its text to a [`Description`], with every finding at once.
+//! The keys of `sysext.yaml`: decodes its text into a [`Description`], and reports all findings at once.
 //!
-//! Templates are expanded here once with the default values, so that a description that was read is known to expand.
+//! Templates are expanded here once with the default values, so that all templates of a decoded description are known
+//! to expand.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -24,7 +25,7 @@ use crate::registry::reference::ImageRef;
 /// Version of the schema; raised when the meaning of a key changes.
 pub const SCHEMA: u32 = 1;
 
-/// Reads the text of a `sysext.yaml` that lies in `folder`. `files/` and `node.bu` beside it are not looked at.
+/// Decodes the text of the `sysext.yaml` in `folder`. `files/` and `node.bu` beside it are not read.
 pub fn parse(source: &Arc<Source>, folder: &str) -> Result<Description, Findings> {
     let root = yaml::merge::parse(source)?;
     let decoder = Decoder::new(source);
@@ -67,7 +68,7 @@ fn decode(decoder: &Decoder, root: &Node, folder: &str, source: Arc<Source>) -> 
     let version = fields.need("version").and_then(|n| value(decoder, n)).unwrap_or_default();
     let values = values(decoder, fields.get("variables"), fields.get("versions"));
     let os = fields.get("os").and_then(|n| decoder.parsed(n)).unwrap_or(Os::Any);
-    // Any architecture will do to see whether the templates expand; one that lacks a value is told when it is built.
+    // Any architecture serves to check that the templates expand; one without a value is reported when it is built.
     let mut sample = values.at(&version, Arch::Amd64);
     for (name, default) in &values.defaults {
         if let (Default::ByArch(values), Some(slot)) = (default, sample.get_mut(name)) {
@@ -123,7 +124,7 @@ fn decode(decoder: &Decoder, root: &Node, folder: &str, source: Arc<Source>) -> 
     }
 }
 
-/// A value that may stand in URLs and file names.
+/// Decodes a value that may be part of URLs and file names.
 fn value(decoder: &Decoder, node: &Node) -> Option<String> {
     decoder.string(node).map(|text| plain(decoder, decoder.spanned(node, text)))
 }
@@ -136,7 +137,7 @@ fn plain(decoder: &Decoder, spanned: Spanned<String>) -> String {
     spanned.value
 }
 
-/// `variables:` and `versions:`. A row may set only what is declared, so that a slip of the pen is seen.
+/// Decodes `variables:` and `versions:`. A row may set only declared variables, so that misspellings are found.
 fn values(decoder: &Decoder, variables: Option<&Node>, versions: Option<&Node>) -> Values {
     let mut values = Values::default();
     for (key, node) in variables.map_or(Vec::new(), |n| decoder.entries(n, "`variables`")) {
@@ -173,7 +174,7 @@ fn values(decoder: &Decoder, variables: Option<&Node>, versions: Option<&Node>) 
     values
 }
 
-/// A mapping with a key for each architecture, spelt as Go does; any other key is refused.
+/// Decodes a mapping with a key for each architecture, in Go's spelling; any other key is refused.
 fn by_arch<T>(
     decoder: &Decoder,
     node: &Node,
@@ -185,7 +186,7 @@ fn by_arch<T>(
     Arch::ALL.into_iter().filter_map(one).collect()
 }
 
-/// Decodes templates and sees to it that they expand.
+/// Decodes templates and checks that they expand.
 struct Checker<'d> {
     decoder: &'d Decoder,
     variables: Variables,
@@ -245,8 +246,8 @@ impl Checker<'_> {
         Some(ComponentTemplate { name, url: url?, digest: digest?, placement: placement? })
     }
 
-    /// The templates of a list of container images. A variable may lack a value: then the list is unknown for this
-    /// version, but its name must be known.
+    /// Decodes the templates of a list of container images. A variable may lack a value, which makes the list unknown
+    /// for this version, but its name must be declared.
     fn images(&self, node: &Node) -> Vec<String> {
         let images = self.decoder.strings(node, "a list of images");
         for image in &images {

@@ -1,8 +1,8 @@
-//! Who vouches for the root hash of an image: a private key and its certificate.
+//! The signer of an image's root hash: a private key and its certificate.
 //!
-//! Owns reading, checking and making the two, and the signature, a detached PKCS#7 (RFC 5652) without signed attributes:
-//! no time is in it, and RSA with PKCS #1 v1.5 padding gives the same bytes for the same key and hash each time. The
-//! private key is never part of what is built; the certificate is.
+//! Owns reading, checking and making the two, and the signature, a detached PKCS#7 (RFC 5652) without signed
+//! attributes: it contains no time, and RSA with PKCS #1 v1.5 padding gives the same bytes for the same key and hash
+//! each time. The private key is never part of a build; the certificate is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,16 +37,16 @@ use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Finding, plain};
 use crate::base::unfinished::together;
 
-/// File names in the directory that [`generate`] fills.
+/// Name of the key file in the directory that [`generate`] fills.
 pub const KEY: &str = "sysext.key";
-/// The certificate beside it. systemd takes certificates whose names end so.
+/// Name of the certificate file beside it. systemd accepts certificates with this suffix.
 pub const CERTIFICATE: &str = "sysext.crt";
 
 /// Longest key or certificate file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 /// Fewest bytes of an RSA modulus: 2048 bits.
 const MIN_MODULUS: usize = 256;
-/// How long a generated certificate holds: ten years. Nodes do not look at its time.
+/// Validity of a generated certificate: ten years. Nodes ignore it.
 const VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
@@ -55,7 +55,7 @@ const SHA256_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.
 const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 
-/// A key that signs, and the certificate by which nodes know it.
+/// A signing key, and the certificate by which nodes know it.
 #[derive(Clone)]
 pub struct Signer {
     key: Arc<RsaKeyPair>,
@@ -63,23 +63,23 @@ pub struct Signer {
     fingerprint: Sha256,
 }
 
-/// Shows the certificate's fingerprint, nothing of the key.
+/// Shows the certificate's fingerprint and nothing of the key.
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Signer({})", self.fingerprint)
     }
 }
 
-/// Why a key cannot be made or used.
+/// Reasons why a key cannot be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The key or certificate could not be written.
     #[error(transparent)]
     Store(#[from] crate::base::disk::Error),
-    /// There is a key already.
+    /// A key file already exists; holds its path.
     #[error("{0} already exists, and images signed with it would not be trusted with another key")]
     Exists(String),
-    /// The cryptographic library failed.
+    /// The cryptographic library failed; holds the failed operation.
     #[error("cannot {0}")]
     Crypto(&'static str),
     /// A structure could not be encoded.
@@ -132,17 +132,17 @@ impl Signer {
         Ok(Signer { key: Arc::new(signing), certificate: known, fingerprint })
     }
 
-    /// SHA-256 of the certificate as DER.
+    /// SHA-256 of the certificate in DER.
     pub fn fingerprint(&self) -> Sha256 {
         self.fingerprint
     }
 
-    /// The certificate as nodes need it, in PEM.
+    /// The certificate in PEM, as nodes need it.
     pub fn certificate_pem(&self) -> Result<String, Error> {
         Ok(self.certificate.to_pem(LineEnding::LF)?)
     }
 
-    /// Signs bytes; gives the PKCS#7 structure as DER, with the certificate and without the bytes.
+    /// Signs bytes. Returns the PKCS#7 structure in DER, with the certificate and without the bytes.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let certificate = &self.certificate.tbs_certificate;
         let signer = SignerInfo {
@@ -170,33 +170,34 @@ impl Signer {
     }
 }
 
-/// SHA-256 of a certificate file's certificate as DER, whether it has expired or not.
+/// SHA-256 of a certificate file's certificate in DER, whether it has expired or not.
 ///
 /// # Errors
-/// A finding without a place about a file that cannot be read or holds none.
+/// A finding without a place, if the file cannot be read or has no certificate.
 pub fn fingerprint(certificate: &Path) -> Result<Sha256, Finding> {
     Ok(read_certificate(certificate)?.1)
 }
 
-/// What [`generate`] made.
+/// Result of [`generate`].
 #[derive(Clone, Copy, Debug)]
 pub struct Generated {
     /// The certificate's fingerprint.
     pub fingerprint: Sha256,
-    /// Whether the key was there before, alone.
+    /// Whether the key already existed, without a certificate.
     pub key_was_there: bool,
 }
 
-/// Makes a key of 3072 bits and a certificate that it signs itself, as [`KEY`] and [`CERTIFICATE`] in a directory, which
-/// is made where it is missing. Only the owner may read the key. A key alone, as a run leaves it that is killed between the two,
-/// gets a certificate, which is another one than it may have had before: machines that trust that one do not trust this.
+/// Makes a key of 3072 bits and a self-signed certificate, as [`KEY`] and [`CERTIFICATE`] in a directory, which is
+/// created if it is missing. Only the owner may read the key. A key without a certificate, as left behind by a run that
+/// was killed between the two, gets a new certificate. It differs from any certificate that the key had before, so
+/// machines that trust the old one do not trust the new one.
 ///
 /// # Errors
-/// [`Error::Exists`] where one of the files is there.
+/// [`Error::Exists`] if the certificate exists, or a key file that is not a readable key.
 pub fn generate(directory: &Path, now: SystemTime) -> Result<Generated, Error> {
     let (key_file, certificate_file) = (directory.join(KEY), directory.join(CERTIFICATE));
     let is_there = |file: &Path| fs::symlink_metadata(file).is_ok();
-    // A pipe that somebody put there would be waited for.
+    // `is_file`, because reading a pipe in the key's place would block.
     if !is_there(&certificate_file)
         && key_file.is_file()
         && let Ok(key) = load_key(&key_file)
@@ -218,8 +219,8 @@ pub fn generate(directory: &Path, now: SystemTime) -> Result<Generated, Error> {
     together(|| {
         write_secret(&key_file, secret.as_bytes())?;
         let written = write_atomic(&certificate_file, pem.as_bytes());
-        // It may have its name though its directory cannot be synced. A key alone gets a certificate by the next run, and a
-        // certificate alone no key: so the key goes last.
+        // A file may exist although its directory could not be synced. The next run gives a lone key a certificate, but
+        // a lone certificate no key: so the key is removed last.
         written
             .inspect_err(|_| [&certificate_file, &key_file].map(fs::remove_file).into_iter().for_each(drop))
     })?;
@@ -230,7 +231,7 @@ fn self_signed(key: &RsaKeyPair, now: SystemTime) -> Result<Certificate, Error> 
     let public: PublicKeyX509Der =
         key.public_key().as_der().map_err(|_| Error::Crypto("encode the RSA key"))?;
     let digest = Sha256::of(public.as_ref());
-    // A positive number of 16 bytes that no other key has.
+    // A positive number of 16 bytes that is unique to the key.
     let mut serial: [u8; 16] = [0; 16];
     serial.copy_from_slice(&digest.bytes()[..16]);
     serial[0] = serial[0] & 0x7f | 0x40;
@@ -239,7 +240,7 @@ fn self_signed(key: &RsaKeyPair, now: SystemTime) -> Result<Certificate, Error> 
         |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let time = |time| {
         let date = der::DateTime::from_unix_duration(Duration::from_secs(seconds(time)))?;
-        // RFC 5280, 4.1.2.5: years before 2050 are written with two digits.
+        // RFC 5280, 4.1.2.5: years before 2050 have two digits.
         Ok::<Time, der::Error>(match date.year() <= UtcTime::MAX_YEAR {
             true => UtcTime::from_date_time(date)?.into(),
             false => GeneralizedTime::from_date_time(date).into(),
@@ -267,7 +268,7 @@ fn self_signed(key: &RsaKeyPair, now: SystemTime) -> Result<Certificate, Error> 
 
 fn signature(key: &RsaKeyPair, message: &[u8]) -> Result<Vec<u8>, Error> {
     let mut signature = vec![0; key.public_modulus_len()];
-    // PKCS #1 v1.5 takes nothing from the random numbers: the interface is shared with PSS.
+    // PKCS #1 v1.5 does not use the random numbers: the interface is shared with PSS.
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
         .map_err(|_| Error::Crypto("sign with the RSA key"))?;
     Ok(signature)

@@ -1,22 +1,22 @@
-//! Templates of sysext descriptions: text with `{variable}`, where `{{` and `}}` stand for the braces themselves.
+//! Templates in sysext descriptions: text with `{variable}`, where `{{` and `}}` stand for the braces themselves.
 
 use std::collections::BTreeMap;
 
 use crate::base::arch::Arch;
 use crate::base::finding::nearest;
 
-/// Variables that every description has. `arch` is spelt as Go and Kubernetes do.
+/// Variables that every description has. `arch` has the spelling of Go and Kubernetes.
 pub const BUILT_IN: [&str; 4] = ["version", "arch", "arch_uname", "arch_systemd"];
 
-/// Names and values for one build of a sysext. A name may be known without a value: only other versions have one.
+/// Variables for one build of a sysext. A name may be known without a value, if only other versions have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variables(BTreeMap<String, Option<String>>);
 
-/// Why a template does not expand.
+/// Reasons why a template does not expand.
 enum Fault<'t> {
-    /// A variable without a value.
+    /// The name of a variable without a value.
     Unset(&'t str),
-    /// Anything else, in words.
+    /// Any other problem, in words.
     Wrong(String),
 }
 
@@ -34,12 +34,12 @@ impl Variables {
         self.0.get(name)?.as_deref()
     }
 
-    /// All that have a value, sorted by name.
+    /// All variables with a value, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)))
     }
 
-    /// The text with its variables replaced, or what is wrong with it.
+    /// Replaces the variables of a text; an error describes the problem.
     pub fn expand(&self, template: &str) -> Result<String, String> {
         self.fill(template).map_err(|fault| match fault {
             Fault::Wrong(why) => why,
@@ -51,7 +51,7 @@ impl Variables {
         })
     }
 
-    /// The same, but nothing where a variable has no value.
+    /// Like [`Variables::expand`], but returns `None` if a variable has no value.
     pub fn expand_if_set(&self, template: &str) -> Result<Option<String>, String> {
         match self.fill(template) {
             Ok(text) => Ok(Some(text)),
@@ -94,8 +94,8 @@ impl Variables {
     }
 }
 
-/// Whether a value may stand in URLs, paths and file names: letters, digits and `. _ + ~ -`, at most 128 bytes, no
-/// `..` and no dot or dash in front.
+/// Whether a value may be part of URLs, paths and file names: letters, digits and `. _ + ~ -`, at most 128 bytes, no
+/// `..` and no dot or dash at the beginning.
 pub fn is_plain_value(value: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
     (1..=128).contains(&value.len())

@@ -1,7 +1,7 @@
-//! systemd units as far as a build can judge them: the syntax of systemd.syntax(7), and the section a unit's kind
-//! needs. Unknown keys are systemd's to judge, which warns and goes on.
+//! systemd units as far as a build can judge them: the syntax of systemd.syntax(7), and the section that a unit's kind
+//! requires. Leaves unknown keys to systemd, which warns about them and goes on.
 
-/// What is wrong with a unit, and on which line (from 1).
+/// A unit's defect and its line (from 1).
 pub type Fault = (usize, String);
 
 /// One `Key=value` of a unit.
@@ -9,15 +9,15 @@ pub type Fault = (usize, String);
 pub struct Assignment {
     /// Line, from 1.
     pub line: usize,
-    /// The section it stands in.
+    /// Name of the section that contains it.
     pub section: String,
-    /// The key.
+    /// Name of the key.
     pub key: String,
-    /// The value with its continued lines joined by blanks.
+    /// The value, with continuation lines joined by blanks.
     pub value: String,
 }
 
-/// Kinds of unit that a sysext may bring, and the section that each must have.
+/// Kinds of unit that a sysext may contain, each with its required section.
 const KINDS: [(&str, Option<&str>); 9] = [
     (".service", Some("Service")),
     (".socket", Some("Socket")),
@@ -30,7 +30,7 @@ const KINDS: [(&str, Option<&str>); 9] = [
     (".slice", None),
 ];
 
-/// Whether a path inside an image is a unit or a drop-in of one, which systemd reads.
+/// Whether a path inside an image is a unit or a drop-in that systemd reads.
 pub fn is_unit(path: &str) -> bool {
     let Some(rest) = unit_path(path) else { return false };
     match rest.split_once('/') {
@@ -39,7 +39,7 @@ pub fn is_unit(path: &str) -> bool {
     }
 }
 
-/// Whether a name is that of a unit which a target can uphold: no path, no template without its instance.
+/// Whether a name is that of a unit that a target can uphold: without a path, and not a template without an instance.
 pub fn is_startable(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     let of_kind = |(suffix, _): &(&str, _)| {
@@ -48,18 +48,18 @@ pub fn is_startable(name: &str) -> bool {
     name.chars().all(plain) && KINDS.iter().any(of_kind)
 }
 
-/// A drop-in of a target that keeps units running, as far as each one's own `Restart=` lets it. Links in `.wants` would
+/// A drop-in for a target that keeps units running, as far as each one's own `Restart=` allows. Links in `.wants` would
 /// be read before extensions are merged.
 pub fn upholds(units: &[String]) -> String {
     format!("[Unit]\nUpholds={}\n", units.join(" "))
 }
 
-/// What follows the directory of system units, in either place that systemd looks below `/usr`.
+/// The path below the directory of system units, for either such directory below `/usr`.
 pub fn unit_path(path: &str) -> Option<&str> {
     ["usr/lib/systemd/system/", "usr/local/lib/systemd/system/"].iter().find_map(|dir| path.strip_prefix(dir))
 }
 
-/// The assignments of a unit or drop-in, in the order of its lines; lines that are faulty are left out.
+/// The assignments of a unit or drop-in, in the order of its lines, without faulty lines.
 pub fn assignments(text: &str) -> Vec<Assignment> {
     let mut assignments: Vec<Assignment> = Vec::new();
     let mut section = String::new();
@@ -72,7 +72,7 @@ pub fn assignments(text: &str) -> Vec<Assignment> {
         let plain = line.strip_suffix('\\').unwrap_or(line).trim_end();
         if std::mem::replace(&mut continued, line.ends_with('\\')) {
             if let Some(last) = assignments.last_mut() {
-                // In place: a value that goes on for 100,000 lines would be copied as often.
+                // Appended in place: a value with 100,000 continuation lines would otherwise be copied as often.
                 last.value.push(' ');
                 last.value.push_str(plain);
                 last.value.truncate(last.value.trim_end().len());
@@ -95,7 +95,7 @@ pub fn faults(path: &str, text: &str) -> Vec<Fault> {
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         let comment = line.starts_with(['#', ';']);
-        // Comments and nothing else may stand between a continued line and the next; an empty line ends it.
+        // Only comments may come between a continued line and the next one; an empty line ends it.
         if comment || std::mem::replace(&mut continued, line.ends_with('\\')) || line.is_empty() {
             continue;
         }
@@ -123,7 +123,7 @@ pub fn faults(path: &str, text: &str) -> Vec<Fault> {
 mod tests {
     use super::*;
 
-    /// A value was copied for each line that continues it: minutes for a text of a megabyte.
+    /// Formerly, a value was copied for each of its continuation lines, which took minutes for a text of 1 MB.
     #[test]
     fn a_value_goes_on_for_as_many_lines_as_it_likes() {
         let text = format!("[Service]\nExecStart=/bin/x \\\n{}  end \n", "a \\\n\t\\\n".repeat(100_000));

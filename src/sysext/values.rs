@@ -1,34 +1,34 @@
-//! What variables a description has, and what they are worth for a version and an architecture.
+//! A description's variables, and their values for a version and an architecture.
 //!
-//! Owns the order: a default, then the rows of `versions:` from the shortest key that fits to the longest. What a recipe
-//! sets comes on top of that and is [`Description`](super::description::Description)'s to judge.
+//! Owns the precedence: a default, then the rows of `versions:` from the shortest matching key to the longest. A
+//! recipe's own values override these and are left to [`Description`](super::description::Description).
 
 use std::collections::BTreeMap;
 
 use crate::base::arch::Arch;
 
-/// A variable without what `versions:` says of it.
+/// The default of a variable, before `versions:` applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Default {
-    /// Only versions that the table knows have a value.
+    /// None: only versions in the table have a value.
     Unset,
-    /// The same everywhere.
+    /// The same for all architectures.
     Plain(String),
-    /// How the upstream project spells an architecture, or whatever else depends on it.
+    /// By architecture, such as the upstream project's spelling of it.
     ByArch(BTreeMap<Arch, String>),
 }
 
 /// The variables of a description.
 #[derive(Clone, Debug, std::default::Default)]
 pub struct Values {
-    /// All that there are.
+    /// Defaults of all variables, by name.
     pub defaults: BTreeMap<String, Default>,
-    /// What a version, or all that begin with it, change.
+    /// Changed variables, by a version or its beginning.
     pub versions: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Values {
-    /// The value of each variable; nothing where neither a default nor a row has one.
+    /// The value of each variable; `None` if neither a default nor a row has one.
     pub fn at(&self, version: &str, arch: Arch) -> BTreeMap<String, Option<String>> {
         let of_default = |default: &Default| match default {
             Default::Unset => None,
@@ -37,7 +37,7 @@ impl Values {
         };
         let mut values: BTreeMap<String, Option<String>> =
             self.defaults.iter().map(|(name, default)| (name.clone(), of_default(default))).collect();
-        // A prefix sorts before what it begins, so the longest key comes last.
+        // A prefix sorts before the keys that it begins, so the longest key comes last.
         for (_, row) in self.versions.iter().filter(|(key, _)| begins(version, key)) {
             values.extend(row.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
         }
@@ -50,8 +50,8 @@ impl Values {
     }
 }
 
-/// Whether a key of `versions:` speaks of a version: it is the version, or whole parts of its beginning (`v1.3` is none
-/// of `v1.34.4`).
+/// Whether a key of `versions:` applies to a version: it is the version, or whole parts of its beginning (`v1.3` does
+/// not apply to `v1.34.4`).
 fn begins(version: &str, key: &str) -> bool {
     version.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
 }

@@ -1,4 +1,4 @@
-//! A directory that nothing may be opened outside of.
+//! A directory outside of which nothing may be opened.
 
 use std::fs::File;
 use std::io;
@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// Why a file beneath a directory cannot be opened.
+/// Reasons why a file beneath a directory is not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// A link leads out of the directory.
     #[error("it is a link that leaves the directory")]
     Outside,
-    /// It is gone, shorter than it should be, no file, or cannot be read.
+    /// It is gone, shorter than it should be, not a regular file, or cannot be read.
     #[error(transparent)]
     Damaged(#[from] io::Error),
 }
 
-/// The directory, open.
+/// An open directory.
 #[derive(Debug)]
 pub struct Root {
     path: PathBuf,
@@ -27,27 +27,29 @@ pub struct Root {
 }
 
 impl Root {
-    /// Opens it; the path must be canonical.
+    /// Opens the directory; the path must be canonical.
     pub fn open(path: &Path) -> io::Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Root { path: path.into(), directory })
     }
 
-    /// Its path.
+    /// Its canonical path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is the directory at a path. One that was removed is none, even if there is another one in its place.
+    /// Whether it is still the directory at a path; after its removal it is not, even if another directory takes its
+    /// place.
     pub fn is(&self, path: &Path) -> bool {
         self.path == path && rustix::fs::fstat(&self.directory).is_ok_and(|found| found.st_nlink > 0)
     }
 
-    /// Opens a file beneath it, given by its whole path. A link may lead to another place beneath it, and nowhere else.
+    /// Opens a file beneath the directory, given by its whole path. A link may lead to another place beneath it, and
+    /// nowhere else.
     ///
     /// # Errors
-    /// What cannot be opened, lies outside, or is no file.
+    /// A file that cannot be opened, is outside, or is not a regular file.
     pub fn file(&self, path: &Path) -> Result<File, Refused> {
         let file = self.anything(path)?;
         match file.metadata()?.is_file() {
@@ -57,14 +59,14 @@ impl Root {
     }
 
     fn anything(&self, path: &Path) -> Result<File, Refused> {
-        // Something that blocks when it is opened, such as a pipe, must not hold a thread of the runtime.
+        // A file that blocks when it is opened, such as a pipe, must not hold a thread of the runtime.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let beneath = path.strip_prefix(&self.path).map_err(|_| Refused::Outside)?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         match rustix::fs::openat2(&self.directory, beneath, flags, Mode::empty(), resolve) {
             Ok(file) => Ok(file.into()),
-            // A link with an absolute target may still stay inside; and kernels before 5.6, and some sandboxes, know no
-            // openat2(2). Both are looked at the slow way.
+            // A link with an absolute target may still stay inside, and kernels before 5.6 and some sandboxes lack
+            // openat2(2): fall back to the slow way for both.
             Err(Errno::XDEV | Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
                 let path = path.canonicalize()?;
                 if !path.starts_with(&self.path) {

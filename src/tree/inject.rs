@@ -1,8 +1,8 @@
-//! The initrds of a published tree: which there are, and another tree in which more is injected into some of them.
+//! The initrds of a published tree: lists them, and makes another tree in which more is injected into some of them.
 //!
-//! A published tree is never changed: the new one is published beside it, as a build publishes, and shares every file that
-//! stays. What else a tree says of a boot (kernel, arguments, names) stays, too; only overlays, what is joined of them,
-//! and the configs that are published beside them become others.
+//! A published tree is never changed: the new one is published beside it, as a build publishes, and shares every
+//! unchanged file. The kernel, arguments and names of a boot stay; only overlays, the files joined from them, and the
+//! configs that are published beside them change.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,7 +32,7 @@ use crate::tree::{names, open};
 
 /// A published tree.
 pub struct PublishedTree {
-    /// The directory of the build itself, not of the link to it.
+    /// The directory of the build itself, not the link to it.
     root: PathBuf,
     manifest: Manifest,
 }
@@ -42,32 +42,32 @@ pub struct PublishedTree {
 pub struct Listed {
     /// Path in the tree.
     pub path: String,
-    /// What it is.
+    /// Its purpose.
     pub role: Role,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// Whose it is; none for what several share.
+    /// The profile that it belongs to; `None` if several share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// The node, if it is a node's own.
+    /// The node, if it belongs to one node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// What of it prebake made; the base is not unpacked.
+    /// The members that prebake made; the base is not unpacked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<show::Row>,
 }
 
-/// Which boots of a tree are meant.
+/// Boots of a tree to inject into.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// The profile.
+    /// Id of the profile.
     pub profile: String,
-    /// The node that has a boot of its own; none for all boots of the profile.
+    /// The node that has a boot of its own; `None` for all boots of the profile.
     pub node: Option<String>,
 }
 
 impl PublishedTree {
-    /// Reads the manifest of a directory; nothing if it has none.
+    /// Reads the manifest of a directory; `None` if it has none.
     pub fn open(directory: &Path) -> Result<Option<Self>> {
         if !directory.join(names::MANIFEST).is_file() {
             return Ok(None);
@@ -76,7 +76,7 @@ impl PublishedTree {
         Ok(Some(PublishedTree { root, manifest }))
     }
 
-    /// Every initrd of the tree: what is shared, then by profile and node.
+    /// Every initrd of the tree: the shared ones first, then by profile and node.
     pub fn list(&self) -> Result<Vec<Listed>, Error> {
         let is_initrd =
             |role| matches!(role, Role::BaseInitrd | Role::EarlyInitrd | Role::Overlay | Role::Initrd);
@@ -121,11 +121,11 @@ impl PublishedTree {
         Ok(members)
     }
 
-    /// Publishes the tree with more in the selected boots: `add` is asked for each. Where a path is taken, the new
-    /// contents replace the old. Published below `output`, else beside this tree; `current` leads to the new one then.
+    /// Publishes the tree with more files in the selected boots: `add` is called for each boot. An existing path gets
+    /// the new content. Published below `output`, else beside this tree; then `current` links to the new one.
     ///
     /// # Errors
-    /// A selection without a boot, or one that cannot be injected into; what [`Overlay::finish`] refuses.
+    /// A selection without a boot, or one that cannot be injected into; errors of [`Overlay::finish`].
     pub fn inject(
         &self,
         selection: &Selection,
@@ -151,7 +151,7 @@ impl PublishedTree {
             row
         });
         let head = Manifest { files: BTreeMap::new(), joined: BTreeMap::new(), ..self.manifest.clone() };
-        // The list of digests is made anew.
+        // The list of digests is written anew.
         let files = rows.into_values().filter(|row| row.path != names::CHECKSUMS);
         let tree = publish::Draft::new(head, files.chain(joined).collect())?;
         let output = Output::acquire(&self.output(output)?, &self.manifest.name)?;
@@ -160,7 +160,7 @@ impl PublishedTree {
         Ok((published, findings))
     }
 
-    /// Has the SBOM, where the tree has one, say the digests that the files have now.
+    /// Updates the digests in the tree's SBOM, if it has one.
     fn refresh_sbom(&self, rows: &mut BTreeMap<String, Row>) -> Result<()> {
         let Some(file) = self.manifest.files.get(names::SBOM) else { return Ok(()) };
         let bytes = open::Place::Directory(self.root.clone()).read(names::SBOM, file)?;
@@ -181,7 +181,7 @@ impl PublishedTree {
         given.map(Path::to_owned).or_else(of_tree).ok_or_else(|| Error::Elsewhere { path: self.root.clone() })
     }
 
-    /// The paths of the files that hold the overlays of a selection.
+    /// The paths of the files that contain the overlays of a selection.
     fn overlays(&self, selection: &Selection) -> Result<Vec<String>, Error> {
         let Selection { profile, node } = selection;
         let is_meant = |file: &manifest::File| {
@@ -219,7 +219,7 @@ impl PublishedTree {
         row
     }
 
-    /// Makes another file of one that holds an overlay; the boot's id and its new config.
+    /// Writes a new version of a file that contains an overlay; returns the boot's id and its new config.
     fn enlarge(
         &self,
         name: &str,
@@ -235,7 +235,7 @@ impl PublishedTree {
         let (old, config) = unpack(&path, &mut file, overlay_offset(seal, size), spool.path())?;
         let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
         let (tree, config, told) = more.over(old, config, self.ceiling(&id))?;
-        // Boots of one profile are told the same.
+        // Boots of one profile have the same findings; record each once.
         let is_new =
             |finding: &Finding| findings.iter().all(|known| known.to_string() != finding.to_string());
         let told: Vec<Finding> = told.into_iter().filter(is_new).collect();
@@ -246,7 +246,7 @@ impl PublishedTree {
         match seal {
             None => drop(cpio::write(&tree, epoch, &mut scratch).map_err(Error::Cpio)?),
             Some(seal) => {
-                // Nothing is in front of a virtual initrd's overlay: the server puts the base there.
+                // A virtual initrd's file has no base before its overlay: the server puts it there.
                 let is_joined = seal.file_length() == size;
                 if is_joined {
                     inject::copy_base(&file, seal.overlay_offset(), scratch.as_file_mut())
@@ -260,13 +260,13 @@ impl PublishedTree {
         let object = store.admit(store::Unverified::of_file(scratch)?.made_here())?;
         if let Some(row) = rows.get_mut(name) {
             row.contents = row::Contents::Stored(object);
-            // No step of a plan made it.
+            // This file is not the result of a step.
             row.step = None;
         }
         Ok((id, config))
     }
 
-    /// The newest spec that whoever gets the config reads.
+    /// The newest spec that all readers of the config support.
     fn ceiling(&self, id: &str) -> Spec {
         let majors = self.manifest.releases.iter().filter_map(|release| release.version.split('.').next());
         let specs = majors.filter_map(|major| quirks::newest_spec(major.parse().ok()?));
@@ -278,7 +278,7 @@ impl PublishedTree {
     }
 }
 
-/// Opens a file of a tree, which must have the length that the manifest says, and reads its seal if it has one.
+/// Opens a file of a tree, which must have the length in the manifest, and reads its seal if it has one.
 fn open(path: &Path, size: u64) -> Result<(File, Option<Seal>), Error> {
     let io = |error| disk::Error::io("read", path)(error);
     let mut file = File::open(path).map_err(io)?;
@@ -290,12 +290,12 @@ fn open(path: &Path, size: u64) -> Result<(File, Option<Seal>), Error> {
     Ok((file, seal))
 }
 
-/// Where the overlay begins in a file of `size` bytes: behind the base, if that is in the same file.
+/// Offset of the overlay in a file of `size` bytes: after the base, if the base is in the same file.
 pub fn overlay_offset(seal: Option<Seal>, size: u64) -> u64 {
     seal.filter(|seal| seal.file_length() == size).map_or(0, |seal| seal.overlay_offset())
 }
 
-/// The config of an overlay, and all else that is in it, with the bodies in files below `spool`.
+/// The config of an overlay, and all its other members, with their bodies in files below `spool`.
 fn unpack(path: &Path, file: &mut File, offset: u64, spool: &Path) -> Result<(Tree, Config)> {
     let subject = path.display().to_string();
     let (mut tree, mut config, mut count) = (Tree::new(), None, 0);
@@ -315,7 +315,7 @@ fn unpack(path: &Path, file: &mut File, offset: u64, spool: &Path) -> Result<(Tr
                 let place = spool.join(count.to_string());
                 let mut copy = File::create(&place).map_err(disk::Error::io("create", &place))?;
                 io::copy(body, &mut copy).map_err(disk::Error::io("write", &place))?;
-                // The permission bits of a mode.
+                // Permission bits of the mode.
                 Entry::file((member.mode & 0o777) as u16, Contents::on_disk(place)?, origin())
             }
             None => Entry::dir(origin()),

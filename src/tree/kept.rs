@@ -1,4 +1,4 @@
-//! What locks and published trees keep in the store: the reader that `gc` is handed.
+//! The references of locks and published trees into the store: the reader that `gc` is handed.
 
 use std::ffi::OsStr;
 use std::fs;

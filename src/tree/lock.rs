@@ -1,6 +1,6 @@
-//! The lock: what a wish resolved to, input by input (`recipes/NAME.lock`, committed beside the recipe).
+//! The lock: the exact inputs that a recipe was resolved to (`recipes/NAME.lock`, committed beside the recipe).
 //!
-//! Owns the file. `resolve` decides what belongs into it; builds fetch nothing that it does not name.
+//! Owns the file; leaves to `resolve` which inputs belong in it. Builds fetch no other inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,37 +19,38 @@ use crate::trust::openpgp::{Fingerprint, Revoked};
 
 /// Version of the format that is written.
 pub const SCHEMA: u32 = 2;
-/// The version before it, which is still read: its locks do not say whom their recipes trusted.
+/// The previous version, which is still read: its locks lack the keys that their recipes trusted.
 const WITHOUT_TRUST: u32 = 1;
 
 const HEADER: &str =
     "# Written by prebake: the exact inputs of this recipe. Commit it; `prebake lock --update` moves it.\n";
 
-/// A lock file.
+/// The content of a lock file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
-    /// [`SCHEMA`], or that of the older file which it was read from.
+    /// Version of the format: [`SCHEMA`], or that of the older file it was read from.
     pub schema: u32,
-    /// The release that was found.
+    /// The release that the recipe's wish resolved to.
     pub release: Release,
-    /// Whom the recipe trusted when this was locked. Nothing in a lock of schema 1, and in one that no recipe made.
+    /// The keys that the recipe trusted when this was locked. `None` in a lock of schema 1, and in one without a
+    /// recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
-    /// GitHub user → the SSH public keys that were taken.
+    /// GitHub user → the SSH public keys that were fetched.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ssh_keys: SshKeys,
-    /// What kubeadm's source says that it needs, where no table knows.
+    /// Images that kubeadm's source names, for a version that is not in the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeadm: Option<Kubeadm>,
-    /// Input id → what it is.
+    /// Input id → URL, length and digest.
     pub inputs: BTreeMap<String, Entry>,
 }
 
 /// GitHub user → SSH public keys, as lines of `authorized_keys`.
 pub type SshKeys = BTreeMap<String, Vec<String>>;
 
-/// What the kubeadm of a version needs, as its source says.
+/// Images that the kubeadm of a version needs, from its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kubeadm {
@@ -59,25 +60,26 @@ pub struct Kubeadm {
     pub images: Vec<String>,
 }
 
-/// Whom a recipe tells to believe. A change of it is seen by who reviews the lock, and moves nothing by itself.
+/// The keys that a recipe trusts. A change of them shows in a review of the lock, and does not change any input by
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
-    /// The pinned primary key, below which all signed inputs were signed.
+    /// The pinned primary key, which certified the signers of all signed inputs.
     pub primary_fingerprint: Fingerprint,
-    /// SHA-256 of the certificate, as DER, that images of sysexts are signed for.
+    /// SHA-256 of the certificate, as DER, for which images of sysexts are signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sysext_certificate: Option<Sha256>,
     /// SHA-256 of each authority's certificate, as DER, that machines are told to trust.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub authorities: BTreeSet<Sha256>,
-    /// Keys below the pinned one that its key file revoked when this was locked, but for those that prebake knows by itself. A
-    /// key file that takes one back is refused.
+    /// Subkeys of the pinned key that its key file revoked when this was locked, except those that prebake knows
+    /// itself. A key file that no longer revokes one of them is refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "revoked")]
     pub revoked: Revoked,
 }
 
-/// Revoked keys as `FINGERPRINT: always`, or the time from which on their signatures are void.
+/// Revoked keys as `FINGERPRINT: always`, or with the time from which their signatures are void.
 mod revoked {
     use std::collections::BTreeMap;
     use std::time::SystemTime;
@@ -107,7 +109,7 @@ mod revoked {
 }
 
 impl Trust {
-    /// The same, which has not forgotten what `earlier` remembers of the pinned key.
+    /// The same, with the revocations of the pinned key that `earlier` remembers.
     #[must_use]
     pub fn remembering(mut self, earlier: Option<&Trust>) -> Trust {
         let earlier = earlier.filter(|earlier| earlier.primary_fingerprint == self.primary_fingerprint);
@@ -115,7 +117,7 @@ impl Trust {
         self
     }
 
-    /// In what a recipe trusts otherwise than this says, in words.
+    /// Differences between the recipe's trust and this, in words.
     pub fn drift(&self, recipe: &Trust) -> Vec<String> {
         let mut drift = Vec::new();
         if self.primary_fingerprint != recipe.primary_fingerprint {
@@ -140,61 +142,61 @@ impl Trust {
     }
 }
 
-/// The release that the wish resolved to.
+/// The release that the recipe's wish resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Channel.
+    /// `stable`, `beta`, `alpha` or `lts`.
     pub channel: String,
-    /// Version.
+    /// Such as `4593.2.5`; empty to be resolved anew.
     pub version: String,
 }
 
-/// Why a lock cannot be used.
+/// Reasons why a lock cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a lock of a schema that is read.
+    /// A file that is not a lock of a supported schema.
     #[error("{} is not a lock file of schema {SCHEMA}", path.display())]
     Syntax {
-        /// The file.
+        /// Path of the lock.
         path: PathBuf,
-        /// What serde says.
+        /// serde's error.
         source: serde_yaml::Error,
     },
     /// A lock of a later prebake.
     #[error("{} is a lock of schema {found}, and this prebake reads schemas up to {SCHEMA}", path.display())]
     Newer {
-        /// The file.
+        /// Path of the lock.
         path: PathBuf,
-        /// Its schema.
+        /// Schema number that it states.
         found: u32,
     },
-    /// Nothing in the lock is called so.
+    /// No input of the lock has this name.
     #[error("{} has no input named `{name}`", path.display())]
     Unknown {
-        /// The lock.
+        /// Path of the lock.
         path: PathBuf,
-        /// What was asked for.
+        /// The name that was given.
         name: String,
-        /// What there is.
+        /// Names that would be accepted.
         known: Vec<String>,
     },
-    /// The lock does not say what the recipe needs.
+    /// The lock does not fit the recipe.
     #[error("{} does not match the recipe: {}", path.display(), drift.join("; "))]
     Drift {
-        /// The file.
+        /// Path of the lock.
         path: PathBuf,
-        /// What is missing, superfluous or different.
+        /// Inputs that are missing, superfluous or different.
         drift: Vec<String>,
     },
-    /// What the channel names as current is older than what is locked.
+    /// The channel's current version is older than the locked one.
     #[error("channel {channel} names {found} as current, which is older than {locked} in {}", path.display())]
     Older {
-        /// The lock, which stays.
+        /// Path of the lock, which is not changed.
         path: PathBuf,
-        /// The channel.
+        /// Channel of the locked release.
         channel: String,
-        /// Its version now.
+        /// Its current version.
         found: Version,
         /// The version that is locked.
         locked: Version,
@@ -230,7 +232,7 @@ impl Advice for Error {
 }
 
 impl Lock {
-    /// A lock that promises nothing yet.
+    /// A lock without any inputs.
     pub fn empty() -> Lock {
         let release = Release { channel: String::new(), version: String::new() };
         Lock {
@@ -264,7 +266,7 @@ impl Lock {
 
     /// Reads a lock's text; `path` names it in errors.
     pub fn parse(path: &Path, text: &str) -> Result<Lock, Error> {
-        /// What every schema has.
+        /// The part that every schema has.
         #[derive(Deserialize)]
         struct Head {
             schema: u32,
@@ -275,7 +277,7 @@ impl Lock {
             Ok(Head { schema: found }) if found > SCHEMA => {
                 return Err(Error::Newer { path: path.into(), found });
             }
-            // A file without a schema is told so with all else that is wrong with it.
+            // A missing schema is reported together with everything else that is wrong.
             _ => {}
         }
         let lock: Lock = serde_yaml::from_str(text).map_err(bad)?;
@@ -288,12 +290,12 @@ impl Lock {
         }
     }
 
-    /// Whether it says less than locks do now.
+    /// Whether its schema is older than [`SCHEMA`].
     pub fn is_old(&self) -> bool {
         self.schema < SCHEMA
     }
 
-    /// The file's text: the same for the same lock.
+    /// The file's text; equal locks give equal texts.
     ///
     /// # Panics
     /// Never: maps with string keys serialize.
@@ -303,7 +305,7 @@ impl Lock {
         format!("{HEADER}{body}")
     }
 
-    /// Writes the lock, atomically, unless the file already says the same.
+    /// Writes the lock atomically, unless the file has the same text already.
     pub fn save(&self, path: &Path) -> crate::base::error::Result<()> {
         let text = self.to_text();
         if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
@@ -312,8 +314,8 @@ impl Lock {
         Ok(disk::write_atomic(path, text.as_bytes())?)
     }
 
-    /// Forgets what `name` stands for, so that it is resolved and fetched anew: an input's id, the front part of ids
-    /// (`flatcar`, `sysext/kubernetes`), a sysext's name, or `github:USER`. Whether anything was called so.
+    /// Forgets an input, so that it is resolved and fetched anew. `name` is an input's id, the front part of ids
+    /// (`flatcar`, `sysext/kubernetes`), a sysext's name, or `github:USER`. Returns whether anything had that name.
     pub fn forget(&mut self, name: &str) -> bool {
         if let Some(user) = name.strip_prefix("github:") {
             return self.ssh_keys.remove(user).is_some();
@@ -326,13 +328,13 @@ impl Lock {
         let before = self.inputs.len();
         self.inputs.retain(|id, _| !is_meant(id));
         if name == "flatcar" {
-            // A release without a version is asked for again.
+            // An empty version is resolved anew.
             self.release.version.clear();
         }
         self.inputs.len() < before
     }
 
-    /// What [`Lock::forget`] takes beside ids: sources, sysexts, users.
+    /// Names besides ids that [`Lock::forget`] accepts: sources, sysexts, users.
     pub fn names(&self) -> Vec<String> {
         let mut names: BTreeSet<String> = self.ssh_keys.keys().map(|user| format!("github:{user}")).collect();
         for id in self.inputs.keys() {
@@ -345,18 +347,19 @@ impl Lock {
         names.into_iter().collect()
     }
 
-    /// Every object that it names, by input id: all that a build needs from the store.
+    /// Every locked object, by input id: all that a build needs from the store.
     pub fn objects(&self) -> impl Iterator<Item = (&str, Object)> {
         self.inputs.iter().map(|(id, entry)| (id.as_str(), entry.object()))
     }
 
-    /// The locked version, if it is one.
+    /// The locked version, if it parses as one.
     pub fn version(&self) -> Option<Version> {
         self.release.version.parse().ok()
     }
 
-    /// Whether a lock may follow this one: the version of a channel never goes back by itself, or whoever serves old files with
-    /// their right signatures decides which flaws machines have. A version that the recipe names is the user's own.
+    /// Checks that a lock may follow this one: the version of a channel never goes back by itself. Otherwise a server
+    /// with old files and their valid signatures could choose which security holes machines have. A version that the
+    /// recipe names is the user's own choice.
     ///
     /// # Errors
     /// [`Error::Older`].
@@ -370,8 +373,8 @@ impl Lock {
         }
     }
 
-    /// Seconds since 1970 that artifacts are stamped with: `SOURCE_DATE_EPOCH`, else the newest signature among the
-    /// inputs, so that the same lock always gives the same bytes.
+    /// Timestamp of artifacts, in seconds since 1970: `SOURCE_DATE_EPOCH`, else the newest signature among the inputs,
+    /// so that the same lock always gives the same bytes.
     pub fn epoch(&self) -> u64 {
         let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
         let newest = || self.inputs.values().filter_map(|entry| entry.signed).max();

@@ -1,7 +1,7 @@
 //! `manifest.json`: every published file of a tree with its size, digest, role and origin.
 //!
 //! Written last by a build, read by `serve`, `verify` and `bundle`. Owns the file's schema and its canonical form;
-//! what is published, and where, is decided by `output`.
+//! leaves to `output` which files are published, and where.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,21 +19,21 @@ use crate::tree::names::build_id;
 
 /// Version of the schema; raised when the meaning of a field changes.
 pub const SCHEMA: u32 = 1;
-/// What a tree holds. Rows are sorted by path.
+/// The files of a tree. Rows are sorted by path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`SCHEMA`].
+    /// Version of the schema: [`SCHEMA`].
     pub schema: u32,
     /// The recipe's name.
     pub name: String,
-    /// Seconds since 1970 that all timestamps inside artifacts carry.
+    /// Timestamp inside all artifacts, in seconds since 1970.
     pub epoch: u64,
     /// The Flatcar releases inside.
     pub releases: Vec<Release>,
     /// Path inside the tree (no leading slash, `/` between) → file.
     pub files: BTreeMap<String, File>,
-    /// Files that lie nowhere: a server joins them of two others. They have no digest of their own, so that the first,
+    /// Virtual files, which a server joins from two others. They have no digest of their own, so that the first part,
     /// which many share, need not be read for each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub joined: BTreeMap<String, Joined>,
@@ -43,19 +43,19 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Joined {
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
     /// Length in bytes, zeros included.
     pub size: u64,
     /// Paths of the two in [`Manifest::files`].
     pub parts: [String; 2],
-    /// The profile it belongs to, if to one.
+    /// The profile that it belongs to, if only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// The node it belongs to, if to one.
+    /// The node that it belongs to, if only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The architecture it is for, if for one.
+    /// The architecture that it is for, if only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
 }
@@ -68,7 +68,7 @@ pub struct Release {
     pub channel: String,
     /// Such as `4593.2.5`.
     pub version: String,
-    /// Architecture.
+    /// Architecture of the board.
     pub arch: Arch,
 }
 
@@ -76,34 +76,34 @@ pub struct Release {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// Digest of the bytes.
+    /// SHA-256 of the bytes.
     pub sha256: Sha256,
-    /// The profile it belongs to, if to one.
+    /// The profile that it belongs to, if only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// The node it belongs to, if to one.
+    /// The node that it belongs to, if only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The architecture it is for, if for one.
+    /// The architecture that it is for, if only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
-    /// Where fetched bytes came from.
+    /// Origin of a fetched file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// The step that built it.
+    /// Key of the step that built it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Sha256>,
-    /// What protects a sysext image, if it is signed.
+    /// dm-verity root hash and certificate digest of a sysext image, if it is signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verity: Option<Protection>,
 }
 
 impl File {
-    /// A file of which nothing more is said.
+    /// A file without any of the optional fields.
     pub fn new(role: Role, size: u64, sha256: Sha256) -> Self {
         File {
             role,
@@ -119,13 +119,13 @@ impl File {
     }
 }
 
-/// Where a fetched file came from: canonical URL (never a mirror's) and who signed it.
+/// Origin of a fetched file: canonical URL (never a mirror's) and signer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// Canonical URL.
+    /// Canonical URL, never a mirror's.
     pub url: String,
-    /// Fingerprint of the signing (sub)key, upper-case hex, where a signature was verified.
+    /// Fingerprint of the signing (sub)key, upper-case hex, if a signature was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
 }
@@ -136,7 +136,7 @@ impl From<&Entry> for Origin {
     }
 }
 
-/// What a published file is for.
+/// Purpose of a published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -154,7 +154,7 @@ pub enum Role {
     Overlay,
     /// Base and overlay in one.
     Initrd,
-    /// An initrd of the user that the kernel unpacks before Flatcar's.
+    /// The user's own initrd, which the kernel unpacks before Flatcar's.
     EarlyInitrd,
     /// Kernel, initrds and arguments in one UEFI program.
     UnifiedKernel,
@@ -166,7 +166,7 @@ pub enum Role {
     ContainerImage,
     /// A compiled Ignition config.
     Ignition,
-    /// A Go template for machines, filled in as they ask.
+    /// A Go template, filled in for each machine that asks.
     Template,
     /// A Matchbox profile.
     Profile,
@@ -176,9 +176,9 @@ pub enum Role {
     Boot,
     /// A list of digests.
     Checksums,
-    /// The lock that it was built from.
+    /// The lock that the tree was built from.
     Lock,
-    /// What it is made of.
+    /// The software bill of materials.
     Sbom,
 }
 
@@ -188,41 +188,41 @@ impl fmt::Display for Role {
     }
 }
 
-/// Why a manifest cannot be used.
+/// Reasons why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not JSON of this schema.
+    /// A file that is not JSON of this schema.
     #[error("{subject} is not a manifest")]
     Syntax {
-        /// The file.
+        /// Name of the manifest, for messages.
         subject: String,
-        /// What serde says.
+        /// serde's error.
         source: serde_json::Error,
     },
     /// Another version of the format.
     #[error("{subject} has schema {found}; this prebake reads {SCHEMA}")]
     Schema {
-        /// The file.
+        /// Name of the manifest, for messages.
         subject: String,
-        /// Its schema.
+        /// Schema number that it states.
         found: u32,
     },
     /// A path that leaves the tree.
     #[error("{subject} names `{path}`, which is not a path inside the tree")]
     Path {
-        /// The file.
+        /// Name of the manifest, for messages.
         subject: String,
         /// The offending row.
         path: String,
     },
-    /// A joined file of other parts than the tree has.
+    /// A joined file whose parts do not have its length.
     #[error("{subject} joins `{path}` from files that do not add up to {size} bytes")]
     Joined {
-        /// The file.
+        /// Name of the manifest, for messages.
         subject: String,
         /// The offending row.
         path: String,
-        /// What the row says.
+        /// Length that the row states, in bytes.
         size: u64,
     },
 }
@@ -266,19 +266,19 @@ impl Manifest {
         }
     }
 
-    /// How long two files are with the zeros between them; nothing if one is not in the tree.
+    /// Length of two files with the zeros between them; `None` if one is not in the tree.
     pub fn joined_size(&self, parts: &[String; 2]) -> Option<u64> {
         let [first, second] = parts.each_ref().map(|part| self.files.get(part).map(|file| file.size));
         let first = first?;
         first.checked_add(padding(first))?.checked_add(second?)
     }
 
-    /// The canonical bytes: sorted keys, two blanks, a final newline. The BUILD-ID is taken over these.
+    /// The canonical bytes: sorted keys, an indent of two blanks, a final newline. The BUILD-ID is taken over these.
     pub fn to_bytes(&self) -> Vec<u8> {
         canonical::canonical_json(self)
     }
 
-    /// First 16 hex digits of the SHA-256 of [`Manifest::to_bytes`]: the same build lands on itself.
+    /// First 16 hex digits of the SHA-256 of [`Manifest::to_bytes`]: the same build gets the same id.
     pub fn build_id(&self) -> String {
         build_id(&Sha256::of(&self.to_bytes()))
     }

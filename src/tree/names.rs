@@ -148,7 +148,7 @@ pub fn sysext_directory(name: &str) -> String {
     format!("{ASSETS}/sysext/{name}")
 }
 
-/// The name of an image in its directory.
+/// File name of an image.
 pub(crate) fn sysext_file(name: &str, version: &str, arch: Arch) -> String {
     format!("{name}-{version}-{}.raw", arch.systemd())
 }
@@ -208,17 +208,17 @@ pub const NODES: &str = "boot/nodes.json";
 
 /// Every published file, with its size, digest and origin.
 pub const MANIFEST: &str = "manifest.json";
-/// The manifest's signature, beside it where there is one.
+/// File name of the manifest's signature, which may be beside it.
 pub const SIGNATURE: &str = "manifest.json.minisig";
 /// The statement of how the tree was built, beside the manifest.
 pub const PROVENANCE: &str = "provenance.json";
 /// The parts of the tree as SPDX.
 pub const SBOM: &str = "sbom.spdx.json";
-/// Lists every published file but itself and the manifest, as `sha256sum -c` reads it.
+/// List of every published file but itself and the manifest, for `sha256sum -c`.
 pub const CHECKSUMS: &str = "SHA256SUMS";
 /// The signature of such a list, for systemd-sysupdate.
 pub const CHECKSUMS_SIGNATURE: &str = "SHA256SUMS.gpg";
-/// The link to the newest build.
+/// Name of the link to the newest build.
 pub const CURRENT: &str = "current";
 
 /// The lock that a tree was built by, under the name of its recipe.
@@ -236,7 +236,7 @@ pub const FIRST_BOOT_ARGS: [&str; 2] = ["flatcar.first_boot", "coreos.first_boot
 pub const OEM_ARGS: [&str; 2] = ["flatcar.oem.id", "coreos.oem.id"];
 /// The argument that names an initrd by its base name, which the kernel's EFI stub needs.
 pub const INITRD_ARG: &str = "initrd";
-/// The argument that tells a node where to report to, and where its units find what they fetch.
+/// The argument with the URL that a node reports to, and from which its units fetch.
 pub const SERVER_ARG: &str = "prebake.url";
 /// The argument that says over which card a machine boots.
 pub const CARD_ARG: &str = "prebake.mac";
@@ -266,15 +266,17 @@ pub fn report_arg(server: &impl fmt::Display) -> String {
     format!("{SERVER_ARG}={server}")
 }
 
-/// The arguments that say over which card a machine boots: ours, and what PXELINUX calls so, with ARP's number of Ethernet.
-/// `mac` is the card's address, or what a loader puts in its place; `hyphened` the same as file names have it.
+/// Arguments that name the network card of the boot: prebake's own, and PXELINUX's `BOOTIF`, which begins with the ARP
+/// hardware type of Ethernet. `mac` is the card's address, or a variable that the loader replaces by it; `hyphened` is
+/// the same with hyphens, as in file names.
 pub fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
     [format!("{CARD_ARG}={mac}"), format!("BOOTIF=01-{hyphened}")]
 }
 
 // Words of scripts and records.
 
-/// Metadata of a group whose machines install themselves: which generation, so that a server can tell who is done.
+/// Metadata key of a group whose machines install themselves: the generation, which tells a server whether a machine is
+/// done.
 pub const GENERATION: &str = "install_generation";
 
 /// The label of a machine whose system is on its disk, and its value.
@@ -284,8 +286,8 @@ pub const INSTALLED: [&str; 2] = ["os", "installed"];
 /// `BOOTIF=` (dracut's `fix_bootif`) take it too.
 pub const GRUB_CARD: [&str; 2] = ["$net_default_mac", "$net_default_mac"];
 
-/// Boots the local disk. `exit` hands a UEFI machine to the next boot entry; a BIOS may just try the network again, so it
-/// is told the disk.
+/// Boots the local disk. On a UEFI machine `exit` continues with the next boot entry; a BIOS might only try the network
+/// again, so there the disk is named.
 pub const IPXE_LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 ||\nexit\n";
 
 /// iPXE's variables for the address of the card that it boots over: `netX` is the one that it opened last.
@@ -309,7 +311,7 @@ macro_rules! endpoints {
         }
 
         impl Endpoint {
-            /// All of them.
+            /// All states, the worst first.
             pub const ALL: &[Endpoint] = &[$(Endpoint::$name),+];
 
             /// Path from the root of the server.

@@ -34,10 +34,10 @@ pub fn write(hosts: Vec<Host>) -> Vec<u8> {
     canonical_json(&Document { schema: SCHEMA, nodes: hosts.into_iter().map(entry).collect() })
 }
 
-/// Reads the file.
+/// Reads `boot/nodes.json`.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// A description of the fault.
 pub fn read(bytes: &[u8]) -> Result<Vec<Host>, String> {
     let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if document.schema != SCHEMA {

@@ -1,5 +1,5 @@
-//! What of a group or profile is read and does nothing, or not what was meant: misspelt keys, selectors that no loader
-//! fulfils, boots that load nothing. Matchbox says nothing of all that, and machines then boot something else.
+//! Finds parts of a group or profile that have no effect, or not the one that was meant: misspelt keys, selectors that
+//! no loader can match, boots that load nothing. Matchbox reports none of that, and machines then boot something else.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use crate::base::finding::nearest;
 use crate::format::ipxe::Image;
 use crate::tree::records::{Boot, normal_mac};
 
-/// What is to be said, and how much it weighs.
+/// A remark and its severity.
 pub type Note = (Weight, String);
 
-/// The labels that every loader says which asks by `/boot.ipxe`.
+/// The labels that every loader sends that starts with `/boot.ipxe`.
 pub const LABELS: [&str; 6] = ["uuid", "mac", "domain", "hostname", "serial", "arch"];
 
-/// What iPXE calls processors that others call otherwise (`buildarch`).
+/// iPXE's names (`buildarch`) for architectures with other common names.
 const ARCHS: [(&str, &str); 6] = [
     ("amd64", "x86_64"),
     ("x86-64", "x86_64"),
@@ -24,7 +24,7 @@ const ARCHS: [(&str, &str); 6] = [
     ("arm", "arm32"),
 ];
 
-/// Keys that stand where they mean nothing: in what, which, and what to do instead.
+/// Keys in a place where they have no effect: the place, the keys, and where they belong.
 const MISPLACED: [(&str, &[&str], &str); 5] = [
     ("a group", &LABELS, "labels belong in `selector`"),
     ("a group", &["os", "role"], "labels belong in `selector`"),
@@ -33,12 +33,12 @@ const MISPLACED: [(&str, &[&str], &str); 5] = [
     ("`boot`", &["cmdline", "kernel_args"], "Matchbox reads `args`"),
 ];
 
-/// Keys by which people write comments into JSON.
+/// Whether a key is commonly used for comments in JSON.
 fn is_comment(key: &str) -> bool {
     key.starts_with(['_', '$', '#', '/']) || ["comment", "comments", "description"].contains(&key)
 }
 
-/// Keys that are none of `known`, and those that are there twice.
+/// Keys that are not in `known`, and duplicate ones.
 pub fn keys<'k>(of: &str, keys: impl Iterator<Item = &'k str>, known: &[&'static str]) -> Vec<Note> {
     let mut notes = Vec::new();
     let mut seen = Vec::new();
@@ -68,7 +68,7 @@ pub fn keys<'k>(of: &str, keys: impl Iterator<Item = &'k str>, known: &[&'static
     notes
 }
 
-/// Pairs that no machine fulfils, or others than were meant. `selector` as the file has it.
+/// Pairs that match no machine, or others than were meant. `selector` is as in the file.
 pub fn selector(selector: &BTreeMap<String, String>) -> impl Iterator<Item = Note> {
     selector.iter().filter_map(|(key, value)| {
         let lower = key.to_ascii_lowercase();
@@ -89,7 +89,7 @@ fn of_value(label: &str, value: &str) -> Option<Note> {
         return fault(format!("`{value}` begins or ends with a blank, which no machine sends"));
     }
     match label {
-        // What is no MAC address makes the whole group unusable, and is told as that.
+        // An invalid MAC address makes the whole group unusable, which is reported elsewhere.
         "mac" => match normal_mac(value)? {
             mac if mac.bytes().all(|byte| b"0:".contains(&byte)) => {
                 fault("no network card has only zeros".into())
@@ -117,7 +117,7 @@ fn of_value(label: &str, value: &str) -> Option<Note> {
     }
 }
 
-/// A label that a site's own scripts say, or a slip.
+/// A label that only a site's own scripts send, or a misspelt one.
 fn of_other_label(key: &str, value: &str) -> Option<Note> {
     let near = LABELS.into_iter().find(|label| strsim::damerau_levenshtein(key, label) == 1);
     if let Some(near) = near {
@@ -143,13 +143,13 @@ fn is_uuid(text: &str) -> bool {
     text.len() == UUID.len() && text.bytes().zip(UUID.bytes()).all(is_like)
 }
 
-/// What a loader cannot load.
+/// Images that a loader cannot load.
 pub fn boot(boot: &Boot) -> Vec<Note> {
     let kernel = [("kernel", &boot.kernel)].into_iter();
     let lines = kernel.chain(boot.initrd.iter().map(|line| ("initrd", line)));
     let why = |(key, line): (&str, &String)| match Image::parse(line) {
         Err(why) => Some(format!("boot.{key} `{line}`: {why}")),
-        // Matchbox renders configs, and nothing of a boot.
+        // Matchbox renders configs, but nothing in `boot`.
         Ok(image) if image.uri.contains("{{") => {
             Some(format!("boot.{key} `{line}`: paths are not templates; it is sent unchanged"))
         }
@@ -158,15 +158,15 @@ pub fn boot(boot: &Boot) -> Vec<Note> {
     lines.filter_map(why).map(|why| (Weight::Fault, why)).collect()
 }
 
-/// How much a flaw weighs.
+/// The severity of a flaw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
-    /// Machines get nothing, or something else than somebody meant: strict serving refuses it.
+    /// Machines get nothing, or something else than was meant. Strict serving refuses it.
     Fault,
-    /// What editors leave beside a file. Strict serving does not begin with it; an edit is not held up by it, since it comes
-    /// and goes while somebody writes.
+    /// A file that an editor left. Strict serving does not start with it, but does not reject an edit for it, since
+    /// such files come and go during editing.
     Leftover,
-    /// It works as it stands, and may not be what was meant.
+    /// It works, but may not be what was meant.
     Note,
 }
 

@@ -1,8 +1,8 @@
 //! A published tree: its manifest, and the bytes of every file that the manifest names.
 //!
-//! [`publish::Draft`](crate::tree::publish::Draft) is what will be published, a [`Tree`] what is. Whoever reads one does not ask
-//! where it lies. Nothing outside of the manifest is read: not what else lies about, and not what a link leads to beyond the
-//! tree.
+//! [`publish::Draft`](crate::tree::publish::Draft) is a tree to be published, a [`Tree`] is a published one. Code that reads
+//! a tree need not know whether it is in a directory or in a bundle. Nothing outside of the manifest is read: no other
+//! files in the directory, and no target of a link that leads out of the tree.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use crate::tree::manifest::{self, Manifest};
 use crate::tree::{names, provenance};
 use crate::trust::signers::Trust;
 
-/// Longest file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
+/// Upper limit for a file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
 const MOST_IN_MEMORY: u64 = 64 << 20;
 
 /// A published tree.
@@ -30,23 +30,23 @@ pub struct Tree {
     pub(crate) place: Place,
 }
 
-/// Where a tree lies.
+/// Location of a tree.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// In the directory of a build itself, not of the link to it.
+    /// The directory of the build itself, not the link to it.
     Directory(PathBuf),
     /// In a bundle, of which nothing is unpacked.
     Bundle {
-        /// The bundle, judged.
+        /// The bundle, whose signatures are judged.
         bundle: Arc<Bundle>,
-        /// Its file, open.
+        /// The open bundle file.
         file: Arc<File>,
-        /// The tree's name in it.
+        /// Name of the tree in the bundle.
         tree: String,
     },
 }
 
-/// One published file, open: the bytes that the manifest counts and no others.
+/// One published file, open: exactly the bytes that the manifest counts.
 #[derive(Clone, Debug)]
 pub struct Part {
     file: Arc<File>,
@@ -55,15 +55,15 @@ pub struct Part {
     position: u64,
 }
 
-/// Why a tree, or a file of one, cannot be read.
+/// Reasons why a tree, or a file of one, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a tree.
+    /// A directory without a manifest.
     #[error("{} is not a tree that prebake built: it has no {}", path.display(), names::MANIFEST)]
     NoTree {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
     /// A manifest that cannot be used.
@@ -72,73 +72,73 @@ pub enum Error {
     /// A bundle that cannot be used.
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
-    /// Not signed by who must have signed it.
+    /// A tree without the signatures that must be there.
     #[error(transparent)]
     Unsigned(#[from] provenance::Error),
-    /// Not a tree of the bundle.
+    /// A name that is not a tree of the bundle.
     #[error("{subject} does not contain the tree `{tree}`, only {known}")]
     NotInBundle {
-        /// The bundle.
+        /// Path of the bundle.
         subject: String,
-        /// The name that was asked for.
+        /// The name that was given.
         tree: String,
-        /// The names that there are.
+        /// The trees of the bundle, in words.
         known: String,
     },
-    /// A bundle of several trees, and none was named.
+    /// A bundle of several trees, where no name was given.
     #[error("{subject} contains {known}: choose one")]
     Several {
-        /// The bundle.
+        /// Path of the bundle.
         subject: String,
-        /// The names that there are.
+        /// The trees of the bundle, in words.
         known: String,
     },
-    /// Not a published file.
+    /// A path that the manifest does not name.
     #[error("the manifest of {place} names no `{path}`")]
     Unnamed {
-        /// The tree.
+        /// Location of the tree, in words.
         place: String,
         /// Path inside the tree.
         path: String,
     },
-    /// It is gone, no file, or a link that leads out of the tree.
+    /// A file that is gone, not a regular file, or a link that leads out of the tree.
     #[error("{path} of {place} cannot be read")]
     Unreadable {
-        /// The tree.
+        /// Location of the tree, in words.
         place: String,
         /// Path inside the tree.
         path: String,
-        /// Why.
+        /// Why it was not opened.
         source: Refused,
     },
-    /// Shorter or longer than it was published.
+    /// A file that is shorter or longer than the published one.
     #[error("{path} of {place} has {} instead of the {recorded} in the manifest", counted(*found, "byte"))]
     Size {
-        /// The tree.
+        /// Location of the tree, in words.
         place: String,
         /// Path inside the tree.
         path: String,
-        /// What the manifest says.
+        /// Length in the manifest, in bytes.
         recorded: u64,
-        /// What there is.
+        /// Length of the file, in bytes.
         found: u64,
     },
-    /// Other bytes than were published.
+    /// A file whose bytes differ from the published ones.
     #[error("{path} of {place} does not match the manifest")]
     Changed {
-        /// The tree.
+        /// Location of the tree, in words.
         place: String,
         /// Path inside the tree.
         path: String,
     },
-    /// More than anybody should hold in memory.
+    /// A member that is too long to be held in memory.
     #[error("{path} of {place} has {size} bytes, too many for a text")]
     TooLong {
-        /// The tree.
+        /// Location of the tree, in words.
         place: String,
         /// Path inside the tree.
         path: String,
-        /// What the manifest says.
+        /// Length in the manifest, in bytes.
         size: u64,
     },
 }
@@ -179,7 +179,7 @@ impl Advice for Error {
     }
 }
 
-/// The manifest of a build, or of `current`, which leads to one, and the directory of the build itself.
+/// The manifest and the directory of a build; `path` may also be the link `current`.
 pub fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
     let missing = |source| Error::NoTree { path: path.into(), source };
     let directory = path.canonicalize().map_err(missing)?;
@@ -190,13 +190,13 @@ pub fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
 }
 
 impl Tree {
-    /// Opens a build, or `current`, which leads to one.
+    /// Opens a build, or the link `current`.
     pub fn directory(path: &Path) -> Result<Tree, Error> {
         let (manifest, directory) = of_directory(path)?;
         Ok(Tree { manifest, place: Place::Directory(directory) })
     }
 
-    /// The same; where somebody is trusted, only if enough of them signed what [`provenance::judge_directory`] looks at.
+    /// The same; with `trust`, only if enough of its keys signed the files that [`provenance::judge_directory`] judges.
     pub fn believed(path: &Path, trust: Option<&Trust>) -> Result<Tree, Error> {
         let tree = Tree::directory(path)?;
         if let (Some(trust), Some(directory)) = (trust, tree.place.directory()) {
@@ -205,7 +205,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Opens a tree that lies in a bundle.
+    /// Opens a tree in a bundle.
     pub fn bundled(bundle: Arc<Bundle>, tree: &str) -> Result<Tree, Error> {
         if !bundle.trees().any(|known| known == tree) {
             return Err(Error::NotInBundle {
@@ -224,7 +224,7 @@ impl Tree {
         Ok(Tree { manifest, place: Place::Bundle { bundle, file, tree: tree.into() } })
     }
 
-    /// The tree of that name; without a name the only one.
+    /// The tree of that name; without a name, the only one.
     ///
     /// # Errors
     /// [`Error::Several`] where a name is needed.
@@ -241,32 +241,32 @@ impl Tree {
         Tree::bundled(bundle, &name)
     }
 
-    /// What it holds.
+    /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Where it lies, for messages.
+    /// Its location, for messages.
     pub fn place(&self) -> String {
         self.place.to_string()
     }
 
-    /// The manifest and where the files are.
+    /// The manifest and the location of the files.
     pub fn into_parts(self) -> (Manifest, Place) {
         (self.manifest, self.place)
     }
 
-    /// Opens a published file. Its length is held against the manifest, its bytes are not.
+    /// Opens a published file. Its length is checked against the manifest, its bytes are not.
     pub fn open(&self, path: &str) -> Result<Part, Error> {
         self.place.open(path, self.row(path)?)
     }
 
-    /// Reads a published file, a text or another short one. The bytes are those that the manifest says.
+    /// Reads a published file, a text or another short one, and checks its bytes against the manifest.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
         self.place.read(path, self.row(path)?)
     }
 
-    /// The file on disk that has these bytes and no others, where there is one.
+    /// Path of the file on disk with exactly these bytes; `None` in a bundle.
     pub fn path(&self, path: &str) -> Option<PathBuf> {
         match &self.place {
             Place::Directory(directory) => Some(directory.join(path)),
@@ -280,7 +280,7 @@ impl Tree {
     }
 }
 
-/// `the tree a`, `the trees a, b`
+/// The trees of a bundle in words: `the tree a`, `the trees a, b`.
 fn known(bundle: &Bundle) -> String {
     let names: Vec<&str> = bundle.trees().collect();
     match names.as_slice() {
@@ -291,7 +291,7 @@ fn known(bundle: &Bundle) -> String {
 }
 
 impl Place {
-    /// The directory, if it lies in one of its own.
+    /// The directory of the tree; `None` in a bundle.
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Place::Directory(path) => Some(path),
@@ -299,7 +299,7 @@ impl Place {
         }
     }
 
-    /// What the build is called: the name of its directory, or its BUILD-ID where it has none.
+    /// Name of the build: the name of its directory, or its BUILD-ID in a bundle.
     pub fn build(&self) -> String {
         match self {
             Place::Directory(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -310,7 +310,7 @@ impl Place {
         }
     }
 
-    /// As [`Tree::open`], for who has the file's row of the manifest.
+    /// Like [`Tree::open`], if you have the file's row already.
     pub fn open(&self, path: &str, row: &manifest::File) -> Result<Part, Error> {
         let (file, start, found) = self.file(path).map_err(self.unreadable(path))?;
         match found == row.size {
@@ -322,7 +322,7 @@ impl Place {
         }
     }
 
-    /// As [`Tree::read`], for who has the file's row of the manifest.
+    /// Like [`Tree::read`], if you have the file's row already.
     pub fn read(&self, path: &str, row: &manifest::File) -> Result<Vec<u8>, Error> {
         if row.size > MOST_IN_MEMORY {
             return Err(Error::TooLong { place: self.to_string(), path: path.into(), size: row.size });
@@ -336,7 +336,7 @@ impl Place {
         }
     }
 
-    /// The file that holds a file of the tree, where it begins in it, and how long it is.
+    /// The file on disk that contains a file of the tree, with its offset and its length there.
     fn file(&self, path: &str) -> Result<(Arc<File>, u64, u64), Refused> {
         match self {
             Place::Directory(directory) => {
@@ -352,7 +352,7 @@ impl Place {
         }
     }
 
-    /// Where a file of the tree lies in the bundle, if it lies in one.
+    /// Position of a file of the tree in the bundle; `None` in a directory.
     pub fn extent(&self, path: &str) -> Option<Extent> {
         match self {
             Place::Directory(_) => None,
@@ -377,12 +377,12 @@ impl fmt::Display for Place {
 }
 
 impl Part {
-    /// So many bytes of a file, from `start` on.
+    /// `size` bytes of a file, from `start` on.
     pub fn new(file: Arc<File>, start: u64, size: u64) -> Part {
         Part { file, start, size, position: 0 }
     }
 
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }

@@ -15,22 +15,23 @@ use crate::base::error::{Advice, Exit};
 use crate::base::unfinished::Unfinished;
 use crate::tree::names::{CONFIG_END, IGNITION, PRIVATE};
 
-/// Where the private part of a tree lies: in it, or outside of all that is copied and served, below a directory for all trees.
+/// Directory of a tree's private part: in the tree, or below a directory for all trees, outside of everything that is
+/// copied and served.
 pub fn directory(tree: &Path, outside: Option<&Path>, name: &str) -> PathBuf {
     outside.map_or_else(|| tree.join(PRIVATE), |outside| outside.join(name))
 }
 
-/// The file of a config in a private part.
+/// Path of a config in a private part.
 pub fn config(top: &Path, id: &str) -> PathBuf {
     top.join(IGNITION).join(id)
 }
 
-/// Something private that others than its owner may enter, read or write.
+/// A private file or directory that others than its owner may enter, read or write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exposed {
-    /// Where it is.
+    /// Path of the file or directory.
     pub path: PathBuf,
-    /// Its permissions, of 0o777.
+    /// Permission bits, as in 0o777.
     pub mode: u32,
     is_directory: bool,
 }
@@ -49,7 +50,7 @@ impl Exposed {
     }
 }
 
-/// What of a private part others may read, by its permissions.
+/// Files and directories of a private part that others may read, by their permissions.
 pub fn exposed(top: &Path) -> Vec<Exposed> {
     let directory = top.join(IGNITION);
     let mut found: Vec<_> = [top, &directory].into_iter().filter_map(Exposed::of).collect();
@@ -59,7 +60,8 @@ pub fn exposed(top: &Path) -> Vec<Exposed> {
     found
 }
 
-/// Makes a private part these files and no others. What others could read of what lay there is closed to them, and told.
+/// Writes a private part with exactly these files. Existing files that others could read are closed to them, and
+/// returned.
 pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Exposed>, disk::Error> {
     let directory = top.join(IGNITION);
     is_no_link(top)?;
@@ -80,7 +82,7 @@ pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Expose
         if fs::read(&path).is_ok_and(|there| there == *bytes) {
             continue;
         }
-        // Temporary files are their owner's only.
+        // Temporary files have mode 0600.
         let write = || {
             let mut file = Unfinished::in_directory(&directory, 0o600)?;
             file.write_all(bytes)?;
@@ -135,13 +137,13 @@ fn remove(top: &Path, directory: &Path) -> Result<(), disk::Error> {
     Ok(())
 }
 
-/// The file that says whose secrets a directory outside of the trees has.
+/// File that names the tree to which an outside directory's secrets belong.
 const OWNER: &str = "tree";
 
-/// Takes a directory outside of the trees for one name of one output, before anything is written or removed there.
+/// Claims a directory outside of the trees for one name of one output, before anything is written or removed there.
 ///
 /// # Errors
-/// It lies among what is published, or holds something else: files, or the secrets of another tree of this name.
+/// The directory is among published trees, or contains other files, or the secrets of another tree of this name.
 pub fn claim(top: &Path, output: &Path) -> Result<(), disk::Error> {
     let refused = |why: String| disk::Error::io("keep secrets in", top)(io::Error::other(why));
     is_no_link(top)?;
@@ -178,12 +180,12 @@ pub fn claim(top: &Path, output: &Path) -> Result<(), disk::Error> {
     }
 }
 
-/// What the file of an owner says.
+/// Content of the file [`OWNER`].
 fn owner_line(output: &Path) -> String {
     format!("{}\n", output.display())
 }
 
-/// Lets go of a directory that [`claim`] took and that has no secrets any more.
+/// Releases a directory that [`claim`] claimed, if it has no more secrets.
 pub fn release(top: &Path, output: &Path) -> Result<(), disk::Error> {
     let owner = top.join(OWNER);
     let Ok(there) = fs::read_to_string(&owner) else { return Ok(()) };
@@ -195,11 +197,11 @@ pub fn release(top: &Path, output: &Path) -> Result<(), disk::Error> {
     Ok(())
 }
 
-/// A directory of `--private` without the part of a tree.
+/// A directory of `--private` without the secrets of the tree.
 #[derive(Debug, thiserror::Error)]
 #[error("there are no secrets of `{name}` in {}", directory.display())]
 pub struct Absent {
-    /// What was named.
+    /// The directory that was given.
     pub directory: PathBuf,
     /// The tree's name.
     pub name: String,
@@ -218,7 +220,7 @@ impl Advice for Absent {
     }
 }
 
-/// The private part in a directory that a person named, which must be there.
+/// Checks that a directory that a person gave has the private part of this tree.
 ///
 /// # Errors
 /// [`Absent`].
@@ -234,15 +236,15 @@ pub fn named(outside: Option<&Path>, name: &str) -> Result<(), Absent> {
 /// Secrets that no server gives to machines.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
-    /// A person named where they lie, and they do not.
+    /// They are not in the directory that a person gave.
     #[error(transparent)]
     Absent(#[from] Absent),
-    /// They are no secret on this host.
+    /// Other users of this host may read them.
     #[error("{} is open to others than its owner (mode {:04o}), which --guard must prevent", exposed.path.display(), exposed.mode)]
     Exposed {
-        /// The private part.
+        /// Directory of the private part.
         top: PathBuf,
-        /// The first of what is open.
+        /// The first open file or directory.
         exposed: Exposed,
     },
 }
@@ -266,10 +268,10 @@ impl Advice for Unfit {
     }
 }
 
-/// Whether a tree has a private part, of which machines may be given something.
+/// Whether a tree has a private part to serve to machines.
 ///
 /// # Errors
-/// It is not where a person said, or others may read it.
+/// It is not in the given directory, or others may read it.
 pub fn judge(tree: &Path, outside: Option<&Path>, name: &str) -> Result<bool, Unfit> {
     named(outside, name)?;
     let top = directory(tree, outside, name);

@@ -1,8 +1,8 @@
-//! Publishing: a tree appears whole under `OUTPUT/NAME/BUILD-ID`, or not at all, and `current` swaps to it.
+//! Publishing: a tree appears complete under `OUTPUT/NAME/BUILD-ID`, or not at all, and `current` is swapped to it.
 //!
 //! ```text
-//! OUTPUT/NAME/.lock         held while someone builds; says who
-//! OUTPUT/NAME/.tmp-…        a tree that is not complete; swept by the next build
+//! OUTPUT/NAME/.lock         held during a build; names its process
+//! OUTPUT/NAME/.tmp-…        an incomplete tree; the next build removes it
 //! OUTPUT/NAME/BUILD-ID/     read-only files, links into the store where the disk allows it; [`private`] beside them
 //! OUTPUT/NAME/current       symbolic link to the newest BUILD-ID
 //! ```
@@ -24,7 +24,7 @@ use crate::tree::row::{Contents, Row};
 
 const TEMPORARY: &str = ".tmp-";
 
-/// Why a tree cannot be published.
+/// Reasons why a tree cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another build works in the same output directory.
@@ -32,16 +32,16 @@ pub enum Error {
     InUse {
         /// The output directory of the recipe.
         directory: PathBuf,
-        /// What the holder wrote of itself.
+        /// The holder's process, as it wrote in the lock.
         holder: String,
     },
-    /// The place of the `current` link is taken by something else.
+    /// Something that is not prebake's link has the name `current`.
     #[error("{} is not a symbolic link that prebake made", path.display())]
     Foreign {
-        /// What is in the way.
+        /// Path of that.
         path: PathBuf,
     },
-    /// Two outputs want to write one file.
+    /// Two outputs write one file.
     #[error("two outputs both write `{path}`")]
     Collision {
         /// Path inside the tree.
@@ -66,10 +66,10 @@ impl Advice for Error {
     }
 }
 
-/// The output directory of one recipe, held by this process alone until dropped.
+/// The output directory of one recipe, which this process holds exclusively until this is dropped.
 pub struct Output {
     directory: PathBuf,
-    /// Unlocked when closed, whatever way the process ends.
+    /// Unlocked when closed, however the process ends.
     _lock: File,
 }
 
@@ -78,24 +78,24 @@ pub struct Output {
 pub struct Published {
     /// `OUTPUT/NAME/BUILD-ID`.
     pub path: PathBuf,
-    /// What it holds.
+    /// Manifest of the tree.
     pub manifest: Manifest,
-    /// Whether it was there before.
+    /// Whether the same tree was already published.
     pub unchanged: bool,
-    /// What of its private part others could read until now.
+    /// Files of its private part that others could read until now.
     pub exposed: Vec<crate::tree::private::Exposed>,
 }
 
-/// What a tree will hold: the manifest and, by path, where the bytes are.
+/// A tree to be published: the manifest and, by path, the source of the bytes.
 pub struct Draft {
     manifest: Manifest,
     contents: BTreeMap<String, Contents>,
-    /// By file name: what is said about the manifest, and so cannot be in it.
+    /// Files about the manifest, which cannot be in it, by name.
     beside: BTreeMap<String, Vec<u8>>,
-    /// By file name: configs with secrets. They are beside what is public, and no part of the manifest or the BUILD-ID. Nothing
-    /// where those that a tree may have shall stay.
+    /// Configs with secrets, by file name. They are beside the public files, and not part of the manifest or the
+    /// BUILD-ID. `None` leaves existing ones alone.
     private: Option<BTreeMap<String, Vec<u8>>>,
-    /// Where they lie, if not in the tree.
+    /// Directory of the private part, if it is outside the tree.
     private_outside: Option<PathBuf>,
 }
 
@@ -138,7 +138,7 @@ impl Draft {
         })
     }
 
-    /// A tree that was published elsewhere, and all of whose files are in the store.
+    /// A tree that was published elsewhere, whose files are all in the store.
     pub fn of(manifest: Manifest) -> Self {
         let stored =
             |file: &manifest::File| Contents::Stored(Object { sha256: file.sha256, size: file.size });
@@ -146,37 +146,37 @@ impl Draft {
         Draft { manifest, contents, beside: BTreeMap::new(), private: None, private_outside: None }
     }
 
-    /// With files beside the manifest, by name: its signature, say.
+    /// Adds files beside the manifest, by name, such as its signature.
     pub fn with_beside(self, beside: BTreeMap<String, Vec<u8>>) -> Self {
         Draft { beside, ..self }
     }
 
-    /// What the tree will hold.
+    /// The manifest of the tree to be.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Where the bytes of a file are.
+    /// Source of a file's bytes.
     pub fn contents(&self, path: &str) -> Option<&Contents> {
         self.contents.get(path)
     }
 
-    /// With configs that hold secrets, by file name.
+    /// Adds configs that contain secrets, by file name.
     pub fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
         Draft { private: Some(private), ..self }
     }
 
-    /// With those configs below this directory, instead of in the tree.
+    /// Puts those configs below this directory instead of into the tree.
     pub fn with_private_outside(self, outside: Option<PathBuf>) -> Self {
         Draft { private_outside: outside, ..self }
     }
 
-    /// What is said about the manifest, by file name.
+    /// Files about the manifest, by name.
     pub fn beside(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.beside
     }
 
-    /// Writes what the manifest does not name: what of it others could read before.
+    /// Writes the files that the manifest does not name; returns the private files that others could read before.
     fn place_unnamed(&self, tree: &Path) -> Result<Vec<crate::tree::private::Exposed>, disk::Error> {
         for (name, bytes) in &self.beside {
             let path = tree.join(name);
@@ -189,7 +189,7 @@ impl Draft {
         if self.private_outside.is_none() {
             return crate::tree::private::place(&top, files);
         }
-        // OUTPUT/NAME
+        // The directory OUTPUT/NAME.
         let output = disk::directory_of(tree);
         let exposed = match files.is_empty() {
             true => crate::tree::private::release(&top, output).map(|()| Vec::new())?,
@@ -198,14 +198,14 @@ impl Draft {
                 crate::tree::private::place(&top, files)?
             }
         };
-        // Last, so that a failure loses none.
+        // Last, so that a failure loses no secrets.
         crate::tree::private::place(&tree.join(names::PRIVATE), &BTreeMap::new())?;
         Ok(exposed)
     }
 }
 
 impl Output {
-    /// Takes the output directory of a recipe and sweeps what crashed builds left in it.
+    /// Locks the output directory of a recipe, and removes the leftovers of crashed builds.
     pub fn acquire(output: &Path, name: &str) -> Result<Self> {
         let directory = output.join(name);
         disk::create_directories(&directory)?;
@@ -247,13 +247,13 @@ impl Output {
         Ok(())
     }
 
-    /// The link to the newest build.
+    /// Name of the link to the newest build.
     pub fn current(&self) -> PathBuf {
         self.directory.join(CURRENT)
     }
 
-    /// Publishes a tree and points `current` at it. A tree that is there already, whole, is left as it is: that costs
-    /// one `stat` a file; a paranoid store has every byte read.
+    /// Publishes a tree and points `current` at it. A tree that is already there and complete is left as it is, which
+    /// costs one `stat` per file; with a paranoid store every byte is read.
     pub fn publish(&self, draft: &Draft, store: &Store) -> Result<Published> {
         let current = self.current();
         if fs::symlink_metadata(&current).is_ok_and(|meta| !meta.is_symlink()) {
@@ -276,7 +276,7 @@ impl Output {
         Ok(Published { path, manifest: draft.manifest.clone(), unchanged, exposed })
     }
 
-    /// Builds the tree aside and renames it into place, the manifest last.
+    /// Builds the tree in a temporary directory and renames it into place; the manifest is written last.
     fn stage(
         &self,
         draft: &Draft,
@@ -285,7 +285,7 @@ impl Output {
         path: &Path,
     ) -> Result<Vec<crate::tree::private::Exposed>, disk::Error> {
         let stage = self.directory.join(format!("{TEMPORARY}{build_id}"));
-        // A full disk and Ctrl-C leave no half of a tree: what was staged goes with this.
+        // After a full disk or Ctrl-C, dropping this removes the staged tree.
         let _stage = Claim::new(&stage, Claimed::Whole);
         create_directory(&stage)?;
         let mut made = std::collections::BTreeSet::new();
@@ -310,7 +310,7 @@ impl Output {
         }
         disk::sync_directory(&stage)?;
         if path.exists() {
-            // Same BUILD-ID, but someone damaged it: move it aside, where a crash leaves it to be swept.
+            // The same BUILD-ID, but damaged: move it aside, where the next build removes it if this one crashes.
             let aside = self.directory.join(format!("{TEMPORARY}damaged-{build_id}"));
             fs::rename(path, &aside).map_err(disk::Error::io("move aside", path))?;
         }
@@ -321,7 +321,7 @@ impl Output {
     }
 }
 
-/// Whether a tree is what `current` below this output directory points at, and whole.
+/// Whether `current` below this output directory points at the tree, and the tree is complete.
 pub fn is_current(output: &Path, draft: &Draft, store: &Store) -> bool {
     let directory = output.join(&draft.manifest.name);
     let build_id = draft.manifest.build_id();
@@ -329,7 +329,8 @@ pub fn is_current(output: &Path, draft: &Draft, store: &Store) -> bool {
         && is_whole(&directory.join(build_id), &draft.manifest, store)
 }
 
-/// Whether a published tree has this manifest and every file of it at its size; a paranoid store reads the files, too.
+/// Whether a published tree has this manifest and every file of it with its size; a paranoid store reads the files,
+/// too.
 fn is_whole(path: &Path, manifest: &Manifest, store: &Store) -> bool {
     let intact = |(name, file): (&String, &manifest::File)| {
         let path = path.join(name);
@@ -341,20 +342,21 @@ fn is_whole(path: &Path, manifest: &Manifest, store: &Store) -> bool {
         && manifest.files.iter().all(intact)
 }
 
-/// Links an object to where it is published; where the disk cannot (another file system, too many links), copies it, which the
-/// kernel does as a reflink where it can.
+/// Links an object to its published path; where the disk cannot (another file system, too many links), copies it, as a
+/// reflink where the kernel can do that.
 pub(crate) fn place(object: &Path, target: &Path) -> Result<(), disk::Error> {
     match fs::hard_link(object, target) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(disk::Error::io("find", object)(error)),
-        // The store is elsewhere. A name that outlives a power cut must have its bytes; those of a linked file are on the disk.
+        // The store is on another file system. Sync, since a name that survives a power cut must have its bytes; those
+        // of a linked file are already on the disk.
         Err(_) => fs::copy(object, target)
             .and_then(|_| File::open(target)?.sync_all())
             .map_err(disk::Error::io("write", target)),
     }
 }
 
-/// Modes are set, not left to the umask: a tree is read by servers that run as somebody else.
+/// Modes are set explicitly, regardless of the umask: the servers that read a tree run as other users.
 fn create_directory(path: &Path) -> Result<(), disk::Error> {
     fs::create_dir(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))

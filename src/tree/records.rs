@@ -20,14 +20,14 @@ use crate::ignition::Spec;
 /// A record, and what of its file does nothing or not what was meant.
 #[derive(Clone, Debug, Default)]
 pub struct Noted<T> {
-    /// The record.
+    /// The parsed group or profile.
     pub record: T,
-    /// What a person should know of it.
+    /// Remarks for the author of the file.
     pub notes: Vec<Note>,
 }
 
 impl<T> Noted<T> {
-    /// With a record that several may hold.
+    /// Makes the record shareable.
     pub fn shared(self) -> Noted<Arc<T>> {
         let Noted { record, notes } = self;
         Noted { record: Arc::new(record), notes }
@@ -146,7 +146,7 @@ fn parse(bytes: &[u8]) -> Result<Raw, String> {
     json::parse(&json::lossy(bytes)).map_err(|error| error.message)
 }
 
-/// The field that Go takes a key for.
+/// The field that Go assigns a key to.
 pub(crate) fn field<'n>(key: &str, names: &[&'n str]) -> Option<&'n str> {
     names.iter().find(|name| same_key(key, name)).copied()
 }
@@ -209,7 +209,7 @@ fn values(name: &str, raw: &Raw, slot: &mut Map<String, Value>) -> Result<(), St
     Ok(())
 }
 
-/// Any value; every number is a `float64`, as in Go.
+/// Parses any value. Every number is a `float64`, as in Go.
 fn value(name: &str, raw: &Raw) -> Result<Value, String> {
     Ok(match &raw.value {
         RawValue::Null => Value::Null,
@@ -234,8 +234,8 @@ fn value(name: &str, raw: &Raw) -> Result<Value, String> {
 /// The newest spec that Matchbox reads, and the only one that it writes: it answers anything newer with an empty config.
 pub const CEILING: Spec = Spec::V3_4;
 
-/// Go's `net.ParseMAC` and its printing: 6, 8 or 20 octets in pairs parted by `:` or `-`, in fours parted by `.`, or
-/// bare; lower case with colons comes out.
+/// Go's `net.ParseMAC` and its output: 6, 8 or 20 octets in pairs separated by `:` or `-`, in groups of four digits
+/// separated by `.`, or without separators. The output is lower case with colons.
 pub fn normal_mac(text: &str) -> Option<String> {
     let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
     let digits: String = match separator {
@@ -259,19 +259,19 @@ pub fn normal_mac(text: &str) -> Option<String> {
 pub struct Profile {
     /// As the file says it; groups find a profile by the name of its file.
     pub id: String,
-    /// For people.
+    /// The name for people.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The files that the loader loads; a profile without it boots no machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot: Option<Boot>,
-    /// The config below `ignition/`.
+    /// The name of the config below `ignition/`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ignition_id: String,
-    /// The template below `generic/`.
+    /// The name of the template below `generic/`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub generic_id: String,
-    /// The cloud-config below `cloud/`.
+    /// The name of the cloud-config below `cloud/`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cloud_id: String,
 }
@@ -279,25 +279,25 @@ pub struct Profile {
 /// The files that a loader loads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Boot {
-    /// URL.
+    /// The kernel's URL.
     pub kernel: String,
-    /// URLs, in order.
+    /// URLs of initrds, in order.
     pub initrd: Vec<String>,
     /// Kernel arguments.
     pub args: Vec<String>,
 }
 
-/// A group that may match.
+/// A group of machines, with its selector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Group {
     /// Its file name without `.json`.
     pub id: String,
-    /// For people.
+    /// The name for people.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// The profile it gives.
+    /// The id of its profile.
     pub profile: String,
-    /// All of these must hold; none match every machine.
+    /// The labels that a machine must have. An empty selector matches every machine.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub selector: BTreeMap<String, String>,
     /// Variables of templates and `/metadata`.
@@ -305,7 +305,7 @@ pub struct Group {
     pub metadata: Map<String, Value>,
 }
 
-/// Labels that one machine has alone.
+/// Labels whose values are unique to one machine.
 pub(crate) const IDENTITIES: [&str; 3] = ["mac", "uuid", "serial"];
 
 impl Group {

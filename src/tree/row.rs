@@ -12,34 +12,34 @@ use crate::tree::manifest::{self, Origin, Role};
 pub struct Row {
     /// Path inside the tree.
     pub path: String,
-    /// Its bytes.
+    /// Source of its bytes.
     pub contents: Contents,
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
-    /// The profile it belongs to.
+    /// The profile that it belongs to, if only one.
     pub profile: Option<String>,
-    /// The node it belongs to.
+    /// The node that it belongs to, if only one.
     pub node: Option<String>,
-    /// The architecture it is for.
+    /// The architecture that it is for, if only one.
     pub arch: Option<Arch>,
-    /// Where it was fetched from.
+    /// Origin of a fetched file.
     pub origin: Option<Origin>,
-    /// The step that built it.
+    /// Key of the step that built it.
     pub step: Option<Sha256>,
-    /// What protects it, if it is a signed sysext.
+    /// dm-verity root hash and certificate digest, if it is a signed sysext.
     pub verity: Option<Protection>,
 }
 
-/// Where a published file's bytes are.
+/// Source of a published file's bytes.
 #[derive(Debug)]
 pub enum Contents {
-    /// In the store: published as a link, never copied.
+    /// An object in the store: published as a link, never copied.
     Stored(Object),
-    /// In a file of another tree: the same.
+    /// A file of another tree, published as a link as well.
     Published(PathBuf, Object),
-    /// Here.
+    /// Bytes in memory.
     Text(Vec<u8>),
-    /// Nowhere: a server joins two files of the tree, with [`crate::format::cpio::padding::padding`] between them.
+    /// A virtual file: a server joins two files of the tree, with [`crate::format::cpio::padding::padding`] between them.
     Joined([String; 2]),
 }
 
@@ -54,7 +54,7 @@ impl Row {
         Row::new(path, role, Contents::Text(bytes.into()))
     }
 
-    /// A file of which nothing more is said.
+    /// A file without any of the optional fields.
     pub fn new(path: String, role: Role, contents: Contents) -> Self {
         Row {
             path,
@@ -69,7 +69,7 @@ impl Row {
         }
     }
 
-    /// What the manifest says of it; nothing where it is joined of other files.
+    /// The file's row in the manifest; `None` for a joined file.
     pub fn file(&self) -> Option<manifest::File> {
         let Object { sha256, size } = match &self.contents {
             Contents::Stored(object) | Contents::Published(_, object) => *object,

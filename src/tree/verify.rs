@@ -17,69 +17,69 @@ use crate::base::parallel;
 use crate::tree::bundle::verify::BESIDE;
 use crate::tree::{manifest, names, private};
 
-/// What [`verify`] found.
+/// Result of [`verify`].
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// Files that the manifest names.
+    /// Number of files that the manifest names.
     pub files: usize,
-    /// Their length in bytes.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// All that is wrong, by path.
+    /// All differences, by path.
     pub flaws: Vec<Flaw>,
 }
 
-/// Something that is not as it was published.
+/// A difference from the published tree.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Flaw {
     /// Path in the tree.
     pub path: String,
-    /// What is wrong there.
+    /// Kind of the difference.
     #[serde(flatten)]
     pub kind: Kind,
 }
 
-/// What may be wrong with a file.
+/// Kinds of differences.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
 #[serde(tag = "flaw", rename_all = "kebab-case")]
 pub enum Kind {
-    /// The manifest names it.
+    /// A file of the manifest that does not exist.
     #[error("is missing")]
     Missing,
-    /// Cut off, or longer.
+    /// A file that is too short or too long.
     #[error("has {} instead of the {recorded} in the manifest", counted(*found, "byte"))]
     Length {
-        /// What the manifest says.
+        /// Length in the manifest, in bytes.
         recorded: u64,
-        /// What there is.
+        /// Length of the file, in bytes.
         found: u64,
     },
-    /// Other bytes of the same number.
+    /// A file of the right length with other bytes.
     #[error("does not have the digest in the manifest")]
     Changed,
-    /// The manifest does not name it.
+    /// A file that the manifest does not name.
     #[error("is not in the manifest")]
     Superfluous,
-    /// It, or a directory above it.
+    /// A link, as the file or a directory above it, that leads out of the tree.
     #[error("is a link that leaves the tree")]
     Outside,
-    /// No file, or one that cannot be read.
+    /// Not a regular file, or one that cannot be read.
     #[error("cannot be read: {why}")]
     Unreadable {
-        /// What the operating system says.
+        /// The system's error.
         why: String,
     },
-    /// A manifest that was edited, if only its blanks.
+    /// A manifest that was edited, even if only its blanks.
     #[error("is not in prebake's canonical form")]
     Rewritten,
     /// A secret that others than its owner may read, by the permissions of the file or a directory above it.
     #[error("is open to others (mode {mode:04o}): chmod go= {place}")]
     Exposed {
-        /// Its permissions.
+        /// Permission bits of the file or directory.
         mode: u32,
-        /// Where it lies.
+        /// Path of the file or directory.
         place: String,
     },
-    /// The directory is called as another build.
+    /// A directory that has the name of another build.
     #[error("belongs to the build {build}, not to this one")]
     Misplaced {
         /// The BUILD-ID of the manifest.
@@ -87,13 +87,14 @@ pub enum Kind {
     },
 }
 
-/// Reads every file of a tree, on all processors. For a tree in a bundle that is what lies in the tree; the rest of the file
-/// is [`bundle`](crate::tree::bundle)'s to read.
+/// Reads every file of a tree, on all CPUs. In a bundle, only the tree's files are read; [`bundle`](crate::tree::bundle)
+/// reads the rest of the bundle.
 ///
-/// Of what is private, which no manifest names, only the permissions are judged; it lies in the tree or below `outside`.
+/// Private files, which no manifest names, are only checked for their permissions; they are in the tree or below
+/// `outside`.
 pub fn verify(tree: &Tree, outside: Option<&Path>) -> Report {
     let files = &tree.manifest().files;
-    // The longest first, so that no processor begins with it when the others are done.
+    // The longest first, so that no CPU begins with it when the others are done.
     let mut order: Vec<(&String, &manifest::File)> = files.iter().collect();
     order.sort_by_key(|(_, file)| std::cmp::Reverse(file.size));
     let Ok(found) = parallel::map(
@@ -144,7 +145,7 @@ fn manifest_flaw(tree: &Tree, directory: &Path) -> Option<Flaw> {
         Ok(_) => {
             let build = tree.manifest().build_id();
             let name = directory.file_name()?.to_str()?;
-            // Trees that were copied are called as people like.
+            // Copies of trees may have any name.
             let is_build = name.len() == build.len() && name.bytes().all(|digit| digit.is_ascii_hexdigit());
             (is_build && name != build).then_some(Kind::Misplaced { build })?
         }
@@ -152,7 +153,7 @@ fn manifest_flaw(tree: &Tree, directory: &Path) -> Option<Flaw> {
     Some(Flaw { path: names::MANIFEST.into(), kind })
 }
 
-/// What lies about in a tree, all directories that are none of a published file included.
+/// Files in a tree that are not published, and directories without a published file.
 fn superfluous(tree: &Tree, root: &Path) -> Vec<Flaw> {
     let files = &tree.manifest().files;
     let mut flaws = Vec::new();
@@ -179,7 +180,7 @@ fn superfluous(tree: &Tree, root: &Path) -> Vec<Flaw> {
             };
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-            // A link is not followed: where it lies for a published file, that file's own look is the judge.
+            // Links are not followed: if a published file is a link, the check of that file decides.
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let is_beside = || path == names::MANIFEST || BESIDE.contains(&path.as_str());
             let has_files = || {

@@ -1,8 +1,8 @@
 //! DSSE envelopes: a payload, its type, and Ed25519 signatures over both (<https://github.com/secure-systems-lab/dsse>).
 //!
-//! The keys are minisign's, and `keyid` is the key's id as minisign prints it. What is signed begins with `DSSEv1 `, which no
-//! digest or comment that minisign signs can be taken for, so one key may do both. Every byte of an envelope is judged: it
-//! must be spelt as prebake spells it.
+//! The keys are minisign's, and `keyid` is the key's id as minisign prints it. The signed bytes begin with `DSSEv1 `,
+//! so they cannot be mistaken for a digest or comment that minisign signs, and one key may do both. Every byte of an
+//! envelope is checked: it must have exactly the form that prebake writes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ use crate::trust::signers::{self, Proof, Trust};
 
 /// The type of in-toto statements.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
-/// Longest envelope that is read, in bytes. A statement has some hundred bytes for each file of a tree.
+/// Upper limit for an envelope, in bytes. A statement has some hundred bytes for each file of a tree.
 pub const MAX_BYTES: usize = 64 << 20;
 
 /// A signed payload.
@@ -32,7 +32,7 @@ struct Signature {
     signature: [u8; 64],
 }
 
-/// As it is written.
+/// JSON form of an envelope.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wire {
@@ -62,7 +62,7 @@ impl Envelope {
         Envelope { payload: payload.to_vec(), signatures: keys.iter().map(sign).collect() }
     }
 
-    /// The file: canonical JSON.
+    /// The file's bytes: canonical JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         let signature = |signature: &Signature| WireSignature {
             keyid: signature.key.to_string(),
@@ -78,7 +78,7 @@ impl Envelope {
     /// Reads an envelope.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// A description of the fault.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() > MAX_BYTES {
             return Err(format!("it is longer than {MAX_BYTES} bytes"));
@@ -102,7 +102,7 @@ impl Envelope {
         }
     }
 
-    /// The payload, once enough trusted keys are found to have signed it; `subject` names the envelope in errors.
+    /// Returns the payload if enough trusted keys signed it; `subject` names the envelope in errors.
     pub fn judge(
         &self,
         subject: &str,

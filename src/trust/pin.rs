@@ -7,9 +7,9 @@ use crate::trust::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 /// Which key must have signed the release.
 #[derive(Debug)]
 pub struct Trust {
-    /// The primary key that is pinned.
+    /// Fingerprint of the pinned primary key.
     pub primary: Fingerprint,
-    /// A local key file; without it Flatcar's public one is fetched and held against the pin.
+    /// A local key file; without it Flatcar's public one is fetched and checked against the pin.
     pub key: Option<PathBuf>,
 }
 

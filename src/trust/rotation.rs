@@ -8,11 +8,11 @@ use crate::trust::minisign::{MAX_BYTES, PublicKey, SUFFIX, SecretKey, Signature}
 
 /// Version of the format.
 const SCHEMA: u32 = 1;
-/// What the statement is, so that it can be taken for nothing else that a key signs.
+/// Kind of the statement, so that it cannot pass for anything else that a key signs.
 const KIND: &str = "prebake key rotation";
 
-/// A statement by an old key that names the new key, with its signature. It was verified, though not whether anybody trusts
-/// the old key.
+/// A statement by an old key that names the new key, with its signature. The signature is verified; whether anybody
+/// trusts the old key is not.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     statement: Statement,
@@ -37,10 +37,10 @@ impl Statement {
 }
 
 impl Rotation {
-    /// Has the old key say that another follows it. The same keys give the same bytes each time.
+    /// Lets the old key sign that another key follows it. The same keys give the same bytes each time.
     ///
     /// # Errors
-    /// [`Error::Rotation`] where both are one key.
+    /// [`Error::Rotation`] if both are the same key.
     pub fn sign(old: &SecretKey, new: &PublicKey) -> Result<Self, Error> {
         let statement = Statement { schema: SCHEMA, kind: KIND.into(), old: old.public(), new: new.clone() };
         let name = statement.file_name();
@@ -53,7 +53,7 @@ impl Rotation {
     /// Reads a statement and its `.minisig`, which must be by the old key that the statement names.
     ///
     /// # Errors
-    /// [`Error::Rotation`] where it is something else or not in canonical form, [`Error::UnsignedRotation`].
+    /// [`Error::Rotation`] if it is something else or not in canonical form, [`Error::UnsignedRotation`].
     pub fn parse(subject: &str, statement: &[u8], signature: &[u8]) -> Result<Self, Error> {
         let bad = |why: &str| Error::Rotation { subject: subject.into(), why: why.into() };
         if statement.len() > MAX_BYTES {
@@ -84,12 +84,13 @@ impl Rotation {
         &self.statement.new
     }
 
-    /// What it is called where it is kept: `OLD-NEW.rotation.json`, by key ids. `.minisig` makes the signature's name.
+    /// The file name under which it is stored: `OLD-NEW.rotation.json`, by key ids. The signature's name is this plus
+    /// `.minisig`.
     pub fn file_name(&self) -> String {
         self.statement.file_name()
     }
 
-    /// The statement's file.
+    /// Bytes of the statement's file.
     pub fn statement(&self) -> Vec<u8> {
         canonical_json(&self.statement)
     }
@@ -135,7 +136,7 @@ mod tests {
             changed[at] ^= 1;
             assert!(Rotation::parse("r.json", &changed, &signature).is_err(), "byte {at}");
         }
-        // The untrusted comment is nobody's.
+        // The untrusted comment is not signed.
         let from = signature.iter().position(|byte| *byte == b'\n').unwrap();
         for at in from..signature.len() {
             let mut changed = signature.clone();

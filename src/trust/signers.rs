@@ -1,7 +1,7 @@
-//! Who must have signed: trusted keys, how many of them, and the keys that followed them.
+//! Decides whether enough trusted keys signed a message: which keys, how many of them, and the keys that followed them.
 //!
-//! Owns the verdict over signatures of one message. Leaves to `minisign` the bytes of keys and signatures, to `bundle` where
-//! a site remembers whom it trusts, and to `cli` how people name keys.
+//! Owns the verdict over the signatures of one message. Leaves the bytes of keys and signatures to `minisign`, a site's
+//! stored trusted keys to `bundle`, and the naming of keys on the command line to `cli`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::base::error::{Advice, Exit};
 use crate::trust::minisign::{self, KeyId, Prehash, PublicKey, Signature};
 use crate::trust::rotation::Rotation;
 
-/// Most keys, signatures or rotations that are looked at: far more than people keep, few enough to judge at once.
+/// Most keys, signatures or rotations that are examined: far more than people keep, few enough to judge at once.
 pub const MOST: usize = 64;
 
 /// Keys, and how many of them must have signed.
@@ -20,109 +20,109 @@ pub struct Trust {
     threshold: usize,
 }
 
-/// That enough trusted keys signed a message. Only [`Trust::judge`] makes one.
+/// Proof that enough trusted keys signed a message. Only [`Trust::judge`] makes one.
 #[derive(Clone, Debug)]
 pub struct Proof {
     /// The trusted keys that signed, sorted, each once.
     pub signers: Vec<PublicKey>,
-    /// The keys to trust from now on, sorted: the given ones, each replaced by what it was rotated to.
+    /// The keys to trust from now on, sorted: the given ones, each replaced by the key that it was rotated to.
     pub keys: Vec<PublicKey>,
     _judged: Judged,
 }
 
-/// Keeps other rooms from making a [`Proof`].
+/// Keeps other modules from making a [`Proof`].
 #[derive(Clone, Debug)]
 struct Judged;
 
-/// Why signatures are not enough.
+/// Reasons why signatures are not sufficient.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody is trusted, or more keys must sign than there are.
+    /// No key is trusted, or the threshold exceeds the number of keys.
     #[error("a threshold of {threshold} is impossible with {}", counted(*keys, "trusted key"))]
     Threshold {
-        /// How many must sign.
+        /// Number of keys that must sign.
         threshold: usize,
-        /// How many there are.
+        /// Number of trusted keys.
         keys: usize,
     },
-    /// More than anybody needs.
+    /// More signatures or rotations than [`MOST`].
     #[error("{subject} has {found} {what}; at most {MOST} are examined")]
     TooMany {
-        /// The message.
+        /// Name of the signed message.
         subject: String,
-        /// Of which there are too many.
+        /// The items that are too many, in words.
         what: &'static str,
-        /// How many.
+        /// Number of such items.
         found: usize,
     },
     /// No signature at all.
     #[error("{subject} is not signed; {} required", wanted(*threshold, keys))]
     Unsigned {
-        /// The message.
+        /// Name of the signed message.
         subject: String,
-        /// How many must sign.
+        /// Number of keys that must sign.
         threshold: usize,
-        /// Whose signature counts.
+        /// Keys whose signatures count.
         keys: Vec<KeyId>,
     },
     /// Too few trusted keys signed.
     #[error("{subject} is signed by {}; {} required, {}", signed(signers, strangers), wanted(*threshold, keys), more(*missing))]
     TooFew {
-        /// The message.
+        /// Name of the signed message.
         subject: String,
-        /// How many must sign.
+        /// Number of keys that must sign.
         threshold: usize,
-        /// How many are missing.
+        /// Number of signatures that are missing.
         missing: usize,
-        /// Whose signature counts.
+        /// Keys whose signatures count.
         keys: Vec<KeyId>,
         /// Trusted keys that signed.
         signers: Vec<KeyId>,
-        /// Keys that signed and are not trusted, or no longer.
+        /// Keys that signed and are not trusted, or no longer trusted.
         strangers: Vec<KeyId>,
     },
     /// A signature that bears the id of a trusted key does not match.
     #[error("{subject} has an invalid signature")]
     Signature {
-        /// The message.
+        /// Name of the signed message.
         subject: String,
-        /// Which, and why.
+        /// Names the signature and its defect.
         source: minisign::Error,
     },
-    /// Not a statement that a key follows another.
+    /// The file is no statement that a key follows another.
     #[error("{subject} is not a rotation of keys: {why}")]
     Rotation {
-        /// The file.
+        /// Path or name of the statement's file.
         subject: String,
-        /// What is wrong.
+        /// The problem, in words.
         why: String,
     },
     /// The old key did not sign its rotation.
     #[error("{subject} is not signed by the key that it replaces")]
     UnsignedRotation {
-        /// The file.
+        /// Path or name of the statement's file.
         subject: String,
-        /// Why not.
+        /// The signature's defect.
         source: minisign::Error,
     },
-    /// A key was rotated to two others.
+    /// A key was rotated to two different keys.
     #[error("{subject} has two rotations of the key {old}, to {first} and to {second}")]
     Forked {
-        /// The message.
+        /// Name of the signed message.
         subject: String,
-        /// The key.
+        /// The key that was rotated twice.
         old: KeyId,
-        /// One that follows it.
+        /// One of its successors.
         first: KeyId,
-        /// Another that follows it.
+        /// Its other successor.
         second: KeyId,
     },
-    /// Rotations that lead back to where they began.
+    /// Rotations that form a cycle.
     #[error("{subject} has rotations that lead from the key {key} back to itself")]
     Loop {
-        /// The message.
+        /// Name of the signed message.
         subject: String,
-        /// A trusted key.
+        /// A trusted key in the cycle.
         key: KeyId,
     },
 }
@@ -189,7 +189,7 @@ impl Trust {
     /// Trusts these keys, `threshold` of which must have signed. The same key under two ids counts once.
     ///
     /// # Errors
-    /// [`Error::Threshold`] where that is none, or more than there are keys.
+    /// [`Error::Threshold`] if it is 0, or greater than the number of keys.
     pub fn new(keys: impl IntoIterator<Item = PublicKey>, threshold: usize) -> Result<Self, Error> {
         let keys: BTreeSet<PublicKey> = keys.into_iter().collect();
         let distinct = keys.iter().map(PublicKey::point).collect::<BTreeSet<_>>().len();
@@ -208,19 +208,19 @@ impl Trust {
         self.keys.iter()
     }
 
-    /// How many of them must have signed.
+    /// Number of keys that must have signed.
     pub fn threshold(&self) -> usize {
         self.threshold
     }
 
-    /// Whether enough trusted keys signed a message, or the keys that they were rotated to.
+    /// Checks whether enough trusted keys, or their successors by rotation, signed a message.
     ///
-    /// A key that was rotated away no longer counts. Rotations of keys that are not trusted say nothing and are passed over:
-    /// a bundle carries all that ever were. Signatures by others are passed over too, but one that bears the id of a
-    /// trusted key must be good.
+    /// A key that was rotated away no longer counts. Rotations of keys that are not trusted are ignored, because a
+    /// bundle carries all rotations there ever were. Signatures by others are ignored too, but a signature with the id
+    /// of a trusted key must be good.
     ///
     /// # Errors
-    /// All of [`enum@Error`] but those of making a [`Trust`] or a [`Rotation`].
+    /// All of [`enum@Error`] except those of making a [`Trust`] or a [`Rotation`].
     pub fn judge(
         &self,
         subject: &str,
@@ -228,7 +228,7 @@ impl Trust {
         signatures: &[Signature],
         rotations: &[Rotation],
     ) -> Result<Proof, Error> {
-        // Each signature of the usual kind covers the same digest.
+        // Signatures of the usual kind all cover the same digest.
         let prehash = Prehash::of(message);
         let verify = |signature: &Signature, key: &PublicKey| match signature.is_legacy() {
             true => signature.verify(key, message),
@@ -237,7 +237,7 @@ impl Trust {
         self.judge_by(subject, signatures, Signature::key_id, rotations, verify)
     }
 
-    /// The same for signatures over the bytes themselves, in another envelope than minisign's.
+    /// Like [`Trust::judge`], for signatures over the bytes themselves, in another envelope than minisign's.
     pub fn judge_bare(
         &self,
         subject: &str,
@@ -254,7 +254,7 @@ impl Trust {
         self.judge_by(subject, signatures, |(signer, _)| *signer, rotations, verify)
     }
 
-    /// The same for a message of which only the digest is at hand. Legacy signatures cannot be judged by it.
+    /// Like [`Trust::judge`], if only the message's digest is available. Legacy signatures cannot be judged by it.
     pub fn judge_prehash(
         &self,
         subject: &str,
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn one_key_under_two_ids_is_one_key() {
         let [a] = keys();
-        // The same point with another id: 8 bytes from the third on.
+        // The same point with another id, which is the 8 bytes from the third on.
         let file = a.public().to_file().replace(&a.public().to_string(), &renamed(&a.public()));
         let other = PublicKey::parse("renamed.pub", &file).unwrap();
         assert_ne!(other, a.public());
@@ -453,7 +453,7 @@ mod tests {
             let error = judge(&trusted, &[retired], &chain).unwrap_err();
             assert!(matches!(error, Error::TooFew { .. }), "{error}");
         }
-        // A site that has followed already passes the history over.
+        // A site that has already followed the rotations ignores the history.
         judge(&trust(&[&c], 1), &[&c], &chain).unwrap();
     }
 
@@ -470,7 +470,7 @@ mod tests {
         let forked = [rotation(&a, &b), rotation(&a, &c)];
         assert!(matches!(judge(&trust(&[&a, &d], 2), &[&b, &c], &forked), Err(Error::Forked { .. })));
         judge(&trust(&[&d], 1), &[&d], &forked).unwrap();
-        // The same one twice is one.
+        // The same rotation twice counts as one.
         judge(&trust(&[&a], 1), &[&b], &[rotation(&a, &b), rotation(&a, &b)]).unwrap();
     }
 

@@ -1,9 +1,10 @@
-//! Whom HTTPS servers are believed for: by an authority among the named certificates, as everyone does it, and where a
-//! server's own certificate is among them.
+//! Trust in HTTPS servers: by an authority among the named certificates, as usual, or because the server's own
+//! certificate is among them.
 //!
-//! `openssl req -x509`, which Docker's documentation makes a registry's certificate with, says CA:TRUE. webpki takes no such
-//! certificate for a server's (rustls/webpki#205), while OpenSSL and Go do if it is named itself. So do we: bytes that are
-//! among the named certificates need nobody to vouch for them. The name, the times and the purpose must fit all the same.
+//! `openssl req -x509`, with which Docker's documentation makes a registry's certificate, sets CA:TRUE. webpki accepts
+//! no such certificate for a server (rustls/webpki#205), while OpenSSL and Go do if it is named itself. So does
+//! prebake: a certificate among the named ones needs nobody to vouch for it. Its name, validity and purpose must fit
+//! all the same.
 
 use std::error::Error;
 use std::fmt;
@@ -24,14 +25,14 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage};
 
 /// The variable that names certificates instead of the system's.
 const CERT_FILE: &str = "SSL_CERT_FILE";
-/// How a certificate is made that every client takes.
+/// The command for a certificate that every client accepts.
 const MAKE: &str = "`openssl req -x509 -newkey rsa:2048 -nodes -keyout KEY -out CERT -subj /CN=NAME -addext \
     subjectAltName=DNS:NAME,IP:ADDRESS -addext basicConstraints=critical,CA:FALSE` makes a suitable one";
 
-/// The certificates that servers are believed by.
+/// The certificates by which servers are trusted.
 pub struct Roots {
     certificates: Vec<CertificateDer<'static>>,
-    /// What could not be read of them.
+    /// Certificates and files that could not be read.
     troubles: Vec<String>,
 }
 
@@ -50,10 +51,10 @@ impl Roots {
         Roots { certificates: found.certs, troubles }
     }
 
-    /// These, and the certificates in a PEM file.
+    /// These roots, plus the certificates in a PEM file.
     ///
     /// # Errors
-    /// In words, why the file is of no use.
+    /// In words, the problem with the file.
     pub fn and(mut self, pem: &[u8]) -> Result<Self, String> {
         let named: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let named = named.map_err(|error| error.to_string())?;
@@ -64,20 +65,20 @@ impl Roots {
         Ok(self)
     }
 
-    /// Whether nobody at all is believed.
+    /// Whether no certificate is trusted at all.
     pub fn are_none(&self) -> bool {
         self.certificates.is_empty()
     }
 
-    /// What could not be read.
+    /// Certificates and files that could not be read.
     pub fn troubles(&self) -> &[String] {
         &self.troubles
     }
 
-    /// The TLS of a client that believes these.
+    /// TLS configuration of a client that trusts these roots.
     ///
     /// # Errors
-    /// What rustls says of its own defaults.
+    /// rustls rejects its own defaults.
     pub fn client(&self) -> Result<ClientConfig, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut store = RootCertStore::empty();
@@ -89,7 +90,7 @@ impl Roots {
                 let verifier = Verifier { authorities, named: self.certificates.clone() };
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
             }
-            // There is none, so nobody is believed.
+            // There is no root, so no server is trusted.
             Err(_) => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
         };
         config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
@@ -97,7 +98,7 @@ impl Roots {
     }
 }
 
-/// webpki's judgement, and our own of a certificate that is named itself.
+/// webpki's verdict, overruled for certificates that are named themselves.
 struct Verifier {
     authorities: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
@@ -150,8 +151,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether a certificate that needs nobody to vouch for it is right for this server now. `refused` is webpki's reason, which
-/// stands unless it is about who vouches.
+/// Checks whether a named certificate, which needs nobody to vouch for it, is right for this server now. `refused` is
+/// webpki's reason, which stands unless it is about who vouches.
 fn judge_named(
     bytes: &CertificateDer<'_>,
     name: &ServerName<'_>,
@@ -162,9 +163,9 @@ fn judge_named(
     let certificate = certificate.tbs_certificate;
     let is_authority = matches!(certificate.get::<BasicConstraints>(), Ok(Some((_, basic))) if basic.ca);
     match &refused {
-        // Another authority of the issuer's name may be known, too.
+        // Another known authority may have the issuer's name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {}
-        // webpki's CaUsedAsEndEntity, which rustls has no name for.
+        // webpki's CaUsedAsEndEntity, for which rustls has no name.
         CertificateError::Other(_) if is_authority => {}
         _ => return Err(refused),
     }
@@ -191,17 +192,17 @@ fn judge_named(
     })
 }
 
-/// What is wrong with a server's certificate, for a person.
+/// The problem with a server's certificate, for the user.
 #[derive(Clone, Debug)]
 pub struct Distrust {
-    /// What is wrong.
+    /// The problem, in words.
     pub why: String,
     /// The way out.
     pub hint: String,
 }
 
 impl Distrust {
-    /// Reads it out of a failed request; nothing if that failed for another reason.
+    /// Extracts it from a failed request; `None` if that failed for another reason.
     pub fn of(error: &reqwest::Error) -> Option<Self> {
         find(error, &|error| match error {
             rustls::Error::InvalidCertificate(why) => Some(Distrust::because(why)),
@@ -256,31 +257,31 @@ impl Distrust {
     }
 }
 
-/// Whether what answered speaks no TLS.
+/// Whether the server's answer is not TLS.
 pub fn is_plain(error: &reqwest::Error) -> bool {
     let plain = |error: &rustls::Error| matches!(error, rustls::Error::InvalidMessage(_)).then_some(());
     find(error, &plain).is_some()
 }
 
-/// Whether the server hung up before TLS was agreed on, as HTTP servers do that cannot read it. tokio-rustls has only words for it.
+/// Whether the server hung up during the TLS handshake, as HTTP servers do. tokio-rustls reports that only as text.
 pub fn is_cut(error: &reqwest::Error) -> bool {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.map(ToString::to_string).any(|text| text.contains("tls handshake eof"))
 }
 
 fn at(time: &UnixTime) -> String {
-    // A certificate may say a year that no clock has.
+    // A certificate may have a year beyond the clock's range.
     crate::base::clock::date(
         UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())).unwrap_or(UNIX_EPOCH),
     )
 }
 
-/// What a rustls error among the causes is, however deep.
+/// Applies `of` to the rustls errors among the causes, at any depth, and returns the first result.
 fn find<T>(error: &(dyn Error + 'static), of: &impl Fn(&rustls::Error) -> Option<T>) -> Option<T> {
     std::iter::successors(error.source(), |&cause| cause.source()).find_map(|cause| within(cause, of))
 }
 
-/// An `io::Error` hides what it holds, for its source is that of what it holds; hyper-rustls has one in another.
+/// `io::Error::source` skips the error it wraps, so unwrap it first; hyper-rustls nests two.
 fn within<T>(cause: &(dyn Error + 'static), of: &impl Fn(&rustls::Error) -> Option<T>) -> Option<T> {
     match cause.downcast_ref::<io::Error>() {
         Some(outer) => outer.get_ref().and_then(|held| within(held, of)),
@@ -308,7 +309,7 @@ mod tests {
         assert!(within(&io::Error::from(io::ErrorKind::ConnectionReset), &any).is_none());
     }
 
-    /// A certificate with these parameters, and a verifier that it is named for.
+    /// A certificate with these parameters, and a verifier to which it is named.
     fn named(change: impl FnOnce(&mut rcgen::CertificateParams)) -> (Verifier, CertificateDer<'static>) {
         let mut params =
             rcgen::CertificateParams::new(vec!["mirror.lab".to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -379,7 +380,7 @@ mod tests {
         let (verifier, _) = named(|_| {});
         let leaf = rcgen::CertificateParams::new(vec!["leaf.lab".to_owned()]).unwrap();
         let leaf = leaf.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap().der().clone();
-        // rcgen gives all authorities one name.
+        // rcgen gives all authorities the same name.
         assert!(judged(&verifier, &leaf, "leaf.lab", 2026).contains("has another key"));
         let verifier = Verifier { named: vec![leaf.clone()], ..verifier };
         assert_eq!(judged(&verifier, &leaf, "leaf.lab", 2026), "taken");

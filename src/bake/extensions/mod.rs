@@ -1,7 +1,7 @@
 //! The sysexts that a recipe uses: found by name, with their variables filled in.
 //!
 //! A name is looked up as `sysext/NAME` beside the recipe and in the directories above it; anything with a slash is a
-//! path relative to the recipe. What a recipe sets for each is `settings`'s.
+//! path relative to the recipe. Leaves the values that a recipe sets for each to `settings`.
 
 mod settings;
 
@@ -33,33 +33,33 @@ pub struct Published {
 /// A sysext as one recipe uses it on one architecture.
 #[derive(Debug)]
 pub struct Selected {
-    /// For which machines.
+    /// Architecture of the machines it is for.
     pub arch: Arch,
-    /// Whether profiles boot it; if not, this version is only published for nodes to update to or back from.
+    /// Whether profiles boot it; if not, this version is only published for nodes to update to, or to go back to.
     pub booted: bool,
     /// Its folder's contents.
     pub description: Description,
     /// Values for its templates.
     pub variables: Variables,
-    /// What is to be fetched for it.
+    /// The components to fetch for it.
     pub components: Vec<Component>,
-    /// Whose word the tag of Kubernetes' pause image is, where it has one.
+    /// Source of the tag of Kubernetes' pause image, if it has such a variable.
     pub pause: PauseFrom,
 }
 
-/// Whose word the tag of Kubernetes' pause image is.
+/// Source of the tag of Kubernetes' pause image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PauseFrom {
-    /// A description's or the recipe's.
+    /// The sysext's description, or the recipe.
     Written,
-    /// That of kubeadm's source, as the lock has it.
+    /// kubeadm's source, as the lock remembers it.
     Kubeadm,
-    /// That of kubeadm's source, which has to be read first. What stands for it until then is not to be used.
+    /// kubeadm's source, which has to be read first. Until then the variable has a value that must not be used.
     Open,
 }
 
 impl Selected {
-    /// What ids of inputs and steps call it: its name, with its version if no profile boots it.
+    /// Its name in ids of inputs and steps: with its version if no profile boots it.
     pub fn id(&self) -> String {
         match self.booted {
             true => self.description.name.clone(),
@@ -67,7 +67,7 @@ impl Selected {
         }
     }
 
-    /// The version it is built at.
+    /// The version that is built.
     pub fn version(&self) -> &str {
         self.variables.get("version").unwrap_or(&self.description.version)
     }
@@ -136,7 +136,7 @@ pub fn load(
     Ok(selected)
 }
 
-/// A sysext as profiles boot it, then the versions that are only published, each for all architectures.
+/// The version of a sysext that profiles boot, then the versions that are only published, each for all architectures.
 fn versions(
     recipe: &Recipe,
     published: &[&Published],
@@ -166,7 +166,7 @@ fn versions(
                 }
                 Err(error) => refused(&error, wish, published),
             };
-            // Most faults are the same on every architecture.
+            // Most faults are the same on every architecture; record each once.
             if !findings.iter().any(|known| known.message == finding.message) {
                 findings.push(finding);
             }
@@ -188,7 +188,7 @@ pub fn select(
     Ok(Selected { arch, booted, description, variables, components, pause })
 }
 
-/// One image of each name is built, so that two entries for it must set the same.
+/// Only one image of each name is built, so two entries for it must set the same values.
 fn contradictions(recipe: &Recipe) -> Vec<Finding> {
     let mut firsts: BTreeMap<&str, &Sysext> = BTreeMap::new();
     let mut findings = Vec::new();
@@ -207,8 +207,8 @@ fn contradictions(recipe: &Recipe) -> Vec<Finding> {
     findings
 }
 
-/// A description's error as a finding in the recipe, at what asks for it: a version to publish, a value that is set, or
-/// the sysext's name.
+/// A description's error as a finding in the recipe, at the part that caused it: a version to publish, a value that is
+/// set, or the sysext's name.
 fn refused(error: &description::Error, wish: &Sysext, published: Option<&Spanned<String>>) -> Finding {
     let set = match error {
         description::Error::Variable { variable, .. } | description::Error::Value { variable, .. } => {
@@ -238,7 +238,7 @@ pub fn shelves(directory: &Path) -> Vec<PathBuf> {
     absolute.ancestors().map(|above| above.join("sysext")).filter(|shelf| shelf.is_dir()).collect()
 }
 
-/// What lies on these shelves, sorted.
+/// Names of the sysexts in these directories, sorted.
 pub fn names(shelves: &[PathBuf]) -> Vec<String> {
     let entries = shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten();
     let mut names: Vec<String> =

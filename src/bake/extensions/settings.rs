@@ -1,5 +1,5 @@
-//! What a recipe sets for a sysext: the Kubernetes version that it names, the pause image that goes with it, and what
-//! stands beside the sysext's own name, which wins.
+//! The values that a recipe sets for a sysext: the Kubernetes version that it states, the pause image that belongs to
+//! it, and the values beside the sysext's own name, which win.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use crate::base::finding::Finding;
 use crate::base::yaml::decode::Spanned;
 use crate::tree::lock;
 
-/// The variable that Kubernetes decides for all.
+/// The variable whose value follows from Kubernetes for all sysexts.
 const PAUSE: &str = "pause";
 
-/// What a recipe sets for its sysexts.
+/// The values that a recipe sets for its sysexts.
 pub(super) struct Settings<'r> {
     kubernetes: Option<&'r Spanned<String>>,
-    /// The pause image's tag that kubeadm wants at this version, for every sysext with a variable of that name:
-    /// kubeadm and containerd must agree on it, or a node without a registry can start no pod.
+    /// The pause image's tag that kubeadm of this version wants, for every sysext with a variable of that name: kubeadm
+    /// and containerd must agree on it, or a node without a registry can start no pod.
     pause: Option<Pause>,
 }
 
-/// A tag, as far as it is known, and whose word it is.
+/// A tag, if it is known, and its source.
 struct Pause {
     tag: Option<String>,
     from: PauseFrom,
@@ -37,7 +37,7 @@ impl<'r> Settings<'r> {
         else {
             return settings;
         };
-        // What is wrong with its own settings is told when its turn comes.
+        // Faults of its own settings are reported when its turn comes.
         let arch = recipe.release.archs.first().copied().unwrap_or(Arch::Amd64);
         let overrides = settings.of(sysext).ok().map(|(overrides, _)| overrides);
         let variables = overrides.and_then(|overrides| sysext.description.variables(arch, &overrides).ok());
@@ -61,7 +61,7 @@ impl<'r> Settings<'r> {
         settings
     }
 
-    /// What is set for a sysext, and whose word the pause image's tag in it is.
+    /// The values for a sysext, and the source of the pause image's tag among them.
     pub(super) fn of(&self, sysext: &Found) -> Result<(BTreeMap<String, String>, PauseFrom), Finding> {
         let Found { wish, description, .. } = sysext;
         let mut overrides = wish.values();

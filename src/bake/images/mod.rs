@@ -1,8 +1,8 @@
 //! The container images that a recipe names: their inputs in the lock, and their archives in the tree.
 //!
 //! An image is locked as inputs whose ids begin with `image/REFERENCE/ARCH/`: `index` (where there is one), `manifest`,
-//! `config`, `layer-1`, `layer-2` …. What a reference means is `source::oci`'s, how an archive is written
-//! `format::oci_archive`'s.
+//! `config`, `layer-1`, `layer-2` …. Leaves the resolution of references to `source::oci`, and the form of archives to
+//! `format::oci_archive`.
 
 use std::collections::BTreeMap;
 
@@ -21,26 +21,26 @@ use crate::store::Store;
 use crate::tree::lock::{self, Lock};
 use crate::tree::names;
 
-/// An image whose meaning is known.
+/// An image whose reference is resolved to digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
-    /// For which machines.
+    /// Architecture of the machines it is for.
     pub arch: Arch,
-    /// As the recipe names it.
+    /// Reference, as the recipe states it.
     pub reference: ImageRef,
-    /// What it means.
+    /// Digests and sizes of its parts.
     pub image: Image,
 }
 
-/// Why a locked image cannot be packed.
+/// Reasons why a locked image cannot be packed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The lock was edited, or made by another prebake.
+    /// The lock was edited, or written by another version of prebake.
     #[error("the lock's entries for the image {image} are incomplete: {why}")]
     Incomplete {
-        /// The image.
+        /// Reference of the image.
         image: ImageRef,
-        /// What is missing.
+        /// The missing part.
         why: String,
     },
 }
@@ -59,7 +59,7 @@ fn prefix(reference: &ImageRef, arch: Arch) -> String {
     format!("image/{reference}/{arch}/")
 }
 
-/// What the lock says of an image, if it says anything.
+/// The lock's entry for an image, if it has one.
 fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) -> Option<Image> {
     let prefix = prefix(reference, arch);
     let of = |name: &str| inputs.get(&format!("{prefix}{name}")).map(Entry::object);
@@ -69,18 +69,18 @@ fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) ->
         config: of("config")?,
         layers: (1..).map_while(|n| of(&format!("layer-{n}"))).collect(),
     };
-    // A reference by digest is its own promise.
+    // A reference by digest must agree with the locked digest.
     let top = image.index.unwrap_or(image.manifest).sha256;
     reference.digest().is_none_or(|digest| *digest == top).then_some(image)
 }
 
-/// Every image of a recipe, its own and those that Kubernetes needs, each once for each of its architectures.
+/// Every image of a recipe, its own and those that Kubernetes needs, once per architecture.
 pub fn wanted<'r>(recipe: &'r Recipe, needs: &'r Needs) -> impl Iterator<Item = (&'r ImageRef, Arch)> {
     let archs = &recipe.release.archs;
     with_own(recipe, needs.of(None)).flat_map(move |image| archs.iter().map(move |arch| (image, *arch)))
 }
 
-/// A recipe's own images, and those that are needed beside them.
+/// A recipe's own images, and `needed` ones besides.
 pub fn with_own<'r>(
     recipe: &'r Recipe,
     needed: impl Iterator<Item = &'r ImageRef>,
@@ -103,7 +103,7 @@ pub fn split(recipe: &Recipe, needs: &Needs, lock: Option<&Lock>) -> (Vec<Pinned
     (pinned, open)
 }
 
-/// Pins every image of a recipe: as it is locked, else as its registry says now.
+/// Pins every image of a recipe: by the lock if it has it, else as its registry resolves it now.
 pub async fn pin(
     recipe: &Recipe,
     needs: &Needs,
@@ -142,7 +142,7 @@ pub fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<
     lock.inputs.get(&format!("{}manifest", prefix(reference, arch)))
 }
 
-/// The index of a locked image that is for several platforms.
+/// The index of a locked image, if it is for several platforms.
 pub fn index<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
     lock.inputs.get(&format!("{}index", prefix(reference, arch)))
 }
@@ -152,14 +152,14 @@ pub fn config<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'
     lock.inputs.get(&format!("{}config", prefix(reference, arch)))
 }
 
-/// The digest that containerd knows a locked image by.
+/// The manifest digest by which containerd knows a locked image.
 pub fn pinned_manifest(lock: &Lock, reference: &ImageRef, arch: Arch) -> Result<Sha256, Error> {
     let why = || Error::Incomplete { image: reference.clone(), why: "it names no manifest".into() };
     Ok(manifest(lock, reference, arch).ok_or_else(why)?.sha256)
 }
 
-/// Puts a locked image together from the store. Every blob that the manifest names must be in the lock, so that nothing
-/// is packed which nobody pinned.
+/// Assembles a locked image from the store. Every blob that the manifest names must be in the lock, so nothing unpinned
+/// is packed.
 pub fn archive<'i>(
     reference: &'i ImageRef,
     arch: Arch,
@@ -197,16 +197,16 @@ pub fn archive<'i>(
 pub struct Needs {
     /// On every node: kube-proxy, CoreDNS (wherever it is scheduled), the sandbox image, and the network plugin's.
     pub node: Vec<ImageRef>,
-    /// On control planes beside those.
+    /// On control planes, in addition.
     pub control_plane: Vec<ImageRef>,
-    /// What the lock has to remember, where kubeadm's source was asked.
+    /// List from kubeadm's source for the lock to remember, if that was read.
     pub kubeadm: Option<lock::Kubeadm>,
-    /// Whether kubeadm's source has to be read first: the lists are empty.
+    /// Whether kubeadm's source has to be read first; the lists are then empty.
     pub open: bool,
 }
 
 impl Needs {
-    /// Those of the nodes of a role; without one, all.
+    /// The images for nodes of a role; without a role, all images.
     pub fn of(&self, role: Option<Role>) -> impl Iterator<Item = &ImageRef> {
         let control_plane = match role {
             Some(Role::Worker) => &[][..],
@@ -223,15 +223,15 @@ pub struct Carried {
     pub name: String,
     /// Its version, that of Kubernetes.
     pub version: String,
-    /// For which machines.
+    /// Architecture of the machines it is for.
     pub arch: Arch,
-    /// Where the archives lie.
+    /// Whether the archives are in the sysext or in the tree.
     pub carriage: Carriage,
     /// The images, each once.
     pub images: Vec<ImageRef>,
 }
 
-/// The path of an image's archive in a published tree.
+/// Path of an image's archive in a published tree.
 pub fn published_path(reference: &ImageRef, arch: Arch) -> String {
     names::image(&reference.file_name(arch))
 }

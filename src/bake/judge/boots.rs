@@ -1,7 +1,7 @@
-//! The last look before a tree is published: what lies together on each machine is judged together.
+//! The last check before a tree is published: judges together everything that is on one machine.
 //!
-//! Collisions and missing partners only show between sysexts, so no single step can find them. Verdicts are remembered in
-//! the store by the keys of the sysexts' steps, so that a build that changes nothing opens no image.
+//! Collisions and missing partners show only between sysexts, so no single step can find them. The store remembers
+//! verdicts by the keys of the sysexts' steps, so a build that changes nothing opens no image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,7 +35,7 @@ use crate::sysext::merge::{Merge, NodeConfig};
 use crate::sysext::rules::{self, Breach};
 use crate::tree::lock::Lock;
 
-/// A finding as the store remembers it; images have no places to point at.
+/// A finding as the store remembers it; images have no source positions.
 #[derive(Serialize, Deserialize)]
 struct Told {
     message: String,
@@ -46,7 +46,7 @@ struct Told {
 /// Judges the sysexts of every boot together, from their images in the store.
 ///
 /// # Errors
-/// What breaks a node. Warnings come back, each once.
+/// Faults that break a node. Warnings are returned, each once.
 pub fn boots(store: &Store, version: Version, plan: &Plan<'_>) -> Result<Vec<Finding>> {
     let base = Base::well_known();
     let mut findings: Vec<Finding> = Vec::new();
@@ -82,7 +82,7 @@ pub fn boots(store: &Store, version: Version, plan: &Plan<'_>) -> Result<Vec<Fin
     Ok(Findings::settle(findings, ())?.1)
 }
 
-/// Every boot with its config and the steps of its sysexts by name, as its overlay or its config needs them.
+/// Every boot with its config and the steps of its sysexts by name, for sysexts in its overlay or in its config.
 fn of_boots<'p>(
     plan: &'p Plan<'_>,
 ) -> impl Iterator<Item = (&'p BootWish, &'p [u8], &'p BTreeMap<String, Sha256>)> {
@@ -92,7 +92,7 @@ fn of_boots<'p>(
     })
 }
 
-/// The image that a step made, under the name of its link on the node; nothing if it is not built.
+/// The image that a step made, under the name of its link on the node; `None` if it is not built.
 fn built(store: &Store, name: &str, step: &Sha256) -> Result<Option<Extension>> {
     let Some(object) = steps::made(store, step) else { return Ok(None) };
     Ok(Some(Extension::open(&store.path(&object.sha256))?.named(name)))
@@ -112,8 +112,9 @@ impl Told {
     }
 }
 
-/// Judges the sysexts of every boot of a recipe without building it: what is built, else what was fetched for it, else their
-/// folders. What is not there to be judged is named beside what is wrong. Each verdict's subject is a boot's id.
+/// Judges the sysexts of every boot of a recipe without building it: from the built image, else from the fetched
+/// components, else from the sysext's folder. Sysexts that cannot be judged are listed beside the faults. Each verdict's
+/// subject is a boot's id.
 pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<Vec<Verdict>> {
     let Project { recipe, outputs, sysexts, .. } = project;
     let needs = project.needs()?;
@@ -186,12 +187,12 @@ pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<V
     Ok(verdicts)
 }
 
-/// Names of extensions of which more will be there than is known.
+/// Names of extensions that will have more files than are known now.
 fn unfetched(extensions: &[Extension]) -> impl Iterator<Item = &str> {
     extensions.iter().filter(|extension| !extension.unknown.is_empty()).map(Extension::name)
 }
 
-/// A sysext as it will be built, if all that it is made of is in the store. Archives are unpacked into `room`.
+/// A sysext as it will be built, if all its components are in the store. Archives are unpacked into `room`.
 fn fetched(sysext: &Selected, lock: &Lock, store: &Store, room: &Path) -> Result<Option<Extension>> {
     let mut files = BTreeMap::new();
     for component in &sysext.components {
@@ -214,7 +215,7 @@ fn outline(sysext: &Selected) -> Result<Extension> {
     Ok(Extension::of_tree(&description.name, &tree).with_unknown(unknown))
 }
 
-/// What the release of a recipe has in `/usr`, from its stock initrd if the store has it; read once and remembered.
+/// The content of `/usr` in a recipe's release, from its stock initrd if the store has it; read once and remembered.
 pub fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
     let Some(lock) = &project.lock else { return Ok(None) };
     let initrd = project.boards.iter().find_map(|board| {
@@ -230,7 +231,7 @@ pub fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
     }
     let spool = store.spool()?;
     let path = store.path(&initrd.sha256);
-    // What is in a signed file and cannot be read is no fault of the recipe; the table serves then.
+    // An unreadable file in a signed initrd is no fault of the recipe; fall back to the built-in table.
     let Ok(base) = Base::open(&path, spool.path()) else { return Ok(None) };
     store.keep_note(&key, &canonical_json(&base))?;
     Ok(Some(base))

@@ -1,5 +1,5 @@
-//! The documents that prebake writes itself: lock, SBOM, provenance, manifest, groups, profiles, scripts of loaders. They repeat
-//! what people wrote elsewhere, which is where a finding points.
+//! The documents that prebake writes itself: lock, SBOM, provenance, manifest, groups, profiles, scripts of loaders.
+//! They repeat texts that people wrote elsewhere, and a finding points at the original.
 
 use crate::bake::extensions::Selected;
 use crate::bake::judge::secrets::Judge;
@@ -13,10 +13,10 @@ use crate::tree::publish::Draft;
 use crate::tree::row::Contents;
 use crate::tree::secrets::{Hit, place, scan};
 
-/// Judges every document of a tree, and what the recipe allows without need.
+/// Scans every document of a tree, and reports the recipe's exceptions that were not needed.
 ///
 /// # Errors
-/// Every secret that the recipe does not allow. Warnings come back.
+/// Every secret that the recipe does not allow. Warnings are returned.
 pub fn documents(draft: &Draft, project: &Project, lock: &Lock, mut judge: Judge) -> Result<Vec<Finding>> {
     let manifest = draft.manifest().to_bytes();
     let written = draft.manifest().files.iter().filter(|(_, file)| is_document(file.role));
@@ -51,7 +51,7 @@ pub fn documents(draft: &Draft, project: &Project, lock: &Lock, mut judge: Judge
     Ok(Findings::settle(findings, ())?.1)
 }
 
-/// Whether prebake made up the text: configs and templates were judged where people wrote them.
+/// Whether prebake writes the text: configs and templates were scanned where people wrote them.
 fn is_document(role: Role) -> bool {
     matches!(
         role,
@@ -59,7 +59,7 @@ fn is_document(role: Role) -> bool {
     )
 }
 
-/// The secret itself, as far as its word goes.
+/// The secret at a hit, up to the end of its word.
 fn secret(text: &str, hit: Hit) -> &str {
     let line = text.split('\n').nth(hit.line - 1).unwrap_or_default();
     let start = line.char_indices().nth(hit.column - 1).map_or(line.len(), |(at, _)| at);
@@ -68,7 +68,7 @@ fn secret(text: &str, hit: Hit) -> &str {
     &rest[..end]
 }
 
-/// Where a person said it.
+/// The place where a person wrote the secret.
 fn origin(sources: &[&Source], secret: &str) -> Option<Place> {
     let said = |source: &&Source| {
         source.text.lines().enumerate().find_map(|(index, line)| {

@@ -1,6 +1,6 @@
-//! The last look before a tree is published: at what components and registries brought.
+//! The last scan before a tree is published: fetched components, and the configs of container images.
 //!
-//! What is in an image is remembered in the store by its digest, so that a build that changes nothing opens none.
+//! The store remembers the findings in an image by its digest, so a build that changes nothing opens no image.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,20 +24,21 @@ use crate::sysext::extension::{Extension, Fault};
 use crate::sysext::image;
 use crate::tree::secrets::{Hit, scan};
 
-/// Enters what the store remembers; raised when other secrets are found in the same bytes.
+/// Part of the key of the store's note; raised when a scan finds other secrets in the same bytes.
 const REVISION: u32 = 4;
-/// Most bytes of a text that are looked at; what is behind is told.
+/// Upper limit for the scanned part of a text, in bytes; an unscanned rest is reported.
 const MAX_TEXT: u64 = 64 << 20;
-/// First bytes that tell whether a file is a text.
+/// Number of first bytes that decide whether a file is a text.
 const PROBE: u64 = 8000;
 
-/// What is found in the files of an image, by path.
+/// Findings in the files of an image, by path.
 type Found = BTreeMap<String, Vec<Hit>>;
 
-/// Judges what was built from fetched components, and the configs of container images. `judge` knows what was found before.
+/// Scans images that were built from fetched components, and the configs of container images. `judge` has the earlier
+/// findings.
 ///
 /// # Errors
-/// Every secret that the recipe does not allow. Warnings come back.
+/// Every secret that the recipe does not allow. Warnings are returned.
 pub fn built(
     store: &Store,
     plan: &Plan<'_>,
@@ -79,7 +80,7 @@ pub fn built(
     Ok(Findings::settle(findings, ())?.1)
 }
 
-/// The secrets of an image that its folder did not bring: those were told with their lines.
+/// Records secrets of an image that are not from its folder: those were reported with their lines.
 fn of_components(judge: &mut Judge, sysext: &Selected, found: Found) -> Result<()> {
     if found.is_empty() {
         return Ok(());
@@ -103,7 +104,7 @@ fn of_components(judge: &mut Judge, sysext: &Selected, found: Found) -> Result<(
     Ok(())
 }
 
-/// What is found in an image, or why it cannot be looked into.
+/// Findings in an image, or the reason why it cannot be examined.
 fn in_image(store: &Store, sha256: &Sha256) -> Result<Result<Found, String>> {
     let params = json!({"kind": "secrets", "revision": REVISION, "image": sha256});
     let key = Sha256::of(&canonical_json(&params));

@@ -1,4 +1,4 @@
-//! What was built, looked at before it is published.
+//! Judges of the built artifacts, before they are published.
 
 pub mod boots;
 pub mod documents;

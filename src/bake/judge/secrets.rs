@@ -15,7 +15,7 @@ pub(crate) use crate::tree::secrets::kind::Kind;
 use crate::tree::secrets::scan::scan;
 use crate::tree::secrets::{in_file, is_login, place};
 
-/// Gathers what is found, and which of what the recipe allows was needed.
+/// Collects findings, and records which exceptions of the recipe were needed.
 #[derive(Debug)]
 pub struct Judge {
     allowed: Vec<PublicSecret>,
@@ -23,12 +23,12 @@ pub struct Judge {
     findings: Vec<Finding>,
     /// Texts that the recipe allows where a person wrote them, and that documents repeat.
     pub(crate) repeated: Vec<String>,
-    /// Contents that were looked through, each with its path: many machines share most of theirs.
+    /// Contents that were scanned, each with its path: many machines share most of theirs.
     judged: BTreeSet<Sha256>,
 }
 
 impl Judge {
-    /// Knows what a recipe allows.
+    /// A judge with the exceptions that a recipe allows.
     pub fn new(allowed: &[PublicSecret]) -> Self {
         Judge {
             allowed: allowed.to_vec(),
@@ -39,12 +39,12 @@ impl Judge {
         }
     }
 
-    /// What was found since the last time.
+    /// Findings since the last call.
     pub fn take_findings(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.findings)
     }
 
-    /// What everything that was judged did not need: an error each, at the recipe's own line.
+    /// Exceptions that were never needed: an error for each, at the recipe's own line.
     pub(crate) fn unused(&self) -> impl Iterator<Item = Finding> {
         let unused = self.allowed.iter().enumerate().filter(|(index, _)| !self.used.contains(index));
         unused.map(|(_, allowed)| {
@@ -59,7 +59,7 @@ impl Judge {
         self.allowed.iter().any(|allowed| allowed.path.value == path)
     }
 
-    /// Notes a secret at `path`, unless the recipe allows it.
+    /// Records a secret at `path`, unless the recipe allows it.
     pub(crate) fn found(
         &mut self,
         path: &str,
@@ -94,7 +94,7 @@ impl Judge {
         self.findings.push(finding);
     }
 
-    /// Judges a compiled config. Places are those of its layers; what no person wrote is at `fallback`.
+    /// Scans a compiled config. Places are those of its layers; generated parts are at `fallback`.
     pub fn config(&mut self, config: &Config, fallback: &Place) {
         const HINT: &str = "move it into a layer under `private:`, which only its own machine gets";
         for part in parts::parts(config) {
@@ -116,7 +116,7 @@ impl Judge {
                 self.found(path, kind, Some(place::masked_place(&origin)), None, HINT);
                 continue;
             }
-            // What is in an embedded config comes as parts of its own.
+            // The content of an embedded config comes as parts of its own.
             if part.role == Role::Config && part.contents.here().is_some() {
                 continue;
             }
@@ -131,7 +131,7 @@ impl Judge {
         }
     }
 
-    /// Judges the kernel arguments of a profile: every loader's script names them.
+    /// Scans the kernel arguments of a profile, which are in every loader's script.
     pub fn kernel_args(&mut self, args: &[Spanned<String>]) {
         for arg in args {
             let hits = scan("kernel_args", arg.value.as_bytes()).unwrap_or_default();
@@ -147,7 +147,7 @@ impl Judge {
         }
     }
 
-    /// Judges a text that is published as a person wrote it, at `path` in the tree.
+    /// Scans a text that is published as a person wrote it, at `path` in the tree.
     pub fn text(&mut self, path: &str, source: &Source) {
         for hit in scan(path, source.text.as_bytes()).unwrap_or_default() {
             let place = place::of_source(&source.name, source.line(hit.line).unwrap_or_default(), hit);
@@ -156,7 +156,7 @@ impl Judge {
         }
     }
 
-    /// Judges the folders of sysexts: their files, and what `sysext.yaml` writes into the image.
+    /// Scans the folders of sysexts: their files, and the texts that `sysext.yaml` writes into the image.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -174,7 +174,7 @@ impl Judge {
                     }
                 }
             }
-            // Templates that do not expand are told where the image is built.
+            // Templates that do not expand are reported where the image is built.
             for (path, text) in description.texts(variables).unwrap_or_default() {
                 let path = format!("/{path}");
                 for hit in scan(&path, text.as_bytes())? {

@@ -1,8 +1,8 @@
-//! Which images kubeadm of a version needs, read in its source: nothing is run.
+//! The images that a version of kubeadm needs, read from its source: nothing is run.
 //!
-//! The tags are constants in `cmd/kubeadm/app/constants/constants.go`, and which of them `kubeadm config images list` prints
-//! is in `cmd/kubeadm/app/images/images.go`. What is read there decides no more than a tag below registry.k8s.io, whoever
-//! gave the file; a program that a mirror gave could do what its user may.
+//! The tags are constants in `cmd/kubeadm/app/constants/constants.go`, and which of them `kubeadm config images list`
+//! prints is in `cmd/kubeadm/app/images/images.go`. The text decides only a tag below registry.k8s.io, even if a mirror
+//! sent a forged file; a program from a mirror could do anything that its user may do.
 
 use std::collections::BTreeMap;
 
@@ -11,46 +11,46 @@ use crate::base::finding::is_unseen;
 use crate::registry::reference::ImageRef;
 use crate::source::http::{self, Asked};
 
-/// What control planes alone run, by the last part of the repository.
+/// Images of control planes only, by the last part of the repository.
 const CONTROL_PLANE: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
 /// Kubernetes' own images, which have its version as their tag.
 const OWN: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
 /// The first minor version whose images are at registry.k8s.io.
 const FIRST_MINOR: u32 = 25;
-/// What stands before the tag of the pause image.
+/// The pause image without its tag.
 const PAUSE: &str = "registry.k8s.io/pause:";
 
-/// Why the list is not known.
+/// Reasons why the list is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A version whose kubeadm is not known to say it.
+    /// A version for which reading kubeadm's source is not supported.
     #[error(
         "prebake's table lacks the images of Kubernetes {version}, and the source of its kubeadm is not supported: {why}"
     )]
     Version {
-        /// The version.
+        /// Version of Kubernetes.
         version: String,
-        /// Why not.
+        /// Why it is not supported.
         why: &'static str,
     },
-    /// Its source cannot be had.
+    /// Its source cannot be fetched.
     #[error("prebake's table lacks the images of Kubernetes {version}, and kubeadm's source cannot be read")]
     Unread {
-        /// The version.
+        /// Version of Kubernetes.
         version: String,
-        /// What the network says.
+        /// The network error.
         source: http::Error,
     },
-    /// Its source says something else than it always did.
+    /// Its source does not have the known form.
     #[error(
         "prebake's table lacks the images of Kubernetes {version}, and kubeadm's source does not state them: {why} ({url})"
     )]
     Unsaid {
-        /// The version.
+        /// Version of Kubernetes.
         version: String,
-        /// Where it was read.
+        /// URL it was read from.
         url: Asked,
-        /// What is missing.
+        /// The missing part.
         why: String,
     },
 }
@@ -59,7 +59,7 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Version { .. } => Exit::Config,
-            // A server that nobody can believe is told apart; whatever else comes in the file's place is one failure.
+            // A server that is not trusted has its own exit code; any other wrong answer counts as a network failure.
             Error::Unread { source, .. } if source.exit() == Exit::Trust => Exit::Trust,
             Error::Unread { .. } | Error::Unsaid { .. } => Exit::Network,
         }
@@ -75,7 +75,7 @@ impl Advice for Error {
     }
 }
 
-/// Where the constants of a version are: a path of the mirror that the CNI plugins come from, too.
+/// URL of the constants of a version; a mirror has them below the same prefix as the CNI plugins.
 pub fn url(version: &str) -> String {
     format!("https://github.com/kubernetes/kubernetes/raw/{version}/cmd/kubeadm/app/constants/constants.go")
 }
@@ -83,7 +83,8 @@ pub fn url(version: &str) -> String {
 /// The images that kubeadm of a version lists, in its order; `url` is where the constants were read.
 ///
 /// # Errors
-/// [`Error::Unsaid`] where the text is not such a file, [`Error::Version`] where no such file is known to say them.
+/// [`Error::Unsaid`] if the text is not such a file, [`Error::Version`] for a version whose file is not known to state
+/// the images.
 pub fn images(constants: &str, version: &str, url: &Asked) -> Result<Vec<String>, Error> {
     let minor = minor(version)?;
     list(constants, version, minor).map_err(|why| {
@@ -92,7 +93,7 @@ pub fn images(constants: &str, version: &str, url: &Asked) -> Result<Vec<String>
     })
 }
 
-/// The minor version, if that kubeadm's source is known to say the images.
+/// The minor version, if kubeadm's source of that version is known to state the images.
 ///
 /// # Errors
 /// [`Error::Version`].
@@ -131,14 +132,14 @@ fn list(constants: &str, version: &str, minor: u32) -> Result<Vec<String>, Strin
 fn reference(name: &str, tag: &str) -> Result<String, String> {
     let text = format!("registry.k8s.io/{name}:{tag}");
     let image: ImageRef = text.parse()?;
-    // A digest or another repository is no tag.
+    // Refuse a digest or another repository in place of a tag.
     match image.to_string() == text && image.tag() == Some(tag) {
         true => Ok(text),
         false => Err(format!("`{}` is not a tag of {name}", tag.escape_debug())),
     }
 }
 
-/// The value of `NAME = "VALUE"`, which must stand there once.
+/// The value of `NAME = "VALUE"`, which must occur once.
 fn constant<'t>(text: &'t str, name: &str) -> Result<&'t str, String> {
     let value = |line: &'t str| {
         let rest = line.trim().strip_prefix(name)?.trim_start().strip_prefix('=')?;
@@ -155,8 +156,8 @@ fn constant<'t>(text: &'t str, name: &str) -> Result<&'t str, String> {
     }
 }
 
-/// etcd's tag, as `EtcdSupportedVersion` there and `GetEtcdImage` of images.go find it: the map's for the minor version,
-/// beyond its ends that of the end, and the default in a gap.
+/// etcd's tag, by the rules of `EtcdSupportedVersion` there and `GetEtcdImage` in images.go: the map's tag for the
+/// minor version, beyond either end the tag at that end, and the default in a gap.
 fn supported_etcd(text: &str, minor: u32) -> Result<&str, String> {
     const MAP: &str = "SupportedEtcdVersion = map[uint8]string{";
     let default = constant(text, "DefaultEtcdVersion")?;
@@ -177,14 +178,14 @@ fn supported_etcd(text: &str, minor: u32) -> Result<&str, String> {
     })
 }
 
-/// `33: "3.5.24-0",`
+/// Parses a row such as `33: "3.5.24-0",`.
 fn map_row(line: &str) -> Option<(u32, &str)> {
     let (key, value) = line.split_once(':')?;
     let value = value.trim().strip_prefix('"')?.strip_suffix("\",")?;
     Some((key.parse().ok()?, value)).filter(|_| !value.chars().any(is_unseen))
 }
 
-/// A list of kubeadm's as what every node needs, and what control planes need beside that.
+/// Splits a list of kubeadm into the images that every node needs and those that only control planes need.
 pub fn lists(images: &[String]) -> Result<(Vec<ImageRef>, Vec<ImageRef>), String> {
     let images: Vec<ImageRef> = images.iter().map(|image| image.parse()).collect::<Result<_, _>>()?;
     Ok(images.into_iter().partition(|image| !CONTROL_PLANE.contains(&name(image))))
@@ -199,7 +200,7 @@ fn name(image: &ImageRef) -> &str {
 mod tests {
     use super::*;
 
-    /// In the form of the file at v1.33.13.
+    /// Has the form of the file at v1.33.13.
     const CONSTANTS: &str = "\
 const (
 \t// DefaultEtcdVersion indicates the default etcd version that kubeadm uses
@@ -217,7 +218,7 @@ var (
 )
 ";
 
-    /// What kubeadm v1.33.13 says, to the byte.
+    /// Output of kubeadm v1.33.13, to the byte.
     const ANSWER: &str = "\
 registry.k8s.io/kube-apiserver:v1.33.13
 registry.k8s.io/kube-controller-manager:v1.33.13
@@ -290,7 +291,7 @@ registry.k8s.io/etcd:3.5.24-0
         }
     }
 
-    /// A run of 2026-11-29: `v1.300.0` and `v2.0.0` were called older than v1.25.
+    /// A run of 2026-11-29: `v1.300.0` and `v2.0.0` were reported as older than v1.25.
     #[test]
     fn versions_whose_source_is_not_known_are_told_by_what_they_are() {
         for (version, expected) in [

@@ -1,8 +1,8 @@
-//! The container images that Kubernetes and its network need, where nodes shall have them without a registry.
+//! The container images that Kubernetes and its network need, for nodes that must have them without a registry.
 //!
-//! A version's list comes from the table of the sysext `kubernetes`; of a version that the table does not know, kubeadm's
-//! source is read once, and the lock remembers what it said. Nothing that was fetched is run. Leaves references and archives
-//! to `images`, and what the node does to `sysext/prebake-images`.
+//! A version's list comes from the table of the sysext `kubernetes`; for a version that is not in the table, kubeadm's
+//! source is read once, and the lock remembers the result. Nothing that was fetched is run. Leaves references and
+//! archives to `images`, and the node's part to `sysext/prebake-images`.
 
 pub mod kubeadm;
 
@@ -22,7 +22,7 @@ use crate::tree::lock::{self, Lock};
 
 const KUBE_VIP: &str = "kube-vip";
 
-/// What a recipe needs, as far as its sysexts and its lock know.
+/// Images that a recipe needs, as far as its sysexts and its lock know.
 ///
 /// # Errors
 /// Findings at the recipe's `kubernetes:` where a list is missing or wrong.
@@ -66,7 +66,7 @@ pub fn needs(recipe: &Recipe, sysexts: &[Selected], lock: Option<&Lock>) -> Resu
     Ok(needs)
 }
 
-/// Images of the recipe whose archives would have the names of others that Kubernetes needs.
+/// Images of the recipe whose archives would have the file names of images that Kubernetes needs.
 fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
     // Any architecture will do: each name ends in it.
     let file = |image: &ImageRef| image.file_name(Arch::Amd64);
@@ -80,7 +80,7 @@ fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
     recipe.images.iter().filter_map(collision).collect()
 }
 
-/// Reads in kubeadm's source which images the Kubernetes of these sysexts needs: the lock with the list.
+/// Reads in kubeadm's source which images the Kubernetes of these sysexts needs; returns the lock with the list.
 ///
 /// # Errors
 /// [`kubeadm::Error`].
@@ -95,7 +95,7 @@ pub async fn look_up(sysexts: &[Selected], mut lock: Lock, http: &Http<'_>) -> R
     Ok(lock)
 }
 
-/// Whether the lists of a sysext say what control planes and all nodes need.
+/// Whether the lists of a sysext name the images of control planes and of all nodes.
 pub fn is_complete(lists: &BTreeMap<String, Vec<String>>) -> bool {
     [CONTROL_PLANE, NODE].iter().all(|list| lists.get(*list).is_some_and(|images| !images.is_empty()))
 }
@@ -105,14 +105,14 @@ fn booted(sysexts: &[Selected]) -> impl Iterator<Item = &Selected> {
     sysexts.iter().filter(|sysext| sysext.booted && sysext.description.name == SYSEXT)
 }
 
-/// The image lists of a sysext, and where the recipe asks for them.
+/// The image lists of a sysext, and the place where the recipe asks for them.
 struct Lists<'r> {
     place: &'r Place,
     lists: BTreeMap<String, Vec<String>>,
 }
 
 impl Lists<'_> {
-    /// A list; empty where the sysext has none of that name.
+    /// A list by name; empty where the sysext has none of that name.
     fn get(&self, name: &str) -> Result<Vec<ImageRef>, Findings> {
         let images = self.lists.get(name).into_iter().flatten();
         images.map(|image| image.parse()).collect::<Result<_, String>>().map_err(|why| self.wrong(why))
@@ -134,7 +134,7 @@ impl Lists<'_> {
     }
 }
 
-/// The sysext with the images of a profile's nodes, where they carry any. Control planes may run everything that
+/// Name of the sysext with the images of a profile's nodes, if they carry any. Control planes may run everything that
 /// workers do, so there are two sets.
 pub fn sysext_of(recipe: &Recipe, profile: &Profile) -> Option<&'static str> {
     recipe.images_of(profile)?;
@@ -144,7 +144,7 @@ pub fn sysext_of(recipe: &Recipe, profile: &Profile) -> Option<&'static str> {
     })
 }
 
-/// What is to be carried to nodes: one sysext for each set that a profile uses, for each architecture.
+/// The sysexts of images for nodes: one for each set that a profile uses, for each architecture.
 pub fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
     let Some(kubernetes) = &recipe.kubernetes else { return Vec::new() };
     let mut sets = BTreeMap::new();
@@ -166,14 +166,14 @@ pub fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
     sets.into_iter().flat_map(of_set).collect()
 }
 
-/// Whether an image's archive is a file of the tree: what the recipe itself names, and what nodes fetch.
+/// Whether an image's archive is a file of the tree: the recipe's own images are, and those that nodes fetch.
 pub fn is_published(recipe: &Recipe, reference: &ImageRef) -> bool {
     let images = recipe.kubernetes.as_ref().and_then(|kubernetes| kubernetes.images.as_ref());
     images.is_some_and(|images| images.carriage.value == Carriage::Asset)
         || recipe.images.iter().any(|image| image.value == *reference)
 }
 
-/// The warning about profiles whose containerd would ask a registry for its own sandbox image, which no list names.
+/// Warning about profiles whose containerd would ask a registry for its own sandbox image, which no list names.
 pub fn sandbox_warning(recipe: &Recipe) -> Option<Finding> {
     let images = recipe.kubernetes.as_ref()?.images.as_ref()?;
     let lacking = recipe.profiles.iter().filter(|(_, profile)| {

@@ -11,7 +11,7 @@ use crate::machine::network::{AddressRange, Network};
 use crate::machine::node::Node;
 
 impl Dhcp {
-    /// Reads the keys that all DHCP servers have; nothing where one that is needed is missing.
+    /// Reads the keys that all DHCP servers have; `None` where a required one is missing.
     pub fn read(options: &Options<'_>) -> Option<Self> {
         let decoder = options.decoder;
         let base_url = options.base_url();
@@ -68,7 +68,7 @@ impl Dhcp {
         })
     }
 
-    /// Nodes that cannot be found in the subnet or called by their name.
+    /// Nodes whose address is not in the subnet, or whose name is not a host name.
     pub fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let mut findings = Vec::new();
         for node in &recipe.nodes {
@@ -94,7 +94,7 @@ impl Dhcp {
         findings
     }
 
-    /// The nodes that are known by a MAC address, in the recipe's order.
+    /// The nodes with a MAC address, in the recipe's order.
     pub fn hosts(recipe: &Recipe) -> Vec<Host> {
         let host = |node: &Node| {
             let ip = node.ip.as_ref().map(|ip| ip.value);

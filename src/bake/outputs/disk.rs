@@ -5,7 +5,7 @@ use crate::flatcar::board::{DISK, VERSION_TXT};
 use crate::tree::manifest::Role;
 use crate::tree::row::Row;
 
-/// The format.
+/// The output `disk`.
 #[derive(Debug)]
 pub struct Disk;
 

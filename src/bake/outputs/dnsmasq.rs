@@ -1,8 +1,8 @@
 //! dnsmasq as the boot server of a network: `boot/dnsmasq/dnsmasq.conf`.
 //!
 //! `mode: proxy` answers beside a DHCP server that gives the addresses; `mode: full` is that server, with a lease and a DNS
-//! name for each node. Both hand an iPXE to firmware that has none, chosen by the architecture it says (RFC 4578; HTTP boot
-//! has numbers of its own), and `boot.ipxe` to every iPXE, known by its user class.
+//! name for each node. Both give an iPXE to firmware without one, chosen by the architecture that it states (RFC 4578;
+//! HTTP boot has its own numbers), and `boot.ipxe` to every iPXE, recognised by its user class.
 
 use super::{Built, Options, OutputFormat};
 use crate::bake::recipe::Recipe;
@@ -14,24 +14,24 @@ use crate::tree::manifest::Role;
 use crate::tree::names::{DNSMASQ, FIRST_SCRIPT};
 use crate::tree::row::Row;
 
-/// Where Debian's package `ipxe` has the loaders.
+/// Directory of the loaders in Debian's package `ipxe`.
 pub const IPXE_DIRECTORY: &str = "/usr/lib/ipxe";
 
 /// UEFI HTTP boot, x64 and arm64: the firmware takes a URL and no TFTP.
 const HTTP_ARCHS: [u16; 2] = [16, 19];
 
-/// The format.
+/// The output `dnsmasq`.
 #[derive(Debug)]
 pub struct Dnsmasq {
-    /// What it does about addresses.
+    /// Whether it gives addresses.
     pub mode: Mode,
-    /// The network.
+    /// The network that it serves.
     pub dhcp: Dhcp,
-    /// Where dnsmasq finds the loaders; without, it serves no TFTP.
+    /// Directory with the loaders; without it, dnsmasq serves no TFTP.
     pub tftp_root: Option<String>,
-    /// File names below that, of the [`PLATFORMS`] that Flatcar runs on.
+    /// File names below that directory, for the [`PLATFORMS`] that Flatcar runs on.
     pub loaders: [String; 3],
-    /// What UEFI HTTP boot loads: a URL.
+    /// URL that UEFI HTTP boot loads.
     pub http_loader: Option<String>,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     let decoder = options.decoder;
     let mode = options.need("mode").and_then(|node| decoder.parsed(node));
     let dhcp = Dhcp::read(options);
-    // Where Debian's package `ipxe` has them, and what they are called there.
+    // The defaults are the paths of Debian's package `ipxe`.
     let tftp_root = options.get("tftp_root").and_then(|node| {
         let root = decoder.string(node)?;
         if !root.starts_with('/') || root.chars().any(|c| c.is_control() || c == ',') {
@@ -104,7 +104,7 @@ impl OutputFormat for Dnsmasq {
     }
 }
 
-/// iPXE says its user class; an iPXE in a network card may only send its own option 175.
+/// iPXE states its user class; an iPXE in a network card may send only its own option 175.
 const IPXE: [&str; 2] = ["dhcp-userclass=set:ipxe,iPXE", "dhcp-match=set:ipxe,175"];
 
 impl Dnsmasq {
@@ -125,7 +125,7 @@ impl Dnsmasq {
         lines.join("\n") + "\n"
     }
 
-    /// The platforms, each with its loader.
+    /// The platforms that Flatcar runs on, each with its loader.
     fn machines(&self) -> impl Iterator<Item = (&'static Platform, &String)> {
         PLATFORMS.iter().zip(&self.loaders)
     }
@@ -189,7 +189,7 @@ impl Dnsmasq {
         }
         if let Some(loader) = &self.http_loader {
             lines.extend(HTTP_ARCHS.map(|arch| format!("dhcp-match=set:http,option:client-arch,{arch}")));
-            // The firmware takes an offer only from a server that calls itself an HTTP boot server.
+            // The firmware accepts an offer only from a server that identifies itself as an HTTP boot server.
             lines.push("dhcp-option-force=tag:http,option:vendor-class,HTTPClient".into());
             lines.push(format!("dhcp-boot=tag:http,tag:!ipxe,{loader}"));
         }

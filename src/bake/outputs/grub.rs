@@ -1,9 +1,9 @@
-//! GRUB's network boot: `boot/grub/grub.cfg-01-MAC` for each node, which GRUB looks for beside `grub.cfg` since 2.06, and
-//! a `grub.cfg` with a menu for all other machines. It finds a node's file for GRUBs that do not look themselves, and by
-//! the SMBIOS UUID.
+//! GRUB's network boot: `boot/grub/grub.cfg-01-MAC` for each node, which GRUB looks for beside `grub.cfg` since 2.06,
+//! and a `grub.cfg` with a menu for all other machines. The `grub.cfg` also finds a node's file for GRUBs that do not
+//! look for it themselves, and by the SMBIOS UUID.
 //!
-//! The `linux` command boots BIOS, UEFI x64 and UEFI arm64 alike. Paths begin at the root of the server that GRUB came from
-//! unless a `base_url` is given.
+//! The `linux` command boots BIOS, UEFI x64 and UEFI arm64 alike. Paths begin at the root of the server that GRUB came
+//! from, unless a `base_url` is given.
 
 use super::pxe::Load;
 use super::{Boot, Built, Options, OutputFormat, loader_names};
@@ -19,9 +19,9 @@ use crate::tree::row::Row;
 /// Seconds until the first entry is booted.
 const TIMEOUT: u32 = 3;
 
-/// Looks for the file of this machine: `$net_default_mac` has colons, file names have hyphens. GRUB itself looks for it only
-/// where it came by TFTP (`grub_net_search_configfile`). `-s` opens the file; `-f` would list its directory, and no network
-/// has lists (`commands/test.c`, `net/net.c`).
+/// Looks for this machine's file: `$net_default_mac` has colons, file names have hyphens. GRUB itself looks for it only
+/// if it was loaded by TFTP (`grub_net_search_configfile`). `-s` opens the file; `-f` would list its directory, which
+/// is impossible over the network (`commands/test.c`, `net/net.c`).
 const FIND_BY_MAC: &str = "\
 if regexp --set=1:a --set=2:b --set=3:c --set=4:d --set=5:e --set=6:f '(..):(..):(..):(..):(..):(..)' \"$net_default_mac\"; then
   set own=\"$prefix/grub.cfg-01-$a-$b-$c-$d-$e-$f\"
@@ -35,12 +35,12 @@ if smbios --type 1 --get-uuid 8 --set=uuid; then
 fi
 ";
 
-/// The format.
+/// The output `grub`.
 #[derive(Debug)]
 struct Grub {
-    /// Where the tree is, if not at the root of the server that GRUB came from.
+    /// URL of the tree, if it is not the root of the server that GRUB came from.
     base_url: Option<BaseUrl>,
-    /// In seconds.
+    /// Seconds until the first entry is booted.
     timeout: u32,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
 }
 
 impl OutputFormat for Grub {
-    /// GRUB joins the words of a command line anew and escapes quotes, so that the kernel would see backslashes.
+    /// GRUB joins the words of a command line anew and escapes quotes, so the kernel would see backslashes.
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let args = recipe.profiles.values().flat_map(|profile| &profile.kernel_args);
         let quoted = args.filter(|arg| arg.value.contains(['"', '\'', '\\', ' ']));
@@ -103,7 +103,7 @@ impl Grub {
         format!("set default=0\nset timeout={}\n{root}", self.timeout)
     }
 
-    /// The default profile comes first, else the local disk: machines that nobody named boot what comes first.
+    /// The default profile comes first, else the local disk: a machine that no node names boots the first entry.
     fn menu(&self, built: &Built<'_>) -> String {
         let by_uuid = built.recipe.nodes.iter().any(|node| node.uuid.is_some());
         let find = [FIND_BY_MAC, if by_uuid { FIND_BY_UUID } else { "" }].concat();
@@ -128,7 +128,7 @@ impl Grub {
         let load = Load::of(boot, built);
         let below = self.base_url.as_ref().map_or("", |base| base.url().path().trim_end_matches('/'));
         let mut args: Vec<String> = load.plain_args().map(quote).collect();
-        // In double quotes, where GRUB puts in values.
+        // In double quotes, so that GRUB expands the variables.
         args.extend(card_args(GRUB_CARD[0], GRUB_CARD[1]).map(|arg| format!("\"{arg}\"")));
         let path = |path: &String| quote(&format!("{below}/{path}"));
         let initrds: Vec<String> = load.initrds.iter().map(path).collect();

@@ -1,8 +1,8 @@
-//! Static iPXE scripts, for any web or TFTP server: `boot.ipxe` chains to the script of the machine's MAC or UUID, else to
-//! the menu or the default. URLs are relative, so the tree may lie below any path.
+//! Static iPXE scripts, for any web or TFTP server: `boot.ipxe` chains to the script of the machine's MAC or UUID, else
+//! to the menu or the default. URLs are relative, so the tree may be below any path.
 //!
-//! `autoexec.ipxe` is what an iPXE runs that came by TFTP (since iPXE 1.21, out of the directory it came from): its only
-//! work is to chain to `boot.ipxe`.
+//! An iPXE that was loaded by TFTP runs `autoexec.ipxe` (since iPXE 1.21, from the directory that it was loaded from),
+//! which only chains to `boot.ipxe`.
 
 use super::pxe::Load;
 use super::{Boot, Built, Options, OutputFormat};
@@ -20,18 +20,18 @@ use crate::tree::row::Row;
 /// Seconds until the menu boots its default.
 const TIMEOUT: u32 = 10;
 
-/// The format.
+/// The output `ipxe`.
 #[derive(Debug)]
 struct Ipxe {
-    /// Where `autoexec.ipxe` chains to, if not to the TFTP server that it came from.
+    /// URL that `autoexec.ipxe` chains to, if not the TFTP server that it was loaded from.
     base_url: Option<BaseUrl>,
     menu: Option<Menu>,
 }
 
-/// What a machine sees that no node names.
+/// The menu of a machine that no node names.
 #[derive(Debug)]
 struct Menu {
-    /// In seconds.
+    /// Seconds until it boots the default.
     timeout: u32,
     /// The profile that is booted after that; else the recipe's default profile, else the local disk.
     default: Option<Spanned<String>>,
@@ -115,7 +115,7 @@ impl OutputFormat for Ipxe {
 
 impl Menu {
     fn script(&self, built: &Built<'_>) -> String {
-        // `buildarch` of a BIOS machine is i386, so what is not arm64 is amd64.
+        // `buildarch` of a BIOS machine is i386, so anything but arm64 counts as amd64.
         let several = built.recipe.release.archs.len() > 1;
         let only = |arch: Arch, command: String| match (several, arch) {
             (false, _) => format!("{command}\n"),
@@ -147,7 +147,7 @@ impl Menu {
 fn script(boot: &Boot, built: &Built<'_>) -> String {
     let Load { kernel, initrds, mut args } = Load::of(boot, built);
     args.extend(card_args(IPXE_CARD[0], IPXE_CARD[1]));
-    // Scripts lie two directories below the root of the tree.
+    // Scripts are two directories below the root of the tree.
     let initrds: Vec<String> = initrds.iter().map(|path| format!("initrd ../../{path}\n")).collect();
     format!("#!ipxe\nkernel ../../{kernel} {}\n{}boot\n", args.join(" "), initrds.concat())
 }

@@ -1,7 +1,8 @@
-//! Matchbox's data directory: `profiles/`, `groups/`, `ignition/`, `generic/`. Real Matchbox serves the tree, and so does ours.
+//! Matchbox's data directory: `profiles/`, `groups/`, `ignition/`, `generic/`. Both Matchbox itself and `prebake serve`
+//! serve the tree.
 //!
-//! Ids are file names, selectors are unique, there is at most one default group: where Matchbox would guess, the
-//! recipe was refused.
+//! Ids are file names, selectors are unique, and there is at most one default group: a recipe that would leave Matchbox
+//! a choice was refused.
 
 use super::pxe::Load;
 use super::{Boot, Built, OutputFormat};
@@ -13,7 +14,7 @@ use crate::tree::names::{
 use crate::tree::records::{self, Profile};
 use crate::tree::row::Row;
 
-/// The format.
+/// The output `matchbox`.
 #[derive(Debug)]
 pub struct Matchbox;
 
@@ -22,8 +23,8 @@ impl OutputFormat for Matchbox {
         let mut rows = Vec::new();
         for boot in &built.boots {
             let own = (boot.id.clone(), &boot.ignition);
-            // Fetched by the installer. A machine that boots it over the network comes to the installer again, which
-            // leaves a finished disk alone.
+            // Fetched by the installer. If such a machine boots over the network again, the installer leaves a
+            // finished disk alone.
             let installed = boot.installed.iter().map(|config| (installed_id(&boot.id), config));
             for (id, config) in std::iter::once(own).chain(installed) {
                 let profile = profile(id, boot, built);
@@ -70,11 +71,11 @@ fn loads(boot: &Boot, built: &Built<'_>) -> records::Boot {
     }
 }
 
-/// Which machines boot what.
+/// A group of machines and their boot.
 struct Group<'b> {
     record: records::Group,
     boot: &'b Boot,
-    /// None is for machines that no node names.
+    /// `None` for machines that no node names.
     node: Option<&'b Node>,
 }
 
@@ -95,7 +96,8 @@ fn groups<'b>(built: &'b Built<'_>) -> impl Iterator<Item = Group<'b>> {
     });
     let defaults = built.default_boots().into_iter().enumerate().map(|(index, boot)| {
         let mut group = Group::new(built.recipe.default_name(boot.arch), boot, None);
-        // iPXE's `buildarch`, which `/boot.ipxe` hands on. The first group takes all that say nothing, or another.
+        // iPXE's `buildarch`, which `/boot.ipxe` passes on. The first group also takes machines that state no
+        // architecture, or an unknown one.
         let arch = (index > 0).then(|| ("arch".to_owned(), boot.arch.ipxe().into()));
         group.record.selector.extend(arch);
         group
@@ -103,7 +105,8 @@ fn groups<'b>(built: &'b Built<'_>) -> impl Iterator<Item = Group<'b>> {
     nodes.chain(defaults).flat_map(|group| stages(group, built))
 }
 
-/// A machine that installs itself is two: what boots over the network, and `os=installed`, as Matchbox's users say it.
+/// A machine that installs itself has two groups: one for the network boot, and one with `os=installed`, the label that
+/// Matchbox's users know.
 fn stages<'b>(mut group: Group<'b>, built: &Built<'_>) -> Vec<Group<'b>> {
     let profile = built.recipe.profiles.get(&group.boot.profile);
     let Some(install) = profile.and_then(|profile| profile.install.as_ref()) else { return vec![group] };

@@ -1,11 +1,11 @@
-//! Which profiles machines come to.
+//! Finds the profiles that no machine would get.
 
 use super::Outputs;
 use crate::bake::recipe::{Profile, Recipe};
 use crate::base::finding::Finding;
 
 impl Outputs {
-    /// A warning for each profile that no node boots, that is not the default, and that nobody can choose in a menu.
+    /// A warning for each profile that no node boots, that is not the default, and that people cannot choose in a menu.
     pub fn unmatched_profiles(&self, recipe: &Recipe) -> Vec<Finding> {
         if self.formats().any(|format| format.offers_every_profile()) {
             return Vec::new();

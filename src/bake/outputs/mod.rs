@@ -1,4 +1,4 @@
-//! What a tree holds besides what was built: one file a format, one line in [`FORMATS`].
+//! The outputs of a recipe: one file a format, one line in [`FORMATS`].
 //!
 //! A format reads its own options from the recipe, says which stock files of the release it needs, and turns what was
 //! built into published files. It never reads or writes a disk: `publish` does. Where a file must be built that no other
@@ -51,7 +51,7 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// Versions of sysexts that it publishes beside those that profiles boot, by sysext.
+    /// Versions of sysexts, by sysext, that it publishes besides those that profiles boot.
     fn sysext_versions(&self) -> &[Published] {
         &[]
     }
@@ -65,42 +65,42 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Where it is told that machines find the root of the tree.
+    /// The URL of the tree's root, if its options give one.
     fn base_url(&self) -> Option<&BaseUrl> {
         None
     }
 
-    /// Whether machines load by TFTP what it names, from a server that has files and joins none.
+    /// Whether its files are loaded by TFTP; a TFTP server cannot join two files into one.
     fn is_tftp(&self) -> bool {
         false
     }
 
-    /// Whether a person can choose any profile in what it makes.
+    /// Whether people can choose any profile in its files.
     fn offers_every_profile(&self) -> bool {
         false
     }
 
-    /// What the rest of the recipe says that this output cannot express.
+    /// Parts of the recipe that this output cannot express.
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let _ = recipe;
         Vec::new()
     }
 
-    /// The files that it makes of what was built, beside the stock files.
+    /// The files that it makes from the built objects, besides the stock files.
     fn emit(&self, built: &Built<'_>) -> Vec<Row>;
 }
 
 /// A line of the table of formats.
 pub struct Format {
-    /// As recipes name it under `outputs:`.
+    /// Its name under `outputs:` in recipes.
     pub name: &'static str,
-    /// Formats whose files it speaks of, so that a recipe needs them, too.
+    /// Formats that its files refer to, which the recipe then needs, too.
     pub needs: &'static [&'static str],
-    /// Reads its options; nothing where a finding says why not.
+    /// Reads its options; `None` if a finding reports a fault in them.
     pub read: fn(&Options<'_>) -> Option<Box<dyn OutputFormat>>,
 }
 
-/// All formats, in the order they are listed to people.
+/// All formats, in the order in which people see them listed.
 pub const FORMATS: &[Format] = &[
     Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
     Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
@@ -205,21 +205,21 @@ impl Outputs {
     }
 }
 
-/// Everything that the formats may speak of.
+/// The built objects and their inputs, for the formats to use.
 pub struct Built<'b> {
-    /// The recipe.
+    /// The recipe that is built.
     pub recipe: &'b Recipe,
     /// Its outputs.
     pub outputs: &'b Outputs,
-    /// Its lock.
+    /// The lock that it is built from.
     pub lock: &'b Lock,
     /// The Flatcar version.
     pub version: Version,
-    /// One for each profile and architecture, and one for each node with layers of its own.
+    /// One for each profile and architecture, and one for each node with its own layers.
     pub boots: Vec<Boot>,
-    /// The sysext images, each once for each architecture.
+    /// The sysext images, each once per architecture.
     pub sysexts: Vec<SysextImage>,
-    /// The container images, each once for each architecture.
+    /// The container images, each once per architecture.
     pub images: Vec<ImageArchive>,
     /// Artifacts of the steps that outputs bring, by the steps' ids.
     pub others: BTreeMap<String, Artifact>,
@@ -254,7 +254,7 @@ impl Built<'_> {
         format!("{}/{}/{file}", self.recipe.stock_root(arch), self.version)
     }
 
-    /// What machines boot that no node names, for each architecture.
+    /// The boots of machines that no node names, one per architecture.
     pub fn default_boots(&self) -> Vec<&Boot> {
         let Some(profile) = &self.recipe.default_profile else { return Vec::new() };
         let archs = self.recipe.release.archs.iter();
@@ -262,7 +262,7 @@ impl Built<'_> {
     }
 }
 
-/// Under which names GRUB and PXELINUX look for a node's own config. 01 is ARP's number of Ethernet.
+/// Names under which GRUB and PXELINUX look for a node's own config. 01 is the ARP hardware type of Ethernet.
 fn loader_names(node: &Node) -> impl Iterator<Item = String> {
     let by_mac = node.mac.as_ref().map(|mac| format!("01-{}", mac.hyphened()));
     let by_uuid = node.uuid.as_ref().map(|uuid| uuid.value.clone());
@@ -270,12 +270,12 @@ fn loader_names(node: &Node) -> impl Iterator<Item = String> {
 }
 
 impl Row {
-    /// Says which profile and node the file belongs to.
+    /// Sets the profile and node that the file belongs to.
     fn of(self, boot: &Boot) -> Self {
         self.belonging_to(&boot.profile, boot.node.as_deref())
     }
 
-    /// Says that the file belongs to a node, whether it shares its boot with others or not.
+    /// Sets the node that the file belongs to, even if it shares its boot with others.
     fn for_node(self, node: &Node, boot: &Boot) -> Self {
         self.belonging_to(&boot.profile, Some(&node.name.value))
     }
@@ -287,13 +287,13 @@ impl Boot {
         names::overlay(&self.id)
     }
 
-    /// Path of base and overlay in one, where the layout has that.
+    /// Path of the file with base and overlay in one, in layouts that have one.
     pub fn joined_path(&self) -> String {
         names::joined(&self.id)
     }
 }
 
-/// What a node is told that fetches its config from this place below the URL.
+/// Arguments of a node that fetches its config from this path below the URL.
 fn fetch_args(base_url: &BaseUrl, config: &str) -> [String; 2] {
     [config_arg(&format!("{base_url}/{config}")), report_arg(base_url)]
 }
@@ -332,7 +332,8 @@ fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
             let Some(entry) = built.lock.inputs.get(&crate::bake::lock_ids::stock_id(arch, &name)) else {
                 continue;
             };
-            // `flatcar-install -V current` and update engines read the version there, then go to its own directory.
+            // `flatcar-install -V current` and update engines read the version there, then go to that version's
+            // directory.
             let current =
                 (file == VERSION_TXT).then(|| format!("{}/{CURRENT}/{name}", built.recipe.stock_root(arch)));
             let paths = [built.stock_path(arch, &name)].into_iter().chain(current);

@@ -1,7 +1,7 @@
-//! `boot/nodes.json`: which network card is which node, and its address, for a server that lends addresses.
+//! `boot/nodes.json`: maps network cards to nodes and their addresses, for a server that gives addresses.
 //!
-//! Groups say it where Matchbox is an output; this file is written where it is not, so that a node's name and `ip:` hold
-//! whatever loaders a tree is for.
+//! Where Matchbox is an output, its groups state the same; otherwise this file does, so a node's name and `ip:` work
+//! with any boot loader.
 
 use super::Built;
 use crate::machine::dhcp::Dhcp;
@@ -10,10 +10,10 @@ use crate::tree::names::NODES;
 use crate::tree::nodes;
 use crate::tree::row::Row;
 
-/// The output whose groups say the same.
+/// The output whose groups state the same.
 const GROUPS: &str = "matchbox";
 
-/// The file, where a tree needs it.
+/// The row of the file, if the tree needs it.
 pub(super) fn row(built: &Built<'_>) -> Option<Row> {
     let hosts = Dhcp::hosts(built.recipe);
     if hosts.is_empty() || built.recipe.has_output(GROUPS) {

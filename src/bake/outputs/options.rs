@@ -6,9 +6,9 @@ use crate::base::yaml::Node;
 use crate::base::yaml::decode::{Decoder, Fields};
 use crate::machine::base_url::BaseUrl;
 
-/// What a recipe says below the name of an output. What its format does not ask for is an unknown key.
+/// The part of a recipe below the name of an output. A key that its format does not read is an unknown key.
 pub struct Options<'n> {
-    /// Takes findings.
+    /// Collects findings.
     pub decoder: &'n Decoder,
     fields: Fields<'n>,
 }
@@ -24,7 +24,7 @@ impl<'n> Options<'n> {
         self.fields.get(key)
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key; a finding if it is missing.
     pub fn need(&self, key: &'static str) -> Option<&'n Node> {
         self.fields.need(key)
     }
@@ -34,7 +34,7 @@ impl<'n> Options<'n> {
         self.get(key).and_then(|node| self.decoder.parsed(node))
     }
 
-    /// Where machines will find the root of the tree; without it a finding says so.
+    /// The URL of the tree's root, a required key; a finding if it is missing.
     pub fn base_url(&self) -> Option<BaseUrl> {
         self.need("base_url").and_then(|node| self.decoder.parsed(node))
     }

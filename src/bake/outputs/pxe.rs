@@ -1,4 +1,4 @@
-//! PXE: the stock kernel and initrd as released, and the overlays, or both in one, as each profile's layout has it; or the
+//! PXE: the stock kernel and initrd as released, and the overlays, or both in one, by each profile's layout; or the
 //! configs, where those are fetched.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::tree::manifest::Role;
 use crate::tree::names::{self, INITRD_ARG, arg_value, config_path, first_boot_arg, initrd_arg};
 use crate::tree::row::{Contents, Row};
 
-/// The format.
+/// The output `pxe`.
 #[derive(Debug)]
 pub struct Pxe;
 
@@ -49,7 +49,8 @@ impl OutputFormat for Pxe {
     }
 }
 
-/// What a loader loads for a boot: the kernel, the initrds in order, the arguments. Paths are inside the tree.
+/// Files and arguments that a loader loads for a boot: the kernel, the initrds in order, the arguments. Paths are
+/// inside the tree.
 pub(super) struct Load {
     pub kernel: String,
     pub initrds: Vec<String>,
@@ -57,11 +58,11 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// `initrd=` names each initrd as the loader registers it, by its base name: the kernel's EFI stub loads only what
-    /// is named there, and puts one right behind the other (`handle_cmdline_files`), where other loaders align each to
-    /// four bytes. An uncompressed cpio must begin at a multiple of four and the base has any length, so the base is named
-    /// last; no two of them hold the same path. Any value of `flatcar.first_boot` but `detected` runs Ignition on a PXE
-    /// boot.
+    /// `initrd=` names each initrd as the loader registers it, by its base name: the kernel's EFI stub loads only the
+    /// files named there, one directly after another (`handle_cmdline_files`), while other loaders align each to four
+    /// bytes. An uncompressed cpio must begin at a multiple of four and the base has any length, so the base is named
+    /// last; no two of them contain the same path. Any value of `flatcar.first_boot` but `detected` runs Ignition on a
+    /// PXE boot.
     pub(super) fn of(boot: &Boot, built: &Built<'_>) -> Self {
         Load::with_config(boot, built, &config_path(&boot.id))
     }
@@ -84,7 +85,7 @@ impl Load {
         Load { kernel: built.stock_path(boot.arch, KERNEL), initrds, args }
     }
 
-    /// The arguments for a loader that hands the initrds over itself, and would take their names for something else.
+    /// The arguments for a loader that passes the initrds itself, and would mistake their names for something else.
     pub(super) fn plain_args(&self) -> impl Iterator<Item = &str> {
         self.args.iter().map(String::as_str).filter(|arg| arg_value(arg, INITRD_ARG).is_none())
     }

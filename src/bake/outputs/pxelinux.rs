@@ -1,8 +1,9 @@
-//! PXELINUX: `boot/pxelinux/pxelinux.cfg/01-MAC` or `…/UUID` for each node, `default` with a choice for all other machines.
-//! x86 only, as PXELINUX is.
+//! PXELINUX: `boot/pxelinux/pxelinux.cfg/01-MAC` or `…/UUID` for each node, `default` with a menu for all other
+//! machines. x86 only, as PXELINUX is.
 //!
-//! Without a `base_url` everything comes by TFTP from the server of `pxelinux.0`, whose root is then the tree (`::` begins
-//! there, whatever the directory of `pxelinux.0`); with one, `lpxelinux.0` or `syslinux.efi` take it by HTTP.
+//! Without a `base_url` everything comes by TFTP from the server of `pxelinux.0`, whose root is then the tree (`::`
+//! begins at the root, regardless of the directory of `pxelinux.0`); with one, `lpxelinux.0` or `syslinux.efi` fetch
+//! everything by HTTP.
 
 use super::pxe::Load;
 use super::{Boot, Built, Options, OutputFormat, loader_names};
@@ -16,14 +17,14 @@ use crate::tree::row::Row;
 
 /// Seconds until the default is booted.
 const TIMEOUT: u32 = 3;
-/// Has PXELINUX add `BOOTIF=01-MAC`, the card that it came over (`IPAPPEND` is a sum of such numbers).
+/// Makes PXELINUX add `BOOTIF=01-MAC`, the card that it was loaded over (`IPAPPEND` is a sum of such numbers).
 const BOOTIF: u32 = 2;
 
-/// The format.
+/// The output `pxelinux`.
 #[derive(Debug)]
 struct Pxelinux {
     base_url: Option<BaseUrl>,
-    /// In seconds.
+    /// Seconds until the default is booted.
     timeout: u32,
 }
 
@@ -73,7 +74,7 @@ impl Pxelinux {
         let default = default.map_or("local", |boot| &boot.id);
         let names: String = boots().map(|boot| format!(" {}", boot.id)).collect();
         let labels: String = boots().map(|boot| self.label(boot, built)).collect();
-        // TIMEOUT counts tenths of a second, 0 is for ever.
+        // TIMEOUT counts tenths of a second; 0 waits forever.
         let timeout = u64::from(self.timeout.max(1)) * 10;
         format!(
             "DEFAULT {default}\nPROMPT 1\nTIMEOUT {timeout}\nSAY {}: local{names}\n{labels}LABEL local\n  LOCALBOOT -1\n",
@@ -85,7 +86,7 @@ impl Pxelinux {
         let load = Load::of(boot, built);
         let base = self.base_url.as_ref().map_or("::".into(), |base| format!("{base}/"));
         let initrds: Vec<String> = load.initrds.iter().map(|path| format!("{base}{path}")).collect();
-        // An `initrd=` among the arguments would be one more file to load.
+        // PXELINUX would load an `initrd=` among the arguments as one more file.
         let args: Vec<&str> = load.plain_args().collect();
         format!(
             "LABEL {}\n  KERNEL {base}{}\n  INITRD {}\n  APPEND {}\n  IPAPPEND {BOOTIF}\n",

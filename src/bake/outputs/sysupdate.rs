@@ -1,8 +1,8 @@
-//! systemd-sysupdate: what a node needs to update its sysexts from the published tree (sysupdate.d(5)).
+//! systemd-sysupdate: the files that a node needs to update its sysexts from the published tree (sysupdate.d(5)).
 //!
-//! Beside the images of a sysext lie `SHA256SUMS`, by which systemd-sysupdate learns which versions there are, and transfer
-//! definitions: `NAME.conf` follows every version, `NAME-v1.34.conf` only the patches of one minor version, since nodes of
-//! a Kubernetes cluster must not skip minors on their own.
+//! Beside a sysext's images are `SHA256SUMS`, from which systemd-sysupdate learns the versions, and transfer
+//! definitions: `NAME.conf` follows every version, `NAME-v1.34.conf` only the patches of one minor version, since nodes
+//! of a Kubernetes cluster must not skip minors on their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,19 +14,19 @@ use crate::tree::manifest::Role;
 use crate::tree::names::{CHECKSUMS, sysext_directory, sysext_file};
 use crate::tree::row::Row;
 
-/// Versions that a node keeps unless the recipe says otherwise, as the sysext-bakery does.
+/// Number of versions that a node keeps unless the recipe states another, as in the sysext-bakery.
 const INSTANCES: u32 = 3;
-/// systemd-sysupdate raises anything lower to it.
+/// systemd-sysupdate raises any lower number to this.
 const MIN_INSTANCES: u32 = 2;
 
-/// The format: what systemd-sysupdate on a node is told.
+/// The output `sysupdate`: settings of systemd-sysupdate on nodes.
 #[derive(Debug)]
 struct Updates {
-    /// Where the node finds the root of the tree.
+    /// URL of the root of the tree.
     base_url: BaseUrl,
-    /// Versions that a node keeps, the running one included.
+    /// Number of versions that a node keeps, the running one included.
     instances: u32,
-    /// Versions that are published beside those that profiles boot, by sysext.
+    /// Versions that are published besides those that profiles boot, by sysext.
     versions: Vec<Published>,
 }
 
@@ -92,7 +92,7 @@ fn rows(name: &str, images: &[&SysextImage], options: &Updates) -> Vec<Row> {
         .collect()
 }
 
-/// `v1.34` of `v1.34.4`; nothing of what is no version of three numbers.
+/// `v1.34` of `v1.34.4`; `None` if this is not a version of three numbers.
 fn minor(version: &str) -> Option<&str> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parts: Vec<&str> = version.strip_prefix('v').unwrap_or(version).split('.').collect();
@@ -100,9 +100,9 @@ fn minor(version: &str) -> Option<&str> {
     version.rsplit_once('.').filter(|_| three).map(|(minor, _)| minor)
 }
 
-/// `Verify=no`: the list of digests is not signed with a key that systemd's keyring has; it is as good as the way to it.
-/// `%a` is the machine's architecture in systemd's spelling, as in the images' names. The link in /etc/extensions gives the
-/// image the name that its extension-release file has.
+/// `Verify=no`: the list of digests is not signed with a key in systemd's keyring, so it is only as trustworthy as the
+/// connection. `%a` is the machine's architecture in systemd's spelling, as in the images' names. The link in
+/// /etc/extensions gives the image the name that its extension-release file has.
 fn transfer(name: &str, fixed: &str, directory: &str, options: &Updates) -> String {
     let Updates { base_url: base, instances, .. } = options;
     format!(

@@ -1,10 +1,10 @@
 //! Terraform for poseidon/matchbox's provider: a module that puts the profiles and groups of a tree into Matchbox,
 //! `boot/terraform/matchbox.tf.json`.
 //!
-//! The module is the same for every tree and has nothing of one in it. It is told where the tree is (`tree`) and reads
-//! its manifest and files at each plan: Terraform follows the link `current` in a module's `source` once, at `init`, and
-//! would go on with that build for ever. The provider is set up where the module is used, since endpoint and
-//! certificates are not the tree's to know.
+//! The module is the same for every tree. Its variable `tree` has the tree's path, and it reads the manifest and files
+//! at each plan: Terraform follows the link `current` in a module's `source` once, at `init`, and would stay with that
+//! build forever. The provider is set up by the user of the module, since a tree does not know the endpoint and its
+//! certificates.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::tree::manifest::Role;
 use crate::tree::names::{MANIFEST as FILE_NAME, TERRAFORM, generic, ignition};
 use crate::tree::row::Row;
 
-/// The format.
+/// The output `terraform`.
 #[derive(Debug)]
 pub struct Terraform;
 
@@ -24,8 +24,8 @@ impl OutputFormat for Terraform {
     }
 }
 
-/// What the provider takes for a profile, from the file of the same profile: its argument, and the expression for it.
-/// `cloud_id` has none; no tree has one.
+/// The provider's arguments for a profile, each with its expression over the profile's file. `cloud_id` has no
+/// argument; no tree has one.
 fn profile() -> [(&'static str, String); 6] {
     let file = |id: &str, path: fn(&str) -> String| {
         let path = path(&format!("${{{id}}}"));
@@ -41,7 +41,7 @@ fn profile() -> [(&'static str, String); 6] {
     ]
 }
 
-/// The same for a group. A group is made after its profile.
+/// The same for a group, which is created after its profile.
 fn group() -> [(&'static str, String); 4] {
     [
         ("name", "${each.key}".into()),
@@ -53,7 +53,7 @@ fn group() -> [(&'static str, String); 4] {
 
 fn module() -> Value {
     let manifest = format!("${{local.tree}}/{FILE_NAME}");
-    // By the manifest: a file that is not there fails the plan, where a search would find nothing and destroy all.
+    // By the manifest: a missing file fails the plan, while a search would find nothing and destroy every resource.
     let records = |role: Role| {
         let role = json!(role).as_str().unwrap_or_default().to_owned();
         format!(

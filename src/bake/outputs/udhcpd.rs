@@ -1,7 +1,8 @@
 //! BusyBox' udhcpd as the DHCP server of a small network: `boot/udhcpd/udhcpd.conf`.
 //!
-//! It gives each node its address and everybody one boot file: it cannot tell BIOS from UEFI, nor an iPXE from the
-//! firmware that loaded it. So the boot file is an iPXE, which finds its way by the `autoexec.ipxe` beside it.
+//! It gives each node its address and every machine the same boot file: it cannot distinguish BIOS from UEFI, nor an
+//! iPXE from the firmware that loaded it. So the boot file is an iPXE, which continues with the `autoexec.ipxe` beside
+//! it.
 
 use super::{Built, Options, OutputFormat};
 use crate::bake::recipe::Recipe;
@@ -13,11 +14,11 @@ use crate::tree::manifest::Role;
 use crate::tree::names::UDHCPD;
 use crate::tree::row::Row;
 
-/// The format.
+/// The output `udhcpd`.
 #[derive(Debug)]
 struct Udhcpd {
     dhcp: Dhcp,
-    /// The loader on the TFTP server.
+    /// File name of the loader on the TFTP server.
     loader: String,
 }
 
@@ -25,14 +26,14 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     let decoder = options.decoder;
     let loader = options.get("loader").and_then(|node| {
         let loader = decoder.string(node)?;
-        // A field of 128 bytes in the packet, with its zero; udhcpd's config ends words at blanks.
+        // The packet's field has 128 bytes, with the final zero; udhcpd's config ends words at blanks.
         if loader.is_empty() || loader.len() > 127 || !loader.chars().all(|c| c.is_ascii_graphic()) {
             decoder.error(node, "`loader` must be a file name without blanks, of at most 127 bytes");
         }
         Some(loader)
     });
     let dhcp = Dhcp::read(options);
-    // Without the first it lends nothing, without the second it serves eth0, whatever that is.
+    // Without the first udhcpd gives no addresses; without the second it serves eth0, whichever card that is.
     let missing = |key| options.need(key).is_none();
     if missing("range") | missing("interface") {
         return None;
@@ -58,7 +59,7 @@ impl OutputFormat for Udhcpd {
             [format!("start {}", range.first), format!("end {}", range.last), format!("max_leases {count}")]
         }));
         lines.extend(interface.iter().map(|interface| format!("interface {interface}")));
-        // The TFTP server is taken to be the machine that serves the tree.
+        // Assumes that the machine which serves the tree is also the TFTP server.
         if let Some(url::Host::Ipv4(address)) = base_url.url().host() {
             lines.push(format!("siaddr {address}"));
         }

@@ -2,8 +2,8 @@
 //! arguments (the UAPI group's "Unified Kernel Image" specification). Firmware boots it over HTTP or from an EFI system
 //! partition, without a loader.
 //!
-//! The stub comes from the machine that builds, by a path or from where distributions put it; its digest is part of the
-//! step's key. Nothing is signed here: Secure Boot takes an image that `sbsign` signed afterwards.
+//! The stub comes from the machine that builds, at a given path or where distributions install it; its digest is part
+//! of the step's key. Nothing is signed here: Secure Boot accepts an image that `sbsign` signed afterwards.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use crate::tree::manifest::Role;
 use crate::tree::names::{self, card_args, config_path, first_boot_arg, report_arg};
 use crate::tree::row::Row;
 
-/// Where distributions put the stub.
+/// Directory where distributions install the stub.
 const STUBS: &str = "/usr/lib/systemd/boot/efi";
 
-/// The format.
+/// The output `uki`.
 #[derive(Debug)]
 struct Uki {
     stubs: BTreeMap<Arch, PathBuf>,
-    /// Where machines report to, which no server tells them here.
+    /// URL that machines report to, since no server passes it to them in this case.
     base_url: Option<BaseUrl>,
 }
 
@@ -74,7 +74,7 @@ impl OutputFormat for Uki {
 }
 
 impl Uki {
-    /// The stub's file.
+    /// Path of the stub.
     fn stub(&self, recipe: &Recipe, boot: &BootWish) -> PathBuf {
         match self.stubs.get(&boot.arch) {
             Some(path) => recipe.directory.join(path),
@@ -82,7 +82,7 @@ impl Uki {
         }
     }
 
-    /// The kernel's arguments.
+    /// The kernel's arguments, joined by blanks.
     fn cmdline(&self, recipe: &Recipe, boot: &BootWish) -> String {
         let mut args = vec![first_boot_arg()];
         args.extend(boot.kernel_args.iter().cloned());
@@ -90,7 +90,8 @@ impl Uki {
             Delivery::Fetched(base_url) => args.extend(fetch_args(base_url, &config_path(&boot.id))),
             Delivery::Initrd(_) => args.extend(self.base_url.as_ref().map(report_arg)),
         }
-        // No loader says it here. An image that several machines share cannot, and their units look at their routes.
+        // No loader passes the card here. An image that several machines share cannot name it, so their units look at
+        // their routes.
         let own = recipe.nodes.iter().find(|node| boot.node.as_deref() == Some(&node.name.value));
         if let Some(mac) = own.and_then(|node| node.mac.as_ref()) {
             args.extend(card_args(&mac.to_string(), &mac.value.hyphened()));

@@ -1,4 +1,4 @@
-//! Where two files that should be the same differ: the first byte, and the member of the image or archive.
+//! The first difference of two files that should be the same: the byte, and the member of the image or archive.
 
 use std::fmt;
 use std::fs::File;
@@ -12,28 +12,28 @@ use crate::initrd::segments::{Limits, Segments};
 use crate::sysext::ddi;
 use crate::sysext::identify::{self, Format};
 
-/// Longest member that is read, in bytes: both files are ours.
+/// Upper limit for a member that is read, in bytes: both files are ours.
 const MAX_MEMBER: u64 = 1 << 30;
 
-/// Where two files differ.
+/// Position of a difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The first byte that is not the same, from 0. Where one file is the other's beginning, its length.
+    /// Offset of the first byte that differs. If one file is the beginning of the other, its length.
     pub offset: u64,
-    /// What differs inside, where prebake can look into them.
+    /// Difference of the contents, if prebake can read both.
     pub inside: Option<Inside>,
 }
 
-/// What differs inside of two images or archives.
+/// Difference of the contents of two images or archives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inside {
     /// The bytes of the first such member.
     Bytes(String),
     /// Its mode, owner, time, attributes or target.
     Metadata(String),
-    /// One has it where the other has something else.
+    /// A member that only one of them has.
     Member(String),
-    /// Nothing: the same members are packed in another way.
+    /// None: the same members are packed differently.
     Packing,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares two files that differ. What cannot be looked into has no inside.
+/// Compares two files that differ. Files that cannot be read as images or archives have no `inside`.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -78,7 +78,7 @@ fn first_difference(first: File, second: File) -> io::Result<u64> {
     }
 }
 
-/// A member of an image or archive, as far as it is compared.
+/// The compared parts of a member of an image or archive.
 struct Member {
     path: String,
     metadata: String,
@@ -101,7 +101,7 @@ fn inside(first: &[Member], second: &[Member]) -> Inside {
     }
 }
 
-/// The members of an image, an initrd or a tar archive, in its order; nothing if it is none of these or cannot be read.
+/// The members of an image, an initrd or a tar archive, in its order; `None` if it is none of these or cannot be read.
 fn members(path: &Path) -> Option<Vec<Member>> {
     let mut head = Vec::new();
     File::open(path).ok()?.take(identify::HEAD as u64).read_to_end(&mut head).ok()?;
@@ -180,7 +180,7 @@ mod tests {
     use crate::format::cpio;
     use crate::format::tree::{Contents, Entry, Tree};
 
-    /// A tree of `a` and `dir/b`, of which the second file holds this, with this mode.
+    /// A tree of `a` and `dir/b`; `dir/b` has this content and mode.
     fn tree(text: &str, mode: u16) -> Tree {
         let file = |mode, text: &str| Entry::file(mode, Contents::Bytes(text.into()), "test");
         let mut tree = Tree::new();

@@ -1,9 +1,9 @@
-//! Building twice: whether what was built follows from recipe and lock alone.
+//! Building twice, to check that the result follows from recipe and lock alone.
 //!
-//! The second build compiles and plans again, and builds every step in a store of its own, which has the inputs as links.
-//! What a process can change around itself is changed: directory, umask, and the number of processors. Time zone and
-//! locale stay: nothing here reads them, and a process cannot change them without touching its other threads' memory.
-//! Where two files differ is found by [`difference`].
+//! The second build compiles and plans again, and builds every step in a store of its own, which has the inputs as
+//! links. It runs in a changed environment, as far as a process can change its own: directory, umask, and the number of
+//! CPUs. Time zone and locale stay: nothing here reads them, and a process cannot change them without touching its
+//! other threads' memory. [`difference`] finds where two files differ.
 
 pub mod difference;
 
@@ -30,29 +30,29 @@ use crate::tree::names::{self, CHECKSUMS, PRIVATE};
 use crate::tree::publish::{self, Draft};
 use crate::tree::row::Contents;
 
-/// Why a second build does not confirm the first.
+/// Reasons why a second build does not confirm the first.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Other bytes.
+    /// The two builds have different bytes.
     #[error("{subject} differs between two builds: {difference}; BUILD-ID {first}, then {second}{}", rest(*others))]
     Differs {
-        /// The file of the tree, or the step that made it if no tree has it.
+        /// The file of the tree, or the step that made it if it is not in a tree.
         subject: String,
-        /// Where.
+        /// Position of the difference in the file.
         difference: Difference,
         /// BUILD-ID of the first build.
         first: String,
         /// BUILD-ID of the second.
         second: String,
-        /// How many other files of the tree differ.
+        /// Number of other files of the tree that differ.
         others: usize,
-        /// Where both files are kept.
+        /// Paths of both files in the store.
         kept: [PathBuf; 2],
     },
-    /// Other steps, or another set of files.
+    /// The two builds have different steps, or a different set of files.
     #[error("{subject} was planned differently the second time")]
     Planned {
-        /// The first such step or file.
+        /// The first step or file that is only in one of them.
         subject: String,
     },
 }
@@ -82,22 +82,22 @@ impl Advice for Error {
     }
 }
 
-/// What a build came to.
+/// Result of one of the two builds.
 #[derive(Clone, Copy)]
 pub struct Made<'m> {
-    /// Of each step, in the blueprint's order.
+    /// Outcome of each step, in the blueprint's order.
     pub outcomes: &'m [Outcome],
-    /// The tree to be.
+    /// The tree as it would be published.
     pub draft: &'m Draft,
-    /// Where its objects are.
+    /// The store with its objects.
     pub store: &'m Store,
 }
 
-/// Builds everything of a blueprint once more and compares that with what was `made` first. The files that differ stay in
-/// the first store for a look, until `gc` finds that nobody needs them.
+/// Builds everything of a blueprint again and compares the result with the first build, `made`. Files that differ stay
+/// in the first store for inspection, until `gc` removes them.
 ///
 /// # Errors
-/// [`Error`] if the two differ, and whatever a build can fail with.
+/// [`Error`] if the two differ, and any error of a build.
 pub fn verify(
     blueprint: &Blueprint<'_>,
     layers: &[PathBuf],
@@ -113,8 +113,8 @@ pub fn verify(
     Ok(())
 }
 
-/// Runs work in other circumstances: on one processor less, if there are several, and with a umask that gives others
-/// nothing. The umask is the whole process's; whatever is published has its modes set.
+/// Runs `work` in a changed environment: with one CPU less, if there are several, and with a umask that gives others no
+/// permissions. The umask applies to the whole process; published files get their modes explicitly.
 fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let mask = umask(Mode::RWXG | Mode::RWXO);
     let done = thread::scope(|scope| {
@@ -131,7 +131,8 @@ fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     }
 }
 
-/// Takes a processor from this thread and from those that it will start. A system that forbids that has them all.
+/// Runs with one CPU less, to show that the bytes do not depend on it: applies to this thread and the threads that it
+/// will start. Best effort; some systems forbid it.
 fn fewer_processors() {
     let Ok(mut processors) = sched_getaffinity(None) else { return };
     let last = (0..CpuSet::MAX_CPU).rev().find(|number| processors.is_set(*number));
@@ -141,7 +142,7 @@ fn fewer_processors() {
     }
 }
 
-/// The whole build once more, into an empty store.
+/// The whole build again, into an empty store.
 fn again(
     first: &Blueprint<'_>,
     layers: &[PathBuf],
@@ -167,7 +168,7 @@ fn same_plan(first: &Blueprint<'_>, second: &Blueprint<'_>) -> Result<(), Error>
     let keys = |blueprint: &Blueprint<'_>| -> BTreeSet<(String, Sha256)> {
         blueprint.plan.steps.iter().map(|step| (step.id.clone(), step.key)).collect()
     };
-    // What is secret is in no key.
+    // No step's key covers the secrets, so compare them here.
     let secrets = |blueprint: &Blueprint<'_>| -> BTreeSet<(String, Option<Sha256>)> {
         let secret = |bytes: &Vec<u8>| Sha256::of(bytes);
         let boots = blueprint.boots.iter();
@@ -183,7 +184,7 @@ fn same_plan(first: &Blueprint<'_>, second: &Blueprint<'_>) -> Result<(), Error>
     }
 }
 
-/// Gives a store an object of another, as a link where the disk allows it.
+/// Puts an object of another store into a store, as a link where the disk allows it.
 fn lend(from: &Store, object: &Object, to: &Store) -> Result<(), disk::Error> {
     let target = to.path(&object.sha256);
     if to.has(object) {
@@ -194,7 +195,7 @@ fn lend(from: &Store, object: &Object, to: &Store) -> Result<(), disk::Error> {
     publish::place(&from.path(&object.sha256), &target)
 }
 
-/// Tells of steps as of those that are built again.
+/// Reports finished steps as steps that were built again.
 struct Retold<'o>(&'o dyn Observer);
 
 impl Observer for Retold<'_> {
@@ -205,7 +206,7 @@ impl Observer for Retold<'_> {
     }
 }
 
-/// Finds the first step that made something else. Where all made the same, the trees are compared: they hold more.
+/// Finds the first step with a different result. If all results are equal, compares the trees, which have more files.
 fn compare(blueprint: &Blueprint<'_>, first: Made<'_>, second: Made<'_>) -> Result<()> {
     let [before, after] = [first, second].map(|made| made.draft.manifest());
     let differing = differing_files(before, after)?;
@@ -220,7 +221,7 @@ fn compare(blueprint: &Blueprint<'_>, first: Made<'_>, second: Made<'_>) -> Resu
         ];
         return Err(told(subject, kept, first, second, &differing)?.into());
     }
-    // A list of digests differs wherever anything does.
+    // A list of digests differs whenever any file does, so report another file first.
     let file = differing.iter().find(|path| *path != CHECKSUMS).or(differing.first());
     if let Some(path) = file {
         let kept = [first, second].map(|made| match made.draft.contents(path) {
@@ -248,7 +249,7 @@ fn differing_files(before: &Manifest, after: &Manifest) -> Result<Vec<String>, E
     Ok(before.files.iter().filter(differs).map(|(path, _)| path.clone()).collect())
 }
 
-/// Puts what a build made where it outlives the rebuild: into the first store.
+/// Puts a built file into the first store, where it outlives the rebuild.
 fn keep(first: Made<'_>, made: Made<'_>, contents: &Contents) -> Result<PathBuf> {
     let object = match contents {
         Contents::Stored(object) => {

@@ -86,7 +86,7 @@ impl Reader<'_> {
     }
 
     fn release(&self, node: &Yaml, root: &Yaml) -> Release {
-        // A missing `release` is already a finding; its own keys need not be missed too.
+        // A missing `release` is already a finding, so do not report its own keys as missing.
         let missing = std::ptr::eq(node, root);
         let nothing = self.decoder.spanned(node, String::new());
         if missing {
@@ -153,7 +153,7 @@ impl Reader<'_> {
             for url in self.decoder.strings(urls, "a source's mirrors") {
                 match unfit(&url.value, &["http", "https"]) {
                     None => bases.push(url.value.trim_end_matches('/').to_owned()),
-                    // The line has what the message leaves out.
+                    // The line would show what the message hides.
                     Some(why) => self.decoder.push(
                         Finding::error(format!("a mirror is `{}`, {why}", shown(&url.value)))
                             .at(masked_place(&url.place)),
@@ -195,7 +195,7 @@ impl Reader<'_> {
         items.filter_map(|item| Some(self.decoder.spanned(item, self.decoder.parsed(item)?))).collect()
     }
 
-    /// Two spellings of one image, or two images with one file name.
+    /// Refuses two spellings of one image, and two images with one file name.
     fn check_images(&self, recipe: &Recipe) {
         let mut names: BTreeMap<String, &Spanned<ImageRef>> = BTreeMap::new();
         for image in &recipe.images {
@@ -230,7 +230,7 @@ impl Reader<'_> {
                         place: item.place.clone(),
                     })
                 } else if item.value.contains(' ') {
-                    // Its own findings point into the key; people look for it in the recipe.
+                    // These findings point into the key, and people look for them in the recipe.
                     if let Err(Findings(findings)) =
                         ssh_keys::parse(&finding::Source::new("the key", item.value.as_str()), Origin::Recipe)
                     {
@@ -304,7 +304,7 @@ impl Reader<'_> {
         profile
     }
 
-    /// An installation takes the disk image, and the config of the installed system, from the tree.
+    /// An installation fetches the disk image, and the config of the installed system, from the tree.
     fn check_installs(&self, recipe: &Recipe) {
         for profile in recipe.profiles.values().filter(|profile| profile.install.is_some()) {
             let missing = ["disk", "matchbox"].into_iter();
@@ -318,7 +318,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Nothing but Matchbox's output publishes templates.
+    /// Only Matchbox's output publishes templates.
     fn check_templates(&self, recipe: &Recipe) {
         let templates = recipe.profiles.values().filter_map(|profile| profile.generic.as_ref());
         for template in templates.filter(|_| !recipe.has_output("matchbox")) {
@@ -333,7 +333,7 @@ impl Reader<'_> {
         Some(self.decoder.spanned(node, path))
     }
 
-    /// What is private is fetched by its own machine at its boot; what installs itself boots from its disk.
+    /// Each machine fetches its own private config at its boot; a machine that installs itself boots from its disk.
     fn check_private(&self, recipe: &Recipe) {
         let installs =
             |name: &str| recipe.profiles.get(name).is_some_and(|profile| profile.install.is_some());
@@ -373,7 +373,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// Two files with one name would be one in the tree, and a loader tells initrds apart by their names.
+    /// Two files with one name would be one in the tree, and a loader distinguishes initrds by their names.
     fn check_early_initrds(&self, recipe: &Recipe) {
         let mut seen: BTreeMap<_, &Spanned<PathBuf>> = BTreeMap::new();
         for (profile, path) in

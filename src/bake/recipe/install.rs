@@ -1,4 +1,4 @@
-//! `install:` of a profile: which disk Flatcar is installed to, and when again.
+//! `install:` of a profile: the disk to install Flatcar to, and when to install it again.
 
 use std::fmt::Write;
 
@@ -9,36 +9,36 @@ use crate::flatcar::version::Version;
 use crate::machine::base_url::BaseUrl;
 use crate::tree::names::{INSTALL_CONFIG, INSTALL_SERVER, INSTALL_STOCK, INSTALL_VERSION};
 
-/// The sysext that installs, and the one that reports; neither is any use on an installed system.
+/// The sysext that installs, and the one that reports; neither is of use on an installed system.
 pub const SYSEXTS: [&str; 2] = ["install", "report"];
 
-/// What fits on smaller ones is no installation: the disk image of 4593 unpacks to 7.88 GiB.
+/// Lower limit: on a smaller disk no installation fits, since the disk image of 4593 unpacks to 7.88 GiB.
 const MIN_SIZE: Bytes = Bytes(8 << 30);
 
 /// A two-stage installation: a machine boots from memory, installs Flatcar to its disk and boots from that.
 #[derive(Debug)]
 pub struct Install {
-    /// A device file, best one of /dev/disk/by-id.
+    /// A device file, preferably one of /dev/disk/by-id.
     device: Option<String>,
-    /// As `lsblk` says it.
+    /// Model as `lsblk` prints it.
     model: Option<String>,
-    /// As `lsblk` says it.
+    /// Serial number as `lsblk` prints it.
     serial: Option<String>,
-    /// The least that the disk must hold.
+    /// Lower limit for the size of the disk.
     min_size: Bytes,
-    /// A disk that holds an installation of the same generation is left alone.
+    /// A disk with an installation of the same generation is left alone.
     pub generation: u32,
-    /// Whether a disk may hold something else before.
+    /// Whether other contents of the disk may be overwritten.
     wipe: bool,
-    /// Where the tree is, if the server that boots the machine does not say it.
+    /// URL of the tree, if the server that boots the machine does not pass it.
     base_url: Option<BaseUrl>,
 }
 
 impl Install {
-    /// Reads the options. At least one of them must say which disk.
+    /// Reads the options. At least one of them must identify the disk.
     pub(super) fn read(decoder: &Decoder, node: &Yaml) -> Self {
         let fields = decoder.fields(node, "`install`");
-        // Becomes a value in single quotes in a shell's file.
+        // Becomes a value in single quotes in a shell script.
         let text = |key| {
             let node = fields.get(key)?;
             let text = decoder.string(node)?;
@@ -64,8 +64,8 @@ impl Install {
         Install { device, model, serial, min_size, generation, wipe: wipe.unwrap_or(false), base_url }
     }
 
-    /// The file that the `install` sysext reads: `stock` is where the tree has the disk images, `config` the Ignition
-    /// config of the installed system, `base_url` what counts where `install` names none.
+    /// The file that the `install` sysext reads: `stock` is the directory of the disk images in the tree, `config` the
+    /// Ignition config of the installed system, `base_url` the fallback if `install` has none.
     pub fn conf(&self, version: Version, stock: &str, config: &str, base_url: Option<&BaseUrl>) -> String {
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
         let mut conf = String::new();

@@ -1,7 +1,8 @@
-//! Kernel arguments: what a recipe may add to those that a PXE boot needs.
+//! Kernel arguments: those that a recipe may add to the arguments that a PXE boot needs.
 //!
-//! Refuses what would break the boot, silently change it, or not arrive as written. Sources: Flatcar's bootengine
-//! (`diskless-generator`, `ignition-generator`), its `ssh-key-proc-cmdline`, and the kernel's `lib/cmdline.c` (`next_arg`).
+//! Refuses arguments that would break the boot, silently change it, or not arrive as written. Sources: Flatcar's
+//! bootengine (`diskless-generator`, `ignition-generator`), its `ssh-key-proc-cmdline`, and the kernel's
+//! `lib/cmdline.c` (`next_arg`).
 
 use std::collections::BTreeMap;
 
@@ -10,11 +11,11 @@ use crate::base::yaml::decode::Spanned;
 use crate::tree::names::{CARD_ARG, CONFIG_ARGS, FIRST_BOOT_ARGS, INITRD_ARG, OEM_ARGS, SERVER_ARG};
 use crate::tree::secrets::{masked_place, masked_text};
 
-/// Bytes that may be spent on a profile's own arguments. x86 and arm64 kernels take 2048 in all (`COMMAND_LINE_SIZE`) and
-/// cut off the rest in silence; names of initrds, the server's address and the loader's own words need some.
+/// Upper limit for a profile's own arguments, in bytes. x86 and arm64 kernels take 2048 in all (`COMMAND_LINE_SIZE`)
+/// and silently cut off the rest; names of initrds, the server's address and the loader's own words need some of these.
 const MAX_BYTES: usize = 1536;
 
-/// An argument that may not be given, and why.
+/// Arguments that are refused, with the reason.
 struct Refused {
     keys: &'static [&'static str],
     why: &'static str,
@@ -49,7 +50,7 @@ const REFUSED: &[Refused] = &[
 
 const LEAVE: &str = "leave it out";
 
-/// Arguments that count once: the kernel or systemd takes the last and forgets the others.
+/// Arguments that count once: the kernel or systemd takes the last and ignores the others.
 const SINGLE: &[&str] = &[
     "rootfstype",
     "rootflags",
@@ -66,7 +67,7 @@ pub(super) fn findings(args: &[Spanned<String>]) -> Vec<Finding> {
     let mut seen: BTreeMap<&str, &Spanned<String>> = BTreeMap::new();
     for arg in args {
         let key = key(&arg.value);
-        // The same word twice is always a slip; of some keys so is another value.
+        // Repeating the same word is always a slip; for some keys, so is a second value.
         let name = if SINGLE.contains(&key) { key } else { arg.value.as_str() };
         if let Some(first) = seen.insert(name, arg) {
             let text = match first.value == arg.value {
@@ -90,7 +91,7 @@ pub(super) fn findings(args: &[Spanned<String>]) -> Vec<Finding> {
     findings
 }
 
-/// An argument as messages show it: findings are printed into logs, and it may hold a secret.
+/// An argument as messages show it: findings end up in logs, and it may contain a secret.
 fn shown(arg: &str) -> String {
     let key = key(arg);
     let plain = key.len() < arg.len()
@@ -103,7 +104,7 @@ fn shown(arg: &str) -> String {
     }
 }
 
-/// Where an argument stands; its line is shown only where it has no secret.
+/// Place of an argument; its line is shown only if it has no secret.
 fn place(arg: &Spanned<String>) -> Place {
     let line = arg.place.source.line(arg.place.line).unwrap_or_default();
     match masked_text(&arg.value).or_else(|| masked_text(line)) {
@@ -128,7 +129,7 @@ fn fault(arg: &Spanned<String>) -> Option<Finding> {
     if text.chars().any(char::is_control) {
         return says("has a control character in it", "a newline would end the line of a boot script");
     }
-    // iPXE's `command_terminators` and comments (src/core/exec.c), which are words of their own.
+    // iPXE's `command_terminators` and comments (src/core/exec.c), if they are a word of their own.
     if matches!(text, "&&" | "||" | ";") || text.starts_with('#') {
         return says("ends the command in a boot script", LEAVE);
     }

@@ -7,35 +7,35 @@ use super::Sysext;
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Spanned};
 
-/// What a recipe says of Kubernetes.
+/// The settings below `kubernetes:`.
 #[derive(Debug)]
 pub struct Kubernetes {
     /// Its version, which is also the version of the sysext `kubernetes`.
     pub version: Spanned<String>,
-    /// How nodes get its container images without a registry, where they shall.
+    /// How nodes get its container images without a registry; `None` if they use one.
     pub images: Option<Images>,
-    /// Whose images are wanted beside Kubernetes' own.
+    /// Network plugin whose images are needed besides Kubernetes' own.
     pub cni: Option<Cni>,
-    /// Whether control planes shall have kube-vip's image.
+    /// Whether control planes get kube-vip's image.
     pub kube_vip: bool,
 }
 
 /// How nodes get container images.
 #[derive(Debug)]
 pub struct Images {
-    /// Where the archives lie.
+    /// Where the archives are.
     pub carriage: Spanned<Carriage>,
     /// The sysext that imports them, as if the recipe had named it.
     pub importer: Sysext,
 }
 
-/// The sysext that imports images.
+/// Name of the sysext that imports images.
 const IMPORTER: &str = "prebake-images";
 
 /// Where a node finds the archives of its container images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carriage {
-    /// In a sysext that it boots with.
+    /// In a sysext of its boot.
     Sysext,
     /// Below `assets/images/` of the server that boots it.
     Asset,
@@ -58,12 +58,12 @@ impl FromStr for Carriage {
 pub enum Cni {
     /// Cilium's agent and operator.
     Cilium,
-    /// Flannel.
+    /// Flannel's images.
     Flannel,
 }
 
 impl Cni {
-    /// As recipes and the image lists of sysexts spell it.
+    /// Its spelling in recipes and in the image lists of sysexts.
     pub fn as_str(self) -> &'static str {
         match self {
             Cni::Cilium => "cilium",
@@ -72,10 +72,10 @@ impl Cni {
     }
 }
 
-/// What the nodes of a profile do in a cluster.
+/// Role of a profile's nodes in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// They run the API server and its company, and may run pods.
+    /// They run the API server and its companions, and may run pods.
     ControlPlane,
     /// They run pods only.
     Worker,
@@ -102,7 +102,7 @@ pub(super) fn decode(decoder: &Decoder, node: &Yaml) -> Option<Kubernetes> {
     let version = fields.need("version")?;
     let text = decoder.string(version)?;
     let numbers: Vec<&str> = text.strip_prefix('v').unwrap_or_default().split('.').collect();
-    // It becomes part of URLs: digits, without a sign.
+    // It becomes part of URLs, so only digits, without a sign.
     let is_number = |n: &&str| n.bytes().all(|digit| digit.is_ascii_digit()) && n.parse::<u16>().is_ok();
     if numbers.len() != 3 || !numbers.iter().all(is_number) {
         decoder.error(version, format!("`{text}` is not a Kubernetes version such as v1.34.4"));

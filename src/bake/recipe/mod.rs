@@ -1,7 +1,7 @@
 //! The recipe: what a person wants, as they wrote it (`recipes/NAME.yaml`).
 //!
 //! Owns the format and every check that needs nothing but the text. Paths in it are relative to the recipe's own
-//! directory. What the wish resolves to is the `lock`'s; what it makes is the `plan`'s.
+//! directory. Leaves resolved versions to the `lock`, and steps to the `plan`.
 //!
 //! A recipe knows its outputs by name alone: `outputs` reads their options.
 
@@ -43,47 +43,47 @@ pub const DEFAULT_OUTPUTS: [&str; 3] = ["pxe", "matchbox", "ipxe"];
 /// A parsed and checked recipe.
 #[derive(Debug)]
 pub struct Recipe {
-    /// Names the output directory and the lock.
+    /// Name of the output directory and of the lock.
     pub name: String,
     /// The recipe file, for findings of later stages.
     pub source: Arc<Source>,
-    /// The directory that its paths are relative to.
+    /// Directory to which its paths are relative.
     pub directory: PathBuf,
-    /// Which Flatcar.
+    /// The Flatcar release that is wanted.
     pub release: Release,
-    /// Who must have signed it.
+    /// The key that must have signed the release.
     pub trust: Trust,
     /// Base URLs to ask instead of a source's public host, in order.
     pub mirrors: BTreeMap<SourceName, Vec<String>>,
-    /// Where machines get their configs from, if the recipe says it.
+    /// Source of machines' configs, if the recipe states it.
     pub config_from: Option<Spanned<ConfigFrom>>,
     /// Where machines will find the root of the tree, for those that must fetch from it; it counts before what outputs say.
     pub base_url: Option<BaseUrl>,
-    /// What is said of Kubernetes.
+    /// The key `kubernetes:`.
     pub kubernetes: Option<Kubernetes>,
     /// Sysexts that every profile gets.
     pub sysexts: Vec<Sysext>,
-    /// What the images of its sysexts are made with.
+    /// The tools and options for the images of its sysexts.
     pub packaging: packaging::Wish,
-    /// Container images that the tree shall hold as archives; where nodes carry images, they carry these too.
+    /// Container images that the tree contains as archives; where nodes carry images, they carry these, too.
     pub images: Vec<Spanned<ImageRef>>,
-    /// Who may log in as `core`, on every machine.
+    /// SSH keys that may log in as `core`, on every machine.
     pub ssh_keys: Vec<SshKeys>,
-    /// Files of authorities that every machine trusts beside the public ones.
+    /// Files of authorities that every machine trusts besides the public ones.
     pub trust_ca: Vec<Spanned<PathBuf>>,
-    /// What looks like a secret and is published all the same.
+    /// Places that look like a secret and may be published.
     pub public_secrets: Vec<PublicSecret>,
-    /// What classes of nodes boot.
+    /// The classes of nodes, by name.
     pub profiles: BTreeMap<String, Profile>,
-    /// The machines that are known by name.
+    /// The machines with a name.
     pub nodes: Vec<Node>,
-    /// What machines boot that no node names.
+    /// The profile of machines that no node names.
     pub default_profile: Option<String>,
-    /// What the tree shall hold.
+    /// The outputs of the tree.
     pub outputs: Vec<Output>,
 }
 
-/// An output that is asked for.
+/// An output that the recipe asks for.
 #[derive(Debug)]
 pub struct Output {
     /// Its name, where the recipe says it; the whole recipe's place where it is one of [`DEFAULT_OUTPUTS`].
@@ -99,70 +99,70 @@ pub struct Release {
     pub channel: Spanned<String>,
     /// One version, or the newest of the channel.
     pub version: VersionWish,
-    /// For which machines: at least one, each once, in the order of [`Arch::ALL`].
+    /// Architectures of the machines: at least one, each once, in the order of [`Arch::ALL`].
     pub archs: Vec<Arch>,
 }
 
-/// A place that holds no secret, whatever it looks like.
+/// A place that is declared not to contain a secret, though it may look like one.
 #[derive(Clone, Debug)]
 pub struct PublicSecret {
     /// As findings name it: a path on the machine, `kernel_args`, or a container image.
     pub path: Spanned<String>,
-    /// Why that may be public, for those who read the recipe.
+    /// Why it may be public, for readers of the recipe.
     pub why: String,
 }
 
-/// Where SSH public keys come from.
+/// Source of SSH public keys.
 #[derive(Debug)]
 pub enum SshKeys {
     /// Written in the recipe: one line of `authorized_keys`.
     Key(Spanned<String>),
     /// A file of such lines.
     File(Spanned<PathBuf>),
-    /// What a GitHub user publishes, pinned by the lock. The value is the user's name.
+    /// The keys that a GitHub user publishes, pinned by the lock. The value is the user's name.
     Github(Spanned<String>),
 }
 
-/// What a class of nodes boots.
+/// The boot of a class of nodes.
 #[derive(Debug)]
 pub struct Profile {
-    /// Where the recipe names it.
+    /// Place in the recipe.
     pub place: Place,
-    /// Butane or Ignition files, merged in order, the last wins.
+    /// Butane or Ignition files, merged in order; the last wins.
     pub ignition: Vec<Spanned<PathBuf>>,
-    /// Such files with secrets: merged over the others, by the machine itself and for its guard's token only.
+    /// Such files with secrets: the machine itself merges them over the others, and only its guard's token gets them.
     pub private: Vec<Spanned<PathBuf>>,
-    /// Sysexts beside the recipe's own.
+    /// Sysexts besides the recipe's own.
     pub sysexts: Vec<Sysext>,
-    /// Kernel arguments beside those that PXE needs.
+    /// Kernel arguments besides those that PXE needs.
     pub kernel_args: Vec<Spanned<String>>,
-    /// How base and overlay come to the machine, if the recipe says it.
+    /// How base and overlay get to the machine, if the recipe states it.
     pub layout: Option<Spanned<Layout>>,
     /// Initrds that the kernel unpacks before Flatcar's own, such as microcode.
     pub early_initrds: Vec<Spanned<PathBuf>>,
-    /// What its nodes do in a cluster; without it they may do everything.
+    /// Role of its nodes in a cluster; without one they may do everything.
     pub role: Option<Role>,
-    /// To which disk its nodes install themselves; without it they run in memory.
+    /// The disk to which its nodes install themselves; without one they run in memory.
     pub install: Option<Install>,
     /// A Go template that Matchbox fills in for its nodes at `/generic`.
     pub generic: Option<Spanned<PathBuf>>,
-    /// Where the recipe says that its nodes need no network once they are loaded, if it does.
+    /// Place of `diskless: true`, which states that its nodes need no network once they are loaded.
     pub diskless: Option<Place>,
 }
 
-/// How the initrd of a boot comes to the machine.
+/// How the initrd of a boot gets to the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// As two files: the release's own, which all boots share, and a small overlay.
+    /// As two files: the release's own initrd, which all boots share, and a small overlay.
     #[default]
     Overlay,
-    /// As one file on the disk, for loaders that take one initrd.
+    /// As one stored file, for loaders that take only one initrd.
     Single,
-    /// As one URL that the server answers by joining the two; nothing more is stored.
+    /// As one URL, for which the server joins the two files; nothing more is stored.
     Virtual,
 }
 
-/// A sysext that is wanted, and what is set for it.
+/// A sysext that is wanted, and the values of its variables.
 #[derive(Clone, Debug)]
 pub struct Sysext {
     /// Its name, or the path of its folder.
@@ -172,7 +172,7 @@ pub struct Sysext {
 }
 
 impl Sysext {
-    /// What is set, without places.
+    /// The values without their places.
     pub fn values(&self) -> BTreeMap<String, String> {
         self.set.iter().map(|(variable, value)| (variable.clone(), value.value.clone())).collect()
     }
@@ -203,14 +203,15 @@ impl Recipe {
         decode::recipe(source, directory, outputs)
     }
 
-    /// How the nodes of a profile get container images: where the recipe carries any and they run Kubernetes.
+    /// How the nodes of a profile get container images; `None` if the recipe carries none or they do not run
+    /// Kubernetes.
     pub fn images_of(&self, profile: &Profile) -> Option<&Images> {
         let images = self.kubernetes.as_ref()?.images.as_ref()?;
         let mut all = self.sysexts.iter().chain(&profile.sysexts);
         all.any(|sysext| name_of(&sysext.name) == "kubernetes").then_some(images)
     }
 
-    /// The sysexts of a profile: the recipe's own first, each once, and what imports its images.
+    /// The sysexts of a profile: the recipe's own first, each once, and last the one that imports its images.
     pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Sysext> {
         let mut seen = std::collections::BTreeSet::new();
         let importer = self.images_of(profile).map(|images| &images.importer);
@@ -218,23 +219,23 @@ impl Recipe {
         all.filter(|sysext| seen.insert(sysext.name.value.as_str())).collect()
     }
 
-    /// Whether an output of this name is asked for.
+    /// Whether the recipe asks for an output of this name.
     pub fn has_output(&self, name: &str) -> bool {
         self.outputs.iter().any(|output| output.name.value == name)
     }
 
-    /// What a profile's boot, or a node's own, is called in file names: `worker`, `worker+n1`; with several
-    /// architectures `worker.arm64`, `worker.arm64+n1`.
+    /// Id, in file names, of a profile's boot or a node's own: `worker`, `worker+n1`; with several architectures
+    /// `worker.arm64`, `worker.arm64+n1`.
     pub fn boot_id(&self, profile: &str, arch: Arch, node: Option<&str>) -> String {
         boot_id(profile, (self.release.archs.len() > 1).then_some(arch), node)
     }
 
-    /// What `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
+    /// Path below the root of the tree for `flatcar-install -b`; with several architectures each has its own.
     pub fn stock_root(&self, arch: Arch) -> String {
         stock_root((self.release.archs.len() > 1).then_some(arch))
     }
 
-    /// What the default boot of an architecture is called: the first is for every machine that does not say another.
+    /// Name of the default boot of an architecture: the first one also takes every machine that states no other.
     pub fn default_name(&self, arch: Arch) -> String {
         match self.release.archs.first() {
             Some(first) if *first != arch => format!("default-{arch}"),
@@ -269,9 +270,9 @@ pub enum ConfigFrom {
     /// The overlay; a release that loses it is refused.
     #[default]
     Overlay,
-    /// The overlay, or a URL where the release loses that.
+    /// The overlay, or a URL where the release loses the overlay's config.
     Auto,
-    /// A URL, whatever the release.
+    /// A URL, for every release.
     Url,
 }
 
@@ -288,7 +289,7 @@ impl FromStr for ConfigFrom {
     }
 }
 
-/// The name under which a sysext is known in a profile, given how the recipe spells it.
+/// The name of a sysext in a profile, from its spelling in the recipe.
 pub fn name_of(spelling: &str) -> &str {
     spelling.trim_end_matches('/').rsplit('/').next().unwrap_or(spelling)
 }

@@ -5,7 +5,7 @@ use crate::base::finding::Finding;
 use crate::base::reader::Reader;
 
 impl Reader<'_> {
-    /// What is wrong with a recipe's nodes beside what each says of itself.
+    /// Checks a recipe's nodes together, beyond what each states of itself.
     pub(crate) fn check_nodes(&self, recipe: &Recipe) {
         self.check_unique(&recipe.nodes);
         for node in &recipe.nodes {

@@ -1,11 +1,11 @@
-//! The sysext that brings container images to a node: a list, and beside it the archives unless the node fetches them.
+//! The sysext that brings container images to a node: a list, and the archives beside it, unless the node fetches them.
 //!
 //! ```text
-//! /usr/share/prebake/images/NAME.list    one line an archive: SHA256 SIZE PLACE REFERENCE MANIFEST NAME…
-//! /usr/share/prebake/images/*.tar        what PLACE names, if it begins with a slash
+//! /usr/share/prebake/images/NAME.list    one archive per line: SHA256 SIZE PLACE REFERENCE MANIFEST NAME…
+//! /usr/share/prebake/images/*.tar        the archive at PLACE, if PLACE begins with a slash
 //! ```
-//! Any other PLACE is a path of the published tree, below the `prebake.url=` that the machine booted from. The archive is
-//! imported as REFERENCE and tagged with each NAME. Read by `sysext/prebake-images`.
+//! Any other PLACE is a path of the published tree, below the `prebake.url=` that the machine booted from. The archive
+//! is imported as REFERENCE and tagged with each NAME. Read by `sysext/prebake-images`.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
 use crate::tree::names::{IMAGE_LISTS, image_list};
 
-/// Enters step keys; raised when the tree changes for the same images.
+/// Part of step keys; raised when the tree changes for the same images.
 pub const REVISION: u32 = 2;
 
 /// Such a sysext to be.
@@ -45,21 +45,21 @@ pub fn step<'p>(carried: Carried, lock: &'p Lock, packaging: &'p Packaging) -> S
 
 /// An image whose archive was made.
 struct Packed<'i> {
-    /// What it is imported as.
+    /// Reference under which it is imported.
     reference: &'i ImageRef,
-    /// What containerd must have under that name.
+    /// Digest of the manifest that containerd must have under that name.
     manifest: Sha256,
-    /// The index that the manifest was chosen from, if the image is for several platforms.
+    /// The index that lists the manifest, if the image is for several platforms.
     index: Option<Sha256>,
-    /// The archive.
+    /// Digest and length of the archive.
     archive: Object,
-    /// The file that holds it.
+    /// File with the archive's bytes.
     file: PathBuf,
 }
 
 impl Packed<'_> {
-    /// Names beside the reference, of manifest and index by digest: those under which containerd has an image that it
-    /// pulled. Its CRI finds images by their very names, and charts name tag and digest of an index at once.
+    /// Names besides the reference: by the digests of manifest and index, as containerd names an image that it pulled.
+    /// Its CRI finds images only by their exact names, and charts may state both the tag and the digest of an index.
     fn names(&self) -> impl Iterator<Item = String> {
         let digests = [Some(self.manifest), self.index].into_iter().flatten();
         let own = self.reference.digest().copied();
@@ -71,7 +71,7 @@ impl Packed<'_> {
 }
 
 impl Carrying<'_> {
-    /// Puts the sysext's tree together.
+    /// Assembles the sysext's tree.
     fn assemble(&self, packed: &[Packed<'_>]) -> Result<Assembled, Error> {
         let Carried { name, arch, carriage, .. } = &self.carried;
         let in_tree = |source| Error::Tree { name: name.clone(), source };
@@ -111,7 +111,7 @@ impl Work for Carrying<'_> {
 
     fn params(&self) -> Value {
         let Carried { name, version, arch, carriage, images } = &self.carried;
-        // They are names of the images; the manifests are in the archives' own keys.
+        // Indexes are names of the images; the manifests are in the archives' own keys.
         let indexes: Vec<_> = images
             .iter()
             .map(|image| images::index(self.lock, image, *arch).map(|entry| entry.sha256))
@@ -134,7 +134,7 @@ impl Work for Carrying<'_> {
         }
         let assembled = self.assemble(&packed)?;
         let mut scratch = bench.store.scratch()?;
-        // Layers are compressed already: more than the least effort gains nothing.
+        // Layers are already compressed, so the lowest compression level is enough.
         assembled.write(name, self.lock.epoch(), &self.packaging.least(), scratch.as_file_mut())?;
         Ok(bench.admit_file(scratch)?)
     }

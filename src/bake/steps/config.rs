@@ -18,7 +18,7 @@ use crate::machine::base_url::BaseUrl;
 use crate::sysext::place::{KEPT, link};
 use crate::tree::names::installed_id;
 
-/// Enters step keys; raised when a completed config changes for the same inputs.
+/// Part of step keys; raised when a completed config changes for the same inputs.
 pub const REVISION: u32 = 1;
 
 /// A config to be.
@@ -30,24 +30,24 @@ struct Config<'p> {
     completion: Completion<'p>,
 }
 
-/// What completes a config: where its sysexts are fetched.
+/// The completion of a config: where its sysexts are fetched.
 #[derive(Debug)]
 struct Completion<'p> {
-    /// Where the tree is found.
+    /// URL of the tree.
     base_url: &'p BaseUrl,
     /// Paths of the images in the tree, by name.
     paths: BTreeMap<String, String>,
 }
 
-/// The steps that complete a boot's config, and that of the system which it installs: they need the sysexts, as the configs
-/// hold their digests.
+/// The steps that complete a boot's config, and the config of the system that it installs: they need the sysexts, since
+/// the configs contain their digests.
 pub fn steps<'p>(
     boot: &'p BootWish,
     base_url: &'p BaseUrl,
     booted: &Booted,
 ) -> impl Iterator<Item = Step<'p>> {
     let step = move |installed: Option<&'p [u8]>| {
-        // A machine that installs itself needs no more for that than what does it.
+        // To install itself, a machine needs only the sysexts for that.
         let wanted = |name: &&String| {
             boot.installed.is_none() || INSTALL_SYSEXTS.contains(&name.as_str()) != installed.is_some()
         };
@@ -71,10 +71,10 @@ impl<'p> Config<'p> {
 }
 
 impl Completion<'_> {
-    /// The config with a layer below it that has these images fetched and linked.
+    /// The config with a lower layer that fetches and links these images.
     ///
     /// # Errors
-    /// A config that is none; `compile` makes no such.
+    /// Bytes that are not a config; `compile` makes none such.
     fn complete(&self, config: &[u8], images: &BTreeMap<String, Object>) -> Result<Vec<u8>, Findings> {
         let source = Source::new("the compiled config", String::from_utf8_lossy(config));
         let config = ignition::Config::parse(&source)?.config;

@@ -42,7 +42,7 @@ impl Work for Image<'_> {
         ("image", oci_archive::REVISION)
     }
 
-    /// The manifest's digest covers config and layers.
+    /// Key of an image's step; the manifest's digest covers config and layers.
     fn params(&self) -> Value {
         let manifest = images::manifest(self.lock, &self.reference, self.arch).map(|entry| entry.sha256);
         json!({"name": self.reference.to_string(), "tag": self.reference.tag(), "manifest": manifest})

@@ -59,7 +59,7 @@ use crate::source::input::Entry;
 use crate::store::{self, Incoming, Store};
 use crate::tree::lock::Lock;
 
-/// The one output that each step has so far.
+/// Name of the one output that each step has so far.
 const OUTPUT: &str = "out";
 
 /// One thing to build.
@@ -146,9 +146,9 @@ pub enum Foreign<'w> {
 /// The plan so far, which outputs plan steps of their own from.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned<'s, 'p> {
-    /// The recipe.
+    /// The recipe, parsed and checked.
     pub recipe: &'p Recipe,
-    /// The inputs.
+    /// The lock with the inputs.
     pub lock: &'p Lock,
     /// The boots, compiled.
     pub boots: &'p [BootWish],
@@ -276,7 +276,7 @@ impl Bench<'_> {
     }
 }
 
-/// Someone emptied the store under a running build.
+/// The error for an object that was removed from the store during a build.
 fn gone(path: PathBuf) -> disk::Error {
     disk::Error::Io { action: "find again", path, source: io::ErrorKind::NotFound.into() }
 }

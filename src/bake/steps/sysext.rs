@@ -29,7 +29,7 @@ struct Sysext<'p> {
     packaging: &'p Packaging,
 }
 
-/// The steps that build these sysexts from what a lock says of their components, in the same order.
+/// The steps that build these sysexts from their components in the lock, in the same order.
 ///
 /// # Errors
 /// A file of a sysext's folder that cannot be read.

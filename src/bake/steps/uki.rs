@@ -30,7 +30,7 @@ struct Uki {
     /// The boot's id.
     boot: String,
     arch: Arch,
-    /// The stub's file.
+    /// Path of the stub.
     stub: PathBuf,
     /// The digest of that file when the build was planned.
     stub_digest: Sha256,
@@ -64,7 +64,7 @@ pub fn step<'p>(
     for path in &recipe.profiles[&boot.profile].early_initrds {
         initrds.push(Object::of(&early::read(&path.value)?));
     }
-    // With that layout the overlay's step has put the base in front already.
+    // With that layout the overlay's step has already put the base before it.
     if boot.delivery != Delivery::Initrd(Layout::Single) {
         initrds.extend(stock(INITRD));
     }
@@ -87,7 +87,7 @@ pub fn step<'p>(
 }
 
 impl Uki {
-    /// The stub, unless its file changed since the build was planned.
+    /// The stub's bytes, unless its file changed since the build was planned.
     fn stub_bytes(&self) -> Result<Vec<u8>, disk::Error> {
         let io = |error| disk::Error::io("read the stub", &self.stub)(error);
         let bytes = fs::read(&self.stub).map_err(io)?;
@@ -116,7 +116,7 @@ impl Work for Uki {
         })
     }
 
-    /// The sections that systemd-stub(7) looks for; the kernel comes last, where it has room to unpack itself.
+    /// Writes the sections that systemd-stub(7) looks for; the kernel comes last, where it has room to unpack itself.
     fn build(&self, bench: &Bench<'_>) -> Result<Object> {
         let overlay = bench.all_needed()?.into_values();
         let kernel = self.kernel.ok_or_else(|| gone(stock_id(self.arch, KERNEL).into()))?;
@@ -144,7 +144,7 @@ impl Work for Uki {
     }
 }
 
-/// Initrds one after the other, each filled up with zeros to a multiple of four, where a cpio must begin.
+/// Concatenates initrds, each padded with zeros to a multiple of four, where a cpio must begin.
 fn joined<'f>(initrds: Vec<(Object, File)>) -> (u64, Box<dyn Read + 'f>) {
     let mut whole: Box<dyn Read> = Box::new(io::empty());
     let mut size = 0;

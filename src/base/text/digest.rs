@@ -11,13 +11,13 @@ use sha2::Digest as _;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest<const N: usize>([u8; N]);
 
-/// SHA-256: names objects in the store, files in manifests and locks.
+/// SHA-256: names objects in the store, and files in manifests and locks.
 pub type Sha256 = Digest<32>;
-/// SHA-512: what Flatcar's DIGESTS files and Ignition's `verification.hash` carry.
+/// SHA-512: the digest in Flatcar's DIGESTS files and in Ignition's `verification.hash`.
 pub type Sha512 = Digest<64>;
 
 impl<const N: usize> Digest<N> {
-    /// The bytes.
+    /// The digest as raw bytes.
     pub fn bytes(&self) -> &[u8; N] {
         &self.0
     }
@@ -38,7 +38,7 @@ impl Sha256 {
     /// Digest and length of a stream, read to its end.
     pub fn of_reader(reader: impl Read) -> io::Result<(Self, u64)> {
         let mut sink = Hashing::new(io::sink());
-        // Large enough that reading costs little beside hashing.
+        // Large enough for reading to cost little compared with hashing.
         io::copy(&mut BufReader::with_capacity(128 << 10, reader), &mut sink)?;
         let (_, digest, length) = sink.finish();
         Ok((digest, length))
@@ -110,7 +110,7 @@ impl Sha512 {
     }
 }
 
-/// A writer that knows the SHA-256 and length of what went through it.
+/// A writer that computes the SHA-256 and the length of the bytes written through it.
 pub struct Hashing<W> {
     inner: W,
     hasher: sha2::Sha256,
@@ -123,13 +123,13 @@ impl<W> Hashing<W> {
         Hashing { inner, hasher: sha2::Sha256::new(), length: 0 }
     }
 
-    /// Takes bytes into account without writing them.
+    /// Adds bytes to the digest without writing them.
     pub fn update(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
     }
 
-    /// The writer, the digest and the number of bytes.
+    /// Returns the writer, the digest and the number of bytes.
     pub fn finish(self) -> (W, Sha256, u64) {
         (self.inner, Digest(self.hasher.finalize().into()), self.length)
     }

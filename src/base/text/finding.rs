@@ -1,6 +1,7 @@
-//! Findings: what is wrong (or doubtful) in something a person wrote, with the file, line and column they wrote it at.
+//! Findings: faults and doubts in a text that a person wrote, with its file, line and column.
 //!
-//! Owns the data and its rendering for people. Leaves to the rooms what is a finding, and to `cli` where it is printed.
+//! Owns the data and its rendering for people. Leaves to the rooms which facts are findings, and to `cli` where they
+//! are printed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,32 +9,32 @@ use std::sync::Arc;
 /// A text that findings point into. The name is the path as the user gave it, or `<stdin>`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
-    /// As the user gave it; findings print it unchanged so that editors can jump to it.
+    /// The path as the user gave it; findings print it unchanged so that editors can jump to it.
     pub name: String,
     /// The whole text.
     pub text: String,
 }
 
 impl Source {
-    /// Wraps a text under the name that findings shall print.
+    /// Wraps a text under the name that findings print.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         Arc::new(Source { name: name.into(), text: text.into() })
     }
 
-    /// Line `number` (from 1) without its end, or nothing beyond the last.
+    /// Line `number` (from 1) without its end; `None` beyond the last.
     pub fn line(&self, number: usize) -> Option<&str> {
         self.text.lines().nth(number.checked_sub(1)?)
     }
 }
 
-/// A text without the byte order mark that editors on Windows put in front of it. It is no character of the text, and neither Rust
-/// nor most formats read over it.
+/// A text without the byte order mark that editors on Windows put before it. The mark is not part of the text, and
+/// neither Rust nor most formats skip it.
 pub fn plain(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Whether a character is not seen where it stands: it moves the cursor, the line or the direction of text, or has no width.
-/// Unicode's categories Cc and Cf as far as terminals heed them, and its two separators.
+/// Whether a character is invisible: it moves the cursor, changes the line or the direction of text, or has no width.
+/// Covers Unicode's categories Cc and Cf as far as terminals act on them, and its two separators.
 pub fn is_unseen(letter: char) -> bool {
     letter.is_control()
         || matches!(
@@ -53,7 +54,7 @@ pub fn is_unseen(letter: char) -> bool {
 /// A place in a [`Source`]: line and column count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The text it is in.
+    /// The text that it points into.
     pub source: Arc<Source>,
     /// Line, from 1.
     pub line: usize,
@@ -67,12 +68,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing; `--strict` refuses it.
+    /// A doubt; refused with `--strict`.
     Warning,
-    /// Nothing is made from this input.
+    /// A fault; the input is not used.
     Error,
 }
 
@@ -85,20 +86,20 @@ impl fmt::Display for Severity {
     }
 }
 
-/// One thing that a person should know about something they wrote.
+/// One fault or doubt about something that a person wrote.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// Error or warning.
     pub severity: Severity,
-    /// What is wrong, without file or position.
+    /// The fault, without file or position.
     pub message: String,
-    /// Where, if it can be said.
+    /// Its place, if known.
     pub place: Option<Place>,
-    /// The path inside the document, such as `$.storage.files.0.mode`.
+    /// Path inside the document, such as `$.storage.files.0.mode`.
     pub path: Option<String>,
-    /// What to do about it.
+    /// The way out.
     pub hint: Option<String>,
-    /// Other places that belong to it ("the other side of the conflict"), each with a word on why.
+    /// Related places ("the other side of the conflict"), each with a short explanation.
     pub related: Vec<(Place, String)>,
 }
 
@@ -120,25 +121,25 @@ impl Finding {
         Finding { severity: Severity::Warning, ..Finding::error(message) }
     }
 
-    /// Says where.
+    /// Sets the place.
     pub fn at(mut self, place: Place) -> Self {
         self.place = Some(place);
         self
     }
 
-    /// Says where inside the document.
+    /// Sets the path inside the document.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
         self
     }
 
-    /// Says what to do.
+    /// Sets the way out.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Without the lines that it points at, which may hold secrets.
+    /// Drops the lines that it would show, since they may contain secrets.
     pub fn without_lines(mut self) -> Self {
         let bare = |place: &mut Place| place.source = Source::new(place.source.name.clone(), "");
         self.place.iter_mut().for_each(bare);
@@ -146,14 +147,14 @@ impl Finding {
         self
     }
 
-    /// Points at another place that belongs to it.
+    /// Adds a related place.
     pub fn related(mut self, place: Place, why: impl Into<String>) -> Self {
         self.related.push((place, why.into()));
         self
     }
 }
 
-/// Shows the finding as people read it: kind and path, `file:line:col`, the line itself with a caret, the hint.
+/// Shows the finding to people: severity and path, `file:line:col`, the line itself with a caret, the hint.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.path {
@@ -185,26 +186,26 @@ fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, label: &str) -> fmt::Resul
     writeln!(f, "{:width$} | {}{label}", "", window.mark(&shown))
 }
 
-/// What is shown of lines around a column: a config may be one line of a megabyte.
+/// The part of a line that is shown around a column: a config may be one line of a megabyte.
 pub struct Window {
     column: usize,
     skip: usize,
 }
 
 impl Window {
-    /// Longest part of a line that is shown, in characters.
+    /// Upper limit for the part that is shown, in characters.
     const WIDTH: usize = 160;
-    /// Longest underline; what is meant is seen by its beginning.
+    /// Upper limit for an underline, in characters; its beginning is enough.
     const UNDERLINE: usize = 40;
 
-    /// A window that has a column (from 1) in it.
+    /// A window that contains a column (from 1).
     pub fn around(column: usize) -> Self {
         let skip = if column > Self::WIDTH { column - Self::WIDTH / 2 } else { 0 };
         Window { column, skip }
     }
 
-    /// A line's part in the window. What is not seen would move the caret or the terminal; a tab keeps its one column as a
-    /// blank.
+    /// The part of a line in the window. Invisible characters would move the caret or affect the terminal, so each
+    /// becomes a blank; a tab keeps its one column.
     pub fn show(&self, line: &str) -> String {
         let visible = |c: char| if is_unseen(c) { ' ' } else { c };
         line.chars().skip(self.skip).take(Self::WIDTH).map(visible).collect()
@@ -218,10 +219,10 @@ impl Window {
     }
 }
 
-/// Most findings that are shown at once: nobody reads more, and each is looked for in its text.
+/// Upper limit for findings that are shown at once: nobody reads more, and each is searched for in its text.
 pub const MOST: usize = 200;
 
-/// What is said of so many findings that are not shown.
+/// The line about findings that are not shown.
 pub fn more(count: usize) -> String {
     let findings = if count == 1 { "finding, which is" } else { "findings, which are" };
     format!("{count} more {findings} not shown")
@@ -232,7 +233,7 @@ pub fn more(count: usize) -> String {
 pub struct Findings(pub Vec<Finding>);
 
 impl Findings {
-    /// `Ok(value)` unless an error is among the findings; warnings are handed back beside the value.
+    /// `Ok(value)` unless an error is among the findings; warnings are returned beside the value.
     pub fn settle<T>(findings: Vec<Finding>, value: T) -> Result<(T, Vec<Finding>), Findings> {
         match findings.iter().any(|finding| finding.severity == Severity::Error) {
             true => Err(Findings(findings)),
@@ -259,7 +260,7 @@ impl fmt::Display for Findings {
 
 impl std::error::Error for Findings {}
 
-/// The known word nearest to `word`, if it is near enough to be a slip of the finger.
+/// The known word nearest to `word`, if it is near enough for a typing slip.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -269,12 +270,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// The last place at or before `at` where a character begins.
+/// The last position at or before `at` where a character begins.
 pub fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
 }
 
-/// Longest recipe and inventory that is read, in bytes.
+/// Upper limit for a recipe and for an inventory, in bytes.
 pub const MAX_TEXT: usize = 16 << 20;
 
 /// A text by this name is refused: it is not UTF-8.

@@ -3,15 +3,15 @@
 //! Ignition and Matchbox are Go programs: their reader matches keys without regard to case ([`same_key`]) and lets the last of two
 //! equal keys win. Leaves to the rooms which keys and types they take.
 
-/// Deepest nesting that is read. A valid config is 10 levels deep; Go stops at 10,000.
+/// Deepest nesting that is parsed. A valid config has 10 levels; Go stops at 10,000.
 pub const MAX_DEPTH: usize = 500;
 
 /// A value with its place in the text.
 #[derive(Debug)]
 pub struct Raw {
-    /// The first byte.
+    /// Offset of the first byte.
     pub start: usize,
-    /// The value.
+    /// The value, as written.
     pub value: RawValue,
 }
 
@@ -22,7 +22,7 @@ pub enum RawValue {
     Null,
     /// `true` or `false`.
     Flag(bool),
-    /// As it is spelt.
+    /// As spelt in the text.
     Number(String),
     /// A text without its escapes.
     Text(String),
@@ -37,28 +37,29 @@ pub enum RawValue {
 pub struct Member {
     /// The key without its escapes.
     pub key: String,
-    /// The first byte of the key.
+    /// Offset of the key's first byte.
     pub start: usize,
-    /// The value.
+    /// The value, with its place.
     pub value: Raw,
 }
 
-/// Text that is not JSON, in Go's words.
+/// A text that is not JSON; the message is Go's.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     /// The fault.
     pub message: String,
-    /// The byte to point at; nothing if the text just ends.
+    /// Offset of the faulty byte; `None` if the text ends too early.
     pub offset: Option<usize>,
 }
 
 impl Raw {
-    /// Where Ignition says that the value is: at a scalar's first byte, one past the bracket of a list or object.
+    /// The offset that Ignition reports for the value: a scalar's first byte, or the byte after the bracket of a list
+    /// or object.
     pub fn at(&self) -> usize {
         self.start + usize::from(matches!(self.value, RawValue::List(_) | RawValue::Object(_)))
     }
 
-    /// What Go calls the value in its messages.
+    /// Go's name for the kind of value in its messages.
     pub fn kind(&self) -> &'static str {
         match self.value {
             RawValue::Null => "null",
@@ -71,10 +72,10 @@ impl Raw {
     }
 }
 
-/// Reads one JSON value and nothing after it.
+/// Parses one JSON value with nothing after it.
 ///
 /// # Errors
-/// The first fault, as Go words it, or nesting deeper than [`MAX_DEPTH`].
+/// The first fault, in Go's words, or nesting deeper than [`MAX_DEPTH`].
 pub fn parse(text: &str) -> Result<Raw, SyntaxError> {
     let mut reader = Reader { bytes: text.as_bytes(), text, at: 0, depth: 0 };
     reader.space();
@@ -104,7 +105,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The fault at the current byte. Go points one past it, so that a raw line end is on the next line.
+    /// The error at the current byte. Go points one byte past it, so that a raw line end is on the next line.
     fn unexpected(&self, context: &str) -> SyntaxError {
         let Some(byte) = self.peek() else {
             return SyntaxError { message: "unexpected end of JSON input".into(), offset: None };
@@ -297,7 +298,7 @@ impl Reader<'_> {
         Ok(char)
     }
 
-    /// Four hex digits and, for a surrogate, its other half; a lone surrogate becomes U+FFFD as in Go.
+    /// Reads four hex digits and, for a surrogate, its other half; a lone surrogate becomes U+FFFD as in Go.
     fn unicode(&mut self) -> Result<char, SyntaxError> {
         let first = self.hex4()?;
         if (0xd800..0xdc00).contains(&first) && self.bytes[self.at..].starts_with(b"\\u") {
@@ -327,8 +328,8 @@ impl Reader<'_> {
     }
 }
 
-/// Whether Go's decoder takes a key for a field of this name: equal but for case, with the two characters outside
-/// ASCII that Unicode folds into it.
+/// Whether Go's decoder takes a key for a field of this name: equal except for case, including the two non-ASCII
+/// characters that Unicode folds into ASCII.
 pub fn same_key(key: &str, name: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
@@ -338,7 +339,7 @@ pub fn same_key(key: &str, name: &str) -> bool {
     key == name || key.chars().map(fold).eq(name.chars().map(fold))
 }
 
-/// Bytes as text the way Go's JSON writer shows them: every byte that is not UTF-8 becomes U+FFFD.
+/// Bytes as text in the way of Go's JSON writer: every byte that is not UTF-8 becomes U+FFFD.
 pub fn lossy(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -365,7 +366,7 @@ mod tests {
         assert_eq!(fault("{} x").0, "invalid character 'x' after top-level value");
         assert_eq!(fault("{\"a\":1.}").0, "invalid character '}' after decimal point in numeric literal");
         assert_eq!(fault("[1"), ("unexpected end of JSON input".into(), None));
-        // The line after the raw line end, as Go counts.
+        // On the line after the raw line end, as Go counts.
         assert_eq!(fault("[\"a\nb\"]").1, Some(4));
     }
 

@@ -14,17 +14,17 @@ use serde::Serialize;
 use crate::base::error::{Advice, Exit};
 use crate::base::event::{Event, Observer};
 
-/// How far a fetch is, is told at most this often.
+/// Shortest interval between two progress events of a fetch.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where events are written to.
+/// Destination of the events.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// `-`
     Stdout,
     /// `fd:N`
     Descriptor(String),
-    /// A file, which is written anew, or a named pipe.
+    /// A file, which is overwritten, or a named pipe.
     File(PathBuf),
 }
 
@@ -40,18 +40,18 @@ impl FromStr for Target {
     }
 }
 
-/// Why events cannot be written.
+/// Reasons why events cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing can be written there.
+    /// The target cannot be opened.
     #[error("cannot write events to {target}")]
     Open {
-        /// As it was given.
+        /// The target as given.
         target: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// Two kinds of data on stdout.
+    /// The events and `--json` both want stdout.
     #[error("`--events -` and `--json` both write to stdout")]
     TwoOnStdout,
 }
@@ -74,15 +74,16 @@ impl Advice for Error {
     }
 }
 
-/// Listens, and writes a line for each event.
+/// An observer that writes a line for each event.
 pub struct EventLog {
     out: Mutex<Out>,
 }
 
 struct Out {
-    /// Nothing once the reader is gone or the end was told: fetches go on while an interrupt ends the process.
+    /// `None` after the reader is gone or the last event is written: fetches continue while an interrupt ends the
+    /// process.
     writer: Option<Box<dyn Write + Send>>,
-    /// When each running fetch was last told of.
+    /// Time of each running fetch's last progress event.
     told: BTreeMap<String, Instant>,
 }
 
@@ -94,12 +95,12 @@ struct Line<'e> {
 }
 
 impl EventLog {
-    /// Opens what events go to.
+    /// Opens the target of the events.
     pub fn open(target: &Target) -> Result<Self, Error> {
         let writer: Box<dyn Write + Send> = match target {
             Target::Stdout => Box::new(io::stdout()),
             Target::Descriptor(number) => {
-                // The kernel's own name of the descriptor. What is there already stays.
+                // The kernel's name of the descriptor. Opening it for append keeps existing content.
                 let opened = File::options().append(true).open(format!("/dev/fd/{number}"));
                 Box::new(opened.map_err(|source| Error::Open { target: format!("fd:{number}"), source })?)
             }
@@ -117,7 +118,7 @@ impl EventLog {
 }
 
 impl Out {
-    /// Whether an event is one too many.
+    /// Whether to drop an event because it follows the previous one too soon.
     fn is_noise(&mut self, event: &Event<'_>) -> bool {
         let Event::FetchProgress { id, .. } = event else { return false };
         let now = Instant::now();
@@ -146,7 +147,7 @@ impl Observer for EventLog {
         let Ok(mut line) = serde_json::to_vec(&Line { time, event: &event }) else { return };
         line.push(b'\n');
         if let Err(error) = writer.write_all(&line).and_then(|()| writer.flush()) {
-            // Whoever wanted to know of the build is no reason to end it.
+            // A failing event log must not end the build.
             out.writer = None;
             tell!("events: {error}; no further events are written, the build continues");
         } else if matches!(event, Event::BuildDone { .. } | Event::BuildFailed { .. }) {
@@ -159,7 +160,7 @@ impl Observer for EventLog {
 mod tests {
     use super::*;
 
-    /// An interrupt was told of, and a fetch went on until the process was gone: its progress was the last that was told.
+    /// Formerly, a fetch that ran until an interrupted process ended wrote its progress after the interrupt's event.
     #[test]
     fn nothing_is_told_after_the_end() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();

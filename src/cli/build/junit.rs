@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::record::{End, Happened, State, Task};
 use crate::base::disk;
 
-/// Writes it, whole or not at all.
+/// Writes the report atomically.
 pub fn write(path: &Path, happened: &Happened) -> Result<(), disk::Error> {
     disk::write_atomic(path, xml(happened).as_bytes())
 }
 
-/// What came of a test case.
+/// Result of a test case.
 enum Verdict<'v> {
     Passed,
     Skipped(&'v str),
@@ -50,7 +50,7 @@ fn xml(happened: &Happened) -> String {
         State::Cached => Duration::ZERO,
     };
     for fetch in &happened.fetches {
-        // Others were under way when one failed; which one it was, the failure of the build says.
+        // Other fetches were running when one failed; the build's own error says which one failed.
         let verdict = match fetch.is_running() {
             true => Verdict::Skipped("it was still running when the build ended"),
             false => Verdict::Passed,
@@ -101,8 +101,8 @@ fn case(class: &str, name: &str, took: Duration, notes: &[String], verdict: &Ver
     }
 }
 
-/// Text for an element or an attribute in double quotes. Line ends are written as references, or a parser would turn them into
-/// blanks; what XML 1.0 (§2.2) has no character for is replaced.
+/// Escapes text for an element or a double-quoted attribute. Line ends become references, or a parser would turn them
+/// into blanks; characters that XML 1.0 (§2.2) does not have are replaced.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// What a parser makes of it (XML 1.0, §4.1 and §4.6).
+    /// Decodes the text as a parser does (XML 1.0, §4.1 and §4.6).
     fn unescape(text: &str) -> String {
         let mut plain = String::new();
         let mut rest = text;

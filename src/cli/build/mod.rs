@@ -68,7 +68,7 @@ pub struct BuildArgs {
     reports: ReportArgs,
 }
 
-/// What is told of the build, and to whom.
+/// Report options: receivers and formats.
 #[derive(Args)]
 #[command(next_help_heading = "Reports")]
 struct ReportArgs {
@@ -87,14 +87,14 @@ struct ReportArgs {
     junit: Option<PathBuf>,
 }
 
-/// A build that came to its end.
+/// A finished build.
 struct Built {
     project: Project,
     report: Report,
 }
 
 impl BuildArgs {
-    /// Builds, and tells what was made, what was cached and who signed it.
+    /// Builds, and reports which files were made, cached and signed.
     pub fn run(self) -> Result<()> {
         let ReportArgs { json, events, summary, junit } = &self.reports;
         if *json && matches!(events, Some(Target::Stdout)) {
@@ -109,7 +109,7 @@ impl BuildArgs {
         everyone.notice(Event::BuildStarted { schema: event::SCHEMA, prebake, recipe: &recipe });
         let built = self.build(&everyone, log.clone());
         match &built {
-            // Its warnings are shown below, where they point at lines.
+            // Observers with line positions get the warnings here; people get them below.
             Ok(built) => {
                 let mut told = Everyone(vec![&record]);
                 told.0.extend(log.as_deref().map(|log| log as &dyn Observer));
@@ -135,7 +135,7 @@ impl BuildArgs {
         let text = summary::for_people(&report, &project.lock_path, &current, self.private.as_deref());
         match (json, events) {
             (true, _) => say!("{:#}", as_json(&report, &current)),
-            // stdout is the events'.
+            // stdout is used for the events.
             (false, Some(Target::Stdout)) => tell!("{text}"),
             (false, _) => say_part!("{text}"),
         }
@@ -166,7 +166,7 @@ impl BuildArgs {
     }
 }
 
-/// Tells the end of a build that was published.
+/// Reports the warnings and the end of a published build to an observer.
 fn tell(report: &Report, observer: &dyn Observer) {
     for Finding { message, place, hint, .. } in &report.warnings {
         observer.notice(Event::Warning {

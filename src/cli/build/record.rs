@@ -1,4 +1,4 @@
-//! What happened in a build, put together from its events for the reports about it.
+//! Records a build's events, for the reports about it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,78 +6,78 @@ use std::time::{Duration, Instant};
 use crate::base::count::counted;
 use crate::base::event::{Event, Observer};
 
-/// Listens, and remembers.
+/// An observer that records events.
 pub struct Record {
     began: Instant,
     happened: Mutex<Happened>,
 }
 
-/// What happened, in order.
+/// The history of a build.
 #[derive(Clone, Debug, Default)]
 pub struct Happened {
-    /// The recipe, as it was given.
+    /// The recipe's path as given.
     pub recipe: String,
-    /// What was fetched.
+    /// Fetched inputs, in the order of their starts.
     pub fetches: Vec<Task>,
-    /// The steps.
+    /// Build steps, in the order of their starts.
     pub steps: Vec<Task>,
     /// The second build, if there was one.
     pub rebuild: Option<Task>,
-    /// Warnings, with where they point.
+    /// Warnings, each with its place.
     pub warnings: Vec<String>,
-    /// How it ended.
+    /// Result of the build.
     pub end: End,
-    /// How long all of it took.
+    /// Duration of the whole build.
     pub took: Duration,
 }
 
-/// How a build ended.
+/// Result of a build.
 #[derive(Clone, Debug)]
 pub enum End {
-    /// Published.
+    /// The tree was published.
     Done {
         /// The BUILD-ID.
         build_id: String,
     },
-    /// Not published.
+    /// The build failed.
     Failed {
-        /// What the process exits with.
+        /// Exit code of the process.
         exit: u8,
         /// The message and its causes.
         error: Vec<String>,
-        /// What to do.
+        /// The way out, if there is one.
         hint: Option<String>,
     },
 }
 
 impl Default for End {
-    /// What is said if nobody says how it ended.
+    /// Used if no event reports the end.
     fn default() -> Self {
         End::Failed { exit: 1, error: vec!["the build did not finish".into()], hint: None }
     }
 }
 
-/// Something that takes its time.
+/// A fetch or a step.
 #[derive(Clone, Debug)]
 pub struct Task {
     /// The input's or step's id.
     pub id: String,
-    /// How far it came.
+    /// Progress of the task.
     pub state: State,
-    /// Length in bytes of what was fetched or made, once that is known.
+    /// Length in bytes of the fetched or built object, once known.
     pub size: Option<u64>,
-    /// What went wrong on the way, and who signed.
+    /// Failures on the way, and signers.
     pub notes: Vec<String>,
 }
 
-/// How far a task came.
+/// Progress of a task.
 #[derive(Clone, Copy, Debug)]
 pub enum State {
-    /// It began then, and has no end yet.
+    /// Running since this time.
     Running(Instant),
     /// It took this long.
     Done(Duration),
-    /// The store had it.
+    /// The store already had the object.
     Cached,
 }
 
@@ -92,27 +92,27 @@ impl Task {
         }
     }
 
-    /// Whether it has no end.
+    /// Whether it has not ended.
     pub fn is_running(&self) -> bool {
         matches!(self.state, State::Running(_))
     }
 }
 
 impl Record {
-    /// Begins.
+    /// An empty record that starts now.
     pub fn new(recipe: &str) -> Self {
         let happened = Happened { recipe: recipe.into(), ..Happened::default() };
         Record { began: Instant::now(), happened: Mutex::new(happened) }
     }
 
-    /// What has happened.
+    /// The history up to now.
     pub fn finish(&self) -> Happened {
         let happened = self.happened.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Happened { took: self.began.elapsed(), ..happened }
     }
 }
 
-/// The task of this id; a new one if there is none.
+/// The task of this id, added if it is missing.
 fn task<'t>(tasks: &'t mut Vec<Task>, id: &str) -> &'t mut Task {
     let index = tasks.iter().position(|task| task.id == id).unwrap_or_else(|| {
         tasks.push(Task::new(id, State::Running(Instant::now())));

@@ -1,4 +1,4 @@
-//! What is said of a build at its end: a few lines for a terminal, a page of Markdown for a CI job.
+//! Summaries of a finished build: a few lines for a terminal, a page of Markdown for a CI job.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +18,8 @@ use crate::source::fetch::Judged;
 use crate::tree::private;
 use crate::trust::openpgp::Fingerprint;
 
-/// How many inputs each key signed, as they were judged in this build, and how many of them were read for that.
+/// For each key, the number of inputs that it signed, as judged in this build, and the number of those that were read
+/// for it.
 fn signers(judged: &[Judged]) -> BTreeMap<Fingerprint, (usize, usize)> {
     let mut signed: BTreeMap<Fingerprint, (usize, usize)> = BTreeMap::new();
     for Judged { signer, read, .. } in judged {
@@ -29,7 +30,7 @@ fn signers(judged: &[Judged]) -> BTreeMap<Fingerprint, (usize, usize)> {
     signed
 }
 
-/// What was not read again of what was judged.
+/// Mentions the judged inputs that were not read again, if any.
 fn unread(all: usize, read: usize) -> String {
     match all - read {
         0 => String::new(),
@@ -38,7 +39,7 @@ fn unread(all: usize, read: usize) -> String {
     }
 }
 
-/// The lines that a person reads after a build.
+/// The lines that people see after a build.
 pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Option<&Path>) -> String {
     let manifest = &report.published.manifest;
     let total: u64 = manifest.files.values().map(|file| file.size).sum();
@@ -75,7 +76,7 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Op
         let signers: Vec<String> = report.signers.iter().map(ToString::to_string).collect();
         lines.push(format!("  signed    by {}", signers.join(", ")));
     }
-    // Where there are secrets, only their own machine is to get them.
+    // If there are secrets, other machines must not get them.
     let secrets = private::directory(&report.published.path, private, &manifest.name);
     let guard = match (secrets.is_dir(), private) {
         (false, _) => String::new(),
@@ -86,7 +87,7 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Op
     lines.join("\n") + "\n"
 }
 
-/// Appends the page to a file: a CI job may have said something before.
+/// Appends the page to a file, because earlier steps of a CI job may have written to it.
 pub fn append(path: &Path, happened: &Happened, built: Option<&Built>) -> Result<(), disk::Error> {
     let page = markdown(happened, built);
     let write = || File::options().create(true).append(true).open(path)?.write_all(page.as_bytes());
@@ -121,7 +122,7 @@ fn markdown(happened: &Happened, built: Option<&Built>) -> String {
     page.0
 }
 
-/// What was built, line by line.
+/// Facts about the build, line by line.
 fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String; 2]> {
     let manifest = &report.published.manifest;
     let total: u64 = manifest.files.values().map(|file| file.size).sum();
@@ -197,7 +198,7 @@ impl Page {
         self.0 += "\n\n";
     }
 
-    /// Text as it is, in a fence that is longer than any in it.
+    /// Text shown verbatim, in a fence that is longer than any in it.
     fn block(&mut self, block: &str) {
         let fence = "`".repeat(3.max(longest_run(block) + 1));
         self.paragraph(&format!("{fence}text\n{block}\n{fence}"));
@@ -224,7 +225,7 @@ impl Page {
     }
 }
 
-/// Plain text, in which nothing is Markdown or HTML, on one line.
+/// Plain text on one line, escaped so that no part is Markdown or HTML.
 fn text(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -239,7 +240,7 @@ fn text(text: &str) -> String {
     plain
 }
 
-/// A name as code, on one line. A bar would end the cell of a table even there.
+/// A name as code, on one line. Bars are escaped too, because they end a table's cell even there.
 fn code(name: &str) -> String {
     let name: String =
         name.chars().map(|letter| if letter.is_control() || letter == '|' { ' ' } else { letter }).collect();
@@ -250,7 +251,7 @@ fn code(name: &str) -> String {
     }
 }
 
-/// The longest run of backticks.
+/// Length of the longest run of backticks.
 fn longest_run(text: &str) -> usize {
     text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0)
 }

@@ -29,7 +29,7 @@ pub struct CreateArgs {
     /// Where the bundle is written; it appears when it is complete
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// What sites remember it by [default: the tree's name]
+    /// Name under which sites remember it [default: the tree's name]
     #[arg(long)]
     name: Option<String>,
     /// Sequence number among the bundles of its name: raise it each time, so that sites refuse older ones
@@ -58,7 +58,7 @@ pub struct CreateArgs {
 }
 
 impl CreateArgs {
-    /// Packs, signs and writes.
+    /// Packs the trees, signs and writes the bundle.
     pub fn run(self) -> Result<()> {
         let keys = self.sign.keys()?;
         match (keys.is_empty(), self.unsigned) {
@@ -129,7 +129,7 @@ impl CreateArgs {
     }
 }
 
-/// Seconds of a day; UTC has no others where it matters here.
+/// Seconds per day.
 const DAY: u64 = 24 * 3600;
 
 fn expiry(text: &str) -> Result<SystemTime, String> {

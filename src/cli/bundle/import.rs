@@ -20,7 +20,7 @@ use crate::tree::bundle::policy::Taken;
 use crate::tree::names::CURRENT;
 use crate::tree::open::Tree;
 
-/// Where a site's machines are kept, below OUTPUT/NAME.
+/// File name of a site's machines, below OUTPUT/NAME.
 const INVENTORY: &str = "nodes.yaml";
 
 /// Publish the trees of a bundle here, as a build would
@@ -52,7 +52,7 @@ pub struct ImportArgs {
 }
 
 impl ImportArgs {
-    /// Imports.
+    /// Imports the bundle.
     pub fn run(self) -> Result<()> {
         let Taken { bundle, site, trust } = self.demand.open(&self.file, &self.store.store)?;
         if let Some(site) = site.filter(|_| !self.allow_older) {
@@ -62,7 +62,7 @@ impl ImportArgs {
         let nodes = self.nodes.as_deref().map(|nodes| self.judge_nodes(nodes, &bundle)).transpose()?;
         let store = self.store.open()?;
         let import = Import { bundle: &bundle, store: &store, output: &self.output, trust: trust.as_ref() };
-        // Nothing is drawn where standard error is no terminal.
+        // A terminal shows the bar; without one it is hidden.
         let bar = ProgressBar::new(bundle.layout().length());
         let imported = import.run(|bytes| bar.inc(bytes))?;
         bar.finish_and_clear();
@@ -107,7 +107,7 @@ impl ImportArgs {
         Ok(())
     }
 
-    /// Where an inventory will lie, and its text, if the bundle's tree can take its nodes.
+    /// Path and text of the inventory, if its nodes fit the bundle's tree.
     fn judge_nodes(&self, nodes: &Path, bundle: &Arc<Bundle>) -> Result<(PathBuf, Vec<u8>)> {
         if bundle.trees().count() != 1 {
             return Err(Error::WhoseNodes.into());

@@ -30,7 +30,7 @@ fn names(manifest: &Manifest, role: Role) -> Vec<&str> {
 }
 
 impl InspectArgs {
-    /// Prints.
+    /// Prints the bundle's index.
     pub fn run(self) -> Result<()> {
         let bundle = Bundle::open(&self.file, &Demand::anything())?;
         let index = bundle.index();

@@ -43,7 +43,7 @@ enum BundleVerb {
 }
 
 impl BundleArgs {
-    /// Does what the arguments say.
+    /// Runs the verb.
     pub fn run(self) -> Result<()> {
         match self.verb {
             BundleVerb::Create(args) => args.run(),
@@ -56,7 +56,7 @@ impl BundleArgs {
     }
 }
 
-/// Why a verb on bundles fails before it begins.
+/// Reasons why a verb on bundles fails before it begins.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("the bundle would not be signed")]
@@ -110,7 +110,7 @@ fn read_rotation(path: &Path) -> Result<Rotation> {
     Ok(Rotation::parse(&path.display().to_string(), &statement, &signature)?)
 }
 
-/// `signed by 1B2C…`, or that it is not.
+/// `signed by 1B2C…`, or that the bundle is not signed.
 fn signed_by(signatures: &Signatures) -> String {
     let signers: Vec<String> = signatures.signers().map(|id: minisign::KeyId| id.to_string()).collect();
     match signers.is_empty() {
@@ -119,7 +119,7 @@ fn signed_by(signatures: &Signatures) -> String {
     }
 }
 
-/// What all verbs tell of a bundle, for programs.
+/// The JSON about a bundle that all verbs print.
 fn as_json(file: &Path, bytes: u64, index: &Index, signatures: &Signatures) -> Value {
     let trees: Vec<Value> =
         index.trees().map(|tree| json!({"name": tree.name, "build_id": tree.build_id()})).collect();

@@ -35,9 +35,9 @@ pub struct SignBundleArgs {
 }
 
 impl SignBundleArgs {
-    /// Signs.
+    /// Signs the bundle.
     pub fn run(self) -> Result<()> {
-        // Who signs decides what to believe, and says so by signing.
+        // Nothing is demanded of the bundle: by signing, the signer vouches for it.
         let bundle = Bundle::open(&self.file, &Demand::anything())?;
         let (draft, mut signatures) = (Draft::of(&bundle), bundle.signatures().clone());
         let index = draft.index().to_bytes();

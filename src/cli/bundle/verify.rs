@@ -32,7 +32,7 @@ pub struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    /// Reads, and tells what is wrong.
+    /// Reads the bundle and reports its defects.
     pub fn run(self) -> Result<()> {
         let (_, json) = self.verify()?;
         if self.json {
@@ -41,7 +41,7 @@ impl VerifyArgs {
         Ok(())
     }
 
-    /// The bundle, every byte of which is right, and what is to be printed as JSON; people are told at once.
+    /// Verifies every byte. Returns the bundle and the JSON to print; defects are reported immediately.
     pub fn verify(&self) -> Result<(Bundle, Value)> {
         let Taken { bundle, .. } = self.demand.open(&self.file, &self.store.store)?;
         let report = bundle.verify()?;
@@ -59,7 +59,7 @@ impl VerifyArgs {
             let subject = bundle.subject().to_owned();
             return Err(Error::Flaws { subject, count: report.flaws.len() }.into());
         }
-        // The members are what the index says; each tree must be what its manifest says.
+        // The members match the index; each tree must also match its manifest.
         let trees: Vec<&str> = bundle.trees().collect();
         trees.iter().try_for_each(|tree| bundle.manifest(tree).map(drop))?;
         drop(trees);

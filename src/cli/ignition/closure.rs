@@ -1,4 +1,5 @@
-//! `prebake ignition closure`: what a boot would fetch, and a config that fetches it from nearer.
+//! `prebake ignition closure`: lists the sources that a boot would fetch, and rewrites the config to fetch local
+//! copies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub(super) struct ClosureArgs {
 }
 
 fn asset(text: &str) -> Result<(String, PathBuf), String> {
-    // A URL can hold `=`, a file name seldom does.
+    // A URL may contain `=`, a file name rarely does.
     let (url, file) = text.rsplit_once('=').ok_or("expected URL=FILE")?;
     Ok((url.to_owned(), file.into()))
 }

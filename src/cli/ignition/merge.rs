@@ -1,4 +1,4 @@
-//! `prebake ignition merge`: layers to one config.
+//! `prebake ignition merge`: merges layers into one config.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `prebake ignition`: stand-ins for `butane` and `ignition-validate`, and what they lack.
+//! `prebake ignition`: replacements for `butane` and `ignition-validate`, with additional verbs.
 //!
 //! Like the originals these verbs exit with 1 on findings and failures, not with the code of an invalid recipe.
 
@@ -49,7 +49,7 @@ impl IgnitionArgs {
     }
 }
 
-/// Why one of these verbs did not do its work. Findings are printed before; the error says what came of them.
+/// Reasons why one of these verbs failed. Findings are printed before; the error summarises them.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{0}")]
@@ -76,7 +76,7 @@ impl Advice for Failure {
     }
 }
 
-/// How findings are shown.
+/// Format of findings.
 #[derive(Args, Clone, Copy)]
 struct FindingArgs {
     /// Show each finding on one line
@@ -85,12 +85,12 @@ struct FindingArgs {
 }
 
 impl FindingArgs {
-    /// Prints findings to stderr, apart by an empty line unless they are one line each.
+    /// Prints findings to stderr, separated by empty lines unless they have one line each.
     fn print(self, findings: &[Finding]) {
         tell!("{}", render::all(findings, self.raw_errors));
     }
 
-    /// Prints findings and makes them an error that says what came of them.
+    /// Prints findings, and turns them into an error that summarises them.
     fn refuse(self, Findings(findings): Findings, what: impl Into<String>) -> Failure {
         self.print(&findings);
         Failure::Refused(what.into())
@@ -105,7 +105,7 @@ fn read(path: &Path) -> std::result::Result<Arc<Source>, Finding> {
     }
 }
 
-/// Reads a layer: a file by the end of its name, standard input as what it looks like.
+/// Reads a layer: a file by the suffix of its name, standard input by its content.
 fn load(path: &Path, options: &Transpile) -> std::result::Result<Checked, Findings> {
     if path.to_str() != Some("-") {
         return ignition::load(path, options);

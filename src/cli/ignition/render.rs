@@ -1,15 +1,15 @@
-//! Findings as Butane shows them: the place, two lines around it, and the message under the text it is about.
+//! Prints findings as Butane does: the place, two lines around it, and the message under the text that it is about.
 
 use std::fmt::Write;
 
 use crate::base::finding::{self, Finding, MOST, Place, Severity, Window};
 
-/// Lines shown before and after.
+/// Number of lines shown before and after the place.
 const CONTEXT: usize = 2;
 
-/// All findings, apart by an empty line or one on each line.
+/// All findings, separated by empty lines, or one per line if `raw`.
 pub(super) fn all(findings: &[Finding], raw: bool) -> String {
-    // A line is cheap; for more, each finding is looked for in its text.
+    // One-line findings are cheap; for blocks, each finding is searched in its text.
     let shown = if raw { findings.len() } else { findings.len().min(MOST + 1) };
     let mut texts: Vec<String> =
         findings[..shown].iter().map(|finding| if raw { line(finding) } else { block(finding) }).collect();
@@ -51,7 +51,7 @@ fn hint(out: &mut String, finding: &Finding, gutter: usize) {
     }
 }
 
-/// Shows a place and returns the width of the line numbers.
+/// Prints the lines around a place, and returns the width of the line numbers.
 fn excerpt(out: &mut String, place: &Place, message: &str) -> usize {
     let _ = writeln!(out, "  --> {place}");
     let first = place.line.saturating_sub(CONTEXT).max(1);
@@ -77,7 +77,7 @@ fn excerpt(out: &mut String, place: &Place, message: &str) -> usize {
     gutter
 }
 
-/// A finding for machines.
+/// The finding as JSON.
 pub(super) fn json(finding: &Finding) -> serde_json::Value {
     let place = |place: &Place| serde_json::json!({"file": place.source.name, "line": place.line, "column": place.column});
     let related =

@@ -1,4 +1,4 @@
-//! `prebake ignition show`: a config as people read it.
+//! `prebake ignition show`: prints a config for people.
 
 use std::fmt::Write;
 use std::path::PathBuf;

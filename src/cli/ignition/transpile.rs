@@ -1,4 +1,4 @@
-//! `prebake ignition transpile`: Butane to Ignition, with Butane's own flags.
+//! `prebake ignition transpile`: translates Butane to Ignition, with Butane's own flags.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `prebake ignition validate`: what is wrong with configs, and with what a Flatcar release would make of them.
+//! `prebake ignition validate`: checks configs, by themselves and for a Flatcar release.
 
 use std::path::PathBuf;
 

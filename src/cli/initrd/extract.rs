@@ -50,7 +50,7 @@ impl ExtractArgs {
         Ok(())
     }
 
-    /// Where the injected archive begins.
+    /// Offset of the injected archive.
     fn overlay(&self) -> Result<u64, initrd::Error> {
         let path = &self.initrd;
         let mut file = File::open(path).map_err(disk::Error::io("read", path))?;

@@ -17,7 +17,7 @@ use crate::tree::secrets;
 
 /// Append Ignition, sysexts and files to an initrd, without unpacking it
 ///
-/// What an earlier run injected is replaced. Flatcar finds all of it below /oem: config.ign is its Ignition config, sysexts
+/// An earlier injection is replaced. Flatcar finds all of it below /oem: config.ign is its Ignition config, sysexts
 /// are linked to /etc/extensions by a layer below yours, images lie in /oem/images. `remove` gives the initrd back byte for
 /// byte.
 ///
@@ -46,7 +46,7 @@ pub(super) struct InjectArgs {
     epoch: u64,
 }
 
-/// Which part of a tree.
+/// The part of a tree to inject into.
 #[derive(Args)]
 #[command(next_help_heading = "Into a tree")]
 struct TreeArgs {
@@ -140,7 +140,7 @@ impl InjectArgs {
     }
 }
 
-/// Warns of secrets that go into a file or a tree: whoever is served it reads them.
+/// Warns of secrets that are put into a file or a tree, because everyone who is served it can read them.
 fn tell_secrets(overlay: &Tree, target: &Path) -> Result<()> {
     let findings = secrets::injected(overlay).map_err(disk::Error::io("read what goes into", target))?;
     findings.iter().for_each(|finding| tell!("{finding}"));
@@ -148,7 +148,7 @@ fn tell_secrets(overlay: &Tree, target: &Path) -> Result<()> {
 }
 
 impl ContentArgs {
-    /// What is given, as an overlay that is not finished yet.
+    /// The given files as an unfinished overlay.
     fn overlay(&self) -> Result<Overlay, initrd::Error> {
         let mut overlay = Overlay::default();
         let ContentArgs { ignition, sysext, image, ca, file } = self;

@@ -1,4 +1,4 @@
-//! `prebake initrd`: what goes into an initrd, what is in it, and how to get it out again.
+//! `prebake initrd`: puts files into an initrd, lists them, and removes them again.
 
 mod extract;
 mod inject;

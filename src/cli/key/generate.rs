@@ -31,7 +31,7 @@ pub struct GenerateArgs {
     json: bool,
 }
 
-/// A name that leaves no name for files.
+/// The given name has no last part to which a suffix can be appended.
 #[derive(Debug, thiserror::Error)]
 #[error("{:?} is not a key's path: it has no file name", .0.display().to_string())]
 struct Nameless(PathBuf);
@@ -46,7 +46,7 @@ impl Advice for Nameless {
     }
 }
 
-/// There is a key already.
+/// A key file already exists.
 #[derive(Debug, thiserror::Error)]
 #[error("{} already exists, and its signatures would not verify with another key", .0.display())]
 struct Exists(PathBuf);
@@ -109,7 +109,8 @@ impl GenerateArgs {
         let key = SecretKey::generate()?;
         let text = key.to_file(passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
         let key = key.public();
-        // Neither without the other: a key that nobody can judge by, or that nobody has.
+        // Written together, because a secret key without its public key cannot be used for judging, and vice versa
+        // nobody could sign.
         together(|| {
             write_secret(secret, text.as_bytes())?;
             let written = write_atomic(public, key.to_file().as_bytes());
@@ -118,10 +119,10 @@ impl GenerateArgs {
         Ok(key)
     }
 
-    /// The key of a run that was killed between its two names, if it is of the kind that is asked for now. Its file is whole, and
-    /// the public key follows from it.
+    /// The key of a run that was killed between writing its two files, if it is of the requested kind (sealed or not).
+    /// Its file is complete, and the public key is derived from it.
     fn left_behind(&self, secret: &Path, public: &Path) -> Result<Option<PublicKey>> {
-        // A pipe that somebody put there would be waited for.
+        // `is_file`, because reading a pipe in the key's place would block.
         if Path::symlink_metadata(public).is_ok() || !secret.is_file() {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! `prebake key`: the keys that sign, one's own (minisign's format) and the vendor's (OpenPGP).
+//! `prebake key`: the user's own signing keys (minisign's format) and the vendor's (OpenPGP).
 
 mod generate;
 mod rotate;
@@ -39,7 +39,7 @@ enum KeyVerb {
 }
 
 impl KeyArgs {
-    /// Does what the arguments say.
+    /// Runs the verb.
     pub fn run(self) -> Result<()> {
         match self.verb {
             KeyVerb::Generate(args) => args.run(),
@@ -52,7 +52,8 @@ impl KeyArgs {
     }
 }
 
-/// Reads a key or signature file, in memory that is cleared; of a larger one no more than tells its parser so.
+/// Reads a key or signature file into memory that is cleared. Of a longer file it reads just enough for the parser to
+/// refuse it.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let most = openpgp::MAX_BYTES + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(most));
@@ -61,14 +62,15 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// The path with more at its end: `site` and `.key` are `site.key`.
+/// Appends a suffix to a path: `site` and `.key` give `site.key`.
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
     name.into()
 }
 
-/// Whether a file is one of minisign's, which are all text and begin so; or was one, before an editor changed it.
+/// Whether a file is one of minisign's, which are all text and begin so, even after an editor has added a mark or made
+/// it UTF-16.
 fn is_minisign(bytes: &[u8]) -> bool {
     let begin = "untrusted comment:";
     let wide: Vec<u8> = begin.encode_utf16().flat_map(u16::to_le_bytes).collect();

@@ -24,7 +24,7 @@ pub struct ShowArgs {
     common: PinArgs,
 }
 
-/// What one file says, for people and for programs.
+/// The description of one file, as text and JSON.
 pub struct Shown {
     pub text: String,
     pub json: Value,
@@ -46,7 +46,7 @@ impl ShowArgs {
     }
 }
 
-/// The kinds of files tell themselves apart: by their first words, and minisign's by the length of their second line.
+/// Shows a file by its kind, which its first words tell, and for minisign's files the length of their second line.
 fn show(path: &Path, common: &PinArgs) -> Result<Shown> {
     let bytes = read(path)?;
     let subject = path.display().to_string();

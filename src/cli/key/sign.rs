@@ -21,7 +21,7 @@ pub struct SignFilesArgs {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What the signatures say beside the file's bytes [default: the file's name, and the epoch where one is set]
+    /// Trusted comment of the signatures [default: the file's name, and the epoch where one is set]
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     /// The file's time in the signatures, in seconds since 1970, unless --comment is given
@@ -34,7 +34,7 @@ pub struct SignFilesArgs {
     json: bool,
 }
 
-/// No key was named.
+/// The user named no key.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no key to sign with")]
 struct NoKey;
@@ -89,7 +89,7 @@ impl SignFilesArgs {
     }
 }
 
-/// Whether a file is there that is no signature by this key: one signer must not overwrite another.
+/// Whether the file exists and is not a signature by this key: one signer must not overwrite another's signature.
 fn is_anothers(path: &Path, id: KeyId) -> bool {
     let Ok(bytes) = read(path) else { return path.exists() };
     Signature::parse_commented("the existing signature", &bytes).map_or(true, |there| there.key_id() != id)

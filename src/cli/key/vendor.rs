@@ -1,7 +1,7 @@
-//! The key that signs releases: shown, fetched anew, and signatures judged by it.
+//! The key that signs Flatcar's releases: shows and updates it, and verifies signatures with it.
 //!
-//! The pin is the fingerprint of the primary key. A key file may come from anywhere and is believed only if it holds that
-//! primary; then the subkeys below it are judged one by one.
+//! The pin is the fingerprint of the primary key. A key file may come from anywhere and is trusted only if it holds
+//! that primary; then the subkeys below it are judged one by one.
 
 use std::fs::File;
 use std::io::Read;
@@ -23,7 +23,7 @@ use crate::source::http::{Http, Options};
 use crate::source::key::{self, Update};
 use crate::trust::openpgp::{Certificate, Fingerprint, Part, TrustedKey};
 
-/// Bytes that are read at once while a file is verified: what a core's own cache holds.
+/// Number of bytes that are read at a time while a file is verified; fits into one core's own cache.
 const CHUNK: usize = 128 << 10;
 
 /// Fetch the vendor's key file, hold it against the pin, store it, and say what changed
@@ -36,7 +36,7 @@ pub struct UpdateArgs {
     common: PinArgs,
 }
 
-/// No key file was named or stored.
+/// The user named no key file, and none is stored.
 #[derive(Debug, thiserror::Error)]
 #[error("the store has no copy of a key file with the primary key {pin}")]
 struct NotStored {
@@ -49,7 +49,7 @@ impl Advice for NotStored {
     }
 }
 
-/// `2025-03-07`
+/// The date in UTC, such as `2025-03-07`.
 fn day(time: SystemTime) -> String {
     let mut text = rfc3339(time);
     text.truncate("2025-03-07".len());
@@ -60,7 +60,7 @@ fn rfc3339(time: SystemTime) -> String {
     crate::base::clock::date(time)
 }
 
-/// From when on its signatures are void, in words.
+/// The time from which its signatures are void, in words.
 fn revoked(part: &Part) -> String {
     match part.revoked {
         None => "-".into(),
@@ -69,7 +69,7 @@ fn revoked(part: &Part) -> String {
     }
 }
 
-/// Where the copy in the store lies, if there is one.
+/// Path of the copy in the store, if there is one.
 pub fn stored_path(common: &PinArgs) -> Result<PathBuf> {
     let path = key::path(&common.store.open()?, common.pin);
     match path.exists() {
@@ -78,7 +78,7 @@ pub fn stored_path(common: &PinArgs) -> Result<PathBuf> {
     }
 }
 
-/// Each key of a key file, and whether a signature that it makes today would be believed.
+/// Lists each key of a key file, and whether a signature that it makes today would be trusted.
 pub fn show(subject: &str, bytes: &[u8], pin: Fingerprint) -> Result<Shown> {
     let certificates = Certificate::read_all(subject, bytes)?;
     let now = SystemTime::now();
@@ -93,7 +93,7 @@ pub fn show(subject: &str, bytes: &[u8], pin: Fingerprint) -> Result<Shown> {
     for certificate in &certificates {
         let pinned = if is_pinned(certificate) { "pinned" } else { "not the pinned primary: never trusted" };
         for user in &certificate.users {
-            // Anybody can write a user id, terminal escapes included.
+            // Anybody can write a user id, including terminal escapes.
             text += &format!("{} ({pinned})\n", user.escape_debug());
         }
         let mut table = Table::new(["", "KEY", "CREATED", "EXPIRES", "REVOKED", "USAGE", "BELIEVED TODAY"]);
@@ -153,7 +153,7 @@ impl UpdateArgs {
     }
 }
 
-/// Keys that are new, newly revoked, or live to another day than before.
+/// Keys that are new, newly revoked, or have another expiry than before.
 fn changes<'k>(earlier: Option<&TrustedKey>, key: &'k TrustedKey) -> Vec<(&'static str, &'k Part)> {
     let before = |part: &Part| {
         earlier?.parts().iter().find(|old| old.fingerprint == part.fingerprint).map(|old| &**old)
@@ -168,7 +168,7 @@ fn changes<'k>(earlier: Option<&TrustedKey>, key: &'k TrustedKey) -> Vec<(&'stat
     key.parts().iter().filter_map(|part| change(part)).collect()
 }
 
-/// Judges a detached signature of the vendor as builds do.
+/// Verifies one of the vendor's detached signatures as builds do.
 pub fn verify(path: &Path, signature: &Path, key_file: Option<&Path>, common: &PinArgs) -> Result<()> {
     let pin = common.pin;
     let key = match key_file {

@@ -40,7 +40,7 @@ pub struct VerifyArgs {
     common: PinArgs,
 }
 
-/// Why there is nothing to judge.
+/// Reasons why there is nothing to judge.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{0} has no signature beside it: neither {SUFFIX} nor {VENDORS}")]
@@ -89,7 +89,7 @@ impl VerifyArgs {
         if signatures.is_empty() {
             return Err(Error::Unsigned(self.file.display().to_string()).into());
         }
-        // By its name where it is damaged: then the reason is what is wrong with it.
+        // A damaged file counts by its name, so that the error describes its defect.
         let mut are_minisign = false;
         for path in &signatures {
             let is_named = path.extension().is_some_and(|extension| extension == &SUFFIX[1..]);
@@ -98,12 +98,12 @@ impl VerifyArgs {
         }
         match &signatures[..] {
             _ if are_minisign => self.minisign(&signatures),
-            // Who names a key is not content with Flatcar's.
+            // A user who names a key does not want Flatcar's.
             [signature] if self.trust.is_given() && self.key.is_none() => {
                 let name = signature.display().to_string();
                 match openpgp::is_signature(&read(signature)?) {
                     true => Err(Error::OpenPgp(name).into()),
-                    // The error says what it is instead.
+                    // The error says what the file is instead.
                     false => self.minisign(&signatures),
                 }
             }
@@ -156,7 +156,7 @@ impl VerifyArgs {
     }
 }
 
-/// Reads the file once, into memory only where a legacy signature asks for it.
+/// Reads the file once, and into memory only if a legacy signature requires it.
 fn judge(
     path: &Path,
     subject: &str,
@@ -177,7 +177,7 @@ fn judge(
     Ok(trust.judge(subject, &bytes, signatures, rotations)?)
 }
 
-/// The signatures that lie beside a file, as `prebake key sign` and `minisign -S` put them; else a vendor's.
+/// The signatures beside a file, as `prebake key sign` and `minisign -S` name them; if there are none, the vendor's.
 fn beside(file: &Path) -> Result<Vec<PathBuf>> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -198,7 +198,7 @@ fn beside(file: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// `.387941DE67D3058B`
+/// Whether a text is a dot and a key id, such as `.387941DE67D3058B`.
 fn is_key_id(text: &str) -> bool {
     let digits = text.strip_prefix('.').unwrap_or_default();
     digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())

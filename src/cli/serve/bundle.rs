@@ -15,7 +15,7 @@ use crate::tree::bundle;
 use crate::tree::bundle::policy::{Policy, Taken};
 use crate::tree::open::{self, Tree};
 
-/// Which bundles are served.
+/// Choice of bundles to serve.
 #[derive(Args)]
 pub struct BundleArgs {
     /// The tree to serve, of a bundle with several
@@ -37,11 +37,12 @@ pub struct BundleArgs {
 }
 
 impl BundleArgs {
-    /// What opens a tree or a bundle at a path, now and whenever it was replaced; `files` is told what will be read.
+    /// A function that opens the tree or bundle at a path, initially and after each replacement; adds the paths that it
+    /// reads to `files`.
     pub fn opener(&self, path: &Path, files: &mut Files) -> Result<Open> {
         if path.is_file() {
-            // A new bundle comes by a rename and is another file, which only a look at the directory allows. Of a link, that
-            // which it leads to counts, too.
+            // A new bundle arrives by a rename and is another file, so the directory must be readable; for a link, the
+            // target's directory too.
             files.read(directory_of(path));
             files.read(directory_of(&path.canonicalize().unwrap_or_else(|_| path.to_owned())));
             files.read(&bundle::site::directory(&self.store.store));
@@ -61,12 +62,12 @@ impl BundleArgs {
     }
 }
 
-/// Opens one bundle after the other, none of which is older than those before it.
+/// Opens one bundle after another, and refuses one that is older than those before it.
 struct Bundles {
     policy: Policy,
     allow_older: bool,
     tree: Option<String>,
-    /// Name and sequence number of what is served.
+    /// Name and sequence number of the bundle that is served.
     newest: Mutex<Option<(String, u64)>>,
 }
 

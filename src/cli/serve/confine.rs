@@ -1,4 +1,4 @@
-//! Flags of `prebake serve` for what the process may still do.
+//! Flags of `prebake serve` for restricting the process.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::base::error::Result;
 use crate::serve::process::confine::user::User;
 use crate::serve::process::confine::{Confinement, Error, Files};
 
-/// What the server gives up once it listens.
+/// Rights that the server drops once it listens.
 #[derive(Args)]
 #[command(next_help_heading = "Confinement")]
 pub struct ConfineArgs {
@@ -21,7 +21,7 @@ pub struct ConfineArgs {
 }
 
 impl ConfineArgs {
-    /// Gives up all but these files, and tells what came of it.
+    /// Drops all rights except for these files, and reports the result.
     pub fn apply(&self, files: Files) -> Result<()> {
         let table = |path| fs::read_to_string(path).unwrap_or_default();
         let parse = |text: &String| User::parse(text, &table("/etc/passwd"), &table("/etc/group"));

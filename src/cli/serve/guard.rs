@@ -1,4 +1,4 @@
-//! Flags of `prebake serve` for configs that hold secrets.
+//! Flags of `prebake serve` for configs with secrets.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::serve::process::confine::Files;
 use crate::serve::site::content::Secrets;
 use crate::tree::names::PRIVATE;
 
-/// Who gets what lies in the private part of a tree.
+/// Access to the private part of a tree.
 #[derive(Args)]
 #[command(next_help_heading = "Secrets")]
 pub struct GuardArgs {
@@ -35,17 +35,17 @@ pub struct GuardArgs {
 }
 
 impl GuardArgs {
-    /// Allows reading where secrets lie outside of the tree.
+    /// Allows reading the directory of secrets outside of the tree.
     pub fn files(&self, files: &mut Files) {
         self.private.iter().for_each(|private| files.read(private));
     }
 
-    /// Where the secrets lie that machines are given, if they are.
+    /// The location of the secrets, if machines are given them.
     pub fn secrets(&self) -> Option<Secrets> {
         self.guard.then(|| Secrets { outside: self.private.clone() })
     }
 
-    /// Has a server guard its tree, if that is wanted. A tree with secrets that nobody guards is told of: its machines boot
+    /// Lets a server guard its tree, if requested. Otherwise reports a tree with secrets, because its machines boot
     /// without them.
     pub fn apply(&self, server: Server) -> Server {
         if !self.guard {

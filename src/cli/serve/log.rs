@@ -1,4 +1,4 @@
-//! The log of `prebake serve`: one line for what happened.
+//! The log of `prebake serve`: one line per notice.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use crate::cli::say::printable;
 use crate::serve::notice::{Cut, Dhcp, DhcpSilent, Notice, Record, Tftp};
 use crate::serve::site::Site;
 
-/// What is served, in one line.
+/// Describes in one line what is served.
 pub fn serving(site: &Site) -> String {
     let profiles = counted(site.profiles.len(), "profile");
     let groups = counted(site.groups.iter().count(), "group");
@@ -24,7 +24,7 @@ pub fn serving(site: &Site) -> String {
     }
 }
 
-/// The line that tells of a notice, if one does.
+/// The log line for a notice, if it has one.
 pub fn line(notice: &Notice<'_>) -> Option<String> {
     let now = crate::base::clock::date(SystemTime::now());
     let told = match notice {
@@ -89,7 +89,7 @@ fn request_line(record: &Record) -> String {
         line.push(' ');
         line.push_str(&word);
     }
-    // What else there is to say of it is for whoever asked.
+    // Further lines are for the requester only.
     let why = record.why.as_ref().and_then(|why| why.lines().next());
     line + &why.map(|why| format!(": {why}")).unwrap_or_default()
 }

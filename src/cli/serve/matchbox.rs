@@ -16,7 +16,7 @@ use crate::serve::site::content::{Additions, Content, Open, Secrets};
 use crate::serve::site::datadir::Settings;
 use crate::tree::names::ASSETS;
 
-/// Matchbox's flags, which it also takes with one dash.
+/// Matchbox's flags, which it also accepts with one dash.
 const MATCHBOX_FLAGS: [&str; 14] = [
     "address",
     "assets-path",
@@ -40,7 +40,8 @@ pub struct MatchboxArgs {
     /// included at once [env: MATCHBOX_DATA_PATH]
     #[arg(long, alias = "data-path", value_name = "DIR", conflicts_with = "tree", help_heading = "Matchbox")]
     matchbox: Option<PathBuf>,
-    /// What lies below /assets/ of a data directory; its own assets/ if absent, '' for none [env: MATCHBOX_ASSETS_PATH]
+    /// Directory served below /assets/ of a data directory; its own assets/ if absent, '' for none [env:
+    /// MATCHBOX_ASSETS_PATH]
     #[arg(long, value_name = "DIR", conflicts_with = "tree", help_heading = "Matchbox")]
     assets_path: Option<OsString>,
     /// Refuse a data directory with a group, profile or config that cannot be used or does not do what was meant; a server
@@ -68,7 +69,7 @@ pub struct MatchboxArgs {
     ca_file: Option<PathBuf>,
 }
 
-/// Matchbox's levels; what is told belongs to `warn` or `info`.
+/// Matchbox's levels; prebake's messages belong to `warn` or `info`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum LogLevel {
     Panic,
@@ -81,7 +82,7 @@ enum LogLevel {
     Trace,
 }
 
-/// A command line that makes no sense.
+/// A command line that is not meaningful.
 #[derive(Debug, thiserror::Error)]
 enum UsageError {
     #[error("no tree, bundle or data directory was given")]
@@ -111,12 +112,13 @@ impl Advice for UsageError {
     }
 }
 
-/// A setting of the environment; as in Matchbox, an empty one is none.
+/// A variable of the environment; as in Matchbox, an empty one counts as unset.
 pub fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// The command line with Matchbox's single dashes doubled, behind `serve` only: `-data-path=DIR` is `--data-path=DIR`.
+/// The command line with Matchbox's single dashes doubled, only after `serve`: `-data-path=DIR` becomes
+/// `--data-path=DIR`.
 pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     if args.get(1).is_some_and(|verb| verb == "serve") {
@@ -128,7 +130,7 @@ pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsStr
                 *arg = double;
             }
         }
-        // Go takes `-version=true`, too.
+        // Go accepts `-version=true` too.
         if args.iter().skip(2).any(|arg| arg == "--version" || arg == "--version=true") {
             args.truncate(1);
             args.push("--version".into());
@@ -138,8 +140,8 @@ pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsStr
 }
 
 impl MatchboxArgs {
-    /// What is to be served: a tree or bundle if one was named, else a data directory. Flags win over the environment.
-    /// `files` is told what will be read.
+    /// The content to serve: a tree or bundle if one was named, else a data directory. Flags override the environment.
+    /// Adds the paths that it reads to `files`.
     pub fn content(
         &self,
         tree: Option<(&Path, Open)>,
@@ -176,7 +178,7 @@ impl MatchboxArgs {
         Ok(Some(Arc::new(Signer::open(&path, passphrase.as_deref())?)))
     }
 
-    /// What is understood and does nothing here; for stderr.
+    /// Warnings about flags that are accepted but have no effect.
     pub fn warnings(&self) -> Vec<&'static str> {
         let rpc = self.rpc_address.is_some() || variable("MATCHBOX_RPC_ADDRESS").is_some();
         rpc.then_some(
@@ -186,7 +188,7 @@ impl MatchboxArgs {
         .collect()
     }
 
-    /// Whether a notice is to be told.
+    /// Decides whether a notice is logged.
     pub fn tells(&self) -> Result<impl Fn(&Notice<'_>) -> bool + use<>> {
         const NAME: &str = "MATCHBOX_LOG_LEVEL";
         let from_environment = || {

@@ -35,7 +35,7 @@ use crate::serve::process::confine::Files;
 use crate::serve::process::service::{self, Manager, Spoken};
 use crate::serve::site::content::Content;
 
-/// Where the server listens unless told otherwise: as Matchbox.
+/// The default address, which is Matchbox's.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
 /// Boot machines from a published tree or a Matchbox data directory, over HTTP
@@ -94,8 +94,8 @@ impl ServeArgs {
             say_part!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
             return Ok(());
         }
-        // What needs privileges comes first: sockets. Then files are read, and what is left of the privileges is dropped
-        // before the runtime starts its threads, which inherit what this one may do.
+        // Operations that need privileges come first: opening sockets. Then files are read, and the remaining
+        // privileges are dropped before the runtime starts its threads, which inherit this thread's rights.
         limits::allow_open_files();
         let listeners = self.listeners(&address, &notices, &mut files)?;
         let manager = Manager::from_env(|key| std::env::var_os(key));
@@ -112,7 +112,7 @@ impl ServeArgs {
         self.state.iter().for_each(|state| files.write(disk::directory_of(state)));
         self.guard.files(&mut files);
         self.confine.apply(files)?;
-        // Its thread is one that inherits.
+        // Started here, because its thread inherits the reduced rights.
         say::queue();
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
@@ -125,7 +125,7 @@ impl ServeArgs {
             let server = self.guard.apply(self.storm.apply(server));
             let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
             let netboot = netboot.transpose().map_err(&socket)?;
-            // Last of what may be refused: whoever waits for these lines takes them for a server that answers.
+            // After everything that may fail: scripts take these lines for the sign of a server that answers.
             urls.iter().for_each(|url| tell!("listening on {url}"));
             let told = serving(&server.site());
             tell!("{told}");
@@ -140,7 +140,7 @@ impl ServeArgs {
                 tokio::select! {
                     told = stopping => interrupted = told.unwrap_or_default(),
                     () = manager.stay_alive() => {}
-                    // Machines that start would hear nothing for ever, while all else looks healthy.
+                    // Otherwise starting machines would get no answer for ever, while everything else looks healthy.
                     () = end_of(&mut netboot) => *lost = false,
                 }
                 manager.stopping();
@@ -169,7 +169,7 @@ impl ServeArgs {
         self.matchbox.content(tree, self.nodes.as_deref(), self.guard.secrets(), notices, files)
     }
 
-    /// Who is told of what happens: the log on stderr, and what watches over the machines.
+    /// The receivers of notices: the log on stderr, and the monitor of the machines.
     fn notices(&self, monitor: Arc<Monitor>) -> Result<Notices> {
         let tells = self.matchbox.tells()?;
         Ok(Arc::new(move |notice| {
@@ -180,11 +180,11 @@ impl ServeArgs {
         }))
     }
 
-    /// The sockets that a service manager handed over, and for what it handed over none, our own.
+    /// The sockets from a service manager, and sockets of our own for all others.
     fn listeners(&self, address: &str, notices: &Notices, files: &mut Files) -> Result<Vec<Listener>> {
         let mut listeners = Vec::new();
         let mut secure = None;
-        // First of all: what it handed over must not be taken for what is opened here.
+        // Before any other file is opened, so that no other descriptor is mistaken for one of the manager's.
         for (spoken, socket) in service::sockets(|key| std::env::var(key).ok())? {
             let listener = Listener::of(socket).map_err(cannot_listen(address))?;
             match spoken {
@@ -204,12 +204,12 @@ fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
     |source| listen::Error::Listen { address: address.to_owned(), source }
 }
 
-/// Exit code of what was interrupted.
+/// Exit code after an interrupt.
 const INTERRUPTED: i32 = 130;
-/// The pause after a fault of ours, so that one that lasts does not fill the log.
+/// Pause after an internal fault, so that a permanent one does not fill the log.
 const AFTER_A_FAULT: Duration = Duration::from_secs(1);
 
-/// DHCP and TFTP ended although nobody stopped them.
+/// DHCP and TFTP ended, although nobody stopped them.
 #[derive(Debug, thiserror::Error)]
 #[error("DHCP and TFTP stopped by an error in prebake; the server exits so that all of it can be restarted")]
 struct Lost;
@@ -223,7 +223,7 @@ impl Advice for Lost {
     }
 }
 
-/// Waits for the end of a task, for ever if there is none. A task that ended is taken away.
+/// Waits for the end of a task, and takes it; waits for ever if there is none.
 async fn end_of(task: &mut Option<JoinHandle<()>>) {
     match task {
         None => std::future::pending().await,
@@ -234,8 +234,8 @@ async fn end_of(task: &mut Option<JoinHandle<()>>) {
     }
 }
 
-/// Tells those who watch what changes and keeps the state file, for ever; goes on after a fault of ours, as machines boot
-/// without either.
+/// Runs the monitor for ever, which informs status watchers and keeps the state file. Restarts it after an internal
+/// fault; machines boot without it.
 async fn keep_watch(monitor: Arc<Monitor>) {
     loop {
         let watching = monitor.clone();
@@ -245,7 +245,7 @@ async fn keep_watch(monitor: Arc<Monitor>) {
     }
 }
 
-/// Hears the first SIGINT or SIGTERM, and tells whether it was SIGINT. The second ends the process at once.
+/// Waits for the first SIGINT or SIGTERM, and sends whether it was SIGINT. The second one ends the process at once.
 fn stop_on_signals() -> Result<oneshot::Receiver<bool>> {
     let watch = |kind| signal(kind).map_err(disk::Error::io("watch signals of", "this process".as_ref()));
     let (mut interrupt, mut terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);

@@ -80,13 +80,13 @@ fn lease(text: &str) -> Result<Duration, String> {
         text.parse().map_err(|_| format!("`{text}` is not a time such as 12h or 30m"))?;
     match *lease < SHORTEST_LEASE {
         true => Err("a lease must last at least two minutes".into()),
-        // As long as the packet can say (RFC 2132, 9.2).
+        // The longest time that the packet can express (RFC 2132, 9.2).
         false => Ok((*lease).min(Duration::from_secs(u32::MAX.into()))),
     }
 }
 
 impl NetbootArgs {
-    /// Whether a config is wanted instead of a server.
+    /// Whether a config for dnsmasq is requested instead of a server.
     pub fn prints_dnsmasq(&self) -> bool {
         self.dnsmasq
     }
@@ -111,7 +111,7 @@ impl NetbootArgs {
         }
     }
 
-    /// Takes the sockets for what is asked for, if anything is; our HTTP server listens at `address`.
+    /// Binds the sockets that the flags ask for, if any; the HTTP server listens at `address`.
     pub fn bind(&self, scheme: &'static str, address: SocketAddr, site: &Site) -> Result<Option<Bound>> {
         let wish = self.wish(Http { scheme, port: address.port() });
         if wish.is_nothing() {
@@ -132,7 +132,7 @@ impl NetbootArgs {
         Ok(Some(bound))
     }
 
-    /// What is answered from now on, and what is not though somebody may expect it.
+    /// Lines about the protocols that are answered from now on, and about those that users may expect and are not.
     fn story(&self, dhcp: Option<Mode>, bound: &Bound, address: SocketAddr) -> Vec<String> {
         let interface = self.interface.as_deref().unwrap_or_default();
         let mut lines = Vec::new();
@@ -148,7 +148,7 @@ impl NetbootArgs {
         } else {
             lines.push("no --tftp: only iPXE and UEFI HTTP boot get a boot file".into());
         }
-        // The others have no loader on any distribution, so nobody misses them.
+        // No distribution has loaders for the other platforms, so they are not reported as missing.
         let missing = PLATFORMS[..3].iter().filter(|platform| bound.loaders().get(platform.loader).is_none());
         lines.extend(missing.map(|platform| {
             let (name, loader) = (platform.name, platform.loader);
@@ -161,7 +161,7 @@ impl NetbootArgs {
         lines
     }
 
-    /// The warning about Kubernetes' machines that are told no router.
+    /// The warning about Kubernetes machines that get no router.
     fn lacks_a_route(&self, dhcp: Option<Mode>, site: &Site) -> Option<String> {
         const SYSEXTS: [&str; 2] = ["kubernetes", "kubernetes-config"];
         let lacks = dhcp == Some(Mode::Full) && self.gateway.is_none() && site.has_sysext(SYSEXTS[0]);
@@ -174,7 +174,8 @@ impl NetbootArgs {
         })
     }
 
-    /// The dnsmasq config that does what the flags ask for, with the nodes of what is served; `address` is `HOST:PORT`.
+    /// The dnsmasq config that does the same as the flags, with the nodes of the served content; `address` is
+    /// `HOST:PORT`.
     pub fn dnsmasq_config(&self, scheme: &'static str, address: &str, site: &Site) -> Result<String> {
         let malformed = |why| listen::Error::Address { address: address.into(), why };
         let port = address.parse::<Address>().map_err(malformed)?.port();

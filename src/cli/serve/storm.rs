@@ -1,4 +1,4 @@
-//! Flags of `prebake serve` for many machines at once.
+//! Flags of `prebake serve` for booting many machines at once.
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct StormArgs {
 }
 
 impl StormArgs {
-    /// A server as the flags want it.
+    /// Applies the flags to a server.
     pub fn apply(&self, server: Server) -> Server {
         let limits = Limits {
             connections: self.max_connections.max(1),
@@ -53,15 +53,15 @@ impl StormArgs {
         server
     }
 
-    /// What is to be proven of files before they are sent, if they are not trusted: those of a bundle are not, as it was
-    /// carried about and nothing but its index was read.
+    /// The proofs by which files are checked before they are sent, if they are not trusted. Those of a bundle are not,
+    /// because it was transported and only its index was verified.
     pub fn proofs(&self, site: &Site) -> Option<Arc<Proofs>> {
         let is_bundle = site.place.directory().is_none();
         self.rehash.unwrap_or(is_bundle).then(Arc::default)
     }
 }
 
-/// Units and what they are in bits: networks count in thousands of bits, files in powers of two bytes.
+/// Units, in bits: networks count in powers of 1000 bits, files in powers of 1024 bytes.
 const UNITS: [(&str, u64); 7] = [
     ("kbit", 1_000),
     ("mbit", 1_000_000),
@@ -72,7 +72,7 @@ const UNITS: [(&str, u64); 7] = [
     ("", 8),
 ];
 
-/// Reads a rate, in bytes a second.
+/// Parses a rate, in bytes per second.
 fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
     let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let digits = &text[..text.len() - unit.len()];

@@ -15,7 +15,7 @@ use crate::serve::notice::Notices;
 use crate::serve::process::confine::Files;
 use crate::serve::process::service;
 
-/// Where HTTPS is spoken, and with which certificate. `--tls-only` goes by Matchbox's names, too.
+/// Address and certificate for HTTPS. `--tls-only` has Matchbox's names too.
 #[derive(Args)]
 #[command(next_help_heading = "HTTPS")]
 pub struct TlsArgs {
@@ -58,7 +58,7 @@ pub struct TlsArgs {
     tls_name: Vec<String>,
 }
 
-/// Flags that do not fit together.
+/// Flags that contradict each other.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     /// HTTPS without a certificate.
@@ -86,11 +86,12 @@ impl Advice for UsageError {
     }
 }
 
-/// What Go's `strconv.ParseBool` takes, as Matchbox takes `-web-ssl=false` and `MATCHBOX_WEB_SSL=1`.
+/// Parses a boolean as Go's `strconv.ParseBool` does, because Matchbox accepts `-web-ssl=false` and
+/// `MATCHBOX_WEB_SSL=1`.
 fn flag(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        // Matchbox takes an empty variable for none.
+        // To Matchbox an empty variable counts as unset.
         "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err("it is neither true nor false".into()),
     }
@@ -102,24 +103,24 @@ impl TlsArgs {
         self.only == Some(true)
     }
 
-    /// Whether the flags fit together.
+    /// Checks whether the flags fit together.
     ///
     /// # Errors
-    /// They do not.
+    /// The contradiction between them.
     pub fn check(&self) -> Result<(), UsageError> {
         let is_spoken = self.tls_address.is_some() || self.is_only();
         let has_certificate = self.tls_cert.is_some() || self.tls_generate.is_some();
         match (is_spoken, has_certificate) {
             (true, false) => Err(UsageError::NoCertificate),
-            // Matchbox takes a certificate that it is told not to use.
+            // Matchbox accepts a certificate that it is told not to use.
             (false, true) if self.only.is_none() => Err(UsageError::Nowhere),
             _ if self.tls_address.is_some() && self.is_only() => Err(UsageError::Twice),
             _ => Ok(()),
         }
     }
 
-    /// Listens for HTTPS, if it is asked for, unless a service manager did so; `plain` is where HTTP would be spoken.
-    /// Certificates stay readable.
+    /// Listens for HTTPS if it is requested, unless a service manager opened the socket; `plain` is the address for
+    /// HTTP. Certificates stay readable.
     pub fn listener(
         &self,
         plain: &str,

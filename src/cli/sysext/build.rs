@@ -43,7 +43,7 @@ pub struct SysextBuildArgs {
     /// Set a variable of the description (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
-    /// What the images are made with, as under `packaging:` in a recipe: '{compression: gzip, level: 6}'
+    /// Settings for making the images, as under `packaging:` in a recipe: '{compression: gzip, level: 6}'
     #[arg(long, value_name = "YAML")]
     packaging: Option<String>,
     /// Use only the store; reports all missing inputs at once
@@ -74,7 +74,7 @@ fn packaging(text: &str) -> Result<Packaging> {
 }
 
 impl SysextBuildArgs {
-    /// Builds, writes, and says what was pinned.
+    /// Builds and writes the images, and reports digests that were pinned.
     pub fn run(self) -> Result<()> {
         let mut values: BTreeMap<String, String> = self.set.iter().cloned().collect();
         values.extend(self.version.clone().map(|version| ("version".to_owned(), version)));

@@ -21,7 +21,7 @@ pub struct ExtractArgs {
 }
 
 impl ExtractArgs {
-    /// Extracts, or leaves nothing behind.
+    /// Extracts the image, or leaves nothing behind.
     pub fn run(self) -> Result<()> {
         let extension = Extension::open(&self.image)?;
         extension.extract(&self.directory)?;

@@ -31,7 +31,7 @@ struct GenerateArgs {
 }
 
 impl KeyArgs {
-    /// Does what the arguments say.
+    /// Makes the key.
     pub fn run(self) -> Result<()> {
         let KeyVerb::Generate(GenerateArgs { directory }) = self.verb;
         let Generated { fingerprint, key_was_there } = signing::generate(&directory, SystemTime::now())?;

@@ -32,7 +32,7 @@ pub struct LintArgs {
     /// Judge for this Flatcar release, such as 4593.2.5; a recipe names its own
     #[arg(long, value_name = "VERSION", value_parser = |text: &str| text.parse::<Version>())]
     target: Option<Version>,
-    /// What the release has in /usr: its PXE image (cpio.gz), its usr.squashfs, or a folder with usr/ in it
+    /// The release's /usr: its PXE image (cpio.gz), its usr.squashfs, or a folder with usr/ in it
     #[arg(long, value_name = "IMAGE")]
     base: Option<PathBuf>,
     /// Treat warnings and unjudged parts as errors
@@ -45,7 +45,7 @@ pub struct LintArgs {
     store: StoreArg,
 }
 
-/// Something is wrong; it has been printed.
+/// Errors were found and printed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}, {}{}", counted(*errors, "error"), counted(*warnings, "warning"), not_judged(*gaps))]
 struct Refused {
@@ -69,7 +69,7 @@ impl Advice for Refused {
 }
 
 impl LintArgs {
-    /// Prints what is wrong, group by group.
+    /// Prints the defects, group by group.
     pub fn run(self) -> Result<()> {
         let (recipes, others): (Vec<PathBuf>, Vec<PathBuf>) =
             self.targets.iter().cloned().partition(|path| is_recipe(path));

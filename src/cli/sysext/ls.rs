@@ -38,7 +38,7 @@ impl Advice for Unlistable {
 }
 
 impl LsArgs {
-    /// Prints one line for each.
+    /// Prints one line per sysext.
     pub fn run(self) -> Result<()> {
         let found = folders(&self.dir).map_err(|source| Unlistable { path: self.dir.clone(), source })?;
         let sysexts = found.iter().map(|dir| Description::load(dir)).collect::<Result<Vec<_>, _>>()?;

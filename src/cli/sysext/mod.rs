@@ -1,4 +1,4 @@
-//! `prebake sysext`: system extensions on their own, without a recipe; what is in them, and what is wrong with them.
+//! `prebake sysext`: builds, inspects and judges system extensions without a recipe.
 
 mod build;
 mod extract;
@@ -30,7 +30,7 @@ enum SysextVerb {
 }
 
 impl SysextArgs {
-    /// Does what the arguments say.
+    /// Runs the verb.
     pub fn run(self) -> Result<()> {
         match self.verb {
             SysextVerb::Build(args) => args.run(),
@@ -43,7 +43,7 @@ impl SysextArgs {
     }
 }
 
-/// Foreign names may hold what moves a terminal's cursor.
+/// Escapes names from other sources, which may contain terminal sequences.
 fn escaped(text: &str) -> String {
     text.escape_debug().to_string()
 }

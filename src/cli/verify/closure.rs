@@ -1,4 +1,4 @@
-//! `prebake verify --closure`: what a tree refers to, and whether that is inside.
+//! `prebake verify --closure`: checks that all references of a tree lead to files inside it.
 
 use clap::Args;
 use serde_json::Value;
@@ -8,14 +8,14 @@ use crate::base::error::{Advice, Exit, Result};
 use crate::tree::closure::{self, Edge, Graph, Options, Outcome};
 use crate::tree::open::Tree;
 
-/// What belongs to the closure.
+/// Settings for the closure.
 #[derive(Args)]
 #[command(next_help_heading = "Closure")]
 pub(super) struct ClosureArgs {
     /// Show that every URL, digest, image, sysext and file that the tree refers to is inside; exit with 4 if one is not
     #[arg(long)]
     pub closure: bool,
-    /// What may be outside: a host, a registry, or a reference, with `*` for anything (repeatable)
+    /// Allow this to be outside: a host, a registry, or a reference, with `*` for anything (repeatable)
     #[arg(long, value_name = "HOST|PATTERN", requires = "closure")]
     allow: Vec<String>,
     /// URL at which machines will find the tree's root, if the tree does not say (repeatable)
@@ -23,7 +23,7 @@ pub(super) struct ClosureArgs {
     bases: Vec<String>,
 }
 
-/// Why the closure is not shown.
+/// Reasons why the closure is not proven.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{place} is not self-contained: {missing} missing, {unread} not read")]
@@ -46,12 +46,12 @@ impl Advice for Error {
 }
 
 impl ClosureArgs {
-    /// Walks through a tree.
+    /// Walks through a tree and collects its references.
     pub fn prove(&self, tree: &Tree) -> Result<Graph> {
         closure::prove(tree, &Options { bases: self.bases.clone(), allow: self.allow.clone() })
     }
 
-    /// Tells people what came of it.
+    /// Prints the result for people.
     pub fn print(&self, place: &str, graph: &Graph) {
         for edge in graph.edges() {
             let word = match &edge.outcome {
@@ -95,7 +95,7 @@ impl ClosureArgs {
     }
 }
 
-/// What led to a reference, and the reference.
+/// The path from the tree's entry to a reference.
 fn way(graph: &Graph, edge: &Edge) -> String {
     let mut way = graph.way(edge.from, edge.line);
     way.push(edge.to.clone());
@@ -106,7 +106,7 @@ fn is_closed(graph: &Graph) -> bool {
     graph.missing().next().is_none() && graph.closed.is_empty()
 }
 
-/// The verdict as the process' own.
+/// Turns the result into the verb's result.
 pub(super) fn settle(place: &str, graph: &Graph) -> Result<()> {
     match is_closed(graph) {
         true => Ok(()),
@@ -117,7 +117,7 @@ pub(super) fn settle(place: &str, graph: &Graph) -> Result<()> {
     }
 }
 
-/// The verdict and the whole graph.
+/// The result and the whole graph as JSON.
 pub(super) fn as_json(graph: &Graph) -> Value {
     graph.to_json()
 }

@@ -1,4 +1,4 @@
-//! `prebake verify`: whether a tree or a bundle is what was published.
+//! `prebake verify`: checks whether a tree or a bundle is unchanged since it was published.
 
 mod closure;
 
@@ -50,10 +50,10 @@ pub struct VerifyArgs {
     json: bool,
 }
 
-/// Why verifying fails.
+/// Reasons why verifying fails.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    /// Something is not as it was published.
+    /// Files differ from the published ones.
     #[error("{} {}", counted(place, *count), if *open { "open to others" } else { "not as published" })]
     Flawed { place: String, count: usize, open: bool },
 }
@@ -84,7 +84,7 @@ impl Advice for Error {
 }
 
 impl VerifyArgs {
-    /// Does what the arguments say.
+    /// Runs the verb.
     pub fn run(self) -> Result<()> {
         if self.tree.is_file() {
             return self.bundle();
@@ -95,10 +95,10 @@ impl VerifyArgs {
         let proof = trust.as_ref().map(judge).transpose()?;
         private::named(self.private.as_deref(), &tree.manifest().name)?;
         let report = verify(&tree, self.private.as_deref());
-        // Its secrets are in no manifest.
+        // Secrets are in no manifest.
         let private = private::directory(&self.tree, self.private.as_deref(), &tree.manifest().name);
         let is_private = private.is_dir();
-        // What is damaged may refer to anything.
+        // A damaged tree may refer to anything, so its closure is pointless.
         let wanted = self.closure.closure && report.flaws.is_empty();
         let graph = wanted.then(|| self.closure.prove(&tree)).transpose()?;
         match self.json {
@@ -135,7 +135,7 @@ impl VerifyArgs {
         }
     }
 
-    /// Every byte of a bundle, then what each of its trees refers to.
+    /// Verifies every byte of a bundle, then the references of each of its trees.
     fn bundle(self) -> Result<()> {
         let VerifyArgs { tree: file, private: _, demand, store, closure, json } = self;
         let (bundle, mut told) = bundle::VerifyArgs { file, demand, store, json }.verify()?;

@@ -1,4 +1,5 @@
-//! The compressions that the kernel knows around an archive, by their first bytes (Linux, `lib/decompress.c`).
+//! The compressions that the kernel accepts around an archive, recognised by their first bytes (Linux,
+//! `lib/decompress.c`).
 
 use std::io::{self, BufRead, Read};
 
@@ -6,12 +7,12 @@ use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::Stream;
 
-/// Most memory that a dictionary may take: what `xz -9` and `zstd --long=27` need, and more than the kernel gives.
+/// Most memory for a dictionary: enough for `xz -9` and `zstd --long=27`, and more than the kernel grants.
 const MEMORY: u64 = 256 << 20;
 /// The kernel's limit for zstd's window, as a power of two.
 const ZSTD_WINDOW: u32 = 27;
 
-/// How an archive is compressed.
+/// Compression of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
@@ -19,7 +20,7 @@ pub enum Compression {
     Gzip,
     /// bzip2.
     Bzip2,
-    /// The format before xz.
+    /// The predecessor of xz.
     Lzma,
     /// xz; the kernel checks CRC-32 only.
     Xz,
@@ -33,7 +34,7 @@ pub enum Compression {
 
 use Compression::{Bzip2, Gzip, Lz4, Lzma, Lzo, Xz, Zstd};
 
-/// First bytes, as the kernel's table has them.
+/// First bytes of each compression, from the kernel's table.
 const MAGICS: [([u8; 2], Compression); 8] = [
     ([0x1f, 0x8b], Gzip),
     ([0x1f, 0x9e], Gzip),
@@ -46,12 +47,12 @@ const MAGICS: [([u8; 2], Compression); 8] = [
 ];
 
 impl Compression {
-    /// By the first bytes of a member.
+    /// The compression by the first bytes of a member.
     pub fn of(start: &[u8]) -> Option<Self> {
         MAGICS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, compression)| *compression)
     }
 
-    /// As its tool is called.
+    /// Name of the compression's tool.
     pub fn name(self) -> &'static str {
         match self {
             Gzip => "gzip",
@@ -64,8 +65,9 @@ impl Compression {
         }
     }
 
-    /// Decompresses one member, taking of `from` exactly its bytes once it is read to its end. Like the kernel, it takes a
-    /// second gzip member, zstd frame or xz stream for a member of its own. Nothing for what prebake only knows by name.
+    /// Decompresses one member, and consumes exactly its bytes of `from` when read to the end. As in the kernel, a
+    /// second gzip member, zstd frame or xz stream is a member of its own. `None` for compressions that prebake knows
+    /// by name only.
     pub fn decoder<'r>(self, from: &'r mut dyn BufRead) -> io::Result<Option<Box<dyn Read + 'r>>> {
         Ok(Some(match self {
             Gzip => Box::new(GzDecoder::new(from)),
@@ -81,8 +83,8 @@ impl Compression {
     }
 }
 
-/// The check that an xz stream's header names, if it is one that the kernel cannot compute
-/// (xz file format 1.2, §2.1.1.2; Linux, Documentation/staging/xz.rst: `--check=crc32` or `none`).
+/// The check that an xz stream's header names, if the kernel cannot compute it (xz file format 1.2, §2.1.1.2; Linux,
+/// Documentation/staging/xz.rst: `--check=crc32` or `none`).
 pub fn xz_check(start: &[u8]) -> Option<&'static str> {
     match start.get(7)? & 0x0f {
         0x00 | 0x01 => None,

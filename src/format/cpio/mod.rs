@@ -1,9 +1,10 @@
-//! cpio in the `newc` format: what the Linux kernel unpacks as an initramfs.
+//! cpio in the `newc` format, which the Linux kernel unpacks as an initramfs.
 //!
-//! Owns the layout of one plain archive, writing and reading it, and the compressions around it. Leaves to others what is
-//! put in (`run`) and how archives are joined (`initrd`). The rules follow `Documentation/driver-api/early-userspace/buffer-format.rst` and
-//! `init/initramfs.c` of Linux: an uncompressed archive starts at a multiple of four bytes, a directory comes before
-//! what lies in it (a file without its parents is silently dropped), and later archives win.
+//! Owns the layout of one plain archive, writing and reading it, and the compressions around it. Leaves the contents to
+//! `run` and the joining of archives to `initrd`. The rules follow
+//! `Documentation/driver-api/early-userspace/buffer-format.rst` and `init/initramfs.c` of Linux: an uncompressed
+//! archive starts at a multiple of four bytes, a directory comes before its contents (a file without its parents is
+//! silently dropped), and later archives win.
 
 mod compression;
 pub mod padding;
@@ -18,14 +19,14 @@ pub use compression::{Compression, xz_check};
 pub use read::{Limits, Listing, Member, Reader, Seekable, Skip, Streamed, list};
 pub use write::{length, write};
 
-/// Enters step keys; raised when the bytes for the same tree change.
+/// Part of step keys; raised when the bytes for the same tree change.
 pub const REVISION: u32 = 2;
-/// Bytes of a header, before the name.
+/// Length of a header in bytes, without the name.
 const HEADER: u64 = 110;
-/// The name that ends an archive.
+/// The name of the member that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
 
-/// The format that the kernel reads, without and with checksums (which it ignores).
+/// Magic numbers of the formats that the kernel reads: without and with checksums (which it ignores).
 pub const MAGICS: [&[u8]; 2] = [b"070701", b"070702"];
 
 const TYPE_MASK: u32 = 0o170000;
@@ -33,51 +34,51 @@ const TYPE_DIR: u32 = 0o040000;
 const TYPE_FILE: u32 = 0o100000;
 const TYPE_SYMLINK: u32 = 0o120000;
 
-/// Why an archive cannot be written or read.
+/// Reasons why an archive cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// newc has 32 bits for a size.
+    /// The file's size does not fit into newc's 32 bits.
     #[error("`{path}` has {size} bytes; a file in a cpio archive must be smaller than 4 GiB")]
     TooBig {
-        /// Inside the tree.
+        /// Path inside the tree.
         path: String,
-        /// In bytes.
+        /// Size in bytes.
         size: u64,
     },
-    /// newc has 32 bits for a time.
+    /// The time does not fit into newc's 32 bits.
     #[error("the time {0} does not fit into a cpio archive, which ends in 2106")]
     Epoch(u64),
     /// A file with the name that ends an archive.
     #[error("`{TRAILER}` ends a cpio archive and cannot be the name of a file in it")]
     Trailer,
-    /// A file could not be read or the archive not be written.
+    /// A file could not be read, or the archive not be written.
     #[error("cannot write `{path}` into the cpio archive")]
     Write {
-        /// Inside the tree.
+        /// Path inside the tree.
         path: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Not a cpio archive, or a damaged one.
+    /// The file is not a cpio archive, or is damaged.
     #[error("{subject} is not an intact cpio archive at byte {offset}")]
     Damaged {
-        /// The file.
+        /// Path of the archive, for the message.
         subject: String,
-        /// Of the member in question, from the start of the archive.
+        /// Offset of the member in question, from the start of the archive.
         offset: u64,
-        /// What is wrong.
+        /// The problem.
         source: io::Error,
     },
-    /// A limit of [`Limits`].
+    /// A limit of [`Limits`] was exceeded.
     #[error("{subject}: {what} of the member at byte {offset} exceeds the limit of {limit}")]
     Limit {
-        /// The file.
+        /// Path of the archive, for the message.
         subject: String,
-        /// Of the member in question, from the start of the archive.
+        /// Offset of the member in question, from the start of the archive.
         offset: u64,
-        /// What is too much.
+        /// The limited quantity, in words.
         what: &'static str,
-        /// How much is allowed.
+        /// The limit's value.
         limit: u64,
     },
 }

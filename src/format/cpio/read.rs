@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{Error, HEADER, TRAILER, TYPE_DIR, TYPE_FILE, TYPE_MASK, TYPE_SYMLINK, padded};
 
-/// How much of a foreign archive is looked at.
+/// Limits for reading an untrusted archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most members.
@@ -14,34 +14,34 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// A million members (Flatcar's dracut initrds have some thousands), names up to Linux' `PATH_MAX`.
+    /// A million members (Flatcar's dracut initrds have some thousands), and names up to Linux' `PATH_MAX`.
     fn default() -> Self {
         Limits { members: 1_000_000, name: 4096 }
     }
 }
 
-/// One member of an archive, as its header has it.
+/// One member of an archive, as its header describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The name as written, which a foreign archive may begin with `./` or `/`. Bytes that are not UTF-8 are replaced.
+    /// The name as written; an untrusted archive may begin it with `./` or `/`. Bytes that are not UTF-8 are replaced.
     pub path: String,
-    /// The same, byte for byte: the kernel takes any but zero.
+    /// The name byte for byte: the kernel accepts any byte but zero.
     pub name: Vec<u8>,
     /// Type and permission bits, as in `stat`.
     pub mode: u32,
-    /// Seconds since 1970.
+    /// Modification time, in seconds since 1970.
     pub mtime: u32,
     /// Length of the body in bytes.
     pub size: u32,
-    /// Where the body starts, from the start of the archive.
+    /// Offset of the body, from the start of the archive.
     pub offset: u64,
-    /// What a symlink points at. Bytes that are not UTF-8 are replaced.
+    /// A symlink's target. Bytes that are not UTF-8 are replaced.
     pub link: Option<String>,
-    /// The same, byte for byte; empty without one.
+    /// The target byte for byte; empty for other members.
     pub target: Vec<u8>,
-    /// Members of one archive with the same of these two and more than one link are one file.
+    /// Members of one archive with more than one link and the same pair here are one file.
     pub inode: (u64, u32),
-    /// How many links the file has.
+    /// Number of links to the file.
     pub nlink: u32,
     /// Major and minor number of a device.
     pub device: (u32, u32),
@@ -62,22 +62,22 @@ impl Member {
 /// The members of one archive.
 #[derive(Debug)]
 pub struct Listing {
-    /// In the archive's order.
+    /// Members in the archive's order.
     pub members: Vec<Member>,
-    /// Bytes of the archive, trailer included; what follows is padding or the next archive.
+    /// Bytes of the archive including its trailer; padding or the next archive follows.
     pub length: u64,
 }
 
-/// A source of bytes that can be passed over.
+/// A source of bytes that can skip some.
 pub trait Skip: Read {
-    /// Passes over so many bytes. What lies beyond the end may be noticed at the next read only.
+    /// Skips this many bytes. The end of the source may be noticed only at the next read.
     fn skip(&mut self, count: u64) -> io::Result<()>;
 }
 
-/// Reads what it passes over.
+/// Skips by reading.
 pub struct Streamed<R>(pub R);
 
-/// Seeks over what is not wanted: of a large file only headers are read.
+/// Skips by seeking, so that of a large file only headers are read.
 pub struct Seekable<R>(pub R);
 
 impl<R: Read> Read for Streamed<R> {
@@ -103,7 +103,7 @@ impl<R: Read> Read for Seekable<R> {
 
 impl<R: Read + Seek> Skip for Seekable<R> {
     fn skip(&mut self, count: u64) -> io::Result<()> {
-        // A body has less than 2^32 bytes.
+        // A body has fewer than 2^32 bytes.
         self.0.seek(SeekFrom::Current(count as i64)).map(drop)
     }
 }
@@ -117,9 +117,9 @@ pub struct Reader<'r, R> {
     subject: &'r str,
     from: R,
     limits: Limits,
-    /// Of the next byte, from the start of the archive.
+    /// Offset of the next byte, from the start of the archive.
     offset: u64,
-    /// Bytes of the last member's body that were not read, and its padding.
+    /// Unread bytes of the last member's body; its padding follows.
     left: u64,
     padding: u64,
     members: usize,
@@ -131,12 +131,12 @@ impl<'r, R: Skip> Reader<'r, R> {
         Reader { subject, from, limits, offset: 0, left: 0, padding: 0, members: 0 }
     }
 
-    /// Bytes of the archive so far; all of it once the members are through.
+    /// Bytes of the archive read so far; its whole length once all members are read.
     pub fn length(&self) -> u64 {
         self.offset
     }
 
-    /// The next member, past what is left of the one before; nothing at the trailer.
+    /// The next member, after skipping the rest of the previous one; `None` at the trailer.
     pub fn next_member(&mut self) -> Result<Option<Member>, Error> {
         let rest = self.left + self.padding;
         (self.left, self.padding) = (0, 0);
@@ -191,7 +191,7 @@ impl<'r, R: Skip> Reader<'r, R> {
         Ok(Some(member))
     }
 
-    /// What is left of the last member's body.
+    /// The unread rest of the last member's body.
     pub fn body(&mut self) -> impl Read {
         Body { from: &mut self.from, left: &mut self.left }
     }
@@ -225,7 +225,7 @@ pub fn list(subject: &str, from: &mut impl Read, limits: Limits) -> Result<Listi
     Ok(Listing { members, length: reader.length() })
 }
 
-/// The numbers of a header, each of eight hexadecimal digits behind the magic (Linux, `parse_header`).
+/// The numbers in a header, each of eight hexadecimal digits, after the magic (Linux, `parse_header`).
 struct Fields {
     inode: u32,
     mode: u32,
@@ -234,7 +234,7 @@ struct Fields {
     size: u32,
     device: (u32, u32),
     rdevice: (u32, u32),
-    /// With the zero behind it.
+    /// Includes the final zero.
     name_length: u32,
 }
 
@@ -249,17 +249,17 @@ impl Fields {
             let digits = std::str::from_utf8(digits).map_err(|_| invalid())?;
             *number = u32::from_str_radix(digits, 16).map_err(|_| invalid())?;
         }
-        // The user and group that it belongs to come after the mode.
+        // User and group follow the mode.
         let [inode, mode, _, _, links, mtime, size, major, minor, rmajor, rminor, name_length] = numbers;
         let (device, rdevice) = ((major, minor), (rmajor, rminor));
         Ok(Fields { inode, mode, links, mtime, size, device, rdevice, name_length })
     }
 
-    /// The name in a header that was read with it.
+    /// The name, which follows the header in these bytes.
     fn name<'h>(&self, header: &'h [u8]) -> io::Result<&'h [u8]> {
         let bytes = header.get(HEADER as usize..).and_then(|name| name.get(..self.name_length as usize));
         match bytes.and_then(|bytes| bytes.split_last()) {
-            // dracut-cpio pads names with more zeros, up to where data may be shared (dracut, `src/dracut-cpio`).
+            // dracut-cpio pads names with more zeros, to align data for sharing of blocks (dracut, `src/dracut-cpio`).
             Some((0, name)) => Ok(name.split(|byte| *byte == 0).next().unwrap_or_default()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a name does not end with a zero")),
         }

@@ -1,4 +1,4 @@
-//! Writing a tree as one archive.
+//! Writes a tree as one archive.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -11,8 +11,8 @@ use crate::format::tree::{Content, Entry, Tree};
 /// Writes a tree as one archive and returns its length, a multiple of four, so that another archive may follow.
 ///
 /// Entries come in the tree's order, parents first; inodes count from 1; owner 0:0; every time is `epoch` (seconds
-/// since 1970). Files are streamed; those of a hard link come with the last of its names, as GNU cpio has it. Extended
-/// attributes are not written. `out` must stand at a multiple of four in the final initrd.
+/// since 1970). Files are streamed; the data of a hard link comes with the last of its names, as in GNU cpio. Extended
+/// attributes are not written. `out` must be at a multiple of four bytes in the final initrd.
 pub fn write(tree: &Tree, epoch: u64, out: &mut impl Write) -> Result<u64, Error> {
     let length = length(tree)?;
     let mtime = u32::try_from(epoch).map_err(|_| Error::Epoch(epoch))?;
@@ -29,7 +29,7 @@ pub fn write(tree: &Tree, epoch: u64, out: &mut impl Write) -> Result<u64, Error
         let header = newc::Builder::new(path).ino(ino).uid(0).gid(0).mtime(mtime);
         let mode = u32::from(entry.mode);
         match &entry.content {
-            // A directory counts itself and its `.`, as GNU cpio has it.
+            // A directory counts itself and its `.`, as in GNU cpio.
             Content::Dir => {
                 let header = header.mode(TYPE_DIR | mode).nlink(2);
                 member(header, 0, io::empty(), &mut *out)
@@ -54,17 +54,17 @@ pub fn write(tree: &Tree, epoch: u64, out: &mut impl Write) -> Result<u64, Error
 }
 
 fn member(header: newc::Builder, size: u64, mut body: impl Read, out: &mut impl Write) -> io::Result<()> {
-    // `length` has refused what does not fit.
+    // `length` has refused larger sizes.
     let mut writer = header.write(out, size as u32);
     let copied = io::copy(&mut body, &mut writer)?;
-    // The crate would leave the padding out and write on.
+    // The crate would leave out the padding and go on writing.
     if copied != size {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{copied} of {size} bytes")));
     }
     writer.finish().map(drop)
 }
 
-/// The exact length in bytes that [`write()`] will give a tree, without reading a file.
+/// The exact length in bytes that [`write()`] produces for a tree, without reading a file.
 pub fn length(tree: &Tree) -> Result<u64, Error> {
     let mut length = padded(HEADER + TRAILER.len() as u64 + 1);
     let mut links = Links::of(tree);
@@ -86,7 +86,7 @@ pub fn length(tree: &Tree) -> Result<u64, Error> {
     Ok(length)
 }
 
-/// The files of a tree that have several names, by the path of the one that the others link to.
+/// The files of a tree with several names, by the path of the name that the others link to.
 struct Links<'t>(BTreeMap<&'t str, Inode>);
 
 struct Inode {
@@ -95,7 +95,7 @@ struct Inode {
     ino: Option<u32>,
 }
 
-/// One name of a file with several.
+/// One name of a file with several names.
 struct Link {
     count: u32,
     ino: Option<u32>,
@@ -106,7 +106,7 @@ impl<'t> Links<'t> {
     fn of(tree: &'t Tree) -> Self {
         let mut inodes = BTreeMap::new();
         for first in tree.iter().filter_map(|(_, entry)| entry.link.as_deref()) {
-            // The first name links to nothing and counts, too.
+            // The first name has no `link`, so it is counted here.
             inodes.entry(first).or_insert(Inode { count: 1, passed: 0, ino: None }).count += 1;
         }
         Links(inodes)
@@ -116,7 +116,7 @@ impl<'t> Links<'t> {
         self.0.get_mut(entry.link.as_deref().unwrap_or(path))
     }
 
-    /// Passes an entry, if it is one of several names.
+    /// Moves on to an entry; returns its link if it is one of several names.
     fn next(&mut self, path: &str, entry: &Entry) -> Option<Link> {
         let inode = self.inode(path, entry)?;
         inode.passed += 1;

@@ -2,11 +2,11 @@
 
 use super::xattr;
 
-/// Bytes of a block. Linux mounts images whose blocks are at most as large as its pages.
+/// Bytes of a block. Linux mounts images whose blocks are no larger than its pages.
 pub(super) const BLOCK: usize = 4096;
-/// Where the superblock begins.
+/// Offset of the superblock.
 pub(super) const SUPER: usize = 1024;
-/// Inodes begin at multiples of this; an inode's number (`nid`) is the slot it begins in.
+/// Inodes begin at multiples of this number of bytes; an inode's number (`nid`) is the slot in which it begins.
 pub(super) const SLOT: usize = 32;
 /// Bytes of a directory entry without its name.
 pub(super) const DIRENT: usize = 12;
@@ -14,32 +14,33 @@ pub(super) const DIRENT: usize = 12;
 const MAGIC: u32 = 0xe0f5_e1e2;
 /// `EROFS_FEATURE_COMPAT_SB_CHKSUM`: the superblock has a checksum.
 const COMPAT_CHECKSUM: u32 = 1;
-/// `EROFS_FEATURE_COMPAT_MTIME`: times are those of the last modification.
+/// `EROFS_FEATURE_COMPAT_MTIME`: times are modification times.
 const COMPAT_MTIME: u32 = 2;
 
-/// What a kernel must know to mount an image, as its superblock says.
+/// The superblock's fields that decide whether a kernel can mount the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// `EROFS_FEATURE_INCOMPAT_…`: what a reader must know.
+    /// `EROFS_FEATURE_INCOMPAT_…`: features that a reader must know.
     pub incompat: u32,
-    /// A bit for each algorithm that files may be compressed with, of those in [`ALGORITHMS`]; where the features say nothing
-    /// of it, lz4 is meant.
+    /// One bit for each algorithm of [`ALGORITHMS`] that files may be compressed with. Valid only with
+    /// `INCOMPAT_ALGORITHMS`; without it, compressed means lz4.
     pub algorithms: u16,
-    /// Other devices with data of the image.
+    /// Number of other devices with data of the image.
     pub devices: u16,
-    /// Bytes of a block.
+    /// Bytes per block.
     pub block: u32,
 }
 
-/// The algorithms by their bit (`Z_EROFS_COMPRESSION_…`).
+/// Names of the algorithms, by their bit (`Z_EROFS_COMPRESSION_…`).
 const ALGORITHMS: [&str; 4] = ["lz4", "lzma", "deflate", "zstd"];
-/// Files may be compressed with lz4 that ends at the end of its blocks: every compressed image has it.
+/// Files may be compressed with lz4 whose data is aligned to the end of its blocks: every compressed image has this
+/// feature.
 const INCOMPAT_ZERO_PADDING: u32 = 0x1;
-/// The superblock lists algorithms; also that clusters may be large.
+/// The superblock lists the algorithms; also says that clusters may be large.
 const INCOMPAT_ALGORITHMS: u32 = 0x2;
-/// Files may be in chunks.
+/// Files may be stored in chunks.
 const INCOMPAT_CHUNKS: u32 = 0x4;
-/// Features that some Linux before 6.13 knows, with their names (`fs/erofs/erofs_fs.h`).
+/// Features known to any Linux before 6.13, with their names (`fs/erofs/erofs_fs.h`).
 const INCOMPAT: [(u32, &str); 7] = [
     (INCOMPAT_ZERO_PADDING, "compression"),
     (INCOMPAT_ALGORITHMS, "compression"),
@@ -51,7 +52,7 @@ const INCOMPAT: [(u32, &str); 7] = [
 ];
 
 impl Features {
-    /// Reads them from the first bytes of an image; nothing where they hold no superblock.
+    /// Reads the features from the first bytes of an image; `None` if there is no superblock.
     pub fn of(head: &[u8]) -> Option<Self> {
         let superblock = head.get(SUPER..SUPER + 128)?;
         let bits = superblock[12];
@@ -63,7 +64,7 @@ impl Features {
         })
     }
 
-    /// Names of the algorithms that its files may be compressed with.
+    /// Names of the algorithms with which files may be compressed.
     pub fn algorithms(&self) -> Vec<&'static str> {
         match self.incompat {
             bits if bits & INCOMPAT_ALGORITHMS != 0 => {
@@ -80,7 +81,7 @@ impl Features {
         self.incompat & !INCOMPAT.iter().fold(0, |all, (bit, _)| all | bit) != 0
     }
 
-    /// What it has that is not read here, in words.
+    /// The features that prebake cannot read, in words.
     pub fn unread(&self) -> Option<String> {
         if self.block != BLOCK as u32 {
             return Some(format!("erofs with blocks of {} bytes", self.block));
@@ -98,27 +99,27 @@ impl Features {
     }
 }
 
-/// What the superblock says, as far as it is used here.
+/// The superblock's fields, as far as prebake uses them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Superblock {
     /// Slot of the root's inode.
     pub root: u16,
     /// Number of inodes.
     pub inodes: u64,
-    /// Seconds since 1970, for all inodes that have no time of their own.
+    /// Seconds since 1970, for all inodes without a time of their own.
     pub time: u64,
     /// Length of the image in blocks.
     pub blocks: u32,
-    /// The block at which the slots begin.
+    /// The block with slot 0.
     pub meta: u32,
     /// The block from which shared extended attributes are counted.
     pub xattrs: u32,
-    /// What a reader must know.
+    /// Features that a reader must know.
     pub features: Features,
 }
 
 impl Superblock {
-    /// The image's first block. The UUID and the name of the volume are empty.
+    /// Encodes the image's first block. The UUID and the volume's name are empty.
     pub(super) fn encode(&self) -> [u8; BLOCK] {
         let mut block = [0; BLOCK];
         let mut put = |at: usize, bytes: &[u8]| block[SUPER + at..][..bytes.len()].copy_from_slice(bytes);
@@ -140,7 +141,8 @@ impl Superblock {
     pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Self, String> {
         let at = |offset| &block[SUPER + offset..];
         let features = Features::of(block).ok_or("its first block has no superblock")?;
-        // Linux takes blocks of 512 bytes up to its page (`erofs_read_superblock`); Flatcar's pages have 4096.
+        // Linux accepts blocks from 512 bytes up to its page size (`erofs_read_superblock`); Flatcar's pages have 4096
+        // bytes.
         if !(512..=BLOCK as u32).contains(&features.block) {
             return Err(format!(
                 "its blocks have {} bytes, but the kernel's pages have 4096",
@@ -166,22 +168,22 @@ impl Superblock {
     }
 }
 
-/// Where the data of an inode is.
+/// Location of an inode's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// In consecutive blocks.
     Plain = 0,
-    /// In consecutive blocks but for the last part, which follows the inode inside of its block.
+    /// In consecutive blocks, except the last part, which follows the inode in the same block.
     Inline = 2,
-    /// In chunks of consecutive blocks, whose list follows the inode; its format is in the low bits of [`Inode::data`]. Only
-    /// read.
+    /// In chunks of consecutive blocks, whose list follows the inode; the low bits of [`Inode::data`] give its format.
+    /// Only read, never written.
     Chunks = 4,
 }
 
 /// An inode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inode {
-    /// Where the data is.
+    /// Location of the data.
     pub layout: Layout,
     /// Type and permissions as in `stat`.
     pub mode: u16,
@@ -191,30 +193,30 @@ pub(super) struct Inode {
     pub links: u32,
     /// `i_u`: the first block of the data, or the format of its chunks.
     pub data: u32,
-    /// Number for 32-bit `stat`.
+    /// Inode number for 32-bit `stat`.
     pub number: u32,
-    /// Owner's user number.
+    /// Owner's user id.
     pub uid: u32,
-    /// Owner's group number.
+    /// Owner's group id.
     pub gid: u32,
-    /// Seconds since 1970.
+    /// Modification time, in seconds since 1970.
     pub time: u64,
-    /// Bytes of extended attributes that follow it; behind them its data continues, if inline.
+    /// Bytes of extended attributes after the inode; inline data follows them.
     pub xattrs: usize,
 }
 
 impl Inode {
-    /// Whether it needs the long form. The short one has the superblock's time.
+    /// Whether the inode needs the long form. In the short form the superblock's time applies.
     fn is_long(&self) -> bool {
         self.size > u64::from(u32::MAX) || self.links > u32::from(u16::MAX)
     }
 
-    /// Bytes that [`Inode::encode`] gives.
+    /// Length in bytes of the result of [`Inode::encode`].
     pub(super) fn encoded_len(&self) -> usize {
         if self.is_long() { 64 } else { 32 }
     }
 
-    /// The bytes of an inode whose owner is 0:0 and whose time is the superblock's.
+    /// Encodes the inode, with owner 0:0 and the superblock's time.
     pub(super) fn encode(&self) -> Vec<u8> {
         let long = self.is_long();
         let format = (self.layout as u16) << 1 | u16::from(long);
@@ -238,7 +240,7 @@ impl Inode {
         bytes
     }
 
-    /// Reads an inode from at least 64 bytes, or fewer where the image ends; also gives its length.
+    /// Reads an inode from at least 64 bytes, or fewer at the end of the image; also returns its length.
     pub(super) fn parse(bytes: &[u8], time: u64) -> Result<(Self, usize), String> {
         let short = || "an inode is cut off".to_owned();
         if bytes.len() < 32 {
@@ -288,14 +290,14 @@ impl Inode {
     }
 }
 
-/// CRC-32C without the final inversion, as Linux' `crc32c(~0, …)`.
+/// CRC-32C without the final inversion, like Linux' `crc32c(~0, …)`.
 fn crc32c(bytes: &[u8]) -> u32 {
     bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
     })
 }
 
-/// Numbers at an offset; what lies beyond the end reads as 0.
+/// Number at an offset; bytes beyond the end read as 0.
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u64_of::<2>(bytes, at) as u16
 }

@@ -1,4 +1,4 @@
-//! Reading images, whoever made them: every number in them is doubted.
+//! Reads untrusted images: every number in them is checked.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,35 +11,35 @@ use super::{Error, xattr};
 use crate::format::image::{Kind, Limits, Listed, Xattrs};
 use crate::format::tree::{MAX_NAME, MAX_PATH};
 
-/// Deepest directory that is entered; Linux' `PATH_MAX` allows no name below it.
+/// Deepest directory that is entered; by Linux' `PATH_MAX` no name below it can be valid.
 const MAX_DEPTH: usize = MAX_PATH / 2;
 
 /// Most memory for paths, targets and attributes together, in bytes.
 const MEMORY: usize = 256 << 20;
 
-/// An inode, and where what follows it begins in the image.
+/// An inode, and the offset in the image right after it.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     inode: Inode,
     behind: u64,
 }
 
-/// An image that is read.
+/// An open image.
 #[derive(Debug)]
 pub struct Image {
     subject: String,
     limits: Limits,
     file: File,
-    /// Where it begins in the file.
+    /// Offset of the image in its file.
     start: u64,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     length: u64,
     superblock: Superblock,
     entries: Vec<(Listed, Found)>,
 }
 
 impl Image {
-    /// Whether an erofs image begins there in a file.
+    /// Whether an erofs image begins at this offset of a file.
     pub fn is_one(file: &File, start: u64) -> bool {
         let mut block = [0; BLOCK];
         file.read_exact_at(&mut block, start).is_ok() && Superblock::parse(&block).is_ok()
@@ -54,7 +54,7 @@ impl Image {
         Image::open_at(&subject, file, 0, length, limits)
     }
 
-    /// The same of an image that is `length` bytes of a file, from `start` on.
+    /// Like [`Image::open`], for an image that is `length` bytes of a file, from `start` on.
     pub fn open_at(
         subject: &str,
         file: File,
@@ -86,7 +86,7 @@ impl Image {
         Ok(image)
     }
 
-    /// Seconds since 1970 at which the image says it was made.
+    /// Creation time of the image, in seconds since 1970, as it states itself.
     pub fn time(&self) -> u64 {
         self.superblock.time
     }
@@ -142,7 +142,7 @@ impl Image {
                 let found = self.inode(nid)?;
                 let kind = self.kind(&found)?;
                 if kind == Kind::Dir {
-                    // A directory has one name: another would be a loop, or the same subtree again and again.
+                    // A directory has one name: a second one would be a loop, or the same subtree again and again.
                     if !seen.insert(found.behind) {
                         return Err(self.damaged("a directory occurs twice"));
                     }
@@ -203,26 +203,26 @@ impl Image {
         let bytes = self.bytes(found.behind, found.inode.xattrs as u64)?;
         let shared = |number: u32| {
             let at = u64::from(self.superblock.xattrs) * BLOCK as u64 + u64::from(number) * 4;
-            // The longest attribute: a name of 255 bytes and a value of 64 KiB behind four bytes.
+            // Enough for the longest attribute: a name of 255 bytes and a value of 64 KiB after four bytes.
             self.bytes(at, (4 + 255 + u64::from(u16::MAX)).min(self.length.saturating_sub(at)))
         };
         xattr::decode(&bytes, shared, |why| self.damaged(why))
     }
 
-    /// The names in a directory, without `.` and `..`, and the inodes that they name.
+    /// The names in a directory, except `.` and `..`, each with the number of its inode.
     fn names(&self, directory: &Found) -> Result<Vec<(String, u64)>, Error> {
         let longest = u64::from(self.limits.inodes).saturating_mul((DIRENT + MAX_NAME) as u64);
         if directory.inode.size > longest {
             return Err(self.limit("the length of a directory".into(), longest));
         }
-        // Holes would make much of little; no tool has directories in chunks.
+        // Holes would make a huge directory of a small image; no tool writes directories in chunks.
         if directory.inode.layout == Layout::Chunks {
             return Err(self.damaged("a directory is in chunks"));
         }
         let bytes = self.data(directory)?;
         let mut names = Vec::new();
         for block in bytes.chunks(BLOCK) {
-            // The first name begins behind the last entry.
+            // The first name begins right after the last entry.
             let entries = usize::from(u16_at(block, 8)) / DIRENT;
             if entries == 0 || entries * DIRENT > block.len() {
                 return Err(self.damaged("a directory's entries lie outside of it"));
@@ -253,12 +253,12 @@ impl Image {
         Ok(names)
     }
 
-    /// All data of an inode, whose size the caller has limited.
+    /// All data of an inode; the caller has limited its size.
     fn data(&self, found: &Found) -> Result<Vec<u8>, Error> {
         self.start_of(found, found.inode.size)
     }
 
-    /// The first bytes of an inode's data, no more than it has.
+    /// The first bytes of an inode's data, at most as many as it has.
     fn start_of(&self, Found { inode, behind }: &Found, length: u64) -> Result<Vec<u8>, Error> {
         let (block, inode_end) = (BLOCK as u64, behind + inode.xattrs as u64);
         let whole = match inode.layout {
@@ -271,7 +271,7 @@ impl Image {
         Ok(bytes)
     }
 
-    /// Data in chunks: each is named by its first block, in a list behind the inode (`erofs_map_blocks` of Linux).
+    /// Reads data in chunks: a list after the inode gives the first block of each (`erofs_map_blocks` of Linux).
     fn chunks(&self, inode: &Inode, behind: u64, length: u64) -> Result<Vec<u8>, Error> {
         const BLOCK_BITS: u32 = 0x1f;
         const INDEXES: u32 = 0x20;
@@ -294,7 +294,7 @@ impl Image {
         Ok(bytes)
     }
 
-    /// A range of the image. Nothing is allocated for what lies outside of it.
+    /// A range of the image. Nothing is allocated for a range beyond its end.
     fn bytes(&self, at: u64, length: u64) -> Result<Vec<u8>, Error> {
         if length == 0 {
             return Ok(Vec::new());

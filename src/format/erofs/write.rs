@@ -1,4 +1,4 @@
-//! Writing: data first, then the metadata that points at it, the superblock last.
+//! Writes images: data first, then the metadata that points at it, the superblock last.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,15 +16,15 @@ use crate::format::tree::{Content, Contents, EXECUTABLE, Tree};
 const FILE: (u8, u16) = (1, 0o100_000);
 const DIR: (u8, u16) = (2, 0o040_000);
 const LINK: (u8, u16) = (7, 0o120_000);
-/// Most bytes of an inode's extended attributes: they lie in one block with it.
+/// Most bytes of an inode's extended attributes, which must fit into one block with it.
 const MAX_XATTRS: usize = 2048;
-/// Blocks of metadata whose free room is looked at for a small inode.
+/// Number of metadata blocks that are searched for room for a small inode.
 const WINDOW: usize = 256;
 
 /// Writes a tree as an image over `out`, which is truncated, and returns its length, a multiple of 4096.
 ///
-/// Entries are in path order; owner 0:0; no xattrs; every time is `epoch` (seconds since 1970); the root's mode is 0755,
-/// its UUID empty. Files are streamed; equal files of a block and more are stored once.
+/// Entries are in path order; owner 0:0; no xattrs; every time is `epoch` (seconds since 1970); the root's mode is
+/// 0755, its UUID empty. Files are streamed; equal files of at least one block are stored once.
 pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
     let Options::Plain = options;
     out.set_len(0).and_then(|()| out.seek(SeekFrom::Start(BLOCK as u64))).map_err(Error::Write)?;
@@ -74,17 +74,17 @@ pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Resul
         .and_then(|()| data.out.flush())
         .map_err(Error::Write)?;
     let length = blocks * BLOCK as u64;
-    // A duplicate is written, recognised and written over: the last one may have left a part behind.
+    // A duplicate is written, recognised and then overwritten, so the last one may have left a part after the end.
     data.out.get_ref().set_len(length).map_err(Error::Write)?;
     Ok(length)
 }
 
-/// An inode to be.
+/// An inode to be written.
 struct Node<'t> {
     mode: u16,
     links: u32,
     source: Source<'t>,
-    /// The extended attributes as they follow the inode.
+    /// The encoded extended attributes, which follow the inode.
     xattrs: Vec<u8>,
     stored: Stored,
     /// The slot of its inode.
@@ -94,20 +94,20 @@ struct Node<'t> {
 enum Source<'t> {
     File(&'t Contents),
     Link(&'t str),
-    /// The names in it, `.` and `..` among them, sorted bytewise as Linux' binary search wants them.
+    /// The directory's names, including `.` and `..`, sorted bytewise for Linux' binary search.
     Dir(Vec<Name<'t>>),
 }
 
 /// An entry of a directory.
 struct Name<'t> {
     name: &'t str,
-    /// The node it names.
+    /// Index of the node that it names.
     node: usize,
     /// `FT_*`.
     kind: u8,
 }
 
-/// Where the data of a node is.
+/// Location of a node's data.
 #[derive(Clone, Default)]
 struct Stored {
     size: u64,
@@ -115,12 +115,12 @@ struct Stored {
     tail: Tail,
 }
 
-/// What is kept with the inode.
+/// Data that is kept with the inode.
 #[derive(Clone, Default)]
 enum Tail {
     #[default]
     None,
-    /// So many bytes that are not known yet.
+    /// This many bytes, whose content is not known yet.
     Reserved(usize),
     Bytes(Vec<u8>),
 }
@@ -175,7 +175,7 @@ fn nodes(tree: &Tree) -> Result<Vec<Node<'_>>, Error> {
     let mut nodes = vec![dir(EXECUTABLE, 0, 0)];
     let mut places = HashMap::from([("", 0)]);
     for (path, entry) in tree.iter().filter(|(_, entry)| entry.link.is_none()) {
-        // A tree always holds the parents of its entries, and gives them first.
+        // A tree always holds the parents of its entries, and yields them first.
         let (parent, name) = split(path, &places);
         let this = nodes.len();
         places.insert(path, this);
@@ -209,13 +209,13 @@ fn nodes(tree: &Tree) -> Result<Vec<Node<'_>>, Error> {
     Ok(nodes)
 }
 
-/// The directory that a path lies in, and its name there.
+/// The index of the directory that contains a path, and the path's name in it.
 fn split<'t>(path: &'t str, places: &HashMap<&str, usize>) -> (usize, &'t str) {
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
     (places[above], name)
 }
 
-/// Which entries share a block.
+/// The ranges of entries that share a block.
 fn directory_blocks(names: &[Name<'_>]) -> Vec<Range<usize>> {
     let mut blocks = Vec::new();
     let (mut first, mut used) = (0, 0);
@@ -241,7 +241,7 @@ fn directory_len(names: &[Name<'_>]) -> u64 {
     ((blocks.len() - 1) * BLOCK + block_len(&names[last])) as u64
 }
 
-/// The bytes of a directory: in each block the entries, then their names.
+/// Encodes a directory: each block has its entries, then their names.
 fn directory(names: &[Name<'_>], nodes: &[Node<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for range in directory_blocks(names) {
@@ -259,17 +259,17 @@ fn directory(names: &[Name<'_>], nodes: &[Node<'_>]) -> Vec<u8> {
     bytes
 }
 
-/// The blocks of data, written one after the other.
+/// The blocks of data, written one after another.
 struct Data<'o> {
     out: BufWriter<&'o mut File>,
     /// The next free block.
     blocks: u64,
-    /// What lies where, by digest, length, and whether all of it lies in blocks.
+    /// Data that is already stored, by digest, length, and whether all of it is in blocks.
     stored: HashMap<([u8; 32], u64, bool), Stored>,
 }
 
 impl Data<'_> {
-    /// A file, whose last partial block is kept with the inode where that fits behind `head` bytes of attributes.
+    /// Writes a file. Its last partial block is kept with the inode if it fits there after `head` bytes of attributes.
     fn file(&mut self, contents: &Contents, head: usize) -> io::Result<Stored> {
         let size = contents.size();
         let mut reader = contents.reader();
@@ -296,7 +296,7 @@ impl Data<'_> {
         if self.blocks == start {
             return Ok(stored);
         }
-        // Attributes decide whether the tail lies with the inode.
+        // The attributes decide whether the tail is kept with the inode.
         let key = (hasher.finalize().into(), size, matches!(stored.tail, Tail::None));
         if let Some(same) = self.stored.get(&key) {
             self.out.seek(SeekFrom::Start(start * BLOCK as u64))?;
@@ -316,7 +316,7 @@ impl Data<'_> {
         Ok(stored)
     }
 
-    /// Room for data that is written later, by [`Data::put_at`].
+    /// Reserves room for data that is written later with [`Data::put_at`].
     fn reserve(&mut self, size: u64, head: usize) -> io::Result<Stored> {
         let mut stored = Stored { size, block: self.blocks as u32, tail: Tail::None };
         let tail = (size % BLOCK as u64) as usize;
@@ -330,7 +330,7 @@ impl Data<'_> {
         Ok(stored)
     }
 
-    /// Writes at a block, padded to whole blocks, and goes back to the end of the data.
+    /// Writes at a block, padded to whole blocks, and returns to the end of the data.
     fn put_at(&mut self, block: u32, bytes: &[u8]) -> io::Result<()> {
         self.out.seek(SeekFrom::Start(u64::from(block) * BLOCK as u64))?;
         self.out.write_all(bytes)?;
@@ -343,12 +343,12 @@ impl Data<'_> {
     }
 }
 
-/// Whether so many bytes lie in one block with an inode of either form.
+/// Whether this many bytes fit into one block with an inode of either form.
 fn fits_inline(behind: usize) -> bool {
     behind + 64 <= BLOCK
 }
 
-/// Reads until the buffer is full or the reader at its end.
+/// Reads until the buffer is full or the reader is at its end.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -360,22 +360,22 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// The slots of the inodes. An inode and the tail behind it lie within one block.
+/// Allocates the slots of inodes. An inode and its tail are within one block.
 #[derive(Default)]
 struct Meta {
     bytes: Vec<u8>,
-    /// Used bytes of each block.
+    /// Number of bytes used in each block.
     used: Vec<usize>,
 }
 
 impl Meta {
-    /// Finds room and returns the slot.
+    /// Allocates room and returns the slot.
     fn place(&mut self, length: usize) -> usize {
         let length = length.next_multiple_of(SLOT);
         let first = self.used.len().saturating_sub(WINDOW);
         let block = (first..self.used.len()).find(|block| self.used[*block] + length <= BLOCK);
         let block = block.unwrap_or_else(|| {
-            // Slot 0 stays empty: an inode's number is its slot, and 0 is no number.
+            // Slot 0 stays empty: an inode's number is its slot, and 0 is not a valid number.
             self.used.push(if self.used.is_empty() { SLOT } else { 0 });
             self.used.len() - 1
         });

@@ -1,17 +1,17 @@
-//! Extended attributes, kept with their inode.
+//! Extended attributes that are stored with their inode.
 
 use super::layout::{u16_at, u32_at};
 use crate::format::image::Xattrs;
 
-/// Bytes before the attributes of an inode.
+/// Bytes of the header before an inode's attributes.
 pub(super) const HEADER: usize = 12;
 /// Namespaces by their numbers in the format (`EROFS_XATTR_INDEX_*`).
 const NAMESPACES: [(u8, &str); 3] = [(1, "user."), (4, "trusted."), (6, "security.")];
 
-/// What follows an inode that has these attributes: nothing for none.
+/// Encodes the attributes that follow an inode; empty if it has none.
 ///
 /// # Errors
-/// The name of an attribute that the format has no room or no namespace for.
+/// The name of an attribute for which the format has no room or no namespace.
 pub(super) fn encode(xattrs: &Xattrs) -> Result<Vec<u8>, String> {
     if xattrs.is_empty() {
         return Ok(Vec::new());
@@ -33,7 +33,8 @@ pub(super) fn encode(xattrs: &Xattrs) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Reads what follows an inode. `shared` gives the bytes from an attribute on that several inodes share, by its number.
+/// Decodes the attributes that follow an inode. `shared` returns the image's bytes from a shared attribute on, by its
+/// number.
 pub(super) fn decode<E>(
     bytes: &[u8],
     mut shared: impl FnMut(u32) -> Result<Vec<u8>, E>,
@@ -55,7 +56,8 @@ pub(super) fn decode<E>(
     Ok(xattrs)
 }
 
-/// Name, value and length of an attribute. The name has its namespace's number before it where that is none of ours.
+/// Name, value and length of an attribute. The name is prefixed with its namespace's number if prebake does not know
+/// the namespace.
 fn entry(bytes: &[u8]) -> Option<(String, Vec<u8>, usize)> {
     let (name_len, number) = (usize::from(*bytes.first()?), *bytes.get(1)?);
     let (end, value_len) = (4 + name_len, usize::from(u16_at(bytes, 2)));

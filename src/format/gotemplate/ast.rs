@@ -1,7 +1,7 @@
 //! A parsed template.
 //!
-//! Lists of nodes lie side by side and name each other by number, so that nothing follows the nesting of blocks by
-//! recursion: a template may nest them as deep as it likes. Parentheses do nest, and the parser bounds them.
+//! Lists of nodes are stored side by side and refer to each other by index, so that no code follows the nesting of
+//! blocks by recursion: a template may nest them to any depth. Parentheses do nest, and the parser limits them.
 //!
 //! `Display` writes a node as Go's error messages do.
 
@@ -12,29 +12,30 @@ use super::functions::Function;
 use super::number::Number;
 use super::quote::quote;
 
-/// What stands somewhere in the text and can be shown in a message.
+/// An element of the template with a position, which messages can show.
 pub(super) trait Located: Display {
-    /// Byte offset in the text, where Go sees the node: that of the last field in a chain of them.
+    /// Byte offset in the text that Go uses for the node: for a chain of fields, the last field's.
     fn at(&self) -> usize;
 }
 
-/// Names a list of nodes in [`Tree::lists`].
+/// Index of a list of nodes in [`Tree::lists`].
 pub(super) type ListId = usize;
 
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub lists: Vec<Vec<Node>>,
-    /// By name; the text itself is the one without a name.
+    /// Lists by template name; the text itself has the empty name.
     pub defined: BTreeMap<Vec<u8>, ListId>,
 }
 
 impl Tree {
-    /// Whether a key of the data may decide what is rendered; more often true than not.
+    /// Whether a key of the data may decide which parts are rendered. May be true when the key does not, never the
+    /// reverse.
     pub fn decides_by(&self, key: &str) -> bool {
         let nodes = || self.lists.iter().flatten();
         nodes().any(|node| node.pipes().any(|pipe| pipe.mentions(key, false)))
             && nodes().any(|node| match node {
-                // `and` and `or` leave out what does not matter.
+                // `and` and `or` skip arguments that no longer matter.
                 Node::Action(pipe) => pipe.chooses() && pipe.mentions(key, true),
                 node => node.pipes().any(|pipe| pipe.mentions(key, true)),
             })
@@ -59,12 +60,13 @@ impl Pipe {
         self.commands.iter().flat_map(|command| std::iter::once(&command.first).chain(&command.rest))
     }
 
-    /// Whether a key of the data is named here, or a variable, which may hold it.
+    /// Whether the pipeline names a key of the data, or (with `or_variable`) a variable, which may hold the key's
+    /// value.
     fn mentions(&self, key: &str, or_variable: bool) -> bool {
         self.operands().any(|operand| operand.term.mentions(key, or_variable))
     }
 
-    /// Whether a function is called that does not look at all that it is given.
+    /// Whether it calls a function that does not evaluate all its arguments.
     fn chooses(&self) -> bool {
         self.operands().any(|operand| match &operand.term {
             Term::Function(function) => ["and", "or"].contains(&function.name()),
@@ -100,12 +102,12 @@ pub(super) enum Node {
     Continue,
 }
 
-/// `if` or `with`, and what `else if` or `else with` add to it.
+/// `if` or `with`, including its `else if` or `else with` arms.
 #[derive(Debug)]
 pub(super) struct Branch {
     /// Whether the value becomes the dot.
     pub with: bool,
-    /// At least one.
+    /// Not empty.
     pub arms: Vec<(Pipe, ListId)>,
     pub otherwise: Option<ListId>,
 }
@@ -117,7 +119,7 @@ pub(super) struct Range {
     pub otherwise: Option<ListId>,
 }
 
-/// `template`, and what `block` leaves in its place.
+/// `template`, and the call that `block` leaves in its place.
 #[derive(Debug)]
 pub(super) struct Call {
     pub at: usize,
@@ -130,9 +132,9 @@ pub(super) struct Pipe {
     pub at: usize,
     /// `=` instead of `:=`.
     pub assigns: bool,
-    /// With their `$`.
+    /// Names with their `$`.
     pub variables: Vec<String>,
-    /// At least one.
+    /// Not empty.
     pub commands: Vec<Command>,
 }
 

@@ -1,4 +1,4 @@
-//! What a pipeline works on: a value of the data or of the template, with what Go's reflection knows about it.
+//! The values of pipelines: from the data or the template, with what Go's reflection knows about them.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -10,12 +10,12 @@ use super::value::Value;
 #[derive(Clone, Debug)]
 pub(super) struct Datum<'a> {
     pub data: Data<'a>,
-    /// Whether it was taken out of a list or map of any type and is still "in an interface". Nothing but messages
-    /// depends on it, and `nil`: one that is boxed is a null of the data, one that is not is no value at all.
+    /// Whether it was taken out of a list or map of any type and is still "in an interface". Only messages and `nil`
+    /// depend on it: a boxed `nil` is a null in the data, an unboxed one is no value at all.
     pub boxed: bool,
 }
 
-/// By Go's types.
+/// The value by its Go type.
 #[derive(Clone, Debug)]
 pub(super) enum Data<'a> {
     Nil,
@@ -34,7 +34,7 @@ impl<'a> Datum<'a> {
     /// Go's zero `reflect.Value`.
     pub const NOTHING: Datum<'static> = Datum { data: Data::Nil, boxed: false };
 
-    /// As the data itself is handed to a template, or the element of a map of strings.
+    /// The data as a whole, as it is passed to a template, or an element of a map of strings.
     pub fn plain(value: &'a Value) -> Self {
         Datum { boxed: false, ..Datum::element(value) }
     }
@@ -58,17 +58,17 @@ impl<'a> Datum<'a> {
         Data::Text(Text::Borrowed(text.as_bytes())).into()
     }
 
-    /// A text that was made on the way.
+    /// A text that the template made.
     pub fn text(text: Vec<u8>) -> Self {
         Data::Text(Text::Owned(text.into())).into()
     }
 
-    /// The value itself, as at the end of every command.
+    /// The value without its box, as at the end of every command.
     pub fn unboxed(self) -> Self {
         Datum { boxed: false, ..self }
     }
 
-    /// The static type: for what is boxed, that of the box.
+    /// Go's static type name: for a boxed value, that of the box.
     pub fn type_name(&self) -> &'static str {
         if self.boxed { "interface {}" } else { self.data.type_name() }
     }
@@ -81,7 +81,7 @@ impl<'a> From<Data<'a>> for Datum<'a> {
 }
 
 impl Data<'_> {
-    /// As `%T` prints it.
+    /// Go's type name, as `%T` prints it.
     pub fn type_name(&self) -> &'static str {
         match self {
             Data::Nil => "<nil>",
@@ -96,7 +96,7 @@ impl Data<'_> {
         }
     }
 
-    /// What `if`, `and`, `or` and `not` go by: not empty, not zero.
+    /// The value's truth for `if`, `and`, `or` and `not`: not empty, not zero.
     pub fn is_true(&self) -> bool {
         match self {
             Data::Nil => false,
@@ -112,7 +112,7 @@ impl Data<'_> {
     }
 }
 
-/// A string: of the data or template, or made on the way.
+/// A string, from the data or the template, or made at run time.
 #[derive(Clone, Debug)]
 pub(super) enum Text<'a> {
     Borrowed(&'a [u8]),
@@ -130,7 +130,7 @@ impl Deref for Text<'_> {
     }
 }
 
-/// A slice of a list. As in Go, slicing may reach beyond its end, up to its capacity.
+/// A slice of a list. As in Go, slicing may go beyond its end, up to its capacity.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct List<'a> {
     whole: &'a [Value],
@@ -141,7 +141,8 @@ pub(super) struct List<'a> {
 
 impl<'a> List<'a> {
     fn whole(items: &'a [Value]) -> Self {
-        // `encoding/json` appends one by one, and append doubles. Beyond 512 elements Go's allocator has a word in it.
+        // `encoding/json` appends one by one, and `append` doubles the capacity. Beyond 512 elements Go's allocator
+        // decides too.
         let capacity = if items.is_empty() { 0 } else { items.len().next_power_of_two() };
         List { whole: items, start: 0, len: items.len(), capacity }
     }

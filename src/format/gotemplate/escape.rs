@@ -1,8 +1,8 @@
-//! What `html`, `js` and `urlquery` do to a text.
+//! The escaping functions `html`, `js` and `urlquery`.
 
 use super::unicode::{self, BROKEN};
 
-/// For HTML text and attributes (`template.HTMLEscape`).
+/// Escapes for HTML text and attributes (`template.HTMLEscape`).
 pub(super) fn html(text: &[u8]) -> Vec<u8> {
     replace(text, |byte| match byte {
         b'\0' => Some("\u{fffd}".into()),
@@ -15,7 +15,7 @@ pub(super) fn html(text: &[u8]) -> Vec<u8> {
     })
 }
 
-/// For a JavaScript string (`template.JSEscape`).
+/// Escapes for a JavaScript string (`template.JSEscape`).
 pub(super) fn js(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for (character, bytes) in unicode::characters(text) {
@@ -26,7 +26,7 @@ pub(super) fn js(text: &[u8]) -> Vec<u8> {
                 out.extend(format!("\\u{:04X}", u32::from(character)).bytes());
             }
             '\0'..='\x7f' => out.push(bytes[0]),
-            // What is no UTF-8 is copied: its replacement is printable.
+            // Bytes that are not UTF-8 are copied, because Go's replacement character is printable.
             _ if unicode::is_printable(character) => out.extend(bytes),
             _ => out.extend(format!("\\u{:04X}", u32::from(character)).bytes()),
         }
@@ -34,7 +34,7 @@ pub(super) fn js(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// For the query of a URL (`url.QueryEscape`).
+/// Escapes for the query of a URL (`url.QueryEscape`).
 pub(super) fn urlquery(text: &[u8]) -> Vec<u8> {
     replace(text, |byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => None,

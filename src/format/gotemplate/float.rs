@@ -1,9 +1,10 @@
 //! Floating-point numbers in text, as Go's `strconv.FormatFloat` writes them.
 
-/// More digits than any `f64` has, before or behind its point; what is asked for beyond them is zeros.
+/// More digits than any `f64` has, before or after its point; further digits are zeros.
 const MOST_DIGITS: usize = 1100;
 
-/// A number in a format of Go: `e E f g G b x X`. Without a precision as many digits as tell it from its neighbours.
+/// Formats a number in one of Go's formats: `e E f g G b x X`. Without a precision, with as many digits as distinguish
+/// it from its neighbours.
 pub(super) fn format(value: f64, verb: char, precision: Option<usize>) -> String {
     if value.is_nan() {
         return "NaN".into();
@@ -34,7 +35,7 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// With so many digits, rounded half to even, or the fewest that suffice.
+    /// This many digits, rounded half to even, or the fewest that suffice.
     fn significant(value: f64, digits: Option<usize>) -> Self {
         let text = match digits {
             Some(digits) => format!("{:.*e}", digits.clamp(1, MOST_DIGITS) - 1, value),
@@ -45,7 +46,7 @@ impl Decimal {
         Decimal { digits, point: exponent.parse().unwrap_or(0) + 1 }.trimmed()
     }
 
-    /// With so many digits behind the point.
+    /// This many digits after the point.
     fn fixed(value: f64, digits: Option<usize>) -> Self {
         let Some(digits) = digits else { return Decimal::significant(value, None) };
         let text = format!("{:.*}", digits.min(MOST_DIGITS), value);
@@ -69,7 +70,7 @@ impl Decimal {
         digit.map_or('0', |digit| char::from(*digit))
     }
 
-    /// `12.50`.
+    /// Positional form, such as `12.50`.
     fn positional(&self, precision: Option<usize>) -> String {
         let point = i64::from(self.point);
         let precision =
@@ -85,7 +86,7 @@ impl Decimal {
         text
     }
 
-    /// `1.25e+01`.
+    /// Scientific form, such as `1.25e+01`.
     fn scientific(&self, precision: usize) -> String {
         let mut text = String::from(self.digit(0));
         if precision > 0 {
@@ -102,7 +103,7 @@ fn signed(exponent: i32) -> String {
     format!("{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
-/// `%g`: scientific where the exponent is small or beyond the precision.
+/// `%g`: scientific if the exponent is small or beyond the precision.
 fn general(value: f64, precision: Option<usize>) -> String {
     let precision = precision.map(|precision| precision.max(1));
     let decimal = Decimal::significant(value, precision);
@@ -131,13 +132,13 @@ fn parts(value: f64) -> (u64, i32) {
     }
 }
 
-/// `4503599627370496p-52`.
+/// `%b`, such as `4503599627370496p-52`.
 fn binary(value: f64) -> String {
     let (mantissa, exponent) = parts(value);
     format!("{mantissa}p{:+}", exponent - MANTISSA_BITS as i32)
 }
 
-/// `0x1.8p+01`.
+/// `%x`, such as `0x1.8p+01`.
 fn hexadecimal(value: f64, precision: Option<usize>) -> String {
     let (mut mantissa, mut exponent) = parts(value);
     if mantissa == 0 {
@@ -147,7 +148,7 @@ fn hexadecimal(value: f64, precision: Option<usize>) -> String {
         mantissa <<= shift;
         exponent -= shift as i32;
     }
-    // 13 hexadecimal digits hold the 52 bits behind the leading one.
+    // 13 hexadecimal digits hold the 52 bits after the leading one.
     if let Some(precision) = precision.filter(|precision| *precision < 13) {
         let cut = MANTISSA_BITS - 4 * precision as u32;
         let (kept, lost, half) = (mantissa >> cut, mantissa & ((1 << cut) - 1), 1 << (cut - 1));

@@ -1,12 +1,12 @@
-//! The functions that every template knows (Go's `text/template/funcs.go`). Matchbox adds none.
+//! The functions that every template has (Go's `text/template/funcs.go`). Matchbox adds none.
 //!
-//! `and` and `or` are left to `exec`: they do not evaluate all they are given.
+//! Leaves `and` and `or` to `exec`, because they do not evaluate all their arguments.
 
 use super::datum::{Data, Datum, List, Text};
 use super::escape;
 use super::format::{self, Refusal, shown};
 
-/// One of the functions.
+/// One of the built-in functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     And,
@@ -30,7 +30,7 @@ pub(super) enum Function {
     Urlquery,
 }
 
-/// How many values a function takes.
+/// The number of values that a function takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Arity {
     Exactly(usize),
@@ -59,10 +59,10 @@ const FUNCTIONS: &[(&str, Function, Arity)] = &[
     ("urlquery", Function::Urlquery, Arity::AtLeast(0)),
 ];
 
-/// Why a call failed.
+/// Reasons why a call failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// In Go's words.
+    /// The error in Go's words.
     Call(String),
     Refused(Refusal),
 }
@@ -90,8 +90,8 @@ impl Function {
         FUNCTIONS[self as usize].2
     }
 
-    /// Calls it with as many values as its arity asks for. A text that it makes has at most `room` bytes; `written` is
-    /// how the template writes the first value.
+    /// Calls the function with as many values as its arity requires. A text that it makes has at most `room` bytes;
+    /// `written` is the first value as the template writes it.
     pub fn call<'a>(self, values: &[Datum<'a>], room: usize, written: &str) -> Result<Datum<'a>, Failure> {
         let boolean = |value: Result<bool, Failure>| Ok(Data::Bool(value?).into());
         let escaped = |escape: fn(&[u8]) -> Vec<u8>| match escape(&text_of(values, room)?) {
@@ -121,13 +121,13 @@ impl Function {
             (Function::Call, [value, ..]) => {
                 failed(format!("non-function {written} of type {}", value.data.type_name()))
             }
-            // The caller has counted the values, and evaluates `and` and `or` by itself.
+            // The caller has counted the values, and evaluates `and` and `or` itself.
             (function, values) => failed(format!("{} cannot be called with {values:?}", function.name())),
         }
     }
 }
 
-/// What an escaping function escapes: the values as `print` joins them, where null reads as in an action.
+/// The text to escape: the values as `print` joins them, with null as in an action.
 fn text_of(values: &[Datum], room: usize) -> Result<Vec<u8>, Refusal> {
     if let [Datum { data: Data::Text(text), .. }] = values {
         return Ok(text.to_vec());
@@ -141,10 +141,10 @@ fn text_of(values: &[Datum], room: usize) -> Result<Vec<u8>, Refusal> {
     format::print(&values, room)
 }
 
-/// What an action shows of null.
+/// Output of an action for null.
 pub(super) const NO_VALUE: &str = "<no value>";
 
-/// Types that can be compared with themselves, but for the integers not with each other.
+/// Types whose values can be compared with each other; except for the integers, never across types.
 #[derive(PartialEq)]
 enum Basic<'a> {
     Bool(bool),
@@ -225,7 +225,7 @@ fn length(value: &Datum) -> Result<usize, Failure> {
     }
 }
 
-/// A whole number that is no greater than a limit. (No number of the data is whole, so nothing that is boxed is one.)
+/// A whole number no greater than a limit. (No number in the data is a whole number, so a boxed value never is.)
 fn position(index: &Datum, limit: usize) -> Result<usize, Failure> {
     let number = match index.data {
         _ if index.boxed => return failed("cannot index slice/array with type interface {}"),
@@ -249,7 +249,7 @@ fn index<'a>(value: &Datum<'a>, keys: &[Datum<'a>]) -> Result<Datum<'a>, Failure
         let key = &key.clone().unboxed();
         item = match &item.data {
             Data::Nil => return failed("index of nil pointer"),
-            // The end is within the limit, and refused by reflection.
+            // An index equal to the length passes `position`, and Go's reflection refuses it.
             Data::List(list) => match list.get(position(key, list.len())?) {
                 Some(item) => item,
                 None => return failed("reflect: slice index out of range"),
@@ -271,7 +271,7 @@ fn index<'a>(value: &Datum<'a>, keys: &[Datum<'a>]) -> Result<Datum<'a>, Failure
     Ok(item)
 }
 
-/// The key to look up; what is not UTF-8 is in no map.
+/// The key to look up; a text that is not UTF-8 is in no map.
 fn map_key<'k>(key: &'k Datum) -> Result<Option<&'k str>, Failure> {
     match &key.data {
         Data::Text(text) => Ok(std::str::from_utf8(text).ok()),

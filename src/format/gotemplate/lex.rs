@@ -1,22 +1,22 @@
-//! From bytes to tokens, by the rules of Go's `text/template/parse` (lex.go): text, and between `{{` and `}}` the words
-//! of an action. Trim markers and comments are gone when the parser looks.
+//! Turns bytes into tokens by the rules of Go's `text/template/parse` (lex.go): text, and between `{{` and `}}` the
+//! words of an action. The parser never sees trim markers and comments.
 
 use super::quote::quote;
 use super::unicode::{self, BROKEN};
 
-/// A word of the template. Line and offset are those of its first byte.
+/// A token of the template. Line and offset are those of its first byte.
 #[derive(Clone, Debug)]
 pub(super) struct Token<'t> {
     pub kind: Kind,
     pub at: usize,
-    /// From 1.
+    /// Line number, from 1.
     pub line: usize,
     pub text: &'t [u8],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Nothing sensible follows; the reason.
+    /// The text cannot be read any further; holds the reason.
     Error(String),
     End,
     Text,
@@ -25,9 +25,9 @@ pub(super) enum Kind {
     Space,
     Keyword(Keyword),
     Identifier,
-    /// With its dot.
+    /// With its dot, as in `.Field`.
     Field,
-    /// With its dollar.
+    /// With its dollar, as in `$x`.
     Variable,
     Bool,
     Number,
@@ -39,7 +39,7 @@ pub(super) enum Kind {
     Pipe,
     LeftParenthesis,
     RightParenthesis,
-    /// Any other printable character of ASCII.
+    /// Any other printable ASCII character.
     Other,
 }
 
@@ -75,17 +75,17 @@ const KEYWORDS: &[(&str, Keyword)] = &[
 
 const LEFT: &[u8] = b"{{";
 const RIGHT: &[u8] = b"}}";
-/// A trim marker: a minus and the space that must part it from the action.
+/// Length of a trim marker: a minus and the space that must separate it from the action.
 const MARKER: usize = 2;
 
 impl Token<'_> {
-    /// How a message names it.
+    /// The token as messages show it.
     pub fn shown(&self) -> String {
         match &self.kind {
             Kind::End => "EOF".into(),
             Kind::Error(reason) => reason.clone(),
             Kind::Keyword(_) => format!("<{}>", String::from_utf8_lossy(self.text)),
-            // By bytes, but cut by characters.
+            // The length is checked in bytes, but the text is cut by characters.
             _ if self.text.len() > 10 => {
                 let head: usize = unicode::characters(self.text).take(10).map(|(_, bytes)| bytes.len()).sum();
                 format!("{}...", quote(&self.text[..head]))
@@ -95,13 +95,13 @@ impl Token<'_> {
     }
 }
 
-/// Hands out the tokens of a text.
+/// Yields the tokens of a text.
 pub(super) struct Lexer<'t> {
     text: &'t [u8],
-    /// Where the next token begins, and the line of that place.
+    /// Offset of the next token, and below it its line.
     start: usize,
     line: usize,
-    /// How far the next token has been read.
+    /// Offset up to which the next token has been read.
     at: usize,
     in_action: bool,
     parentheses: usize,
@@ -112,7 +112,7 @@ impl<'t> Lexer<'t> {
         Lexer { text, start: 0, line: 1, at: 0, in_action: false, parentheses: 0 }
     }
 
-    /// The next token; after an error or the end, the end.
+    /// The next token; after an error or at the end, the end token.
     pub fn next(&mut self) -> Token<'t> {
         if self.in_action { self.action() } else { self.outside() }
     }
@@ -148,13 +148,13 @@ impl<'t> Lexer<'t> {
         found
     }
 
-    /// Forgets what was read.
+    /// Drops the text read so far.
     fn skip(&mut self) {
         self.line += memchr::memchr_iter(b'\n', &self.text[self.start..self.at]).count();
         self.start = self.at;
     }
 
-    /// Makes a token of what was read.
+    /// Makes a token of the text read so far.
     fn token(&mut self, kind: Kind) -> Token<'t> {
         let token = Token { kind, at: self.start, line: self.line, text: &self.text[self.start..self.at] };
         self.skip();
@@ -202,7 +202,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// Passes over `/* … */` and the delimiter that must follow.
+    /// Skips `/* … */` and the delimiter that must follow.
     fn comment(&mut self) -> Result<(), &'static str> {
         let inner = &self.rest()[2..];
         let end = memchr::memmem::find(inner, b"*/").ok_or("unclosed comment")?;
@@ -278,7 +278,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// One space is read. The last of them belongs to a right delimiter that trims.
+    /// Reads spaces after the first one. The last of them belongs to a trimming right delimiter.
     fn space(&mut self) -> Token<'t> {
         self.advance_while(is_space);
         if right_delimiter(&self.text[self.at - 1..]) == Some(true) {
@@ -304,7 +304,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// The name behind a dot or dollar, which may stand alone.
+    /// Reads the name after a dot or dollar, which may stand alone.
     fn name(&mut self, kind: Kind, alone: Kind) -> Token<'t> {
         if self.at_terminator() {
             return self.token(alone);
@@ -340,7 +340,7 @@ impl<'t> Lexer<'t> {
 
     fn number(&mut self) -> Token<'t> {
         let mut good = self.scan_number();
-        // A real and an imaginary part, which the parser will refuse.
+        // A complex constant; the parser will refuse it.
         if good && matches!(self.peek(), Some('+' | '-')) {
             good = self.scan_number() && self.text[self.at - 1] == b'i';
         }
@@ -353,7 +353,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// Takes what looks like a number; whether it is one is decided when it is parsed.
+    /// Consumes everything that looks like a number; parsing it decides whether it is one.
     fn scan_number(&mut self) -> bool {
         self.accept("+-");
         let mut digits = "0123456789_";
@@ -392,17 +392,17 @@ fn is_space(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\r' | '\n')
 }
 
-/// How many spaces come first.
+/// The number of leading spaces.
 fn spaces<'b>(bytes: impl Iterator<Item = &'b u8>) -> usize {
     bytes.take_while(|byte| is_space(char::from(**byte))).count()
 }
 
-/// Whether a left delimiter before these bytes trims.
+/// Whether a left delimiter that precedes these bytes trims.
 fn trims_left(bytes: &[u8]) -> bool {
     matches!(bytes, [b'-', space, ..] if is_space(char::from(*space)))
 }
 
-/// Whether the bytes begin with a right delimiter, and then whether it trims.
+/// Whether the right delimiter at the start of these bytes trims; `None` if there is none.
 fn right_delimiter(bytes: &[u8]) -> Option<bool> {
     match bytes {
         [space, b'-', b'}', b'}', ..] if is_space(char::from(*space)) => Some(true),
@@ -411,7 +411,7 @@ fn right_delimiter(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// As `%#U` prints it.
+/// The character as `%#U` prints it.
 fn code_point(character: char) -> String {
     let number = u32::from(character);
     match unicode::is_printable(character) {

@@ -29,14 +29,14 @@ use crate::base::error::{Advice, Exit};
 
 pub use value::Value;
 
-/// What a template may cost.
+/// Limits for parsing and rendering a template.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Longest template, in bytes.
     pub text: usize,
-    /// Bytes that it may write, to its output and into texts on the way.
+    /// Bytes that it may write, to its output and into texts at run time.
     pub written: usize,
-    /// Nodes and commands that it may go through.
+    /// Nodes and commands that it may execute.
     pub steps: u64,
 }
 
@@ -46,43 +46,43 @@ impl Default for Limits {
     }
 }
 
-/// Why a template cannot be parsed or rendered, in the words of Go's text/template.
+/// Reasons why a template cannot be parsed or rendered, in the words of Go's text/template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The text is no template.
+    /// The text is not a valid template.
     #[error("template: :{line}: {message}")]
     Parse {
-        /// From 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem, in Go's words.
         message: String,
     },
-    /// The template does not go with the data.
+    /// The template does not fit the data.
     #[error("template: :{line}:{column}: executing {template} at <{action}>: {message}")]
     Execute {
-        /// From 1.
+        /// Line number, from 1.
         line: usize,
-        /// Bytes before it in its line.
+        /// Number of bytes before it in its line.
         column: usize,
         /// The quoted name of the template, `""` for the text itself.
         template: String,
         /// The part of the action that failed.
         action: String,
-        /// What is wrong.
+        /// The problem, in Go's words.
         message: String,
     },
     /// The template is too long.
     #[error("template: {size} bytes are more than the limit of {limit}")]
     TooLong {
-        /// In bytes.
+        /// Length in bytes.
         size: usize,
-        /// In bytes.
+        /// The limit in bytes.
         limit: usize,
     },
 }
 
 impl Error {
-    /// The line of the template, from 1, where there is one.
+    /// The line of the template, from 1, if the error has one.
     pub fn line(&self) -> Option<usize> {
         match self {
             Error::Parse { line, .. } | Error::Execute { line, .. } => Some(*line),
@@ -90,7 +90,7 @@ impl Error {
         }
     }
 
-    /// What is wrong, without the place.
+    /// The problem, without its place.
     pub fn message(&self) -> String {
         match self {
             Error::Parse { message, .. } => message.clone(),
@@ -115,7 +115,7 @@ impl Advice for Error {
     }
 }
 
-/// A number of the data as an action prints it, and Go's `%v`: `3`, `1e+06`.
+/// A number of the data as an action and Go's `%v` print it: `3`, `1e+06`.
 pub fn number(value: f64) -> String {
     float::format(value, 'g', None)
 }
@@ -129,12 +129,12 @@ pub struct Template {
 }
 
 impl Template {
-    /// Parses a template. Its text need not be UTF-8: what is outside of actions passes as it is.
+    /// Parses a template. Its text need not be UTF-8: text outside of actions is passed on unchanged.
     pub fn parse(text: &[u8]) -> Result<Template, Error> {
         Template::parse_within(text, Limits::default())
     }
 
-    /// As [`Template::parse`], with limits of one's own.
+    /// Like [`Template::parse`], with other limits.
     pub fn parse_within(text: &[u8], limits: Limits) -> Result<Template, Error> {
         if text.len() > limits.text {
             return Err(Error::TooLong { size: text.len(), limit: limits.text });
@@ -142,8 +142,8 @@ impl Template {
         Ok(Template { text: text.to_vec(), tree: parse::parse(text)?, limits })
     }
 
-    /// Whether what a key of the data holds may decide which parts are rendered: it stands where a branch, a loop or
-    /// another template is chosen or, since it is used at all, a variable does.
+    /// Whether the value of a key of the data may decide which parts are rendered: the key, or (if it is used at all) a
+    /// variable, occurs where a branch, a loop or another template is chosen.
     pub fn may_be_decided_by(&self, key: &str) -> bool {
         self.tree.decides_by(key)
     }

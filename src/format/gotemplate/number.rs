@@ -1,8 +1,8 @@
-//! Numbers and characters as a template writes them (the Go specification's literals; package strconv).
+//! Parses numbers and characters as a template writes them (the Go specification's literals; package strconv).
 
 use super::quote::{Malformed, quote, unquote_character};
 
-/// A constant, typed by how it is written.
+/// A constant, typed by its spelling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Number {
     Int(i64),
@@ -11,7 +11,7 @@ pub(super) enum Number {
     TooBig,
 }
 
-/// The constant that a character literal with its quotes is.
+/// The constant of a character literal, given with its quotes.
 pub(super) fn character(literal: &[u8]) -> Result<Number, String> {
     match unquote_character(literal) {
         Ok(value) => Ok(Number::Int(value.into())),
@@ -22,15 +22,15 @@ pub(super) fn character(literal: &[u8]) -> Result<Number, String> {
     }
 }
 
-/// What makes a number a float. Some of them are hexadecimal digits too.
+/// Characters that make a number a float. Some of them are hexadecimal digits too.
 const FRACTIONAL: [char; 5] = ['.', 'e', 'E', 'p', 'P'];
 
-/// The constant that a number is. Imaginary numbers are refused: nothing that is served needs them.
+/// Parses a numeric constant. Imaginary numbers are refused, because nothing that prebake serves needs them.
 pub(super) fn number(text: &str) -> Result<Number, String> {
     if text.ends_with('i') {
         return Err(format!("complex constants are not supported: {}", quote(text.as_bytes())));
     }
-    // Digits of a hexadecimal number look like an exponent; behind a sign Go takes them for one.
+    // The digit `e` of a hexadecimal number looks like an exponent; if a sign follows, Go takes it for one.
     let hexadecimal = text.starts_with("0x") || text.starts_with("0X");
     let fractional = if hexadecimal { text.contains(['p', 'P']) } else { text.contains(FRACTIONAL) };
     match (integer(text), fractional) {
@@ -47,7 +47,7 @@ pub(super) fn number(text: &str) -> Result<Number, String> {
     }
 }
 
-/// A whole number in any base that fits into an `int64` or, without a sign, a `uint64`.
+/// Parses a whole number in any base that fits into an `int64` or, without a sign, a `uint64`.
 fn integer(text: &str) -> Option<i128> {
     let signless = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (radix, digits) = match signless.get(..2).map(str::to_ascii_lowercase).as_deref() {
@@ -73,7 +73,7 @@ fn integer(text: &str) -> Option<i128> {
     fits.then_some(if text.starts_with('-') { -magnitude } else { magnitude })
 }
 
-/// A floating-point number, decimal or hexadecimal, that is finite.
+/// Parses a finite floating-point number, decimal or hexadecimal.
 fn float(text: &str) -> Option<f64> {
     if text.contains('_') && !underscores_separate_digits(text) {
         return None;
@@ -82,21 +82,21 @@ fn float(text: &str) -> Option<f64> {
     let signless = text.strip_prefix(['+', '-']).unwrap_or(&text);
     let magnitude = match signless.strip_prefix("0x").or_else(|| signless.strip_prefix("0X")) {
         Some(digits) => hexadecimal(digits)?,
-        // What the lexer lets through has no letters but an exponent's, so this cannot read `inf`.
+        // The lexer lets no letters through except an exponent's, so this cannot read `inf`.
         None => signless.parse().ok()?,
     };
     let value = if text.starts_with('-') { -magnitude } else { magnitude };
     value.is_finite().then_some(value)
 }
 
-/// `1.8p3` behind its `0x`; the exponent, a power of two, is obligatory.
+/// Parses `1.8p3`, without its `0x`; the exponent, a power of two, is mandatory.
 fn hexadecimal(text: &str) -> Option<f64> {
     let (mantissa, exponent) = text.split_once(['p', 'P'])?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    // Beyond any exponent of a float by far, and what is longer is as far beyond.
+    // Larger exponents are clamped: the limit is already far beyond a float's range.
     let clean =
         exponent.strip_prefix(['+', '-']).unwrap_or(exponent).bytes().all(|digit| digit.is_ascii_digit());
     if exponent.is_empty() || !clean {
@@ -111,12 +111,13 @@ fn hexadecimal(text: &str) -> Option<f64> {
         if bits >> 59 == 0 {
             bits = bits << 4 | digit;
         } else {
-            // No room; whether anything is lost decides how a half is rounded.
+            // There is no room for the digit; a bit records whether anything was lost, which decides how a half is
+            // rounded.
             exponent += 4;
             bits |= u64::from(digit != 0);
         }
     }
-    // The last bit of the result is worth 2^-1074 or more; what lies below it, and below 53 bits, is rounded once.
+    // The last bit of the result is worth 2^-1074 or more; bits below it, or beyond 53 bits, are rounded once.
     let length = i64::from(64 - bits.leading_zeros());
     let excess = (-1074 - exponent).max(length - 53).clamp(0, 64);
     let kept = if excess == 64 { 0 } else { bits >> excess };
@@ -130,7 +131,7 @@ fn hexadecimal(text: &str) -> Option<f64> {
     Some(value)
 }
 
-/// Underscores stand between digits, or between the prefix of a base and a digit.
+/// Whether underscores stand only between digits, or between a base's prefix and a digit.
 fn underscores_separate_digits(text: &str) -> bool {
     let signless = text.strip_prefix(['+', '-']).unwrap_or(text).to_ascii_lowercase();
     let based = ["0x", "0o", "0b"].iter().any(|prefix| signless.starts_with(prefix));

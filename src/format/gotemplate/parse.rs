@@ -1,7 +1,7 @@
-//! From tokens to a tree, by the grammar of Go's `text/template/parse` (parse.go), with its messages.
+//! Turns tokens into a tree by the grammar of Go's `text/template/parse` (parse.go), with its messages.
 //!
-//! Go descends into blocks by recursion; here open blocks lie on a stack, so their nesting costs no stack of the thread.
-//! Messages name the line of the last token that was read, ahead or not, as Go's do.
+//! Go descends into blocks by recursion; here open blocks are kept on a stack on the heap, so their nesting uses no
+//! stack of the thread. As in Go, messages name the line of the last token that was read, including look-ahead.
 
 use super::Error;
 use super::ast::{Branch, Call, Command, ListId, Node, Operand, Pipe, Range, Term, Tree};
@@ -10,7 +10,7 @@ use super::lex::{Keyword, Kind, Lexer, Token};
 use super::number;
 use super::quote::{quote, unquote};
 
-/// Parentheses within parentheses. Go allows 10,000; each takes a part of the thread's stack.
+/// Deepest nesting of parentheses. Go allows 10,000; each takes a part of the thread's stack.
 const MOST_PARENTHESES: usize = 200;
 
 /// Parses a whole text.
@@ -32,9 +32,9 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 
 struct Parser<'t> {
     lexer: Lexer<'t>,
-    /// Tokens that were read and put back, the next one last.
+    /// Tokens that were read and put back; the last one is the next.
     ahead: Vec<Token<'t>>,
-    /// Of the last token that the lexer made.
+    /// Line of the last token from the lexer.
     line: usize,
     tree: Tree,
     /// The nodes of the innermost open list.
@@ -43,14 +43,14 @@ struct Parser<'t> {
     scope: Scope,
 }
 
-/// What a definition has for itself.
+/// State of the definition that is being parsed.
 struct Scope {
-    /// Declared so far, and not yet out of scope.
+    /// Variables that are in scope.
     variables: Vec<String>,
-    /// How many loops are open.
+    /// Number of open loops.
     ranges: usize,
     parentheses: usize,
-    /// Where the current action began; 0 outside.
+    /// Line where the current action began; 0 outside of actions.
     action_line: usize,
 }
 
@@ -60,22 +60,22 @@ impl Default for Scope {
     }
 }
 
-/// A block that waits for its end.
+/// A block without its end so far.
 struct Open {
     construct: Construct,
-    /// The list that it stands in.
+    /// The nodes before it in the surrounding list.
     outside: Vec<Node>,
 }
 
 enum Construct {
-    /// `if` and `with`: the arms that are read, and the pipeline of the one that is being read, if it is not the `else`.
+    /// `if` and `with`: the arms read so far, and the pipeline of the current arm; `None` in the `else`.
     Branch {
         with: bool,
         arms: Vec<(Pipe, ListId)>,
         arm: Option<Pipe>,
         variables: usize,
     },
-    /// In its `else` once the body is read.
+    /// In its `else` if the body has been read.
     Range {
         pipe: Pipe,
         body: Option<ListId>,
@@ -85,7 +85,7 @@ enum Construct {
         name: Vec<u8>,
         outside: Scope,
     },
-    /// A definition and the call of it. Go blames an `else` on the line where the block's action ends.
+    /// A definition and its call. Go reports an `else` at the line where the block's action ends.
     Block {
         call: Call,
         line: usize,
@@ -93,7 +93,7 @@ enum Construct {
     },
 }
 
-/// What a pipeline belongs to, in the words of messages.
+/// Context of a pipeline, in the words of messages.
 const COMMAND: &str = "command";
 const PARENTHESES: &str = "parenthesized pipeline";
 
@@ -151,7 +151,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// The whole text, with its definitions.
+    /// Parses the whole text with its definitions.
     fn text(&mut self) -> Result<()> {
         loop {
             let token = self.next_word();
@@ -167,7 +167,7 @@ impl<'t> Parser<'t> {
         self.define(Vec::new(), root)
     }
 
-    /// What follows a left delimiter.
+    /// Parses an action after its left delimiter.
     fn action(&mut self, delimiter: Token<'t>) -> Result<()> {
         let token = self.next_word();
         if token.kind == Kind::Keyword(Keyword::Define) && self.open.is_empty() {
@@ -229,7 +229,7 @@ impl<'t> Parser<'t> {
     }
 
     fn open_definition(&mut self) -> Result<()> {
-        // Its tokens are read for the definition already.
+        // From here on, tokens belong to the definition.
         let outside = std::mem::take(&mut self.scope);
         let (_, name) = self.template_name("define clause")?;
         self.expect_right_delimiter("define clause")?;
@@ -270,7 +270,7 @@ impl<'t> Parser<'t> {
         self.tree.lists.len() - 1
     }
 
-    /// `else`, `else if` and `else with`.
+    /// Parses `else`, `else if` and `else with`.
     fn otherwise(&mut self) -> Result<()> {
         let following = self.next_word();
         match following.kind {
@@ -350,7 +350,7 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    /// An empty definition yields to any other; of two that are not empty the second is an error.
+    /// Adds a definition. An empty one yields to any other; a second non-empty one is an error.
     fn define(&mut self, name: Vec<u8>, list: ListId) -> Result<()> {
         let is_empty = |list: ListId| self.tree.lists[list].iter().all(is_blank);
         match self.tree.defined.get(&name) {
@@ -365,7 +365,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Declarations and commands up to an end, which is taken.
+    /// Parses declarations and commands up to and including an end token.
     fn pipeline(&mut self, context: &str, end: Kind) -> Result<Pipe> {
         let first = self.next_word();
         let at = first.at;
@@ -408,7 +408,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// `$x :=`, `$x =`, and in a loop `$i,` before either. Whether another one may follow.
+    /// Parses `$x :=`, `$x =`, and in a loop `$i,` before either. Returns whether another one may follow.
     fn declaration(&mut self, pipe: &mut Pipe, context: &str) -> Result<bool> {
         let variable = self.next_word();
         if variable.kind != Kind::Variable {
@@ -442,7 +442,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Operands up to a pipe, which is taken, or the end of the pipeline, which is not.
+    /// Parses operands up to and including a pipe, or up to the end of the pipeline.
     fn command(&mut self) -> Result<Command> {
         let first = self.next_word();
         let at = first.at;
@@ -466,7 +466,7 @@ impl<'t> Parser<'t> {
         Ok(Command { at, first: operands.remove(0), rest: operands })
     }
 
-    /// A term and the fields that follow it without a space; nothing where no term begins.
+    /// Parses a term and the fields that follow it without a space; `None` if no term begins here.
     fn operand(&mut self) -> Result<Option<Operand>> {
         let Some(operand) = self.term()? else { return Ok(None) };
         let mut fields = Vec::new();
@@ -542,18 +542,18 @@ impl<'t> Parser<'t> {
                 return Ok(None);
             }
         };
-        // In parentheses Go's node is the pipeline, which begins behind the parenthesis.
+        // For parentheses Go's node is the pipeline, which begins after the parenthesis.
         let at = if let Term::Pipe(pipe) = &term { pipe.at } else { token.at };
         Ok(Some(Operand { at, term }))
     }
 }
 
-/// Without its dot.
+/// The field's name without its dot.
 fn field_name(token: &Token) -> String {
     String::from_utf8_lossy(&token.text[1..]).into_owned()
 }
 
-/// Text that is nothing but white space.
+/// Whether a node is only white space.
 fn is_blank(node: &Node) -> bool {
     match node {
         Node::Text(text) => std::str::from_utf8(text).is_ok_and(|text| text.chars().all(char::is_whitespace)),

@@ -7,7 +7,7 @@ pub(super) fn quote(text: &[u8]) -> String {
     quoted(text, '"', false)
 }
 
-/// As [`quote`], in a quote of choice, and on request without anything beyond ASCII (`%+q`).
+/// Like [`quote`], with any quotation mark, and optionally in ASCII only (`%+q`).
 pub(super) fn quoted(text: &[u8], mark: char, ascii: bool) -> String {
     let mut out = String::from(mark);
     for (character, bytes) in unicode::characters(text) {
@@ -46,7 +46,7 @@ pub(super) fn fits_backquotes(text: &[u8]) -> bool {
     })
 }
 
-/// The text of a literal with its quotes, or nothing if it is malformed.
+/// The text of a literal, given with its quotes; `None` if it is malformed.
 pub(super) fn unquote(literal: &[u8]) -> Option<Vec<u8>> {
     let inner = literal.get(1..literal.len().checked_sub(1)?)?;
     if literal[0] == b'`' {
@@ -65,7 +65,7 @@ pub(super) fn unquote(literal: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Why a character literal is none.
+/// Reasons why a character literal is malformed.
 pub(super) enum Malformed {
     /// An unknown escape, or nothing at all.
     Syntax,
@@ -73,7 +73,7 @@ pub(super) enum Malformed {
     Long,
 }
 
-/// The code point of a character literal with its quotes.
+/// The code point of a character literal, given with its quotes.
 pub(super) fn unquote_character(literal: &[u8]) -> Result<u32, Malformed> {
     let (piece, tail) = unescape(&literal[1..], b'\'').ok_or(Malformed::Syntax)?;
     match (piece, tail) {
@@ -89,7 +89,7 @@ enum Piece {
     Character(char),
 }
 
-/// The first character or escape within quotes of a kind, and what follows it.
+/// The first character or escape of a literal with this quotation mark, and the rest.
 fn unescape(text: &[u8], mark: u8) -> Option<(Piece, &[u8])> {
     let (&head, tail) = text.split_first()?;
     if head == mark || head == b'\n' {

@@ -1,4 +1,4 @@
-//! The essentials, for those who have no Go at hand.
+//! Essential tests, which run without Go.
 
 use serde_json::json;
 

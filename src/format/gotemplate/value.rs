@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// What Go's `encoding/json` makes of JSON when it is given no type, and the one map of strings that Matchbox adds.
+/// A JSON value as Go's `encoding/json` decodes it without a given type, plus the one map of strings that Matchbox
+/// adds.
 ///
-/// Values come from a JSON parser, which bounds how deep they nest; printing follows the nesting.
+/// Values come from a JSON parser, which limits their nesting; printing recurses as deep as they nest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `nil`.
@@ -13,13 +14,13 @@ pub enum Value {
     Bool(bool),
     /// `float64`: every JSON number.
     Number(f64),
-    /// `string`; what comes out of a URL need not be UTF-8.
+    /// `string`; one that comes from a URL need not be UTF-8.
     String(Vec<u8>),
     /// `[]interface {}`.
     List(Vec<Value>),
     /// `map[string]interface {}`.
     Map(BTreeMap<String, Value>),
-    /// `map[string]string`, whose missing keys `index` to an empty string: Matchbox's `request.query`.
+    /// `map[string]string`, for whose missing keys `index` returns an empty string: Matchbox's `request.query`.
     Strings(BTreeMap<String, String>),
 }
 

@@ -1,12 +1,12 @@
-//! The data of an image: files are cut into blocks, packed by several threads and written in order.
+//! The data of an image: files are cut into blocks, compressed by several threads and written in order.
 //!
-//! One thread reads, some pack, and the caller's writes. They hand around a fixed number of buffers, so memory does
-//! not depend on the files; and every block is packed by itself and numbered, so the bytes do not depend on the
-//! threads.
+//! One thread reads, some compress, and the caller's thread writes. They pass around a fixed number of buffers, so
+//! memory does not depend on the files; and every block is compressed by itself and numbered, so the bytes do not
+//! depend on the threads.
 //!
-//! Files shorter than a block share fragment blocks. The end of a longer file, which mksquashfs stores as a short
-//! block unless it is told `-always-use-fragments`, goes into a fragment too: that saves space, and costs one more
-//! block to unpack for whoever reads the end of the file alone.
+//! Files shorter than a block share fragment blocks. The end of a longer file, which mksquashfs stores as a short block
+//! unless it is told `-always-use-fragments`, goes into a fragment too: that saves space, and costs one more block to
+//! decompress for readers of the file's end alone.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -20,52 +20,52 @@ use super::codec::Encoder;
 use super::layout::STORED;
 use crate::format::tree::Contents;
 
-/// Buffers for each packing thread: one that it packs, and others that wait on either side.
+/// Buffers per compressing thread: one that it works on, and others that wait before and after it.
 const BUFFERS: usize = 4;
 
-/// Where a file was stored.
+/// Location of a stored file.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// Position of its first block.
     pub start: u64,
-    /// Sizes of its blocks as they are stored, four bytes each.
+    /// Stored sizes of its blocks, four bytes each.
     pub sizes: Vec<u8>,
-    /// Bytes of zeros that are not stored.
+    /// Number of zero bytes that are not stored.
     pub sparse: u64,
-    /// The fragment block of its end, and the byte in it.
+    /// Index of the fragment block with the file's end, and the offset in it.
     pub fragment: Option<(u32, u32)>,
 }
 
 /// All data of an image.
 #[derive(Default)]
 pub struct Packed {
-    /// As they were given.
+    /// In the order given.
     pub files: Vec<Stored>,
     /// Position and stored size of each fragment block.
     pub fragments: Vec<(u64, u32)>,
-    /// Position behind the last block.
+    /// Position after the last block.
     pub end: u64,
 }
 
-/// What a block is part of.
+/// The owner of a block.
 #[derive(Clone, Copy)]
 enum Part {
     File(usize),
     Fragment,
 }
 
-/// A block on its way, and its buffers.
+/// A block on its way between threads, with its buffers.
 #[derive(Default)]
 struct Block {
     number: u64,
     part: Option<Part>,
     raw: Vec<u8>,
     packed: Vec<u8>,
-    /// As the format has it.
+    /// Stored size with flags, as in the format.
     size: u32,
 }
 
-/// Packs files and writes them to `out`, whose next byte is at `at` in the image.
+/// Compresses files and writes them to `out`, whose next byte is at `at` in the image.
 pub fn pack(
     files: &[&Contents],
     options: Options,
@@ -77,7 +77,7 @@ pub fn pack(
     let (raw, work) = mpsc::channel();
     let (done, blocks) = mpsc::channel();
     for _ in 0..threads.get() * BUFFERS {
-        // The receiver is right here.
+        // Cannot fail, because the receiver exists.
         let _ = free.send(Block::default());
     }
     let work = &Mutex::new(work);
@@ -101,7 +101,7 @@ pub fn pack(
     })
 }
 
-/// The reading thread.
+/// State of the reading thread.
 struct Cutter {
     block: usize,
     buffers: Receiver<Block>,
@@ -111,7 +111,7 @@ struct Cutter {
     fragments: u32,
 }
 
-/// The fragment of each file, as far as it has one.
+/// The fragment of each file's end, if it has one.
 type Ends = Vec<Option<(u32, u32)>>;
 
 impl Cutter {
@@ -127,7 +127,7 @@ impl Cutter {
         Ok(ends)
     }
 
-    /// Nothing once the writer has given up.
+    /// Cuts one file. Returns `None` if the writer has given up.
     fn cut(&mut self, index: usize, contents: &Contents) -> io::Result<Option<Option<(u32, u32)>>> {
         let mut reader = contents.reader();
         let mut left = contents.size();
@@ -145,12 +145,12 @@ impl Cutter {
         let start = self.fragment.len();
         self.fragment.resize(start + end, 0);
         reader.read_exact(&mut self.fragment[start..])?;
-        // Nothing is left, but the reader fails where the file has become longer.
+        // Nothing is left, but this fails if the file has become longer.
         io::copy(&mut reader, &mut io::sink())?;
         Ok(Some((end > 0).then_some((self.fragments, start as u32))))
     }
 
-    /// Whether the writer still wants it.
+    /// Sends the fragment block. Returns whether the writer still accepts blocks.
     fn send_fragment(&mut self) -> bool {
         if self.fragment.is_empty() {
             return true;
@@ -167,12 +167,12 @@ impl Cutter {
         block.number = self.next;
         block.part = Some(part);
         self.next += 1;
-        // Without a receiver the next buffer does not come either.
+        // If there is no receiver, the next buffer will not arrive either.
         let _ = self.raw.send(block);
     }
 }
 
-/// A packing thread.
+/// Body of a compressing thread.
 fn pack_blocks(mut encoder: Encoder, work: &Mutex<Receiver<Block>>, done: &Sender<io::Result<Block>>) {
     loop {
         let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -193,12 +193,12 @@ fn pack_block(encoder: &mut Encoder, block: &mut Block) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a block has zeros only: the first byte is one, and each other is like the one before.
+/// Whether a block is all zeros: its first byte is zero, and each other byte equals the one before.
 fn is_zero(block: &[u8]) -> bool {
     block.first() == Some(&0) && block[1..] == block[..block.len() - 1]
 }
 
-/// The writing thread.
+/// Body of the writing thread.
 fn write_blocks(
     files: usize,
     at: u64,
@@ -236,7 +236,7 @@ fn write_blocks(
                 None => {}
             }
             packed.end += bytes.len() as u64;
-            // Nobody takes it once everything is read.
+            // The receiver is gone once everything is read.
             let _ = free.send(block);
         }
     }

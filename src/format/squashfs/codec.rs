@@ -1,4 +1,4 @@
-//! One block in, one block out: the compressions behind one door. Each thread has its own.
+//! Compresses and decompresses one block at a time, with any algorithm. Each thread has its own codec.
 
 use std::io;
 
@@ -9,18 +9,18 @@ use super::{Algorithm, Compression, Fault, Options, lz4};
 
 /// Most memory for one xz block: its dictionary, at most the 1 MiB of a block, and liblzma's own tables.
 const XZ_MEMORY: u64 = 8 << 20;
-/// Preset of xz' own default, and of mksquashfs.
+/// The default preset of xz and of mksquashfs.
 const XZ_PRESET: u32 = 6;
-/// zlib's header and checksum.
+/// Use zlib's header and checksum.
 const ZLIB: bool = true;
 
-/// Packs blocks.
+/// Compresses blocks.
 pub enum Encoder {
     /// zstd with one context for all blocks.
     Zstd(zstd::bulk::Compressor<'static>),
     /// zlib with one state for all blocks.
     Gzip(Compress),
-    /// xz, which starts anew for each block, with a dictionary of so many bytes.
+    /// xz, which starts anew for each block, with a dictionary of this many bytes.
     Xz(u32),
 }
 
@@ -32,12 +32,12 @@ impl Encoder {
             Compression::Gzip(level) => {
                 Encoder::Gzip(Compress::new(flate2::Compression::new(level.get().into()), ZLIB))
             }
-            // Linux allocates for one block and refuses a larger dictionary (fs/squashfs/xz_wrapper.c).
+            // Linux allocates memory for one block and refuses a larger dictionary (fs/squashfs/xz_wrapper.c).
             Compression::Xz => Encoder::Xz(options.block.bytes()),
         })
     }
 
-    /// Packs a block over `packed`. Whether it became smaller; if not, `packed` holds nothing of use.
+    /// Compresses a block into `packed`. Returns whether it became smaller; if not, `packed` holds nothing useful.
     pub fn encode(&mut self, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<bool> {
         packed.clear();
         let full = |written: usize| written > 0 && written < raw.len();
@@ -65,7 +65,7 @@ impl Encoder {
     }
 }
 
-/// Unpacks blocks.
+/// Decompresses blocks.
 pub enum Decoder {
     /// zlib streams.
     Gzip(Decompress),
@@ -78,7 +78,7 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// Makes a decoder, where there is one.
+    /// Makes a decoder, if the algorithm is supported.
     pub fn new(algorithm: Algorithm) -> Result<Self, Fault> {
         match algorithm {
             Algorithm::Gzip => Ok(Decoder::Gzip(Decompress::new(ZLIB))),
@@ -89,7 +89,7 @@ impl Decoder {
         }
     }
 
-    /// Unpacks a block over `raw`, which never grows beyond `most` bytes.
+    /// Decompresses a block into `raw`, which never grows beyond `most` bytes.
     pub fn decode(&mut self, packed: &[u8], most: usize, raw: &mut Vec<u8>) -> Result<(), Fault> {
         raw.resize(most, 0);
         let written = match self {

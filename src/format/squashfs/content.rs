@@ -1,6 +1,7 @@
-//! Which files of a tree have the same bytes: each content is stored once.
+//! Finds files of a tree with the same bytes, so that each content is stored once.
 //!
-//! Files are equal if their lengths and SHA-256 are. Only files whose length another one has are read for it.
+//! Files are equal if their lengths and SHA-256 are. Only files that share their length with another one are read for
+//! it.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,16 +9,16 @@ use std::io;
 use crate::base::digest::Sha256;
 use crate::format::tree::{Content, Contents, Entry, Tree};
 
-/// The different contents of a tree, in the order in which they are stored.
+/// The distinct contents of a tree, in the order in which they are stored.
 pub struct Unique<'t> {
-    /// The first of each.
+    /// The first file with each content.
     pub contents: Vec<&'t Contents>,
-    /// For each entry of the tree, in its order, the index of its content; nothing for what is not a file.
+    /// For each entry of the tree, in its order, the index of its content; `None` for other entries than files.
     pub of: Vec<Option<usize>>,
 }
 
 impl<'t> Unique<'t> {
-    /// Finds them.
+    /// Finds the distinct contents.
     pub fn of(tree: &'t Tree) -> io::Result<Self> {
         let mut lengths: HashMap<u64, u32> = HashMap::new();
         for (_, entry) in tree.iter().filter(|(_, entry)| entry.link.is_none()) {
@@ -53,7 +54,8 @@ impl<'t> Unique<'t> {
     }
 }
 
-/// What the names of one inode have in common. A hard link to what is no file of the tree is a file of its own.
+/// The first name of an entry's inode, which all its names share. A hard link whose target is not a file of the tree is
+/// a file of its own.
 pub fn first_name<'t>(tree: &Tree, path: &'t str, entry: &'t Entry) -> &'t str {
     let first = entry.link.as_deref().unwrap_or(path);
     match tree.get(first) {

@@ -1,5 +1,5 @@
-//! Directories as they lie in the directory table: runs of entries whose inodes are near to each other, and an index
-//! of the runs, so that a kernel need not unpack the whole of a large directory.
+//! Directories in the directory table: runs of entries whose inodes are close to each other, and an index of the runs,
+//! so that a kernel need not decompress the whole of a large directory.
 
 use std::io;
 use std::ops::Range;
@@ -10,19 +10,19 @@ use super::inode::Dir;
 use super::layout::{METADATA, Position};
 use super::metadata::{Table, Writer};
 
-/// Most entries of a run.
+/// Most entries in a run.
 const RUN: usize = 256;
 /// Bytes of an entry before its name.
 const ENTRY: usize = 8;
 /// Longest name.
 const MAX_NAME: usize = 256;
 
-/// One entry.
+/// An entry to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'n> {
-    /// Its name.
+    /// The name in the directory, without a slash.
     pub name: &'n [u8],
-    /// Where its inode is.
+    /// Position of its inode.
     pub inode: Position,
     /// Number of the inode.
     pub number: u32,
@@ -30,11 +30,11 @@ pub struct Entry<'n> {
     pub form: u16,
 }
 
-/// Where a directory was written.
+/// Location of a written directory.
 pub struct Written {
-    /// Its first byte.
+    /// Position of its first byte.
     pub at: Position,
-    /// In bytes.
+    /// Length in bytes.
     pub length: u32,
     /// Its index, encoded.
     pub index: Vec<u8>,
@@ -76,8 +76,8 @@ pub fn write(mut entries: &[Entry<'_>], table: &mut Writer<'_>) -> io::Result<Wr
     Ok(written)
 }
 
-/// How many entries fit into one run: one block of inodes, numbers within 16 bits, and a start within one metadata
-/// block, so that the index can name each block.
+/// The number of entries that fit into one run: their inodes in one metadata block, numbers within 16 bits, and
+/// starting within one metadata block, so that the index can name each block.
 fn run_length(entries: &[Entry<'_>], at: Position) -> usize {
     let first = &entries[0];
     let mut end = usize::from(at.offset) + 3 * 4;
@@ -93,16 +93,16 @@ fn run_length(entries: &[Entry<'_>], at: Position) -> usize {
 
 /// An entry that was read.
 pub struct Found {
-    /// Where its name is in the table.
+    /// Range of its name in the table.
     pub name: Range<usize>,
-    /// Where its inode is.
+    /// Position of its inode.
     pub inode: Position,
     /// The basic form of the inode (`inode::form`).
     pub form: u16,
 }
 
-/// Reads the entries of a directory, at most `most`. They must be sorted, as the kernel's look-up needs them, which
-/// also means that no name comes twice; a name must be one that a directory can have.
+/// Reads the entries of a directory, at most `most`. They must be sorted, as the kernel's lookup requires, which also
+/// means that no name occurs twice; each name must be valid in a directory.
 pub fn read(table: &Table, dir: &Dir<'_>, most: usize) -> Result<Vec<Found>, Fault> {
     let mut entries: Vec<Found> = Vec::new();
     if dir.length == 0 {

@@ -1,8 +1,8 @@
-//! The tree of an image becomes a directory on disk.
+//! Extracts the tree of an image into a directory on disk.
 //!
-//! Nothing leaves the directory: it is new, every path is resolved by the kernel below it and through no symlink
-//! (openat2(2), Linux 5.6), everything is created and never opened again for writing, and symlinks come last. Owners,
-//! extended attributes and the setuid bits are not taken over; nor are devices, with which an image is refused.
+//! Nothing is written outside of the directory: it is new, the kernel resolves every path below it and through no
+//! symlink (openat2(2), Linux 5.6), every file is created and never reopened for writing, and symlinks come last.
+//! Owners, extended attributes and the setuid bits are dropped; images with devices are refused.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -21,12 +21,12 @@ use super::inode::{Body, Inode};
 use super::{Error, Fault};
 use crate::base::unfinished::Directory;
 
-/// What may always be extracted, in bytes, however short the image is.
+/// Number of bytes that may always be extracted, however short the image is.
 const FREE: u64 = 64 << 20;
 
 impl Image {
-    /// Writes all files, directories and symlinks below `target`, which must not exist yet and appears when all of it
-    /// is written. Modes (without setuid, setgid and sticky), times and hard links are kept.
+    /// Writes all files, directories and symlinks below `target`, which must not exist yet, and appears only when
+    /// everything is written. Modes (without setuid, setgid and sticky), times and hard links are kept.
     ///
     /// # Errors
     /// [`Error::Special`] for images with devices, pipes or sockets; [`Error::Limit`] for more bytes than the limits
@@ -45,13 +45,13 @@ impl Image {
     }
 }
 
-/// What is to be done, each entry by its index.
+/// The plan of an extraction; entries are given by index.
 struct Extraction<'i> {
     image: &'i Image,
     target: &'i Path,
     dirs: Vec<usize>,
     files: Vec<usize>,
-    /// Each with the first name of its inode.
+    /// Hard links, each with the first name of its inode.
     links: Vec<(usize, usize)>,
     symlinks: Vec<usize>,
 }
@@ -94,7 +94,7 @@ impl<'i> Extraction<'i> {
             let what = format!("the length of {total} bytes of its files");
             return Err(Error::Limit { subject: image.subject.clone(), what, limit });
         }
-        // Each fragment block is unpacked once, whatever the order of names is.
+        // In this order each fragment block is decompressed only once.
         plan.files.sort_by_key(|index| fragments[index]);
         Ok(plan)
     }
@@ -135,7 +135,7 @@ impl<'i> Extraction<'i> {
             let parent = self.parent(&root, symlink)?;
             self.check(symlink, rustix::fs::symlinkat(text, &parent, self.name(symlink)))?;
         }
-        // The deepest first: a directory's time changes with its entries, and its mode may forbid them.
+        // Deepest first: a directory's time changes with its entries, and its mode may forbid creating them.
         for &dir in self.dirs.iter().rev() {
             let handle = File::from(self.open(&root, dir, OFlags::RDONLY | OFlags::DIRECTORY)?);
             self.finish(dir, &handle)?;

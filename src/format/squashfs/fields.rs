@@ -1,13 +1,13 @@
-//! Little-endian numbers out of bytes that may end too early.
+//! Reads little-endian numbers from bytes that may end too early.
 
 use super::Fault;
 
-/// What is left of a structure.
+/// The unread rest of a structure.
 #[derive(Clone, Copy)]
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// The next so many bytes.
+    /// Takes the next `count` bytes.
     pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], Fault> {
         let (taken, rest) =
             self.0.split_at_checked(count).ok_or(Fault::Damaged("a structure reaches past its table"))?;
@@ -21,17 +21,17 @@ impl<'a> Fields<'a> {
         Ok(array)
     }
 
-    /// The next two bytes.
+    /// Takes the next two bytes.
     pub fn u16(&mut self) -> Result<u16, Fault> {
         self.array().map(u16::from_le_bytes)
     }
 
-    /// The next four bytes.
+    /// Takes the next four bytes.
     pub fn u32(&mut self) -> Result<u32, Fault> {
         self.array().map(u32::from_le_bytes)
     }
 
-    /// The next eight bytes.
+    /// Takes the next eight bytes.
     pub fn u64(&mut self) -> Result<u64, Fault> {
         self.array().map(u64::from_le_bytes)
     }

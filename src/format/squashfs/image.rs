@@ -1,8 +1,8 @@
-//! An image that is read: its entries, and the bytes of its files.
+//! An open image: its entries, and the bytes of its files.
 //!
-//! Images come from anywhere. All tables are unpacked, bounded and judged when an image is opened; every position is
-//! looked up in them, and what does not fit is an error. Beyond what the kernel insists on, a directory must be
-//! sorted and have one name only.
+//! Images may be untrusted. All tables are decompressed, bounded and checked when an image is opened; every position is
+//! looked up in them, and one that does not fit is an error. Stricter than the kernel, a directory must be sorted and
+//! have only one name.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -24,7 +24,7 @@ use crate::format::image::{Kind, Limits, Listed, Xattrs};
 /// Longest path without the final NUL: Linux' `PATH_MAX`.
 const MAX_PATH: usize = 4095;
 
-/// An image that is read.
+/// An open image.
 pub struct Image {
     pub(super) subject: String,
     pub(super) limits: Limits,
@@ -39,31 +39,31 @@ pub struct Image {
     unpacking: Mutex<Unpacking>,
 }
 
-/// An entry of the tree. The root is the first; the entries of a directory follow each other.
+/// An entry of the tree. The root is the first; the entries of a directory are consecutive.
 pub(super) struct Node {
     name: Range<usize>,
     parent: usize,
     depth: usize,
-    /// Length of the path.
+    /// Length of the path in bytes.
     path: usize,
-    /// In the table of inodes.
+    /// Offset in the table of inodes.
     pub(super) at: usize,
     pub(super) children: Range<usize>,
 }
 
-/// What blocks are unpacked with.
+/// Decoder and buffers for decompressing blocks.
 struct Unpacking {
     decoder: Decoder,
     packed: Vec<u8>,
     raw: Vec<u8>,
-    /// The fragment block that was unpacked last, by its index.
+    /// The fragment block that was decompressed last, with its index.
     fragment: Option<(u32, Vec<u8>)>,
 }
 
 /// A piece of a file.
 pub(super) enum Piece<'b> {
     Data(&'b [u8]),
-    /// So many zeros that are not stored.
+    /// This many zeros, which are not stored.
     Hole(u64),
 }
 
@@ -151,7 +151,7 @@ impl Image {
         while next < self.nodes.len() {
             let Node { depth, path, at, .. } = self.nodes[next];
             if let Body::Dir(dir) = self.judged(at)?.body {
-                // The superblock's number does not count the names.
+                // The superblock's number of inodes does not count additional names.
                 let most =
                     self.limits.inodes as usize - (self.nodes.len() - 1).min(self.limits.inodes as usize);
                 let first = self.nodes.len();
@@ -191,7 +191,7 @@ impl Image {
         Ok(())
     }
 
-    /// An inode whose references are looked at, too.
+    /// Decodes an inode, and checks its references to ids and extended attributes too.
     fn judged(&self, at: usize) -> Result<Inode<'_>, Fault> {
         let inode = self.inode(at)?;
         let ids = self.ids.len() / 4;
@@ -208,17 +208,17 @@ impl Image {
         Inode::decode(&self.inodes.bytes[at..], self.superblock.block)
     }
 
-    /// Seconds since 1970 at which the image says it was made.
+    /// Creation time of the image, in seconds since 1970, as it states itself.
     pub fn time(&self) -> u32 {
         self.superblock.time
     }
 
-    /// What its blocks are packed with.
+    /// Compression of its blocks.
     pub fn compression(&self) -> Algorithm {
         self.superblock.algorithm
     }
 
-    /// Bytes of a block, unpacked.
+    /// Bytes of an uncompressed block.
     pub fn block_size(&self) -> u32 {
         self.superblock.block
     }
@@ -247,13 +247,13 @@ impl Image {
         self.nodes[index].parent
     }
 
-    /// All entries but the root: each directory before what lies in it, which is sorted by name.
+    /// All entries but the root: each directory comes before its contents, which are sorted by name.
     pub fn list(&self) -> impl Iterator<Item = Listed> {
         let mut open: Vec<usize> = self.nodes[0].children.clone().rev().collect();
         std::iter::from_fn(move || {
             let index = open.pop()?;
             open.extend(self.nodes[index].children.clone().rev());
-            // It was read before, when the image was opened.
+            // Cannot fail: it was decoded when the image was opened.
             self.inode(self.nodes[index].at).ok().map(|inode| self.listed(index, &inode))
         })
     }
@@ -293,7 +293,7 @@ impl Image {
         self.bytes_of(&file)
     }
 
-    /// The first bytes of a file, `most` at most: no more blocks are unpacked than hold them.
+    /// The first bytes of a file, at most `most`; only the blocks that hold them are decompressed.
     pub fn head(&self, path: &str, most: u64) -> Result<Vec<u8>, Error> {
         let most = most.min(self.limits.file);
         let mut file = self.file(path)?;
@@ -303,7 +303,7 @@ impl Image {
         {
             file.sizes = sizes;
             file.size = file.size.min(blocks * u64::from(self.block_size()));
-            // It would be in the fragment only if all of the blocks came first.
+            // The fragment follows all blocks, and not all of them are needed.
             file.fragment = None;
         }
         let mut bytes = self.bytes_of(&file)?;
@@ -343,7 +343,7 @@ impl Image {
         Some(at)
     }
 
-    /// Gives the bytes of a file away in order, as many as its length.
+    /// Passes the bytes of a file on in order, as many as its length.
     pub(super) fn pieces(
         &self,
         file: &inode::File<'_>,

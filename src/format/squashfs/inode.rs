@@ -1,13 +1,13 @@
-//! Inodes as they lie in the inode table.
+//! Inodes in the inode table.
 //!
-//! Each kind has a basic form and an extended one with wider fields, links and attributes; the shortest one that
-//! holds an inode is written.
+//! Each kind has a basic form and an extended one with wider fields, links and attributes; prebake writes the shortest
+//! form that can hold the inode.
 
 use super::Fault;
 use super::fields::Fields;
 use super::layout::{NONE, Position};
 
-/// The numbers of the basic forms. Directory entries have only these.
+/// Numbers of the basic forms. Directory entries have only these.
 pub mod form {
     /// Directory.
     pub const DIR: u16 = 1;
@@ -15,9 +15,9 @@ pub mod form {
     pub const FILE: u16 = 2;
     /// Symlink.
     pub const SYMLINK: u16 = 3;
-    /// Pipe; sockets are the last kind, devices lie between.
+    /// Pipe. Devices have the numbers before it, sockets the one after it.
     pub const PIPE: u16 = 6;
-    /// What an extended form's number is larger by.
+    /// Difference between the numbers of an extended form and its basic form.
     pub const EXTENDED: u16 = 7;
 }
 
@@ -30,19 +30,19 @@ pub struct Inode<'t> {
     pub uid: u16,
     /// Index of the group in the table of ids.
     pub gid: u16,
-    /// Seconds since 1970.
+    /// Modification time, in seconds since 1970.
     pub mtime: u32,
-    /// Counts from 1.
+    /// Inode number, from 1.
     pub number: u32,
-    /// Names of it; of a directory its subdirectories and two.
+    /// Number of names; for a directory, the number of its subdirectories plus two.
     pub nlink: u32,
-    /// Index of its extended attributes, or [`NONE`].
+    /// Index of its set of extended attributes, or [`NONE`].
     pub xattr: u32,
-    /// What it is.
+    /// Kind, with its data.
     pub body: Body<'t>,
 }
 
-/// What an inode is.
+/// Kind of an inode, with its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body<'t> {
     /// A directory.
@@ -51,9 +51,9 @@ pub enum Body<'t> {
     File(File<'t>),
     /// A symlink and its target.
     Symlink(&'t [u8]),
-    /// Device, pipe or socket.
+    /// A device, pipe or socket.
     Special {
-        /// The character device 0:0, with which overlayfs marks what is removed.
+        /// Whether it is the character device 0:0, with which overlayfs marks removed files.
         whiteout: bool,
     },
 }
@@ -61,15 +61,15 @@ pub enum Body<'t> {
 /// A directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dir<'t> {
-    /// Where its entries are.
+    /// Position of its entries.
     pub at: Position,
-    /// Bytes of its entries.
+    /// Length of its entries in bytes.
     pub length: u32,
-    /// Number of the inode above.
+    /// Number of the parent's inode.
     pub parent: u32,
     /// Number of entries in the index.
     pub indexed: u16,
-    /// The index, encoded. Not read.
+    /// The encoded index. Empty after reading.
     pub index: &'t [u8],
 }
 
@@ -78,21 +78,21 @@ pub struct Dir<'t> {
 pub struct File<'t> {
     /// Position of its first block in the image.
     pub start: u64,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// Bytes of zeros that are not stored.
+    /// Number of zero bytes that are not stored.
     pub sparse: u64,
-    /// Index of a fragment block and the byte in it.
+    /// Index of a fragment block, and the offset in it.
     pub fragment: Option<(u32, u32)>,
     /// Stored sizes of its blocks, four bytes each.
     pub sizes: &'t [u8],
 }
 
-/// `.` and `..` count into the length of a directory, but are not stored.
+/// `.` and `..` count towards the length of a directory, but are not stored.
 const DOTS: u32 = 3;
 
 impl<'t> Inode<'t> {
-    /// The number that directory entries have for it.
+    /// The form's number in directory entries.
     pub fn form(&self) -> u16 {
         match self.body {
             Body::Dir(_) => form::DIR,
@@ -114,7 +114,7 @@ impl<'t> Inode<'t> {
         wide || self.xattr != NONE
     }
 
-    /// The bytes.
+    /// Encodes the inode.
     pub fn encode(&self) -> Vec<u8> {
         let extended = self.is_extended();
         let mut out = Vec::with_capacity(64);
@@ -124,7 +124,7 @@ impl<'t> Inode<'t> {
         put(&[self.mtime, self.number]);
         let low = |wide: u64| wide as u32;
         let high = |wide: u64| (wide >> 32) as u32;
-        // Two numbers of 16 bits, one after the other.
+        // Two 16-bit numbers, one after the other.
         let pair = |first: u16, second: u16| u32::from(first) | u32::from(second) << 16;
         match &self.body {
             Body::Dir(dir) => {
@@ -227,20 +227,21 @@ fn file<'t>(
     let fragment = (index != NONE).then_some((index, offset));
     let block = u64::from(block);
     let blocks = if fragment.is_some() { size / block } else { size.div_ceil(block) };
-    // A number that is too large for memory is too large for the table as well.
+    // A number too large for memory is too large for the table as well.
     let sizes = fields.bytes(usize::try_from(blocks * 4).unwrap_or(usize::MAX))?;
     Ok(Body::File(File { start, size, sparse, fragment, sizes }))
 }
 
 const CHARACTER_DEVICE: u16 = 5;
 
-/// All that begins with the number of links, extended or not: symlinks (3), devices (4, 5), pipes and sockets (6, 7).
+/// Reads the kinds that begin with the number of links, basic or extended: symlinks (3), devices (4, 5), pipes and
+/// sockets (6, 7).
 fn special<'t>(form: u16, fields: &mut Fields<'t>) -> Result<(u32, Body<'t>), Fault> {
     let nlink = fields.u32()?;
     let body = match form {
         form::SYMLINK => {
             let length = fields.u32()? as usize;
-            // One page, as the kernel has it (fs/squashfs/inode.c).
+            // One page, which is the kernel's limit (fs/squashfs/inode.c).
             if length > 4096 {
                 return Err(Fault::Damaged("the target of a symlink is longer than Linux allows"));
             }

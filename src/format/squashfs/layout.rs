@@ -1,4 +1,4 @@
-//! The superblock and the numbers that all parts of the format share.
+//! The superblock, and constants that all parts of the format share.
 
 use super::fields::Fields;
 use super::{Algorithm, Compression, Fault, Options};
@@ -7,13 +7,13 @@ use super::{Algorithm, Compression, Fault, Options};
 pub const SUPERBLOCK: u64 = 96;
 /// Uncompressed bytes of a metadata block.
 pub const METADATA: usize = 8192;
-/// Images are padded to a multiple of it, so that loop devices show the last block.
+/// Images are padded to a multiple of this, so that loop devices show the last block.
 pub const PADDING: u64 = 4096;
-/// Instead of the position of a table that is not there.
+/// Replaces the position of a missing table.
 pub const NO_TABLE: u64 = u64::MAX;
-/// Instead of an index: no fragment, no extended attributes.
+/// Replaces an index: no fragment, no extended attributes.
 pub const NONE: u32 = u32::MAX;
-/// In the size of a data block: it is stored as it is. Size 0 is a block of zeros that is not stored.
+/// Flag in the size of a data block: it is stored uncompressed. Size 0 is a block of zeros that is not stored.
 pub const STORED: u32 = 1 << 24;
 
 const MAGIC: &[u8; 4] = b"hsqs";
@@ -33,12 +33,12 @@ pub mod flag {
     pub const OPTIONS: u16 = 0x400;
 }
 
-/// Where an inode or a directory is: the metadata block, counted in bytes from the table's start, and the byte in it.
+/// Position of an inode or a directory: the metadata block, in bytes from the table's start, and the offset in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Start of the block as it is stored.
+    /// Offset of the block, as stored.
     pub block: u32,
-    /// In the unpacked block.
+    /// Offset in the decompressed block.
     pub offset: u16,
 }
 
@@ -49,49 +49,49 @@ impl From<Position> for u64 {
 }
 
 impl From<u64> for Position {
-    /// The format has 48 bits for it.
+    /// The format has 48 bits for a position.
     fn from(packed: u64) -> Self {
         Position { block: (packed >> 16) as u32, offset: packed as u16 }
     }
 }
 
-/// The first bytes of an image.
+/// The fields at the start of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
     /// Number of inodes.
     pub inodes: u32,
-    /// Seconds since 1970.
+    /// Creation time, in seconds since 1970.
     pub time: u32,
     /// Bytes of a data block.
     pub block: u32,
     /// Number of fragment blocks.
     pub fragments: u32,
-    /// What blocks are packed with.
+    /// Compression of its blocks.
     pub algorithm: Algorithm,
-    /// See [`flag`].
+    /// Bits of [`flag`].
     pub flags: u16,
     /// Number of user and group ids.
     pub ids: u16,
-    /// The root directory's inode.
+    /// Position of the root directory's inode.
     pub root: Position,
     /// Length of the image without padding.
     pub used: u64,
-    /// Positions of tables from the start of the image.
+    /// Position of the table of ids; this and all following ones are from the start of the image.
     pub id_table: u64,
-    /// Extended attributes.
+    /// Position of the table of extended attributes.
     pub xattr_table: u64,
-    /// Inodes.
+    /// Position of the table of inodes.
     pub inode_table: u64,
-    /// Directories.
+    /// Position of the table of directories.
     pub directory_table: u64,
-    /// Fragments.
+    /// Position of the table of fragments.
     pub fragment_table: u64,
-    /// From inode numbers to positions.
+    /// Position of the table from inode numbers to inode positions.
     pub export_table: u64,
 }
 
 impl Superblock {
-    /// The bytes.
+    /// Encodes the superblock.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         for number in [self.inodes, self.time, self.block, self.fragments] {
@@ -116,7 +116,7 @@ impl Superblock {
         out
     }
 
-    /// Reads the bytes and judges what can be judged by them alone.
+    /// Decodes the superblock and checks everything that can be checked without the tables.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let mut fields = Fields(bytes);
         if bytes.len() < SUPERBLOCK as usize || fields.bytes(4)? != MAGIC {
@@ -153,7 +153,7 @@ impl Superblock {
     }
 }
 
-/// The options of a compression, as they are stored behind the superblock; none where they are the format's default.
+/// The options of a compression, as stored after the superblock; `None` for the format's defaults.
 pub fn compression_options(options: Options) -> Option<Vec<u8>> {
     match options.compression {
         Compression::Zstd(level) => Some(u32::from(level.get()).to_le_bytes().to_vec()),

@@ -1,14 +1,14 @@
-//! LZ4 blocks, unpacked: images of others have them. The format is lz4's doc/lz4_Block_format.md.
+//! Decompresses LZ4 blocks, which images made by other tools have. The format is lz4's doc/lz4_Block_format.md.
 
 use super::Fault;
 use super::fields::Fields;
 
-/// Shortest match; lengths count from it.
+/// Shortest match; stored lengths are relative to it.
 const MIN_MATCH: usize = 4;
-/// A length of four bits that says that more bytes follow.
+/// The four-bit length that means that more bytes follow.
 const MORE: usize = 15;
 
-/// Unpacks one block and returns its length; nothing if it is damaged or does not fit into `out`.
+/// Decompresses one block and returns its length; `None` if it is damaged or does not fit into `out`.
 pub fn decode(packed: &[u8], out: &mut [u8]) -> Option<usize> {
     let mut input = Fields(packed);
     let mut at = 0_usize;
@@ -26,7 +26,7 @@ pub fn decode(packed: &[u8], out: &mut [u8]) -> Option<usize> {
         if end > out.len() {
             return None;
         }
-        // Byte by byte, since a match may overlap what it makes.
+        // Byte by byte, because a match may overlap its own output.
         for to in at..end {
             out[to] = out[to - (at - from)];
         }
@@ -57,9 +57,9 @@ mod tests {
     #[test]
     fn literals_and_overlapping_matches_are_unpacked() {
         assert_eq!(unpack(b"\x30abc").unwrap(), b"abc");
-        // `ab`, then six bytes from two back, then `c`.
+        // `ab`, then six bytes from a distance of two, then `c`.
         assert_eq!(unpack(b"\x22ab\x02\x00\x10c").unwrap(), b"ababababc");
-        // A match of 15 + 255 + 1 + 4.
+        // A match of 15 + 255 + 1 + 4 bytes.
         let long = unpack(b"\x1fa\x01\x00\xff\x01\x00").unwrap();
         assert_eq!(long, b"a".repeat(276));
     }

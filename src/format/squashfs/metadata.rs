@@ -1,8 +1,8 @@
-//! Metadata blocks: 8 KiB of tables each, packed, behind two bytes that hold the packed length.
+//! Metadata blocks: 8 KiB of a table each, compressed, after two bytes with the compressed length.
 //!
-//! A table is a row of such blocks; only the last one is shorter. Where another table points into one, it gives a
-//! block by its stored position and a byte in it. Tables of fixed entries (fragments, ids) are found through an index
-//! of the blocks' positions instead.
+//! A table is a sequence of such blocks; only the last one is shorter. Other tables refer to a place in it by the
+//! block's stored position and an offset in the block. Tables of fixed-size entries (fragments, ids) have an index of
+//! the blocks' positions instead.
 
 use std::io;
 
@@ -12,12 +12,12 @@ use super::fields::Fields;
 use super::layout::{METADATA, Position};
 use super::source::Source;
 
-/// In the two bytes before a block: it is stored as it is.
+/// Flag in the two bytes before a block: it is stored uncompressed.
 const STORED: u16 = 1 << 15;
-/// Why a table may be refused.
+/// Error for a table that overlaps the next one.
 const CROSSES: &str = "a table reaches into the next one";
 
-/// A table that is written.
+/// A table that is being written.
 pub struct Writer<'e> {
     encoder: &'e mut Encoder,
     pending: Vec<u8>,
@@ -33,9 +33,9 @@ impl<'e> Writer<'e> {
         Writer { encoder, pending: Vec::new(), packed: Vec::new(), stored: Vec::new(), starts: Vec::new() }
     }
 
-    /// Where the next byte will be.
+    /// Position of the next byte.
     pub fn position(&self) -> Position {
-        // A table of 4 GiB has more than 50 million inodes, which do not fit into memory before.
+        // A table of 4 GiB would have more than 50 million inodes, which would not fit into memory.
         Position { block: self.stored.len() as u32, offset: self.pending.len() as u16 }
     }
 
@@ -65,14 +65,14 @@ impl<'e> Writer<'e> {
         Ok(())
     }
 
-    /// The stored bytes of the table.
+    /// Returns the stored bytes of the table.
     pub fn finish(mut self) -> io::Result<Vec<u8>> {
         self.flush()?;
         Ok(self.stored)
     }
 
-    /// The stored bytes and, behind them, the index of blocks for a table that will start at `at`; and where the index
-    /// starts.
+    /// Returns the stored bytes followed by the index of blocks, for a table that will start at `at`, and the position
+    /// where the index starts.
     pub fn finish_indexed(mut self, at: u64) -> io::Result<(Vec<u8>, u64)> {
         self.flush()?;
         let index = at + self.stored.len() as u64;
@@ -81,20 +81,20 @@ impl<'e> Writer<'e> {
     }
 }
 
-/// Options of a compression, stored as a block that is never packed.
+/// Encodes the options of a compression as a block that is never compressed.
 pub fn stored_block(bytes: &[u8]) -> Vec<u8> {
     let mut block = (bytes.len() as u16 | STORED).to_le_bytes().to_vec();
     block.extend(bytes);
     block
 }
 
-/// What reads tables.
+/// Reads tables.
 pub struct Reader<'s> {
-    /// The image.
+    /// Path of the image, for the message.
     pub source: &'s Source,
-    /// Of the image's compression.
+    /// Decoder for the image's compression.
     pub decoder: &'s mut Decoder,
-    /// Most bytes of one table.
+    /// Most bytes of one table, decompressed.
     pub limit: u64,
 }
 
@@ -103,10 +103,10 @@ impl Reader<'_> {
         Fault::Limit { what: "a table of it".into(), limit: self.limit }
     }
 
-    /// The table whose blocks fill `start..end`.
+    /// Reads the table whose blocks fill `start..end`.
     pub fn table(&mut self, start: u64, end: u64) -> Result<Table, Fault> {
         let length = end.checked_sub(start).ok_or(Fault::Damaged("its tables are in the wrong order"))?;
-        // Packed blocks are never longer than what they hold, but for their length.
+        // Apart from their length fields, compressed blocks are never longer than their content.
         if length > self.limit + self.limit / 1024 {
             return Err(self.too_large());
         }
@@ -131,7 +131,7 @@ impl Reader<'_> {
         Ok(table)
     }
 
-    /// The `length` bytes of a table whose index is at `index`, and the position of its first block.
+    /// Reads the `length` bytes of a table whose index is at `index`; also returns the position of its first block.
     pub fn indexed(&mut self, index: u64, length: u64) -> Result<(Vec<u8>, u64), Fault> {
         if length > self.limit {
             return Err(self.too_large());
@@ -175,13 +175,13 @@ impl Reader<'_> {
 /// A table that was read.
 #[derive(Default)]
 pub struct Table {
-    /// Unpacked.
+    /// The table's bytes, decompressed.
     pub bytes: Vec<u8>,
     starts: Vec<u32>,
 }
 
 impl Table {
-    /// The byte in the table that a position means.
+    /// The offset in the table for a position.
     pub fn find(&self, position: Position) -> Result<usize, Fault> {
         let block = self.starts.binary_search(&position.block).ok();
         block

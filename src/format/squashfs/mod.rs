@@ -1,14 +1,14 @@
 //! Squashfs 4.0: the read-only file system that every Flatcar kernel mounts, written and read without its tools.
 //!
-//! Owns the bytes of an image: blocks, tables, owners, times, and the judgement on images that others built. Leaves
-//! the contents to `sysext`.
+//! Owns the bytes of an image: blocks, tables, owners, times, and the checks of images that others built. Leaves the
+//! contents to `sysext`.
 //!
 //! An image is a superblock (`layout`), the packed data (`blocks`, which `content` chooses), and tables in metadata
 //! blocks of 8 KiB (`metadata`): inodes (`inode`), directories (`directory`), fragments, inode positions for file
-//! handles, ids and extended attributes (`xattr`). The facts are those of Linux' Documentation/filesystems/squashfs.rst
-//! and fs/squashfs/squashfs_fs.h, and of the "Squashfs Binary Format" (squashfs-tools-ng, doc/format.adoc); what a
-//! kernel refuses is in fs/squashfs/super.c, fragment.c, export.c, id.c and xattr_id.c: tables must lie in the order
-//! above, and the last three must end where the next one starts. All numbers are little-endian.
+//! handles, ids and extended attributes (`xattr`). Sources are Linux' Documentation/filesystems/squashfs.rst and
+//! fs/squashfs/squashfs_fs.h, and the "Squashfs Binary Format" (squashfs-tools-ng, doc/format.adoc). The kernel's own
+//! checks are in fs/squashfs/super.c, fragment.c, export.c, id.c and xattr_id.c: tables must be in the order above, and
+//! the last three must end where the next one starts. All numbers are little-endian.
 
 mod blocks;
 mod codec;
@@ -34,100 +34,100 @@ use crate::base::unfinished;
 pub use image::Image;
 pub use write::{write, write_with};
 
-/// Enters step keys; raised when the bytes for the same tree change.
+/// Part of step keys; raised when the bytes for the same tree change.
 pub const REVISION: u32 = 2;
 
-/// Why an image cannot be written or read.
+/// Reasons why an image cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Squashfs has 32 bits for a time.
+    /// The time does not fit into squashfs' 32 bits.
     #[error("the time {0} does not fit into a squashfs image, which ends in 2106")]
     Epoch(u64),
-    /// A file could not be read or the image not be written.
+    /// A file could not be read, or the image not be written.
     #[error("cannot write the squashfs image")]
     Write(#[source] io::Error),
     /// An extended attribute that the format cannot hold.
     #[error("`{path}` has the extended attribute `{name}`, which a squashfs image cannot hold: {why}")]
     Xattr {
-        /// Inside the tree.
+        /// Path inside the tree.
         path: String,
-        /// With its namespace.
+        /// The attribute's name with its namespace.
         name: String,
-        /// The rule.
+        /// The violated rule.
         why: &'static str,
     },
     /// The image file could not be used.
     #[error("cannot read {subject}")]
     Read {
-        /// The image.
+        /// Path of the image, for the message.
         subject: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A squashfs image whose parts do not fit together.
     #[error("{subject} is not an intact squashfs image: {why}")]
     Damaged {
-        /// The image.
+        /// Path of the image, for the message.
         subject: String,
-        /// What is wrong.
+        /// The problem, in words.
         why: &'static str,
     },
-    /// Not a squashfs image at all, or its superblock promises what cannot be.
+    /// The file is not a squashfs image, or its superblock has impossible values.
     #[error("{subject} is not a squashfs image: {why}")]
     Foreign {
-        /// The image.
+        /// Path of the image, for the message.
         subject: String,
-        /// What is wrong.
+        /// The problem, in words.
         why: &'static str,
     },
-    /// A compression that is not built in.
+    /// A compression that prebake does not support.
     #[error("{subject} is compressed with {algorithm}, which prebake does not read")]
     Compression {
-        /// The image.
+        /// Path of the image, for the message.
         subject: String,
         /// Its compression.
         algorithm: Algorithm,
     },
-    /// A limit of [`Limits`](crate::format::image::Limits).
+    /// A limit of [`Limits`](crate::format::image::Limits) was exceeded.
     #[error("{subject}: {what} exceeds the limit of {limit}")]
     Limit {
-        /// The image.
+        /// Path of the image, for the message.
         subject: String,
-        /// What is too much.
+        /// The limited quantity, in words.
         what: String,
-        /// How much is allowed.
+        /// The limit's value.
         limit: u64,
     },
-    /// No regular file of that name.
+    /// There is no regular file of that name.
     #[error("{subject} has no file `{path}`")]
     NoFile {
-        /// The image.
+        /// Path of the image, for the message.
         subject: String,
-        /// Inside the image.
+        /// Path inside the image.
         path: String,
     },
-    /// A device, socket or pipe, which is not extracted.
+    /// A device, socket or pipe, which is never extracted.
     #[error("{subject} contains `/{path}`, a device, socket or pipe, which prebake does not extract")]
     Special {
-        /// The image.
+        /// Path of the image, for the message.
         subject: String,
-        /// Inside the image.
+        /// Path inside the image.
         path: String,
     },
-    /// The target of an extraction holds something already.
+    /// The target of an extraction already exists.
     #[error("{target} already exists")]
     Occupied {
-        /// The directory.
+        /// The target directory.
         target: String,
     },
-    /// A file of the extracted tree could not be made.
+    /// An extracted file could not be created.
     #[error("cannot extract `/{path}` below {target}")]
     Extract {
-        /// Inside the image.
+        /// Path inside the image.
         path: String,
-        /// The directory.
+        /// The target directory.
         target: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -160,7 +160,7 @@ impl Advice for Error {
     }
 }
 
-/// The compressions that the format knows.
+/// The compressions that the format defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Algorithm {
@@ -186,7 +186,7 @@ impl Algorithm {
         Self::ALL.into_iter().find(|known| *known as u16 == id)
     }
 
-    /// As mksquashfs' `-comp` spells it.
+    /// The name in mksquashfs' `-comp`.
     pub const fn name(self) -> &'static str {
         match self {
             Algorithm::Gzip => "gzip",
@@ -205,7 +205,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// Bytes of uncompressed data that are compressed as one.
+/// Bytes of uncompressed data that are compressed together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BlockSize {
     /// 128 KiB, the default of mksquashfs.
@@ -213,18 +213,18 @@ pub enum BlockSize {
     Kib128,
     /// 256 KiB.
     Kib256,
-    /// 512 KiB, as Flatcar's own sysexts.
+    /// 512 KiB, as in Flatcar's own sysexts.
     Kib512,
-    /// 1 MiB, the most that squashfs allows.
+    /// 1 MiB, the largest that squashfs allows.
     Mib1,
 }
 
 impl BlockSize {
-    /// All of them, smallest first.
+    /// All sizes, smallest first.
     pub const ALL: [BlockSize; 4] =
         [BlockSize::Kib128, BlockSize::Kib256, BlockSize::Kib512, BlockSize::Mib1];
 
-    /// In bytes.
+    /// The size in bytes.
     pub const fn bytes(self) -> u32 {
         match self {
             BlockSize::Kib128 => 128 << 10,
@@ -240,23 +240,23 @@ impl BlockSize {
 pub struct Level<const MAX: u8>(u8);
 
 impl<const MAX: u8> Level<MAX> {
-    /// 1, for what hardly compresses.
+    /// Level 1, for data that hardly compresses.
     pub const LEAST: Self = Level(1);
-    /// The highest.
+    /// The highest level.
     pub const MAX: Self = Level(MAX);
 
-    /// A level, unless there is no such.
+    /// The level; `None` if it does not exist.
     pub const fn new(level: u8) -> Option<Self> {
         if level >= 1 && level <= MAX { Some(Level(level)) } else { None }
     }
 
-    /// The number.
+    /// The level's number.
     pub const fn get(self) -> u8 {
         self.0
     }
 }
 
-/// What an image is packed with.
+/// Compression of an image that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// zstd, in Linux since 4.14.
@@ -268,11 +268,11 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The level of zstd at which an image is made in half the time of `mksquashfs`' own default and is smaller
-    /// (`cargo bench --bench sysext`).
+    /// The zstd level that makes an image in half the time of `mksquashfs`' own default, and a smaller one (`cargo
+    /// bench --bench sysext`).
     pub const DEFAULT_ZSTD: Level<22> = Level(9);
 
-    /// Without the level.
+    /// The algorithm without its level.
     pub const fn algorithm(self) -> Algorithm {
         match self {
             Compression::Zstd(_) => Algorithm::Zstd,
@@ -281,7 +281,7 @@ impl Compression {
         }
     }
 
-    /// The level, where the compression has levels.
+    /// The level, if the compression has levels.
     pub const fn level(self) -> Option<u8> {
         match self {
             Compression::Zstd(level) => Some(level.get()),
@@ -290,7 +290,7 @@ impl Compression {
         }
     }
 
-    /// The same with the least effort, for what is compressed already.
+    /// The same algorithm with the least effort, for data that is already compressed.
     pub const fn least(self) -> Self {
         match self {
             Compression::Zstd(_) => Compression::Zstd(Level::LEAST),
@@ -306,7 +306,7 @@ impl Default for Compression {
     }
 }
 
-/// What an image is made with. All of it is in the bytes, so all of it belongs into a step key.
+/// Settings for writing an image. They determine the bytes, so all of them belong into step keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Compression and its level.
@@ -315,7 +315,7 @@ pub struct Options {
     pub block: BlockSize,
 }
 
-/// What is wrong with an image, found by code that does not know its name.
+/// A defect of an image, found by code that does not know the image's name.
 #[derive(Debug)]
 enum Fault {
     Io(io::Error),

@@ -1,4 +1,4 @@
-//! The bytes of an image that is read: a whole file, or a part of one such as a partition of a disk.
+//! The bytes of an image to be read: a whole file, or a part of one such as a partition of a disk.
 
 use std::fs::File;
 use std::io;
@@ -10,12 +10,12 @@ use super::Fault;
 pub struct Source {
     file: File,
     offset: u64,
-    /// In bytes.
+    /// Length in bytes.
     pub length: u64,
 }
 
 impl Source {
-    /// A part of a file, which must be there.
+    /// A part of a file; an error if the file is shorter.
     pub fn new(file: File, offset: u64, length: u64) -> Result<Self, Fault> {
         let end = file.metadata().map_err(Fault::Io)?.len();
         match offset.checked_add(length) {
@@ -24,7 +24,7 @@ impl Source {
         }
     }
 
-    /// Bytes from a place in the image. The caller bounds the length.
+    /// Reads bytes at a position in the image. The caller limits the length.
     pub fn read(&self, at: u64, length: usize, into: &mut Vec<u8>) -> Result<(), Fault> {
         if at.checked_add(length as u64).is_none_or(|end| end > self.length) {
             return Err(Fault::Damaged("a block lies outside of it"));

@@ -1,4 +1,4 @@
-//! A tree becomes an image.
+//! Writes a tree as an image.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,18 +16,18 @@ use super::xattr::{self, Sets};
 use super::{Error, Options};
 use crate::format::tree::{Content, Entry, Tree};
 
-/// Writes a tree as an image over `out`, which is truncated, and returns its length, a multiple of 4096. As many
-/// threads pack as the machine has cores.
+/// Writes a tree as an image over `out`, which is truncated, and returns its length, a multiple of 4096. There are as
+/// many compressing threads as the machine has cores.
 ///
-/// Entries are in path order; owner 0:0; every time, the file system's own too, is `epoch` (seconds since 1970); the
-/// root directory has mode 0755. Equal files are stored once, blocks of zeros not at all. Files are streamed.
+/// Entries are in path order; owner 0:0; every time, including the file system's own, is `epoch` (seconds since 1970);
+/// the root directory has mode 0755. Equal files are stored once, blocks of zeros not at all. Files are streamed.
 pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     write_with(tree, epoch, options, threads, out)
 }
 
-/// The same with a number of packing threads, which does not change the bytes. Memory grows by a few buffers of a
-/// block and one state of the compression for each.
+/// Like [`write()`], with a given number of compressing threads, which does not change the bytes. Memory grows by a few
+/// block buffers and one compression state per thread.
 pub fn write_with(
     tree: &Tree,
     epoch: u64,
@@ -82,7 +82,7 @@ fn image(tree: &Tree, time: u32, options: Options, threads: NonZeroUsize, out: &
     };
     let positions = inodes.positions.iter().flat_map(|position| u64::from(*position).to_le_bytes());
     let export_table = next.indexed(&positions.collect::<Vec<u8>>())?;
-    // The one id, 0, is root's and its group's.
+    // The only id, 0, is root's user and group.
     let id_table = next.indexed(&[0; 4])?;
     let xattr_table = next.xattrs(&sets)?;
     let used = next.end();
@@ -146,25 +146,25 @@ impl Tables<'_> {
     }
 }
 
-/// What the inodes of a tree are made of.
+/// The data from which the inodes of a tree are made.
 struct Inodes<'t> {
     tree: &'t Tree,
     time: u32,
     unique: &'t Unique<'t>,
     packed: &'t Packed,
     sets: &'t Sets<'t>,
-    /// Numbers of the entries' inodes; the root has 1. The names of one inode share its number.
+    /// Inode numbers of the entries; the root has 1. The names of one inode share its number.
     numbers: HashMap<&'t str, u32>,
-    /// Names of each inode and subdirectories of each directory, by number.
+    /// Number of names of each inode, plus subdirectories of each directory, by inode number.
     counts: Vec<u32>,
 }
 
-/// The tables of inodes and directories.
+/// The encoded tables of inodes and directories.
 struct Encoded {
     table: Vec<u8>,
     directories: Vec<u8>,
     root: Position,
-    /// By number, from 1.
+    /// Positions by inode number, from 1.
     positions: Vec<Position>,
 }
 
@@ -197,7 +197,8 @@ impl<'t> Inodes<'t> {
         Inode { mode: entry.mode, uid: 0, gid: 0, mtime: self.time, number, nlink, xattr, body }
     }
 
-    /// From the last entry to the first, so that everything in a directory has its place before the directory.
+    /// From the last entry to the first, so that the contents of a directory have positions before the directory
+    /// itself.
     fn encode(&self, encoder: &mut Encoder, options: Options) -> io::Result<Encoded> {
         let mut inodes = Writer::new(encoder);
         let mut other = Encoder::new(options)?;
@@ -227,7 +228,7 @@ impl<'t> Inodes<'t> {
                 }
                 Content::Symlink(target) => Body::Symlink(target.as_bytes()),
                 Content::File(contents) => {
-                    // Every file has a content.
+                    // Every file has a content, so the default never applies.
                     let stored = &self.packed.files[content.unwrap_or_default()];
                     Body::File(FileBody {
                         start: stored.start,
@@ -263,7 +264,7 @@ impl<'t> Inodes<'t> {
     }
 }
 
-/// The directory that a path lies in; the root is the empty path.
+/// The directory that contains a path; the root is the empty path.
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }

@@ -1,4 +1,4 @@
-//! Extended attributes: sets of names and values that inodes point at by number.
+//! Extended attributes: sets of names and values, to which inodes refer by number.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,18 +12,18 @@ use super::metadata::{Reader, Table, Writer};
 use crate::format::image::Xattrs;
 use crate::format::tree::Tree;
 
-/// Namespaces, which are stored as numbers. No others can be stored.
+/// Namespaces, which are stored as numbers. The format has no others.
 const NAMESPACES: [&str; 3] = ["user.", "trusted.", "security."];
-/// In the number of a namespace: the value is the position of another one that is equal.
+/// Flag in a namespace's number: the value is a reference to an equal one stored elsewhere.
 const ELSEWHERE: u16 = 0x100;
-/// Longest name and longest value that Linux has (include/uapi/linux/limits.h).
+/// Linux' longest name and longest value (include/uapi/linux/limits.h).
 const MAX_NAME: usize = 255;
 const MAX_VALUE: usize = 65536;
-/// Most memory for the attributes of a foreign image, and what a set or an attribute takes beside its bytes.
+/// Most memory for the attributes of an untrusted image, and the overhead of a set or an attribute beside its bytes.
 const MEMORY: usize = 32 << 20;
 const OVERHEAD: usize = 64;
 
-/// Why an attribute cannot be stored.
+/// The reason why an attribute cannot be stored; `None` if it can.
 pub fn fault(name: &str, value: &[u8]) -> Option<&'static str> {
     match split(name) {
         None => Some("its namespace is not one of user, trusted and security"),
@@ -41,7 +41,7 @@ fn split(name: &str) -> Option<(u16, &str)> {
     numbered.into_iter().find_map(|(number, space)| Some((number, name.strip_prefix(space)?)))
 }
 
-/// The different sets of a tree, each with a number.
+/// The distinct sets of a tree, each with a number.
 #[derive(Default)]
 pub struct Sets<'t>(BTreeMap<&'t Xattrs, u32>);
 
@@ -56,18 +56,18 @@ impl<'t> Sets<'t> {
         Sets(sets)
     }
 
-    /// Whether there are none.
+    /// Whether there are no sets.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The number of a set, or nothing for an empty one.
+    /// The number of a set; `None` for an empty one.
     pub fn number(&self, set: &Xattrs) -> Option<u32> {
         self.0.get(set).copied()
     }
 
-    /// The tables for an image in which they start at `at`, and where its superblock must point. The kernel wants the
-    /// values first, then the table of sets, then its head and index as the end of the image.
+    /// The tables for an image in which they start at `at`, and the position for the superblock. The kernel requires
+    /// the values first, then the table of sets, then its head and index at the end of the image.
     pub fn encode(&self, at: u64, encoder: &mut Encoder) -> io::Result<(Vec<u8>, u64)> {
         let mut values = Writer::new(encoder);
         let mut numbered: Vec<_> = self.0.iter().map(|(set, number)| (*number, *set)).collect();
@@ -77,7 +77,7 @@ impl<'t> Sets<'t> {
             let position = values.position();
             let mut bytes = Vec::new();
             for (name, value) in *set {
-                // `fault` has refused what has no namespace.
+                // `fault` has refused names without a namespace.
                 let (space, rest) = split(name).unwrap_or_default();
                 bytes.extend(space.to_le_bytes());
                 bytes.extend((rest.len() as u16).to_le_bytes());

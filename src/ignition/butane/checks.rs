@@ -1,4 +1,4 @@
-//! What Butane checks in the config as it was written, before anything is translated.
+//! Butane's checks of the config as written, before anything is translated.
 
 use prebake_text::finding::{Finding, Severity, Source};
 use prebake_text::json;
@@ -64,7 +64,7 @@ fn resource(visit: &mut Visit<'_>) {
     }
 }
 
-/// A config inside the config is checked at the spec that will be emitted.
+/// Checks a config inside the config, at the spec that will be emitted.
 fn config_reference(visit: &mut Visit<'_>) {
     resource(visit);
     let alone = ["local", "source"].into_iter().all(|name| visit.record.get(name).is_none());
@@ -97,7 +97,7 @@ fn config_reference(visit: &mut Visit<'_>) {
                     None => outer,
                 };
                 let outer = match visit.origin.document_start() {
-                    // Butane points here; the place inside the text is in the message.
+                    // Butane points at the document's start; the message has the place inside the text.
                     Some(start) if finding.severity == Severity::Error => {
                         outer.related(start, "in this config")
                     }
@@ -109,14 +109,14 @@ fn config_reference(visit: &mut Visit<'_>) {
     }
 }
 
-/// The byte of a line and column.
+/// The byte offset of a line and column.
 fn offset_of(text: &str, line: usize, column: usize) -> Option<usize> {
     let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let characters = text[start..].char_indices().map(|(at, _)| at);
     characters.chain([text.len() - start]).nth(column - 1).map(|at| start + at)
 }
 
-/// Butane points at the start of the config where a config inside is wrong, so that place is named too.
+/// Adds the start of the surrounding config, where Butane points if a config inside is wrong.
 fn in_config(finding: Finding, origin: &Origin) -> Finding {
     match origin.document_start() {
         Some(start) => finding.related(start, "in this config"),
@@ -144,7 +144,7 @@ fn file(visit: &mut Visit<'_>) {
     mode(visit, false);
 }
 
-/// `644` instead of `0644`: odd as it is, usual if its digits are read as octal.
+/// Warns of `644` instead of `0644`: a mode that is unusual in itself, and usual if its digits are read as octal.
 fn mode(visit: &mut Visit<'_>, directory: bool) {
     let Some(mode) = visit.record.int("mode").filter(|mode| (0..=7777).contains(mode)) else { return };
     let meant = i64::from_str_radix(&mode.to_string(), 8);
@@ -153,7 +153,7 @@ fn mode(visit: &mut Visit<'_>, directory: bool) {
     }
 }
 
-/// Whether a mode is one that people use: every class of users has what the less specific classes have, write and
+/// Whether people use such a mode: each class of users has at least the rights of the less specific classes, write and
 /// execute come with read, and the special bits make sense.
 fn is_typical(mode: i64, directory: bool) -> bool {
     const READ: i64 = 4;

@@ -1,4 +1,5 @@
-//! From a YAML tree to a record, as Go fills Butane's structs, with a warning for everything that it would ignore.
+//! Decodes a YAML tree into a record as Go fills Butane's structs, with a warning for every part that Butane would
+//! ignore.
 
 use prebake_text::finding::{Finding, Severity, nearest};
 use prebake_text::yaml::merge::is_merge;
@@ -10,17 +11,17 @@ use crate::schema::{Field, Schema, Type, snake_case};
 use crate::spec::Spec;
 use crate::tree::{At, Node, Origin, Record, Step, Text, Value};
 
-/// How a document is decoded.
+/// Settings for decoding a document.
 #[derive(Clone, Copy)]
 pub(super) struct Manner {
     pub spec: Spec,
-    /// Whether warnings will be errors, for advice.
+    /// Whether warnings will be errors, for the hints.
     pub strict: bool,
-    /// Whether anchors, `<<` and holders go without warnings, see [`crate::Transpile::sharing`].
+    /// Whether anchors, `<<` and `x-` keys cause no warnings, see [`crate::Transpile::sharing`].
     pub sharing: bool,
 }
 
-/// Decodes a document. What does not fit is an error, what is not known a warning.
+/// Decodes a document. A value that does not fit is an error, an unknown key a warning.
 pub(super) fn decode(
     schema: &'static Schema,
     root: &yaml::Node,
@@ -33,10 +34,10 @@ pub(super) fn decode(
     decoder.record(schema, root, origin)
 }
 
-/// The entries of a mapping with those that `<<` brings, each with whether it was brought.
+/// The entries of a mapping, including those merged by `<<`, each with whether it was merged.
 ///
 /// # Errors
-/// The value of a `<<` that is no mapping.
+/// The value of a `<<` that is not a mapping.
 pub(super) fn entries(node: &yaml::Node) -> Result<Vec<(&yaml::Node, &yaml::Node, bool)>, &yaml::Node> {
     let Kind::Mapping(pairs) = &node.kind else { return Ok(Vec::new()) };
     let mut entries: Vec<_> =
@@ -66,8 +67,8 @@ struct Decoder<'d> {
     manner: Manner,
     text: &'d Text,
     report: &'d mut Report,
-    /// Where the alias or `<<` stands that brought what is being read. Butane neither checks such parts for unknown
-    /// keys nor knows better positions inside.
+    /// Position of the alias or `<<` that brought in the node being decoded. Butane neither checks such parts for
+    /// unknown keys nor knows positions inside them.
     within: Option<Position>,
 }
 
@@ -149,7 +150,7 @@ impl Decoder<'_> {
         for (index, item) in items.iter().enumerate() {
             let origin = origin.child(Step::Index(index), self.at(item));
             if goyaml::is_null(item) {
-                // Go drops it, and Butane then compares the rest with the wrong nodes.
+                // Go drops the null, and Butane then compares the following items with the wrong nodes.
                 if matches!(ty, Type::Records(_)) && index < kept {
                     self.mismatch(&origin, "a null in a list is dropped");
                 }
@@ -181,7 +182,7 @@ impl Decoder<'_> {
         At::Position(self.within.unwrap_or(node.start))
     }
 
-    /// Go reports the line of the value itself, also behind an alias.
+    /// Reports a value that does not fit. Go reports the value's own line, even if an alias refers to it.
     fn misfit(&mut self, node: &yaml::Node, origin: &Origin, Misfit(message): Misfit) {
         let finding = Finding::error(message).at(At::Position(node.start).place(self.text));
         let finding = match goyaml::is_quoted_number_or_flag(node) {
@@ -205,7 +206,7 @@ impl Decoder<'_> {
     fn unused(&mut self, schema: &'static Schema, node: &yaml::Node, origin: &Origin) {
         let sharing = self.manner.sharing;
         let keys: Vec<&yaml::Node> = match (&node.kind, sharing) {
-            // What `<<` brings is looked through where it is not warned of.
+            // With `sharing`, merged keys are checked here, instead of a warning about `<<` itself.
             (_, true) => entries(node).unwrap_or_default().into_iter().map(|(key, ..)| key).collect(),
             (Kind::Mapping(pairs), false) => pairs.iter().map(|(key, _)| key).collect(),
             _ => return,
@@ -229,7 +230,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// What to do about a key that is not known here.
+    /// A hint about an unknown key.
     fn advice(&self, schema: &'static Schema, name: &str) -> String {
         if name == "<<" {
             return "it works, although Butane warns about it".into();
@@ -254,7 +255,7 @@ impl Decoder<'_> {
     }
 }
 
-/// A text, or bytes where `!!binary` holds what is no text.
+/// A text, or bytes if `!!binary` holds data that is not text.
 fn text_value(bytes: Vec<u8>) -> Value {
     match String::from_utf8(bytes) {
         Ok(text) => Value::Text(text),

@@ -1,7 +1,7 @@
-//! Scalars as gopkg.in/yaml.v3 decodes them into Go's types.
+//! Decodes scalars as gopkg.in/yaml.v3 does into Go's types.
 //!
 //! Butane's modes, numbers and booleans follow that library and not the YAML specification: `0644` is octal, `0888` a
-//! float that becomes 888, `yes` a boolean where one is wanted and a text elsewhere.
+//! float that becomes 888, `yes` a boolean in a boolean field and a text elsewhere.
 
 use prebake_text::yaml::{Kind, Node, Style};
 
@@ -11,7 +11,7 @@ use crate::data_url::from_base64;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Misfit(pub String);
 
-/// What yaml.v3 takes a scalar for.
+/// The type and value that yaml.v3 gives a scalar.
 #[derive(Debug, PartialEq)]
 enum Resolved {
     Null,
@@ -42,7 +42,7 @@ pub(crate) fn is_null(node: &Node) -> bool {
     matches!(resolve(node), Ok(Resolved::Null))
 }
 
-/// Bytes of a text field: every scalar keeps its spelling, `!!binary` is decoded.
+/// Decodes the bytes of a text field: every scalar keeps its spelling, `!!binary` is decoded.
 pub(crate) fn bytes(node: &Node) -> Result<Option<Vec<u8>>, Misfit> {
     match (resolve(node)?, node.scalar()) {
         (Resolved::Null, _) => Ok(None),
@@ -52,18 +52,18 @@ pub(crate) fn bytes(node: &Node) -> Result<Option<Vec<u8>>, Misfit> {
     }
 }
 
-/// A whole number. Floats lose their fraction.
+/// Decodes a whole number. Floats lose their fraction.
 pub(crate) fn int(node: &Node) -> Result<Option<i64>, Misfit> {
     match resolve(node)? {
         Resolved::Null => Ok(None),
         Resolved::Int(number) => Ok(Some(number)),
-        // As in Go: NaN and what is too big fail, what is too small becomes the smallest.
+        // As in Go, NaN and numbers that are too large fail; those that are too small become the smallest.
         Resolved::Float(number) if number <= i64::MAX as f64 && number < 9.3e18 => Ok(Some(number as i64)),
         _ => Err(misfit(node, "int")),
     }
 }
 
-/// A boolean, in the words of YAML 1.1 too, quoted or not.
+/// Decodes a boolean, including YAML 1.1's words, quoted or not.
 pub(crate) fn flag(node: &Node) -> Result<Option<bool>, Misfit> {
     match (resolve(node)?, node.scalar()) {
         (Resolved::Null, _) => Ok(None),
@@ -74,13 +74,13 @@ pub(crate) fn flag(node: &Node) -> Result<Option<bool>, Misfit> {
     }
 }
 
-/// Whether a text would be a number or a boolean without its quotes.
+/// Whether a quoted text would be a number or a boolean without its quotes.
 pub(crate) fn is_quoted_number_or_flag(node: &Node) -> bool {
     matches!(&node.kind, Kind::Scalar(text, Style::Quoted)
         if node.tag.is_none() && !matches!(resolve_plain(text), Resolved::Text | Resolved::Null))
 }
 
-/// A value of the wrong kind.
+/// The error for a value of the wrong kind.
 pub(crate) fn misfit(node: &Node, wanted: &str) -> Misfit {
     let found = match &node.kind {
         Kind::Sequence(_) => "!!seq".to_owned(),
@@ -96,7 +96,7 @@ pub(crate) fn misfit(node: &Node, wanted: &str) -> Misfit {
     Misfit(format!("cannot unmarshal {found} into {wanted}"))
 }
 
-/// Resolves a scalar; lists and mappings count as text, which fits nothing.
+/// Resolves a scalar; lists and mappings count as text, which fits no field.
 fn resolve(node: &Node) -> Result<Resolved, Misfit> {
     let Kind::Scalar(text, style) = &node.kind else { return Ok(Resolved::Text) };
     let tag = node.tag.as_deref();
@@ -109,7 +109,7 @@ fn resolve(node: &Node) -> Result<Resolved, Misfit> {
                 .ok_or_else(|| Misfit("!!binary value contains invalid base64 data".into()));
         }
         None if *style != Style::Plain => return Ok(Resolved::Text),
-        // Dates are texts where a config has them; another tag than these says nothing to Go.
+        // Dates are text wherever a config has them; Go ignores all other tags than these.
         Some("!!timestamp") if text.split('-').next().is_some_and(|year| year.len() == 4) => {
             return Ok(Resolved::Text);
         }
@@ -182,7 +182,7 @@ fn integer(text: &str) -> Option<Resolved> {
     }
 }
 
-/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, and a text where the number is beyond a float.
+/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`; a number beyond a float's range is a text.
 fn float(text: &str) -> Resolved {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));

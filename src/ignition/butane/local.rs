@@ -1,4 +1,4 @@
-//! Files beside a config: what `local`, `contents_local` and `trees` name.
+//! Files beside a config, named by `local`, `contents_local` and `trees`.
 
 use std::fs;
 use std::io::{self, Read};
@@ -24,10 +24,10 @@ const ESCAPES: &str = "local file path traverses outside the files directory";
 pub(super) struct FilesDir<'d>(pub Option<&'d Path>);
 
 impl FilesDir<'_> {
-    /// The contents of a file.
+    /// Reads a file.
     ///
     /// # Errors
-    /// Why it cannot be embedded, in the words of Butane and Go.
+    /// The reason why it cannot be embedded, in the words of Butane and Go.
     pub fn read(&self, local: &str) -> Result<Vec<u8>, String> {
         let path = self.resolve("open", local)?;
         read_file(&path)
@@ -36,7 +36,7 @@ impl FilesDir<'_> {
     /// The root of a tree; it may itself be a link to a directory inside.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and where it is no directory.
+    /// As [`read`](Self::read), and if it is not a directory.
     pub fn tree(&self, local: &str) -> Result<PathBuf, String> {
         let path = self.resolve("stat", local)?;
         match fs::metadata(&path) {
@@ -48,7 +48,7 @@ impl FilesDir<'_> {
 
     fn resolve(&self, verb: &str, local: &str) -> Result<PathBuf, String> {
         let dir = self.0.ok_or(NO_FILES_DIR)?;
-        // A leading slash means the files directory, as Go's filepath.Join has it.
+        // A leading slash means the files directory, as in Go's filepath.Join.
         let inside = clean_path(local.trim_start_matches('/'));
         if inside == ".." || inside.starts_with("../") {
             return Err(ESCAPES.into());
@@ -63,7 +63,7 @@ impl FilesDir<'_> {
     }
 }
 
-/// What to do, by words of the message; [`NO_FILES_DIR`] says it itself.
+/// Hints by words in the message; [`NO_FILES_DIR`] contains its own.
 const HINTS: [(&str, &str); 5] = [
     (ESCAPES, "copy the file into the files directory"),
     (
@@ -85,7 +85,7 @@ pub(super) fn fault(why: String, origin: &Origin) -> Finding {
     }
 }
 
-/// Reads a regular file of a size that can be embedded.
+/// Reads a regular file, if it is not too long to embed.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let found = fs::metadata(path).map_err(|error| go_error("open", path, &error))?;
     if found.is_dir() {
@@ -104,7 +104,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// `open files/x: no such file or directory`, as Go says it.
+/// The error in Go's form: `open files/x: no such file or directory`.
 pub(super) fn go_error(verb: &str, path: &Path, error: &io::Error) -> String {
     let why = match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),

@@ -1,8 +1,8 @@
-//! Butane, `variant: flatcar`, to Ignition; where asked for, other systems' variants too.
+//! Translates Butane, `variant: flatcar`, to Ignition; on request other systems' variants too.
 //!
-//! The stages and their order are Butane's, because a stage that fails hides the messages of the later ones: syntax and
-//! version, decoding, unknown keys, checks of what was written, translation with local files, fields that Flatcar
-//! refuses, duplicates, and Ignition's own checks on the result.
+//! The stages and their order are Butane's, because a failed stage hides the messages of later ones: syntax and
+//! version, decoding, unknown keys, checks of the config as written, translation with local files, fields that Flatcar
+//! refuses, duplicates, and Ignition's own checks of the result.
 
 mod checks;
 mod decode;
@@ -26,7 +26,7 @@ use super::tree::{At, Node, Origin, Record, Text, Value};
 use super::{schema, validate};
 use local::FilesDir;
 
-/// Which version of which variant emits which spec.
+/// Versions of variants, each with the spec that it emits.
 const VERSIONS: [(&str, &str, Spec); 12] = [
     (FLATCAR, "1.0.0", Spec::V3_3),
     (FLATCAR, "1.1.0", Spec::V3_4),
@@ -43,21 +43,21 @@ const VERSIONS: [(&str, &str, Spec); 12] = [
 ];
 const FLATCAR: &str = "flatcar";
 
-/// What only `variant: fcos` has, and nothing here translates. It must not be dropped like a key that nobody knows.
+/// Keys that only `variant: fcos` has, and prebake does not translate. They must not be dropped like unknown keys.
 const FCOS_ONLY: [&str; 2] = ["boot_device", "grub"];
 
-/// What to translate and how.
+/// The text to translate, with its settings.
 pub(super) struct Input<'i> {
     pub source: &'i Arc<Source>,
     pub files_dir: Option<&'i Path>,
     pub experimental: bool,
     pub foreign: bool,
-    /// Whether warnings will be errors, for advice.
+    /// Whether warnings will be errors, for the hints.
     pub strict: bool,
     pub sharing: bool,
 }
 
-/// A version of a variant.
+/// A variant in one version.
 #[derive(Clone, Copy)]
 struct Dialect {
     variant: &'static str,
@@ -67,7 +67,7 @@ struct Dialect {
 /// Translates a Butane config.
 ///
 /// # Errors
-/// Everything that was found up to and with the stage that failed.
+/// All findings up to and including the stage that failed.
 pub(super) fn translate(input: Input<'_>) -> Result<(Record, Spec, Vec<Finding>), Findings> {
     let root = yaml::parse(input.source).map_err(yaml_fault)?;
     let dialect = version(&root, &input)?;
@@ -98,7 +98,7 @@ pub(super) fn translate(input: Input<'_>) -> Result<(Record, Spec, Vec<Finding>)
     Findings::settle(report.finish(), config).map(|(config, findings)| (config, spec, findings))
 }
 
-/// What to do about a text that is no YAML, by words of the message.
+/// Hints for a text that is not YAML, by words in the message.
 const YAML_HINTS: [(&str, &str); 4] = [
     ("duplicate key", "keep one of the two"),
     ("recursion limit", "no config nests like this; is it the right file?"),
@@ -106,7 +106,7 @@ const YAML_HINTS: [(&str, &str); 4] = [
     ("control characters", "binary contents go into a file of their own, named with `local`"),
 ];
 
-/// Butane's words for a text that is no YAML.
+/// Rewords the finding about a text that is not YAML as Butane does.
 fn yaml_fault(finding: Finding) -> Finding {
     let known = YAML_HINTS.iter().find(|(words, _)| finding.message.contains(words));
     let hint = finding.hint.or(known.map(|(_, hint)| (*hint).to_owned()));
@@ -114,7 +114,7 @@ fn yaml_fault(finding: Finding) -> Finding {
     Finding { message, hint, ..finding }
 }
 
-/// Reads `variant` and `version` and finds the spec that they mean.
+/// Reads `variant` and `version`, and returns the dialect with the spec that they mean.
 fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Dialect, Finding> {
     if !matches!(root.kind, Kind::Mapping(_)) && !goyaml::is_null(root) {
         let goyaml::Misfit(message) = goyaml::misfit(root, "a config");
@@ -188,10 +188,10 @@ fn version(root: &yaml::Node, input: &Input<'_>) -> Result<Dialect, Finding> {
     }
 }
 
-/// Turns what only Butane knows into what Ignition knows.
+/// Translates the parts that only Butane knows into ones that Ignition knows.
 fn desugar(mut config: Record, files: &FilesDir<'_>, spec: Spec, report: &mut Report) -> Record {
     fold(&mut config, files, spec, report);
-    // A finding about the version points at Butane's.
+    // A finding about the version points at Butane's version.
     if let Some(written) = config.get("version").map(|node| node.origin.clone()) {
         config.record_mut("ignition", spec).set("version", Node::text(spec.as_str(), &written));
     }
@@ -201,7 +201,7 @@ fn desugar(mut config: Record, files: &FilesDir<'_>, spec: Spec, report: &mut Re
     config
 }
 
-/// Reads what records name: contents of resources and units, key files of users.
+/// Embeds the files that records name: contents of resources and units, key files of users.
 fn fold(record: &mut Record, files: &FilesDir<'_>, spec: Spec, report: &mut Report) {
     if record.schema.fields.iter().any(|field| field.name == "inline") {
         fold_resource(record, files, spec, report);
@@ -271,7 +271,7 @@ fn fold_user(user: &mut Record, files: &FilesDir<'_>, report: &mut Report) {
     }
 }
 
-/// What Butane refuses although Ignition could do it: sections of the config, and the words for each.
+/// Sections of the config that Butane refuses although Ignition supports them, each with Butane's message.
 fn unsupported(dialect: Dialect) -> &'static [(&'static [&'static str], &'static str)] {
     match (dialect.variant, dialect.spec) {
         (FLATCAR, Spec::V3_7Experimental) => {
@@ -299,7 +299,7 @@ fn refuse_unsupported(config: &Record, dialect: Dialect, report: &mut Report) {
     }
 }
 
-/// The parts of a record at a path that leads through records and lists of them.
+/// The nodes of a record at a path that leads through records and lists of records.
 fn at<'r>(record: &'r Record, path: &[&str]) -> Vec<&'r Node> {
     let [name, rest @ ..] = path else { return Vec::new() };
     let Some(part) = record.get(name) else { return Vec::new() };

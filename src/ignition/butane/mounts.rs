@@ -7,7 +7,7 @@ use crate::schema;
 use crate::spec::Spec;
 use crate::tree::{Node, Record};
 
-/// Adds the units. They are the parent and what the user wrote the child, so a unit of the same name overrides them.
+/// Adds the units, as the parent of the user's own units, so that one of the same name overrides them.
 pub(super) fn add(config: Record, spec: Spec) -> Record {
     let Some(storage) = config.record("storage") else { return config };
     let units: Vec<Node> = storage
@@ -61,7 +61,7 @@ fn unit(filesystem: &Record, storage: &Record, spec: Spec) -> Option<Node> {
     Some(Node::record(unit, cause))
 }
 
-/// Whether the device is an encrypted volume whose key comes from a server.
+/// Whether the device is an encrypted volume with a key from a server.
 fn is_remote(device: &str, storage: &Record) -> bool {
     let name =
         ["/dev/mapper/", "/dev/disk/by-id/dm-name-"].iter().find_map(|prefix| device.strip_prefix(prefix));
@@ -70,7 +70,7 @@ fn is_remote(device: &str, storage: &Record) -> bool {
     volumes.any(|luks| luks.record("clevis").is_some_and(|clevis| !clevis.list("tang").is_empty()))
 }
 
-/// `systemd-escape --path`, as go-systemd has it.
+/// `systemd-escape --path`, as in go-systemd.
 fn escape_path(path: &str) -> String {
     let mut escaped = String::new();
     for (index, part) in path.split('/').filter(|part| !part.is_empty()).enumerate() {

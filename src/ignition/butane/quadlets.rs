@@ -9,7 +9,7 @@ use crate::tree::{Node, Origin, Record, Step};
 
 const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
 
-/// `x@.ext` for an instance `x@y.ext`.
+/// The template `x@.ext` of an instance `x@y.ext`.
 pub(super) fn template_of(name: &str) -> Option<String> {
     let at = name.find('@')?;
     let dot = name.rfind('.')?;

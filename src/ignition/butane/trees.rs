@@ -1,4 +1,4 @@
-//! Directory trees that become files and links of the config.
+//! Adds directory trees to the config, as files and links.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -16,14 +16,14 @@ use crate::tree::{Node, Origin, Record};
 
 pub(super) const NODE_EXISTS: &str = "matching filesystem node has existing contents or different type";
 
-/// Which paths the config has, and where.
+/// The paths in the config, each with its kind and index.
 pub(super) struct Nodes {
     known: HashMap<&'static str, HashMap<String, usize>>,
     spec: Spec,
 }
 
 impl Nodes {
-    /// Reads the lists. The last of two equal paths of a kind counts.
+    /// Reads the lists. If a kind has a path twice, the last one counts.
     pub fn of(config: &Record, spec: Spec) -> Self {
         let mut known: HashMap<_, HashMap<_, _>> = HashMap::new();
         for kind in ["directories", "files", "links"] {
@@ -36,10 +36,10 @@ impl Nodes {
         Nodes { known, spec }
     }
 
-    /// The node of a kind at a path: the one that is listed, or a new one at the end.
+    /// The node of a kind at a path: the existing one, or a new one at the end.
     ///
     /// # Errors
-    /// Only another kind stands there.
+    /// The path exists as another kind.
     pub fn at<'c>(
         &mut self,
         config: &'c mut Record,
@@ -71,7 +71,7 @@ impl Nodes {
     }
 }
 
-/// Adds what the `trees` of a config name, in the order of Go's `filepath.Walk`.
+/// Adds the trees that a config's `trees` names, in the order of Go's `filepath.Walk`.
 pub(super) fn add(config: &mut Record, files: &FilesDir<'_>, spec: Spec, report: &mut Report) {
     let trees = config.record("storage").map_or(Vec::new(), |storage| storage.list("trees").to_vec());
     let mut nodes = Nodes::of(config, spec);
@@ -143,7 +143,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Directories become entries only where the tree says something about them.
+    /// Adds a directory, but only if the tree says something about it.
     fn directory(&self, dest: &str, config: &mut Record, nodes: &mut Nodes) -> Result<(), String> {
         let owned =
             ["group", "user"].iter().any(|who| self.tree.get(who).is_some_and(|owner| !owner.is_void()));

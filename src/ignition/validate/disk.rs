@@ -26,7 +26,7 @@ pub(super) fn disk(visit: &mut Visit<'_>) {
     fault(first_overlap(&partitions), rules::PARTITIONS_OVERLAP);
     let absent = partitions.iter().any(|partition| partition.flag("shouldExist") == Some(false));
     let numberless = partitions.iter().any(|partition| partition.int("number").unwrap_or(0) == 0);
-    // Newer than 2.26 Ignition dropped this; no released Flatcar has that yet.
+    // Ignition newer than 2.26 dropped this check; no released Flatcar has that yet.
     if absent && numberless {
         visit.error(&[field("partitions")], rules::NUMBERLESS_BESIDE_ABSENT);
     }
@@ -36,7 +36,7 @@ pub(super) fn disk(visit: &mut Visit<'_>) {
     }
 }
 
-/// The first item whose value an earlier item has.
+/// Index of the first item whose value an earlier item has.
 fn first_repeat<T: Eq + std::hash::Hash>(values: impl Iterator<Item = Option<T>>) -> Option<usize> {
     let mut seen = HashSet::new();
     let repeats = |(_, value): &(usize, Option<T>)| value.is_some();
@@ -44,7 +44,8 @@ fn first_repeat<T: Eq + std::hash::Hash>(values: impl Iterator<Item = Option<T>>
     valued.find_map(|(index, value)| (!seen.insert(value)).then_some(index))
 }
 
-/// The first partition that another one, taken in order, runs into. A start of 0 means "where there is room".
+/// Index of the first partition that overlaps another one, in the order of their starts. A start of 0 means "wherever
+/// there is room".
 fn first_overlap(partitions: &[&Record]) -> Option<usize> {
     let placed: Vec<(usize, i64, i64)> = partitions
         .iter()
@@ -90,7 +91,7 @@ pub(super) fn partition(visit: &mut Visit<'_>) {
     }
 }
 
-/// Groups of 8, 4, 4, 4 and 12 hex digits.
+/// Whether a text has groups of 8, 4, 4, 4 and 12 hex digits.
 fn is_guid(text: &str) -> bool {
     let lengths = text.split('-').map(str::len);
     lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
@@ -99,7 +100,7 @@ fn is_guid(text: &str) -> bool {
 pub(super) fn raid(visit: &mut Visit<'_>) {
     let record = visit.record;
     let outcome = match record.text("level").unwrap_or_default() {
-        // Up to 3.2 the level was no pointer, and an empty one just unknown.
+        // Up to 3.2 the level was not a pointer, and an empty one was just unknown.
         "" if visit.spec >= Spec::V3_3 => Err(rules::RAID_LEVEL_REQUIRED),
         "linear" | "raid0" | "0" | "stripe" if record.int("spares").is_some_and(|spares| spares != 0) => {
             Err(rules::RAID_SPARES)
@@ -155,7 +156,7 @@ fn check_label(filesystem: &Record) -> Result<(), Rule> {
     if label.len() > longest { Err(rule) } else { Ok(()) }
 }
 
-/// A filesystem on a whole disk that the config also partitions or wipes.
+/// Finds filesystems on a whole disk that the config also partitions or wipes.
 pub(super) fn filesystems_on_disks(visit: &mut Visit<'_>) {
     let record = visit.record;
     let disks: HashMap<&str, &Record> =

@@ -8,7 +8,7 @@ use super::{Visit, field};
 use crate::spec::Spec;
 use crate::tree::Record;
 
-/// LUKS2 keeps 48 bytes for the label, the last of them zero.
+/// LUKS2 has 48 bytes for the label, the last of them zero.
 const LABEL_MAX: usize = 47;
 
 pub(super) fn luks(visit: &mut Visit<'_>) {
@@ -28,7 +28,7 @@ pub(super) fn luks(visit: &mut Visit<'_>) {
     }
     let key_file = record.record("keyFile");
     if key_file.is_some_and(|key| check_optional_source(key, visit.spec).is_err()) {
-        // The source itself has a finding of its own.
+        // The source itself is reported separately.
         visit.error(&[], rules::LUKS_KEY_FILE);
     }
     if record.record("cex").is_some_and(|cex| cex.is_true("enabled")) {
@@ -41,7 +41,7 @@ pub(super) fn luks(visit: &mut Visit<'_>) {
     }
 }
 
-/// Up to 3.2 a custom pin was there when its object was; later when it has a name.
+/// Up to 3.2 a custom pin was present if its object was; since then, if it has a name.
 fn has_custom(clevis: &Record, spec: Spec) -> bool {
     let custom = clevis.record("custom");
     custom.is_some_and(|custom| spec <= Spec::V3_2 || custom.filled("pin").is_some())

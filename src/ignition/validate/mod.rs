@@ -1,7 +1,7 @@
-//! What Ignition refuses, and what it warns of: the checks of its `Validate` methods, at the spec of the config.
+//! Ignition's errors and warnings: the checks of its `Validate` methods, at the spec of the config.
 //!
-//! A check belongs to a record of the [schema](super::schema); one table says which. The walk goes through a config in
-//! the order of Ignition's Go structs, so findings come in Ignition's order.
+//! A check belongs to a record of the [schema](super::schema); one table says which. The walk follows the order of
+//! Ignition's Go structs, so findings are in Ignition's order.
 
 mod disk;
 mod luks;
@@ -32,7 +32,7 @@ pub(crate) struct Visit<'v> {
 
 pub(crate) type Check = fn(&mut Visit<'_>);
 
-/// Which check belongs to which record.
+/// The check of each record.
 static CHECKS: [(&Schema, Check); 24] = [
     (&schema::CONFIG, unit::config),
     (&schema::IGNITION_CONFIG, resource::merged),
@@ -60,7 +60,7 @@ static CHECKS: [(&Schema, Check); 24] = [
     (&schema::DROPIN, unit::dropin),
 ];
 
-/// Checks the meaning of a config of a spec.
+/// Checks the meaning of a config at a spec.
 pub(crate) fn check(config: &Record, origin: &Origin, spec: Spec, report: &mut Report) {
     walk(&CHECKS, config, origin, spec, report);
 }
@@ -90,7 +90,7 @@ fn walk_node(checks: &[(&'static Schema, Check)], node: &Node, spec: Spec, repor
     }
 }
 
-/// Finds entries of keyed lists that are given twice.
+/// Finds entries that occur twice in keyed lists.
 pub(crate) fn check_duplicates(config: &Record, spec: Spec, report: &mut Report) {
     let mut seen: HashMap<(&str, String), &Node> = HashMap::new();
     for (field, node) in config.schema.fields.iter().zip(config.fields()) {
@@ -122,7 +122,7 @@ pub(crate) fn check_duplicates(config: &Record, spec: Spec, report: &mut Report)
     }
 }
 
-/// A step to a field, as Ignition spells it.
+/// A step to a field, in Ignition's spelling.
 pub(crate) fn field(name: &'static str) -> Step {
     Step::Json(name)
 }
@@ -145,7 +145,7 @@ impl Visit<'_> {
         self.push(Finding::warning(message), hint, steps);
     }
 
-    /// Notes an error where a check failed.
+    /// Adds an error if a check failed.
     fn require(&mut self, steps: &[Step], outcome: Result<(), Rule>) {
         if let Err(rule) = outcome {
             self.error(steps, rule);
@@ -159,15 +159,15 @@ impl Visit<'_> {
         self.report.push(finding);
     }
 
-    /// Where a byte of a text field was written, if the field was written where its origin says.
+    /// The place of a byte of a text field, if the field was written at its origin.
     pub(crate) fn inner_place(&self, name: &'static str, at: usize) -> Option<Place> {
         let node = self.record.get(name)?;
         let Place { source, line, column } = node.origin.place()?;
         yaml::within(&source, Position { line, column }, node.as_text()?, at)
     }
 
-    /// The deepest node on the way that a person wrote, and the steps that lead on from there. A list that was made for
-    /// generated entries has no origin, its entries have.
+    /// The deepest node on the way that a person wrote, and the remaining steps. A list of generated entries has no
+    /// origin, but its entries have.
     fn deepest<'s>(&self, steps: &'s [Step]) -> (&Origin, &'s [Step]) {
         let mut found = (self.origin, steps);
         let mut node: Option<&Node> = None;
@@ -188,7 +188,7 @@ impl Visit<'_> {
     }
 }
 
-/// A field that may not exist: a step can name what the schema does not have, such as a tang server's `keys`.
+/// A field that may not exist: a step may name one that the schema does not have, such as a tang server's `keys`.
 fn lookup<'r>(record: &'r Record, name: &str) -> Option<&'r Node> {
     let index = record.schema.fields.iter().position(|field| field.name == name)?;
     record.fields()[index].as_ref()

@@ -7,7 +7,7 @@ use super::{Visit, field, item};
 use crate::spec::Spec;
 use crate::tree::Record;
 
-/// Absolute and without anything that `path.Clean` would change.
+/// The path must be absolute, and unchanged by `path.Clean`.
 pub(super) fn check_path(path: &str) -> Result<(), Rule> {
     match path {
         "" => Err(rules::PATH_MISSING),
@@ -17,7 +17,7 @@ pub(super) fn check_path(path: &str) -> Result<(), Rule> {
     }
 }
 
-/// What all three kinds share.
+/// Checks that all three kinds share.
 pub(super) fn node(visit: &mut Visit<'_>) {
     let path = check_path(visit.record.text("path").unwrap_or_default());
     visit.require(&[field("path")], path);
@@ -54,7 +54,7 @@ pub(super) fn owner(visit: &mut Visit<'_>) {
     }
 }
 
-/// What the nodes of a config are to each other, and its filesystems to its disks.
+/// Checks between the nodes of a config, and between its filesystems and disks.
 pub(super) fn storage(visit: &mut Visit<'_>) {
     let record = visit.record;
     let links: std::collections::HashSet<&str> =
@@ -91,7 +91,7 @@ fn link(visit: &mut Visit<'_>, index: usize, link: &Record) {
     if !link.is_true("hard") {
         return;
     }
-    // Ignition joins a relative target to the link's own path, not to its directory.
+    // Ignition joins a relative target to the link's own path, not to the link's directory.
     let target = match clean(target) {
         cleaned if cleaned.starts_with('/') => cleaned,
         _ => clean(&format!("{}/{target}", link.text("path").unwrap_or_default())),

@@ -1,4 +1,4 @@
-//! What is fetched: sources, hashes, headers, proxies.
+//! Checks of fetched resources: sources, hashes, headers, proxies.
 
 use super::rules::{self, Rule};
 use super::url::{GoUrl, check_source};
@@ -6,7 +6,7 @@ use super::{Visit, field, item};
 use crate::spec::Spec;
 use crate::tree::Record;
 
-/// A source may be absent or empty; otherwise it must be a URL that can be fetched.
+/// A source may be absent or empty; otherwise it must be a fetchable URL.
 pub(super) fn check_optional_source(resource: &Record, spec: Spec) -> Result<(), Rule> {
     resource.filled("source").map_or(Ok(()), |source| check_source(source, spec))
 }
@@ -41,7 +41,7 @@ fn check_header_scheme(resource: &Record) -> Result<(), Rule> {
     }
 }
 
-/// 3.0 looked at the URL only.
+/// 3.0 checked only the URL.
 pub(super) fn config_reference(visit: &mut Visit<'_>) {
     match visit.spec {
         Spec::V3_0 => {
@@ -63,7 +63,7 @@ pub(super) fn authority(visit: &mut Visit<'_>) {
     }
 }
 
-/// `ignition.config`: what is merged needs a source.
+/// `ignition.config`: a merged config needs a source.
 pub(super) fn merged(visit: &mut Visit<'_>) {
     check_sources(visit, "merge");
 }
@@ -83,7 +83,7 @@ fn check_sources(visit: &mut Visit<'_>, list: &'static str) {
     }
 }
 
-/// A header's name and value; no value at all means that a parent's header is removed.
+/// A header's name and value; no value means that a parent's header is removed.
 pub(super) fn header(visit: &mut Visit<'_>) {
     if visit.record.filled("name").is_none() {
         visit.error(&[field("name")], rules::HEADER_NAME);
@@ -93,7 +93,7 @@ pub(super) fn header(visit: &mut Visit<'_>) {
     }
 }
 
-/// `FUNCTION-HEX`; Ignition counts the digits and does not look at them.
+/// `FUNCTION-HEX`; Ignition counts the digits and does not check them.
 pub(super) fn verification(visit: &mut Visit<'_>) {
     let Some(hash) = visit.record.text("hash") else { return };
     let outcome = match hash.split_once('-') {
@@ -107,7 +107,7 @@ pub(super) fn verification(visit: &mut Visit<'_>) {
     visit.require(&[field("hash")], outcome);
 }
 
-/// The proxies, which must be URLs of HTTP.
+/// The proxies, which must be http: or https: URLs.
 pub(super) fn proxy(visit: &mut Visit<'_>) {
     for name in ["httpProxy", "httpsProxy"] {
         let Some(proxy) = visit.record.text(name) else { continue };

@@ -1,11 +1,11 @@
-//! Every message about a config in one place: Ignition's words, and ours on what to do.
+//! Every message about a config in one place: the message in Ignition's words, the hint in prebake's.
 
-/// One thing that can be wrong.
+/// A kind of defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
-    /// What is wrong, in the words of Ignition or Butane.
+    /// The defect, in the words of Ignition or Butane.
     pub message: &'static str,
-    /// The way out; empty where the message says it.
+    /// The way out; empty if the message says it.
     pub hint: &'static str,
 }
 
@@ -103,7 +103,7 @@ rules! {
     TANG_ADVERTISEMENT: "advertisement is not valid JSON", "";
 }
 
-/// A data URL's fault keeps the words of the library that found it.
+/// The rule for a faulty data URL, in the words of the library that found the fault.
 pub(crate) fn data_url(message: &'static str) -> Rule {
     Rule {
         message,

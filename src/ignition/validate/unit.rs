@@ -8,37 +8,38 @@ use crate::tree::{Record, Step};
 /// Longest line that systemd reads, in bytes.
 const LINE_MAX: usize = 2048;
 
-/// What Go's `bufio.Reader` holds.
+/// Buffer size of Go's `bufio.Reader`, in bytes.
 const BUFFER: usize = 4096;
 
 /// The sections of a unit that have at least one option.
 type Sections = Vec<String>;
 
-/// Reads a unit's text.
+/// Parses a unit's text.
 ///
-/// Text before the first `[` is skipped, comments start with `#` or `;`, a line that ends in a backslash goes on.
+/// Text before the first `[` is skipped, comments start with `#` or `;`, and a line that ends in a backslash continues.
 ///
 /// # Errors
-/// What go-systemd says.
+/// go-systemd's message.
 pub(crate) fn sections(text: &str) -> Result<Sections, String> {
     read(text).map_err(|(message, _)| message)
 }
 
-/// The same, with the byte where what is wrong begins.
+/// Like [`sections`], with the offset of the faulty piece in the error.
 fn read(text: &str) -> Result<Sections, (String, usize)> {
     let mut lexer = Lexer { text: text.as_bytes(), at: 0, buffered: 0, line_end: 0, begin: 0 };
     lexer.run().map_err(|why| (format!("invalid unit content: {why}"), lexer.begin))
 }
 
-/// Ignition's verdict on long lines depends on what Go's buffered reader holds, so the buffer's bounds are kept too.
+/// Ignition's verdict on long lines depends on the content of Go's buffered reader, so this simulates the buffer's
+/// bounds.
 struct Lexer<'t> {
     text: &'t [u8],
     at: usize,
-    /// The end of what Go's reader has buffered.
+    /// The end of the data in Go's buffer.
     buffered: usize,
-    /// The next line end at or after `at`, once looked up.
+    /// The next line end at or after `at`, once computed.
     line_end: usize,
-    /// Where the piece begins that is being read.
+    /// Start of the piece that is being parsed.
     begin: usize,
 }
 
@@ -74,7 +75,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// go-systemd looks before every step whether the next 2048 bytes hold a line end, if as many are buffered.
+    /// Before every step, go-systemd checks whether the next 2048 bytes contain a line end, if that many are buffered.
     fn check_line(&mut self) -> Result<(), String> {
         if self.line_end < self.at || self.line_end == 0 {
             let end = self.text[self.at..].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
@@ -100,7 +101,7 @@ impl<'t> Lexer<'t> {
         Some(c)
     }
 
-    /// Takes the text before a delimiter and skips the delimiter; nothing if it does not come, and all is taken.
+    /// Takes the text before a delimiter and skips the delimiter. If there is none, takes the rest and returns false.
     fn take_until(&mut self, delimiter: u8) -> (&'t [u8], bool) {
         let start = self.at;
         let end = self.text[start..].iter().position(|byte| *byte == delimiter).map(|end| start + end);
@@ -198,13 +199,13 @@ pub(super) fn unit(visit: &mut Visit<'_>) {
     }
 }
 
-/// Contents that are no unit: Ignition names the unit, and we the line too.
+/// Reports contents that are not a unit: Ignition names only the unit, prebake the line too.
 fn invalid(visit: &mut Visit<'_>, contents: &str, message: String, at: usize) {
     let finding = Finding::error(message);
     let line = contents[..at].matches('\n').count();
     let text = contents.lines().nth(line).unwrap_or_default();
     let before = line.checked_sub(1).and_then(|before| contents.lines().nth(before)).unwrap_or_default();
-    // coreos/bugs#2011: go-systemd takes only the last byte for a continuation.
+    // coreos/bugs#2011: to go-systemd, only a backslash as the last byte continues a line.
     let hint = match before.trim_end().ends_with('\\') && !before.ends_with('\\') {
         true => "a `\\` continues a line only as its last character: remove the blanks after it".to_owned(),
         false => String::new(),
@@ -241,7 +242,7 @@ pub(super) fn systemd(visit: &mut Visit<'_>) {
     for (index, unit) in units.iter().enumerate() {
         let name = unit.text("name").unwrap_or_default();
         let Some(template) = template_of(name).filter(|_| unit.is_true("enabled")) else { continue };
-        // The last unit of a name wins, as in the map that Ignition fills.
+        // The last unit of a name wins, as in Ignition's map.
         let found = units.iter().rev().find(|unit| unit.text("name") == Some(&template));
         let Some(contents) = found.and_then(|unit| unit.filled("contents")) else { continue };
         if sections(contents).is_ok_and(|sections| !sections.iter().any(|section| section == "Install")) {
@@ -252,7 +253,7 @@ pub(super) fn systemd(visit: &mut Visit<'_>) {
     }
 }
 
-/// `a@.service` for `a@b.service`: both parts are at least one character, the first as short as possible.
+/// The template `a@.service` of `a@b.service`: both parts have at least one character, the first as few as possible.
 fn template_of(name: &str) -> Option<String> {
     let stem = name.strip_suffix(".service")?;
     let first = stem.chars().next()?.len_utf8();
@@ -260,13 +261,13 @@ fn template_of(name: &str) -> Option<String> {
     (!stem[at + 1..].is_empty() && !stem.contains('\n')).then(|| format!("{}@.service", &stem[..at]))
 }
 
-/// Go's `path.Ext`: from the last dot of the last part on.
+/// Go's `path.Ext`: the suffix from the last dot of the last part.
 fn extension(name: &str) -> &str {
     let base = name.rfind('/').map_or(name, |slash| &name[slash + 1..]);
     base.rfind('.').map_or("", |dot| &base[dot..])
 }
 
-/// `/etc/systemd/system/UNIT` and `…/UNIT.d/DROPIN` of everything that has contents.
+/// Checks the paths `/etc/systemd/system/UNIT` and `…/UNIT.d/DROPIN` of all units and drop-ins with contents.
 pub(super) fn config(visit: &mut Visit<'_>) {
     let Some(systemd) = visit.record.record("systemd") else { return };
     let mut paths = std::collections::HashSet::new();

@@ -1,4 +1,4 @@
-//! URLs as Go's `net/url` parses them, and which of them Ignition can fetch.
+//! URLs as Go's `net/url` parses them, and the check whether Ignition can fetch them.
 
 use std::net::Ipv6Addr;
 
@@ -6,17 +6,17 @@ use super::rules::{self, Rule};
 use crate::data_url;
 use crate::spec::Spec;
 
-/// What the rules need of a parsed URL.
+/// The parts of a parsed URL that the rules need.
 pub(crate) struct GoUrl<'u> {
     /// In lower case; empty if there is none.
     pub scheme: String,
-    /// What follows the scheme of a URL without a leading slash.
+    /// The text after the scheme, in a URL without a slash there.
     pub opaque: &'u str,
     query: &'u str,
 }
 
 impl<'u> GoUrl<'u> {
-    /// Parses a URL; nothing where `url.Parse` fails.
+    /// Parses a URL; `None` if `url.Parse` fails.
     pub fn parse(url: &'u str) -> Option<Self> {
         let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
         unescape(fragment, Mode::Plain)?;
@@ -46,7 +46,7 @@ impl<'u> GoUrl<'u> {
         Some(GoUrl { scheme, opaque: "", query })
     }
 
-    /// The first value of a key of the query, if the key is there.
+    /// The first value of a query key, if the key is present.
     fn query_value(&self, key: &str) -> Option<Vec<u8>> {
         let pairs = self.query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';'));
         let decoded = pairs.filter_map(|pair| {
@@ -57,7 +57,7 @@ impl<'u> GoUrl<'u> {
     }
 }
 
-/// Letters, then digits and `+-.` too, up to a colon.
+/// Splits off a scheme: a letter, then letters, digits and `+-.`, up to a colon.
 fn split_scheme(url: &str) -> Option<(&str, &str)> {
     for (index, byte) in url.bytes().enumerate() {
         match byte {
@@ -79,7 +79,7 @@ enum Mode {
     Zone,
 }
 
-/// Percent-decodes; nothing where an escape is malformed or a character may not stand here.
+/// Percent-decodes; `None` if an escape is malformed or a character is not allowed.
 fn unescape(text: &str, mode: Mode) -> Option<Vec<u8>> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -90,7 +90,7 @@ fn unescape(text: &str, mode: Mode) -> Option<Vec<u8>> {
             b'%' => {
                 let hex = |at: usize| bytes.get(at).and_then(|digit| (*digit as char).to_digit(16));
                 let value = (hex(at)? << 4 | hex(at + 1)?) as u8;
-                // A host may escape what is not ASCII and `%` itself, a zone what it could write plainly, and blanks.
+                // A host may escape non-ASCII bytes and `%`, a zone its allowed plain bytes, `%` and blanks.
                 let allowed = match mode {
                     Mode::Plain | Mode::Query => true,
                     Mode::Host => value >= 0x80 || value == b'%',
@@ -142,8 +142,8 @@ fn check_host(host: &str) -> Option<()> {
         }
         Some(_) => None,
         None => {
-            // Only what follows the last colon has to be a port: lists of hosts pass, and for programs whose module asks
-            // for a Go before 1.26 (Butane and Ignition do) also with HTTP.
+            // Only the text after the last colon must be a port: lists of hosts pass, even with HTTP for programs whose
+            // module asks for a Go before 1.26 (such as Butane and Ignition).
             let colon = host.rfind(':');
             check_port(colon.map_or("", |colon| &host[colon..]))?;
             unescape(host, Mode::Host).map(drop)
@@ -156,7 +156,7 @@ fn check_port(port: &str) -> Option<()> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(())
 }
 
-/// A source that is there must be a URL that an Ignition of this spec can fetch.
+/// A source must be a URL that an Ignition of this spec can fetch.
 pub(crate) fn check_source(url: &str, spec: Spec) -> Result<(), Rule> {
     let parsed = GoUrl::parse(url).ok_or(rules::INVALID_URL)?;
     let version = |parsed: &GoUrl| match parsed.query_value("versionId") {

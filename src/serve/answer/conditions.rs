@@ -1,4 +1,4 @@
-//! Conditional requests (RFC 9110, 13): whether a client wants the version that there is.
+//! Conditional requests (RFC 9110, 13): whether a client wants the version that we have.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,19 +6,19 @@ use hyper::Method;
 
 use crate::serve::endpoint::request::Request;
 
-/// The version of a file that there is now.
+/// The current version of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Version<'v> {
-    /// A strong entity tag, quotes included; files that may change under us have none.
+    /// A strong entity tag, quotes included. Files that may change while they are served have none.
     pub etag: Option<&'v str>,
-    /// When it was modified, if that is known; HTTP has whole seconds of it.
+    /// The modification time, if known. HTTP carries whole seconds only.
     pub modified: Option<SystemTime>,
 }
 
 impl Version<'_> {
-    /// The status that is answered instead of the file, if the request's conditions ask for that: 304 or 412.
+    /// The status that the request's conditions ask for instead of the file, if any: 304 or 412.
     ///
-    /// In the order of RFC 9110, 13.2.2; where a client sends a tag and a date, the tag is the better witness.
+    /// The order is that of RFC 9110, 13.2.2. If a client sends both a tag and a date, the tag decides.
     pub fn refuses(&self, request: &Request<'_>) -> Option<u16> {
         let is_wanted = match tags(request, "if-match") {
             Some(tags) => tags.iter().any(|tag| *tag == "*" || Some(*tag) == self.etag),
@@ -29,23 +29,23 @@ impl Version<'_> {
         }
         let reads = [Method::GET, Method::HEAD].contains(request.method);
         let is_there = match tags(request, "if-none-match") {
-            // The comparison that overlooks weakness: 8.8.3.2.
+            // The weak comparison: 8.8.3.2.
             Some(tags) => {
                 tags.iter().any(|tag| *tag == "*" || Some(tag.trim_start_matches("W/")) == self.etag)
             }
-            // 13.1.3: of no meaning for other methods.
+            // 13.1.3: the header has no meaning for other methods.
             None => reads && self.is_newer(request, "if-modified-since") == Some(false),
         };
         is_there.then_some(if reads { 304 } else { 412 })
     }
 
-    /// Whether a range of this version is of use to a client that says what it has a part of.
+    /// Whether a range of this version is useful to the client, that is, whether its `If-Range` names this version.
     pub fn is_that_of_if_range(&self, request: &Request<'_>) -> bool {
         let Some(known) = request.header("if-range") else { return true };
         Some(known) == self.etag || self.seconds().is_some_and(|seconds| date(known) == Some(seconds))
     }
 
-    /// Whether it is newer than the date of a header; none if either is not known or cannot be read.
+    /// Whether it is newer than the date in a header. `None` if either date is missing or unreadable.
     pub fn is_newer(&self, request: &Request<'_>, header: &str) -> Option<bool> {
         let date = date(request.header(header)?)?;
         Some(self.seconds()? > date)
@@ -57,14 +57,14 @@ impl Version<'_> {
     }
 }
 
-/// The tags of a header, which may come in several lines.
+/// The tags in a header, which may span several lines.
 fn tags<'r>(request: &'r Request<'_>, name: &str) -> Option<Vec<&'r str>> {
     let lines = request.headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     let tags: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
     (!tags.is_empty()).then_some(tags)
 }
 
-/// A date that can be read; another is as none.
+/// The date, or `None` if it cannot be read.
 fn date(text: &str) -> Option<SystemTime> {
     httpdate::parse_http_date(text).ok()
 }
@@ -80,7 +80,7 @@ mod tests {
     const THEN: &str = "Thu, 01 Jan 2026 03:04:05 GMT";
     const AFTER: &str = "Thu, 01 Jan 2026 03:04:06 GMT";
 
-    /// Asks with headers for a version of `THEN` and a bit.
+    /// Asks with headers for a version that was modified at `THEN` plus a fraction of a second.
     fn ask<T>(
         etag: Option<&str>,
         method: &Method,

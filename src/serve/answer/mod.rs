@@ -1,4 +1,4 @@
-//! Answers: what goes back to a client, before it meets a socket.
+//! Answers as the routes make them, before they meet a socket.
 
 pub mod conditions;
 pub mod ranges;
@@ -13,34 +13,34 @@ use bytes::Bytes;
 use crate::base::digest::Sha256;
 use crate::serve::machines::watchers::Events;
 
-/// Text as Matchbox labels it.
+/// The content type that Matchbox gives its texts.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// An answer to one request.
 #[derive(Debug)]
 pub struct Answer {
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
     /// Header names (lower case) and values.
     pub headers: Vec<(&'static str, String)>,
-    /// The body; left out for HEAD, its length is not.
+    /// The body. A HEAD request gets its length only.
     pub body: Body,
     /// The group that matched, for the log.
     pub group: Option<String>,
     /// The profile that matched, for the log.
     pub profile: Option<String>,
-    /// Why there is nothing to answer, also where the body does not say it.
+    /// Why there is nothing to answer, even where the body does not say so.
     pub lack: Option<Lack>,
-    /// What the log shall say of it beside its line.
+    /// A warning for the log, in addition to the answer's line.
     pub warning: Option<String>,
 }
 
 /// Why there is nothing to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// In words.
+    /// The reason, in words.
     pub why: String,
-    /// The file of a data directory that is at fault, if one is.
+    /// The file of a data directory that is at fault, if any.
     pub file: Option<String>,
 }
 
@@ -51,43 +51,43 @@ pub enum Body {
     Bytes(Bytes),
     /// A part of a file.
     File {
-        /// What it is made of.
+        /// The pieces that make up the file, in order.
         pieces: Vec<Piece>,
-        /// Which bytes.
+        /// The bytes of it to send.
         range: Range<u64>,
     },
     /// Several parts of a file, each behind its own heading, as `multipart/byteranges`.
     Parts {
-        /// What it is made of.
+        /// The pieces that make up the file, in order.
         pieces: Vec<Piece>,
         /// Heading and bytes of each part.
         parts: Vec<(String, Range<u64>)>,
-        /// What closes the last part.
+        /// The boundary that closes the last part.
         end: String,
     },
-    /// What is written as it comes, without an end that is known: events.
+    /// Events, written as they come; nobody knows the length in advance.
     Stream(Events),
 }
 
-/// A piece of a file that is put together as it is sent; most files are one piece.
+/// A piece of a file that is put together while it is sent. Most files are one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// A published file.
     File {
-        /// Where it lies; of a part of another file, what messages call it.
+        /// Its path. For a part of another file: its name in messages.
         path: PathBuf,
-        /// The file that it is a part of, if it is none of its own.
+        /// The file that contains it, if it is not a file of its own.
         within: Option<Within>,
-        /// Its length in bytes.
+        /// Length in bytes.
         size: u64,
-        /// The digest of its bytes, where the manifest has one.
+        /// The digest of its bytes, if the manifest has one.
         sha256: Option<Sha256>,
     },
-    /// So many zeros, a few.
+    /// A run of zeros of this length, in bytes; it is short.
     Zeros(u64),
 }
 
-/// A file that holds others, open, and where in it one of them begins, in bytes.
+/// An open file that contains others, and the offset in bytes where one of them begins.
 #[derive(Clone, Debug)]
 pub struct Within(pub Arc<File>, pub u64);
 
@@ -100,7 +100,7 @@ impl PartialEq for Within {
 impl Eq for Within {}
 
 impl Body {
-    /// Length in bytes, where it is known.
+    /// Length in bytes, if known.
     pub fn length(&self) -> Option<u64> {
         match self {
             Body::Bytes(bytes) => Some(bytes.len() as u64),
@@ -115,37 +115,37 @@ impl Body {
 }
 
 impl Answer {
-    /// A body in memory.
+    /// An answer with a body in memory.
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         Answer::shared(status, content_type, body.into().into())
     }
 
-    /// A body in memory that others may hold, too.
+    /// An answer with a body in memory that others may hold, too.
     pub fn shared(status: u16, content_type: &str, body: Bytes) -> Answer {
         let headers = vec![("content-type", content_type.to_owned())];
         let body = Body::Bytes(body);
         Answer { status, headers, body, group: None, profile: None, lack: None, warning: None }
     }
 
-    /// A text.
+    /// A plain text, status 200.
     pub fn text(body: impl Into<Vec<u8>>) -> Answer {
         Answer::new(200, TEXT, body)
     }
 
-    /// Not here; the text says why. Matchbox sends just `404 page not found`.
+    /// 404 with the reason. Matchbox sends just `404 page not found`.
     pub fn missing(why: &str) -> Answer {
         let mut answer = Answer::new(404, TEXT, format!("404 page not found\n{why}\n"));
         answer.lack = Some(Lack { why: why.to_owned(), file: None });
         answer.header("x-content-type-options", "nosniff")
     }
 
-    /// Not here, as Matchbox says it.
+    /// 404 in Matchbox's own words.
     pub fn not_found() -> Answer {
         let answer = Answer::new(404, TEXT, "404 page not found\n");
         answer.header("x-content-type-options", "nosniff")
     }
 
-    /// The same answer, but Matchbox's words where it is missing.
+    /// The same answer; a 404 loses its reason and has Matchbox's own words.
     pub fn without_reason(self) -> Answer {
         match self.status {
             404 => {
@@ -162,13 +162,13 @@ impl Answer {
         self
     }
 
-    /// Has the log say something beside the answer's line.
+    /// Logs a warning in addition to the answer's line.
     pub fn warning(mut self, warning: impl Into<String>) -> Answer {
         self.warning = Some(warning.into());
         self
     }
 
-    /// Says what matched.
+    /// Records the group and the profile that matched.
     pub fn matched(mut self, group: &crate::tree::records::Group) -> Answer {
         self.group = Some(group.id.clone());
         self.profile = Some(group.profile.clone());

@@ -1,27 +1,27 @@
-//! `Range` headers (RFC 9110, 14), read as Go, and so Matchbox, reads them.
+//! `Range` headers (RFC 9110, 14), parsed like Go, and so Matchbox, does.
 
 use std::ops::Range;
 
-/// Most ranges in one request; more is an attack or a mistake, and gets the whole file.
+/// Most ranges in one request. More is an attack or a mistake, and gets the whole file.
 const MAX_RANGES: usize = 16;
 
-/// What is answered to a header that makes no sense; the words are Go's.
+/// The answer to a malformed header, in Go's words.
 pub const MALFORMED: &str = "invalid range\n";
 
-/// What a `Range` header asks of a file.
+/// The result of parsing a `Range` header for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ranges {
-    /// All of it.
+    /// The whole path.
     Whole,
     /// One part or several, each within the file and not empty.
     Parts(Vec<Range<u64>>),
-    /// Only what lies beyond its end.
+    /// All ranges begin beyond its end.
     Beyond,
-    /// Nothing that can be read; Go, and so Matchbox, refuses it where RFC 9110 would let it be ignored.
+    /// Unreadable. Go, and so Matchbox, refuses it, although RFC 9110 allows to ignore it.
     Malformed,
 }
 
-/// Reads a `Range` header for a file of so many bytes. Ranges beyond its end are left out as long as others are not.
+/// Parses a `Range` header for a file of this size in bytes. Ranges beyond its end are skipped, unless all are.
 pub fn parse(header: &str, size: u64) -> Ranges {
     let Some(list) = header.strip_prefix("bytes=") else { return Ranges::Malformed };
     let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -32,24 +32,24 @@ pub fn parse(header: &str, size: u64) -> Ranges {
     let ranges: Vec<_> = asked.into_iter().filter(|range| range.start < range.end).collect();
     let total: u64 = ranges.iter().fold(0, |sum, range| sum.saturating_add(range.end - range.start));
     match ranges.len() {
-        // Overlapping ranges can ask for more than the file many times over.
+        // Overlapping ranges can add up to many times the file.
         _ if count == 0 || count > MAX_RANGES || total > size => Ranges::Whole,
         0 => Ranges::Beyond,
         _ => Ranges::Parts(ranges),
     }
 }
 
-/// One range, cut to the file and so perhaps empty; none if it makes no sense.
+/// One range, cut to the file and thus possibly empty. `None` if it is malformed.
 fn parse_range(part: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = part.split_once('-')?;
-    // Go's integers are signed; more than they hold is no number.
+    // Go's integers are signed; a number beyond their range is malformed.
     let number = |text: &str| {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         text.parse::<i64>().ok().filter(|_| digits).map(i64::unsigned_abs)
     };
     Some(match (first.trim(), last.trim()) {
         ("", suffix) => size.saturating_sub(number(suffix)?)..size,
-        // What lies behind the first byte is not looked at then.
+        // The last byte is not parsed in this case.
         (first, _) if number(first)? >= size => size..size,
         (first, "") => number(first)?..size,
         (first, last) => {

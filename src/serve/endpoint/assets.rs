@@ -1,4 +1,5 @@
-//! Files of the tree: which is meant, its content type, and whether all of it, parts of it or nothing is to be sent.
+//! Published files: finds the file that a path means and its content type, and decides whether to send all of it, parts
+//! of it or nothing.
 
 use std::ops::Range;
 
@@ -9,7 +10,8 @@ use crate::serve::answer::ranges::{self, Ranges};
 use crate::serve::answer::{Answer, Body, Piece, TEXT};
 use crate::serve::site::{Asset, Site};
 
-/// Parts boundaries of `multipart/byteranges`. No file content is searched for it: a part's length is in its heading.
+/// The boundary of `multipart/byteranges`. File contents are not searched for it, since each part's heading gives its
+/// length.
 const BOUNDARY: &str = "prebake-part";
 
 /// Answers with a published file, or parts of it.
@@ -36,8 +38,8 @@ pub fn send(asset: &Asset, request: &Request<'_>) -> Answer {
     if let Some(status) = version.refuses(request) {
         return stamp(Answer { headers: Vec::new(), ..Answer::new(status, kind, "") });
     }
-    // A range of another version than the client has must not be sent. Some clients ask for a range of whatever they
-    // load; of nothing, there is none.
+    // A range must not be sent from another version than the client's. Some clients ask for a range of every file; an
+    // empty file has no range.
     let asked = request.header("range").filter(|_| version.is_that_of_if_range(request) && size > 0);
     let body = |status, kind: &str, body| Answer { body, ..Answer::new(status, kind, "") };
     let part = |range| Body::File { pieces: pieces.clone(), range };

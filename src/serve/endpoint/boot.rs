@@ -9,7 +9,7 @@ use crate::serve::site::labels::Labels;
 use crate::tree::names::{Endpoint, GRUB_CARD, IPXE_CARD, IPXE_LOCAL, card_args, report_arg};
 use crate::tree::records::{Boot, Group};
 
-/// The script every machine starts with: it asks again, saying what it is.
+/// The first script of every machine: it asks again and sends the machine's labels.
 const ASKS: &str = "?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}&arch=${buildarch:uristring}\n";
 
 /// The first script; the same for every machine.
@@ -21,7 +21,7 @@ fn is_installed(world: &World<'_>, group: &Group, labels: &Labels) -> bool {
     holds_generation(world.site, group, world.monitor.last_report(labels).as_ref())
 }
 
-/// What a machine boots: its group, and the words of its profile; or why it boots nothing.
+/// A machine's group and the boot settings of its profile, or the answer that says why it boots nothing.
 fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot), Answer> {
     let (group, profile) = select(world, labels)?;
     let boot = profile.boot.as_ref();
@@ -31,13 +31,13 @@ fn booted<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Boot
     Ok((group, boot))
 }
 
-/// How a loader takes words of the kernel's command line.
+/// How a loader's script writes words of the kernel's command line.
 struct Words {
-    /// What it puts in the place of the card's address.
+    /// Its variables for the MAC address of the network card.
     card: [&'static str; 2],
-    /// A word that it shall take as it is.
+    /// Quotes a word that the loader must not change.
     literal: fn(&str) -> String,
-    /// A word in which it shall put in values.
+    /// Quotes a word in which the loader must expand variables.
     filled_in: fn(&str) -> String,
 }
 
@@ -45,8 +45,8 @@ const IPXE_WORDS: Words = Words { card: IPXE_CARD, literal: str::to_owned, fille
 const GRUB_WORDS: Words =
     Words { card: GRUB_CARD, literal: grub_kernel_arg, filled_in: |word| format!("\"{word}\"") };
 
-/// The profile's kernel arguments, each behind a blank, where the node of a tree can report to, by which of its cards it
-/// is known, and where its secrets are. Of a data directory they are Matchbox's, to the byte.
+/// The profile's kernel arguments, each preceded by a blank. For a tree, also the URL for reports, the card that the
+/// machine booted over, and the URL of its secrets. For a data directory, they are identical to Matchbox's.
 fn args(
     world: &World<'_>,
     group: &Group,
@@ -57,7 +57,7 @@ fn args(
 ) -> Result<String, Answer> {
     let base = request.base_url().filter(|_| world.site.live.is_none());
     let url = base.map(|url| report_arg(&url));
-    // Matchbox knows nothing of it.
+    // Matchbox has no such arguments.
     let card = if world.site.live.is_none() { booted_over(labels, words).to_vec() } else { Vec::new() };
     let secrets = guard::answer::kernel_arg(world, group, request, labels)?;
     let is_tree = world.site.live.is_none();
@@ -66,8 +66,8 @@ fn args(
     Ok(before.chain(card).chain(secrets.iter().map(literal)).map(|word| format!(" {word}")).collect())
 }
 
-/// The card that a machine boots over: the one that it says, for by that it was selected; else the one that its loader
-/// finds.
+/// The card that a machine boots over: the one that it sent, since it was selected by that; otherwise the one that its
+/// loader finds.
 fn booted_over(labels: &Labels, words: &Words) -> [String; 2] {
     match labels.get("mac") {
         "" => card_args(words.card[0], words.card[1]).map(|word| (words.filled_in)(&word)),
@@ -92,8 +92,9 @@ pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
     Answer::text(format!("#!ipxe\nkernel {}{args}\n{initrds}boot\n", boot.kernel)).matched(group)
 }
 
-/// A GRUB menu. Of a data directory it is byte for byte what Matchbox sends, two blanks after `initrdefi` included; of a tree,
-/// arguments are quoted where GRUB would take them for something else, and a machine says which of them it changes.
+/// A GRUB menu. For a data directory it is byte for byte what Matchbox sends, including the two blanks after
+/// `initrdefi`. For a tree, arguments that GRUB would misread are quoted, and the machine shows which arguments GRUB
+/// changes.
 pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     let (group, boot) = match booted(world, labels) {
         Ok(selected) => selected,

@@ -1,7 +1,7 @@
-//! What a machine is configured with: `/ignition`, `/generic`, `/cloud` and `/metadata`.
+//! The configs of machines: `/ignition`, `/generic`, `/cloud` and `/metadata`.
 //!
-//! A tree's Ignition configs are sent as they were published; what becomes of those of a data directory is
-//! [`config`](crate::serve::site::config)'s to know.
+//! A tree's Ignition configs are sent as published. Those of a data directory are prepared by
+//! [`config`](crate::serve::site::config).
 
 use std::collections::BTreeMap;
 
@@ -30,12 +30,12 @@ pub fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> An
     }
 }
 
-/// The machine's template, filled in.
+/// The machine's template, rendered.
 pub fn generic(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     configured(world, request, labels, Kind::Generic, |text| in_memory(text, request))
 }
 
-/// The machine's cloud-config or script, filled in.
+/// The machine's cloud-config or script, rendered.
 pub fn cloud(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     configured(world, request, labels, Kind::Cloud, |text| in_memory(text, request))
 }
@@ -73,14 +73,14 @@ fn configured(
     answer.matched(group)
 }
 
-/// A text as Go's `http.ServeContent` sends it: its type by its first bytes, and ranges of it.
+/// A text as Go's `http.ServeContent` sends it: the type comes from its first bytes, and ranges are supported.
 fn in_memory(text: &[u8], request: &Request<'_>) -> Answer {
     let kind = sniff::by_contents(text);
     let asset =
         Asset { etag: None, modified: None, kind: kind.into(), size: text.len() as u64, pieces: Vec::new() };
     let mut answer = assets::send(&asset, request);
     if [sniff::HTML, sniff::XML].contains(&kind) {
-        // A template may begin with what a link into this server says: no browser is to run that.
+        // A template may begin with text from a link to this server; no browser must run it.
         answer = answer.header("content-security-policy", "sandbox");
     }
     let part = |range: std::ops::Range<u64>| &text[range.start as usize..range.end as usize];
@@ -95,13 +95,13 @@ fn in_memory(text: &[u8], request: &Request<'_>) -> Answer {
     answer
 }
 
-/// Shell assignments: metadata, selectors and what the machine said, sorted (Matchbox's order is random).
+/// Shell assignments: metadata, selectors and the machine's labels, sorted (Matchbox's order is random).
 pub fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     let group = match select_group(world, labels) {
         Ok(group) => group,
         Err(answer) => return answer,
     };
-    // A machine sources these lines as a shell, or as an environment file.
+    // A machine sources these lines in a shell, or reads them as an environment file.
     let is_line = |text: &str| !text.contains(char::is_control);
     if let Some((key, _)) = labels.iter().find(|(key, value)| !is_line(key) || !is_line(value)) {
         let why = format!("`{}` contains a control character, which /metadata cannot express\n", plain(key));
@@ -111,7 +111,7 @@ pub fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> An
     let asked = Asked { labels, query: request.query };
     flatten("", &variables(group, &asked), &mut lines);
     lines.sort();
-    // The content type is Matchbox's, slip included.
+    // Matchbox's content type, including its mistake.
     Answer::new(200, "plain/text", lines.concat()).matched(group)
 }
 
@@ -132,7 +132,7 @@ fn flatten(prefix: &str, values: &BTreeMap<String, Value>, lines: &mut Vec<Strin
     }
 }
 
-/// Go's `strings.ToUpper`, which knows no letter that becomes two.
+/// Go's `strings.ToUpper`, which maps each letter to exactly one letter.
 fn upper(text: &str) -> String {
     let one = |c: char| {
         let mut upper = c.to_uppercase();

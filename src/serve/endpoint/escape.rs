@@ -1,8 +1,9 @@
-//! Escapes as Go writes them into URLs and HTML.
+//! Escapes URLs and HTML exactly as Go does.
 
 use std::fmt::Write;
 
-/// Go's `url.URL{Path: …}.String()`: what a path need not escape stays, a `:` in the first part is hidden behind `./`.
+/// Go's `url.URL{Path: …}.String()`: characters that are valid in a path stay; a `:` in the first part is hidden behind
+/// `./`.
 pub fn escape_path(path: &[u8]) -> String {
     let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
     let mut escaped = String::from(if first.contains(&b':') { "./" } else { "" });

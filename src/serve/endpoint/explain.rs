@@ -1,4 +1,5 @@
-//! Why a machine gets what it gets: the groups that were considered, what it would be sent, and what looks wrong.
+//! Explains what a machine gets and why: the groups that were considered, the answers that it would get, and anything
+//! that looks wrong.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,92 +23,92 @@ use crate::tree::records::{Group, Profile};
 const IPXE: &str = Endpoint::Ipxe.path();
 const IGNITION: &str = Endpoint::Ignition.path();
 
-/// Groups that are listed beside the one that was chosen.
+/// Groups to list besides the chosen one.
 const MAX_OTHERS: usize = 12;
-/// A value that is that near to what was said may be a slip of the finger.
+/// A value within this edit distance may be a typing error.
 const SLIP: usize = 2;
 
-/// What of a path a URL cannot hold as it is.
+/// Characters of a path that a URL must escape.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
-/// What a machine would get, and why.
+/// The answers that a machine would get, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Version of this document, [`SCHEMA`].
     pub schema: u32,
-    /// What the machine says, as it is understood.
+    /// The machine's labels, normalized.
     pub said: BTreeMap<String, String>,
-    /// The group that matches.
+    /// The group that was chosen.
     pub group: Option<String>,
-    /// The profile that it gives.
+    /// The profile of that group.
     pub profile: Option<String>,
-    /// The group that was chosen, others that match, and those that nearly do.
+    /// The group that was chosen, others that match, and those that nearly match.
     pub considered: Vec<Considered>,
-    /// How many groups more there are.
+    /// How many further groups there are.
     pub others: usize,
-    /// What `/ipxe` answers.
+    /// The answer of `/ipxe`.
     pub script: Sent,
-    /// What `/ignition` answers.
+    /// The answer of `/ignition`.
     pub ignition: Sent,
-    /// What looks wrong.
+    /// Anything that looks wrong, in sentences.
     pub doubts: Vec<String>,
-    /// What was seen of the machine, if a server was asked that saw it.
+    /// The machine as the server has seen it, if a running server was asked.
     pub seen: Option<Box<MachineStatus>>,
 }
 
 /// A group that was considered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Considered {
-    /// Its id.
+    /// The group's id.
     pub group: String,
-    /// What it selects by.
+    /// The group's selectors.
     pub selector: BTreeMap<String, String>,
-    /// What came of it.
+    /// Whether it matches.
     #[serde(flatten)]
     pub verdict: Verdict,
 }
 
-/// What came of a group.
+/// Whether a group matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum Verdict {
-    /// It is the machine's.
+    /// It is the machine's group.
     Chosen,
-    /// It matches, and another comes first: more selectors win, then the greater text of all selectors.
+    /// It matches, but another one precedes it: more selectors win, then the greater text of all selectors.
     Outranked,
-    /// These selectors do not hold.
+    /// Some of its selectors do not match.
     Refused {
-        /// The selectors that do not hold.
+        /// The selectors that do not match.
         misses: Vec<Miss>,
     },
 }
 
-/// A selector that does not hold.
+/// A selector that does not match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Miss {
-    /// The label.
+    /// The name of the label.
     pub key: String,
-    /// What the group wants.
+    /// The value that the group requires.
     pub wants: String,
-    /// What the machine says; empty if nothing.
+    /// The machine's value; empty if it has none.
     pub says: String,
 }
 
-/// What an endpoint answers.
+/// An endpoint's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// The text, where it is one and not long.
+    /// The body, if it is text and not long.
     pub text: Option<String>,
-    /// Why there is nothing, where that is known; a data directory's answers do not say it.
+    /// Why there is no content, if known; the answers of a data directory do not say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// Explains what a machine gets that says what the request's query says.
+/// Explains what a machine with these labels would get.
 pub fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Explanation {
     let chosen = world.site.groups.select(labels);
     let profile = chosen.and_then(|group| world.site.profiles.get(&group.profile)).map(|profile| &**profile);
@@ -127,7 +128,7 @@ pub fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Exp
     }
 }
 
-/// `/explain`: as text, or as JSON for who asks for that.
+/// `/explain`: as text, or as JSON if the client asks for it.
 pub fn answer(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     let explanation = explain(world, request, labels);
     let answer = match request.header("accept").is_some_and(|kinds| kinds.contains("application/json")) {
@@ -140,7 +141,7 @@ pub fn answer(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answ
     answer.header("vary", "accept").header("cache-control", "no-store")
 }
 
-/// The groups worth a word, and how many are not.
+/// The groups worth listing, and the number of the others.
 fn consider(world: &World<'_>, labels: &Labels, chosen: Option<&Group>) -> (Vec<Considered>, usize) {
     let mut near: Vec<(usize, usize, Considered)> = Vec::new();
     let mut all = 0;
@@ -151,7 +152,7 @@ fn consider(world: &World<'_>, labels: &Labels, chosen: Option<&Group>) -> (Vec<
             .map(|(key, value)| Miss { key: key.clone(), wants: value.clone(), says: plain(labels.get(key)) })
             .collect();
         let distance = |miss: &Miss| {
-            // A label is written otherwise, or its value is: that is near, and does not hold all the same.
+            // A label or value in another spelling is close, but still does not match.
             let others = labels.iter().filter(|(key, _)| key.eq_ignore_ascii_case(&miss.key));
             let near = others.map(|(_, says)| strsim::damerau_levenshtein(&bare(says), &bare(&miss.wants)));
             near.min().unwrap_or(usize::MAX)
@@ -169,14 +170,14 @@ fn consider(world: &World<'_>, labels: &Labels, chosen: Option<&Group>) -> (Vec<
         let selector = group.selector.clone().into_iter().collect();
         near.push((misses.len(), far, Considered { group: group.id.clone(), selector, verdict }));
     }
-    // Stable: groups that are equally near stay in the order in which they are asked.
+    // A stable sort: groups that are equally close stay in the order in which they are matched.
     near.sort_by_key(|(misses, far, considered)| (considered.verdict != Verdict::Chosen, *misses, *far));
     near.truncate(MAX_OTHERS + 1);
     let others = all - near.len();
     (near.into_iter().map(|(.., considered)| considered).collect(), others)
 }
 
-/// A value without what people write in many ways: case, and what parts a MAC address or UUID.
+/// A value without the differences in its common spellings: case, and the separators of a MAC address or UUID.
 fn bare(value: &str) -> String {
     value.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -184,7 +185,7 @@ fn bare(value: &str) -> String {
 fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
     let get = hyper::Method::GET;
     let request = Request { method: &get, path, body: "", ..*request };
-    // A token is for the machine alone, and asking about it must not spend one.
+    // Tokens are for the machine alone, and explaining must not spend one.
     let (answer, _) = routes::answer(&World { guard: None, ..*world }, &request);
     let text = match &answer.body {
         Body::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok(),
@@ -194,7 +195,7 @@ fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
     Sent { status: answer.status, size: answer.body.length().unwrap_or_default(), text, why }
 }
 
-/// What looks wrong, in sentences.
+/// Anything that looks wrong, in sentences.
 fn doubts(
     world: &World<'_>,
     request: &Request<'_>,
@@ -231,7 +232,7 @@ fn doubts(
         let path = format!("/{}", utf8_percent_encode(path, ESCAPED));
         sent(world, request, &path).status == 200
     };
-    // What lies on another host, or what iPXE has yet to fill in, cannot be looked for.
+    // Paths on another host, or with variables that iPXE still has to expand, cannot be checked.
     let is_known = |load: &&Load| load.host.is_none() && !load.path.contains("${");
     for load in told.loads.iter().filter(is_known).filter(|load| !is_there(&load.path)) {
         doubts.push(format!("profile `{}` names /{}, which does not exist", group.profile, load.path));
@@ -260,7 +261,7 @@ fn doubts(
     doubts
 }
 
-/// What is wrong with the groups that match, with the selectors of those that nearly do, and with the profile.
+/// Flaws of the chosen group, of groups that match or nearly match, and of the profile.
 fn of_records(live: &Live, group: Option<&Group>, considered: &[Considered]) -> Vec<String> {
     let profile = group.map(|group| names::profile(&group.profile));
     let concerns = |flaw: &&Flaw| {
@@ -268,14 +269,14 @@ fn of_records(live: &Live, group: Option<&Group>, considered: &[Considered]) -> 
         match considered.iter().find(is_of).map(|considered| &considered.verdict) {
             Some(Verdict::Refused { .. }) => flaw.why.starts_with("selector"),
             Some(_) => true,
-            // Configs are asked for, and say themselves what is wrong.
+            // Configs are requested separately, and report their flaws themselves.
             None => profile.as_ref() == Some(&flaw.path) && !flaw.why.contains("_id`, `"),
         }
     };
     live.flaws.iter().filter(concerns).map(Flaw::to_string).collect()
 }
 
-/// Files that may be the machine's group and are none: what it gets instead is another's, or the default.
+/// Files that may be the machine's group but cannot be used: the machine gets another group instead, or the default.
 fn of_lost_groups(live: &Live, labels: &Labels, group: Option<&Group>) -> Vec<String> {
     let knows = |path: &str| live.flaws.iter().find(|flaw| flaw.path == path).map(|flaw| flaw.why.clone());
     let lost: Vec<(&str, Vec<u8>)> = live.lost().collect();
@@ -295,19 +296,19 @@ fn of_lost_groups(live: &Live, labels: &Labels, group: Option<&Group>) -> Vec<St
     vec![format!("its group may be among the ignored files: {}{more}", names.join(", "))]
 }
 
-/// Labels that one machine has alone.
+/// Labels whose values are unique to one machine.
 const OWN: [&str; 4] = ["mac", "uuid", "serial", "hostname"];
-/// Files that are named when none of them names the machine.
+/// Files to list when none of them names the machine.
 const MAX_LOST: usize = 3;
 
-/// Whether a file has anywhere what a machine alone says of itself, however that is written.
+/// Whether a file contains one of the machine's unique labels, in any spelling.
 fn names_machine(path: &str, bytes: &[u8], labels: &Labels) -> bool {
     let text = format!("{path}\n{}", String::from_utf8_lossy(bytes));
     let compact = bare(&text);
     let said = OWN.iter().map(|label| bare(labels.get(label))).filter(|value| value.len() > 2);
     said.into_iter().any(|value| match value.len() >= 12 {
         true => compact.contains(&value),
-        // What is as short as a name must stand alone.
+        // A value as short as a name must be a word of its own.
         false => text.split(|c: char| !c.is_alphanumeric()).any(|word| word.to_lowercase() == value),
     })
 }
@@ -325,7 +326,7 @@ impl fmt::Display for Explanation {
             _ => writeln!(f, "gets nothing: no group matches\n")?,
         }
         for Considered { group, selector, verdict } in &self.considered {
-            // An empty value is a condition of its own.
+            // An empty value is a valid condition.
             let selector =
                 selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
             let selector = if selector.is_empty() { "everything".to_owned() } else { selector };
@@ -358,7 +359,7 @@ impl fmt::Display for Explanation {
         }
         for (path, sent) in [(IPXE, &self.script), (IGNITION, &self.ignition)] {
             writeln!(f, "\n{path} answers {} with {} bytes", sent.status, sent.size)?;
-            // A config may be long, and is better looked at with `ignition show`.
+            // A config may be long; `ignition show` is the better way to look at it.
             let says = |why: &&String| sent.text.as_ref().is_some_and(|text| text.contains(why.as_str()));
             if let Some(why) = sent.why.as_ref().filter(|why| !says(why)) {
                 writeln!(f, "    {why}")?;

@@ -1,10 +1,10 @@
-//! Which machine a running system is: what it is asked for by one card may be known by another.
+//! Finds out which machine a running system is: the inventory may know it by another card than the one in its request.
 //!
-//! A tree's inventory knows a machine by the card that it boots over. Its system may ask by another: an installer of older
-//! releases by the one with the default route, one without a loader's word by the one that leads here. So reports, and
-//! questions for the config of a system that is to be installed, are answered as those of the machine that booted, and a
-//! question whose answer would be another profile's is refused with the reason. Boot scripts say who they are, and are
-//! taken at their word.
+//! A tree's inventory knows a machine by the card that it boots over. Its system may send another: an installer of
+//! older releases sends the card of the default route, and one whose loader names no card sends the one whose route
+//! leads here. So a report, or a request for the config of a system to be installed, is answered as one of the machine
+//! that booted. A request whose answer would come from another profile is refused with the reason. The labels of boot
+//! scripts are taken as they are.
 
 use super::request::{Request, World};
 use crate::serve::answer::{Answer, TEXT};
@@ -13,15 +13,15 @@ use crate::serve::site::labels::Labels;
 use crate::tree::names::{Endpoint, INSTALLED};
 use crate::tree::records::Group;
 
-/// Which config an installer was made for: its file's name below `ignition/`.
+/// The label with the config that an installer was made for: its file name below `ignition/`.
 const CONFIG: &str = "config";
-/// Under which name the log has the card that was said, where the machine is known by another.
+/// The label under which the log shows the original card, if the machine is known by another.
 const CARD: &str = "card";
 
-/// What a request says of its machine, once it is settled which one it is; or why it gets nothing, and what it said.
+/// The labels of a request, with the card by which the machine is known. The error is the refusal and the labels.
 ///
 /// # Errors
-/// An installer that would be given the config of another machine than the one that it runs on.
+/// An installer would get the config of another machine than its own.
 pub fn settle(
     world: &World<'_>,
     request: &Request<'_>,
@@ -43,7 +43,7 @@ pub fn settle(
     }
 }
 
-/// The labels of the machine, and why it cannot be told which one it is.
+/// The labels of the machine; also the reason if the machine cannot be identified.
 fn whose(world: &World<'_>, request: &Request<'_>, said: Labels) -> (Labels, Option<String>) {
     if is_named(world, &said) {
         return (said, None);
@@ -61,11 +61,11 @@ fn whose(world: &World<'_>, request: &Request<'_>, said: Labels) -> (Labels, Opt
                 said.get("mac"),
                 macs.join(", ")
             );
-            // Where none of them has a name, all are the same to the inventory.
+            // If none of them has a group of its own, the inventory treats them alike.
             let matters = macs.iter().any(|mac| named(world, mac, said.get("uuid")).is_some());
             (said, matters.then_some(why))
         }
-        // It booted by a loader that asks nothing here. The inventory may know it by a card that it says it has.
+        // Its loader asked nothing here. The inventory may know the machine by another card that it has.
         Whose::Nobodys => {
             let is_named = |mac: &String| named(world, mac, said.get("uuid")).is_some();
             let mut known = cards(&said).into_iter().filter(is_named);
@@ -77,7 +77,7 @@ fn whose(world: &World<'_>, request: &Request<'_>, said: Labels) -> (Labels, Opt
     }
 }
 
-/// Why an installer is not given what it asks for, though it is settled who asks.
+/// Why an installer is refused, although its machine is identified.
 fn doubt(world: &World<'_>, settled: &Labels) -> Option<String> {
     let group = world.site.groups.select(settled)?;
     let config =
@@ -93,7 +93,7 @@ fn doubt(world: &World<'_>, settled: &Labels) -> Option<String> {
     if group.is_of_one_machine() {
         return None;
     }
-    // Its stage 0 was that of machines that nobody knows, while the inventory knows it by another card.
+    // The machine booted its installer as an unknown machine, while the inventory knows it by another card.
     let uuid = settled.get("uuid");
     let other = cards(settled).into_iter().find_map(|mac| Some((named(world, &mac, uuid)?, mac)));
     let (node, mac) =
@@ -107,7 +107,7 @@ fn doubt(world: &World<'_>, settled: &Labels) -> Option<String> {
     ))
 }
 
-/// The labels of a machine under the card that it is known by; that which it said is kept for the log.
+/// The labels with the card by which the machine is known. The original card is kept for the log.
 fn renamed(said: Labels, mac: &str, uuid: Option<&str>) -> Labels {
     let card = said.get("mac").to_owned();
     let settled = said.with("mac", mac).with(CARD, card);
@@ -121,7 +121,7 @@ fn is_named(world: &World<'_>, labels: &Labels) -> bool {
     world.site.groups.select(labels).is_some_and(Group::is_of_one_machine)
 }
 
-/// The group of the installed system, or of the machine, that is for the owner of a card alone.
+/// The group of the installed system, or of the machine, if that group is only for the owner of this card.
 fn named<'w>(world: &World<'w>, mac: &str, uuid: &str) -> Option<&'w Group> {
     let labels = Labels::default().with("mac", mac).with("uuid", uuid);
     let groups = [labels.clone().with(INSTALLED[0], INSTALLED[1]), labels];

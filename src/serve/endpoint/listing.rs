@@ -1,4 +1,4 @@
-//! `/assets/` of a data directory: what Go's `http.FileServer` answers, but that links may not leave the directory.
+//! `/assets/` of a data directory: the same as Go's `http.FileServer`, except that links must not leave the directory.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -17,7 +17,7 @@ use crate::serve::site::Asset;
 
 const INDEX: &[u8] = b"index.html";
 
-/// Answers for a path below `/assets/`, decoded. A directory's own page is its `index.html`, or else a list.
+/// Answers for a decoded path below `/assets/`. The page of a directory is its `index.html`, or else a list.
 pub fn answer(root: &Path, path: &[u8], request: &Request<'_>) -> Answer {
     if path.contains(&0) {
         return failed(404);
@@ -47,13 +47,13 @@ pub fn answer(root: &Path, path: &[u8], request: &Request<'_>) -> Answer {
     }
 }
 
-/// A file or directory that was found, at the end of all links.
+/// A file or directory, after all links were followed.
 struct Found {
     path: std::path::PathBuf,
     data: Metadata,
 }
 
-/// The parts of a path, cleaned as Go's `path.Clean` does it; `..` cannot leave.
+/// The parts of a path, cleaned like Go's `path.Clean`; `..` cannot leave the root.
 fn cleaned(path: &[u8]) -> Vec<&[u8]> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|byte| *byte == b'/') {
@@ -75,7 +75,7 @@ fn open(root: &Path, parts: &[&[u8]]) -> io::Result<Found> {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }
     let data = path.metadata()?;
-    // Reading a pipe or a device could wait for ever.
+    // Reading a pipe or a device could block for ever.
     match data.is_dir() || data.is_file() {
         true => Ok(Found { path, data }),
         false => Err(io::Error::from(io::ErrorKind::NotFound)),
@@ -99,10 +99,10 @@ fn failed(status: u16) -> Answer {
     Answer::new(status, TEXT, text).header("x-content-type-options", "nosniff")
 }
 
-/// Go's `localRedirect`: relative, with no body and no type, the query kept.
+/// Go's `localRedirect`: a relative target with the query, without a body and a content type.
 fn redirect(target: &str, request: &Request<'_>) -> Answer {
     let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
-    // A line's end has no place in a header; Go writes a blank for it.
+    // A line break must not be in a header; Go replaces it with a blank.
     let target = format!("{target}{query}").replace(['\r', '\n'], " ");
     Answer { headers: Vec::new(), ..Answer::new(301, TEXT, "") }.header("location", target)
 }
@@ -149,7 +149,7 @@ fn list(found: &Found, request: &Request<'_>) -> Answer {
     stamp(Answer::new(200, "text/html; charset=utf-8", page))
 }
 
-/// The names in a directory, sorted; those of directories, links to them not counted, end in a slash.
+/// The names in a directory, sorted. Names of directories, but not of links to directories, end in a slash.
 fn names(directory: &Path) -> io::Result<Vec<Vec<u8>>> {
     let entries = fs::read_dir(directory)?.map(|entry| {
         let entry = entry?;

@@ -1,6 +1,7 @@
 //! Requests to a data directory, routed as Go's `http.ServeMux` does it for Matchbox.
 //!
-//! Paths are exact and are cleaned by a redirect; every method is taken for GET; whatever is missing gets the same text.
+//! Paths are exact, and unclean ones are redirected; every method is treated as GET; every missing file gets the same
+//! text.
 
 use hyper::Method;
 use percent_encoding::percent_decode_str;
@@ -14,12 +15,12 @@ use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
 use crate::tree::names::{ASSETS, LOADERS};
 
-/// Below this lie the assets, where there are any.
+/// The path of the assets, if there are any.
 fn assets() -> String {
     format!("/{ASSETS}/")
 }
 
-/// Answers a request; the labels are for the log.
+/// Answers a request. The labels are for the log.
 pub fn answer(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Labels) {
     if request.path == "*" {
         let status = if request.method == Method::OPTIONS { 200 } else { 400 };
@@ -29,7 +30,7 @@ pub fn answer(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer,
     (with_headers_of_go(answer), labels)
 }
 
-/// What Go says beside a file's bytes, and what it keeps to itself.
+/// Adds the headers that Go sends with a file's bytes, and drops those that it does not send.
 fn with_headers_of_go(mut answer: Answer) -> Answer {
     let malformed = matches!(&answer.body, Body::Bytes(text) if text == ranges::MALFORMED.as_bytes());
     let dropped: &[&str] = match answer.status {
@@ -55,13 +56,13 @@ fn routed(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Lab
         return (redirect(request, &assets()), Labels::default());
     }
     if path != request.path {
-        // The path is escaped again: Go forgets that it is already.
+        // The path is escaped twice: Go forgets that it is escaped already.
         return (redirect(request, &escape_path(path.as_bytes())), Labels::default());
     }
     if let Some((assets, path)) = live.assets.as_ref().zip(path.strip_prefix(&assets())) {
         return (listing::answer(assets, &decoded(path), request), Labels::default());
     }
-    // A slash that is escaped does not part a path. Loaders have no part in Matchbox, and are where a tree has them.
+    // An escaped slash does not separate path parts. Matchbox has no loaders; they have the same path as in a tree.
     let is_endpoint = |name: &&str| !name.contains('/') || name.starts_with(LOADERS);
     let name = path.strip_prefix('/').filter(is_endpoint).map(decoded);
     let name = name.and_then(|name| String::from_utf8(name).ok());
@@ -76,14 +77,14 @@ fn escapes_are_whole(path: &str) -> bool {
     path.split('%').skip(1).all(is_whole)
 }
 
-/// A path of a URL, cleaned as Go's mux does it: a slash at its end stays.
+/// A URL path, cleaned like Go's mux does it: a final slash stays.
 fn clean(path: &str) -> String {
     let cleaned = clean_path(&format!("/{path}"));
     let end = if path.ends_with('/') && cleaned != "/" { "/" } else { "" };
     cleaned + end
 }
 
-/// Go's `http.Redirect` with status 307, the query kept.
+/// Go's `http.Redirect` with status 307; the query is kept.
 fn redirect(request: &Request<'_>, path: &str) -> Answer {
     let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
     let target = format!("{path}{query}");

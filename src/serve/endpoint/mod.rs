@@ -1,4 +1,4 @@
-//! What is answered: one file an endpoint. Pure, or nearly: a site and a request in, an answer out.
+//! The endpoints, one file each. Pure, or nearly: a site and a request in, an answer out.
 
 pub mod assets;
 pub mod boot;

@@ -13,36 +13,36 @@ use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
 use crate::tree::records::{Group, Profile};
 
-/// A request, as far as answers depend on it.
+/// The parts of a request that answers depend on.
 pub struct Request<'r> {
-    /// The method. A POST is answered like GET wherever nothing is posted, as Matchbox does.
+    /// The method. Endpoints that take no body answer POST like GET, as Matchbox does.
     pub method: &'r Method,
     /// The path as sent, percent-encoded.
     pub path: &'r str,
-    /// The query as sent; empty without.
+    /// The query as sent; empty if there is none.
     pub query: &'r str,
     /// `http` or `https`.
     pub scheme: &'r str,
     /// The headers.
     pub headers: &'r hyper::HeaderMap,
-    /// The body, where [`takes_body`] says that it is read.
+    /// The body, if [`takes_body`] is true for the request.
     pub body: &'r str,
-    /// When it came.
+    /// The time of arrival.
     pub now: SystemTime,
-    /// Who asks.
+    /// The client's address.
     pub peer: IpAddr,
 }
 
 impl Request<'_> {
-    /// A header's value, if it is there once and readable.
+    /// A header's value, if the header occurs exactly once and is readable.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?.to_str().ok();
         value.filter(|_| values.next().is_none())
     }
 
-    /// Where the client reached us: what it sent as `Host`, if that is a plain host and port. It becomes a kernel
-    /// argument, so nothing else may be in it.
+    /// The URL at which the client reached us, from its `Host` header if that is a plain host and port. It becomes a
+    /// kernel argument, so it must contain nothing else.
     pub fn base_url(&self) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
         let host = self.header("host").filter(|host| !host.is_empty() && host.chars().all(plain))?;
@@ -50,19 +50,19 @@ impl Request<'_> {
     }
 }
 
-/// What is answered from.
+/// The state from which requests are answered.
 pub struct World<'w> {
-    /// The tree.
+    /// The tree's location.
     pub site: &'w Site,
-    /// What was seen of machines.
+    /// The machines seen so far.
     pub monitor: &'w Monitor,
-    /// Who gives out what is private; none if nobody gets it.
+    /// Hands out private configs. `None` if nobody gets them.
     pub guard: Option<&'w Guard>,
-    /// iPXE binaries, where firmware is told of them.
+    /// iPXE binaries, if firmware is pointed to them.
     pub loaders: &'w Loaders,
 }
 
-/// The group of a machine, or an answer that says what it lacks.
+/// The group of a machine, or an answer that says why it has none.
 pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group, Answer> {
     world.site.groups.select(labels).ok_or_else(|| {
         if world.site.live.is_some() {
@@ -79,7 +79,7 @@ pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group,
     })
 }
 
-/// The group and profile of a machine, likewise.
+/// The group and profile of a machine, or an answer that says why it has none.
 pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
     let group = select_group(world, labels)?;
     let profile = world.site.profiles.get(&group.profile);

@@ -1,4 +1,4 @@
-//! Which request gets which answer. Pure: a site and a request in, an answer out.
+//! Routes requests to endpoints. Pure: a site and a request in, an answer out.
 
 use hyper::Method;
 
@@ -33,15 +33,15 @@ fn handler(endpoint: Endpoint) -> Handler {
     }
 }
 
-/// What may be asked. Matchbox takes any method for GET; of those no machine sends the others.
+/// The allowed methods. Matchbox treats any method as GET, but no machine sends any other.
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
 
-/// Whether a request's body is to be read: a report's, and no other.
+/// Whether a request's body is to be read; only a report's is.
 pub fn takes_body(method: &Method, path: &str) -> bool {
     method == Method::POST && plain_path(path) == Endpoint::Report.name()
 }
 
-/// Answers a request; the labels are for the log.
+/// Answers a request. The labels are for the log.
 pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
     if let Some(live) = &world.site.live {
         return matchbox::answer(world, live, request);
@@ -60,8 +60,8 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
         .unwrap_or_else(|| (assets::answer(world.site, name, request), Labels::default()))
 }
 
-/// Answers at an endpoint, given without its slash; with a signature, if the name ends so and there is a key; or with a
-/// loader. Nothing if there is neither.
+/// Answers at an endpoint, given without its slash: with the endpoint's answer, with its signature if the name ends so
+/// and there is a key, or with a loader. `None` if there is no such endpoint.
 pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<(Answer, Labels)> {
     if let Some(bytes) = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader)) {
         return Some((Answer::shared(200, "application/efi", bytes), Labels::default()));
@@ -100,7 +100,7 @@ fn report(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
             }
             match world.monitor.report(report, request.peer, request.now) {
                 None => Answer::new(204, TEXT, ""),
-                // An installer that hears this does not reboot again.
+                // This answer keeps an installer from rebooting again.
                 Some(Trouble { what, hint, .. }) => {
                     let machine = labels.get("mac");
                     Answer::new(409, TEXT, format!("{what}: {hint}\n"))
@@ -127,7 +127,7 @@ mod tests {
     use crate::tree::manifest::{File, Manifest, Role, SCHEMA};
     use crate::tree::open::Place;
 
-    /// A site of one file, `assets/a`.
+    /// A site with one file, `assets/a`.
     fn site() -> Site {
         let file = File::new(Role::Kernel, 10, Sha256::of(b"0123456789"));
         let files = BTreeMap::from([("assets/a".to_owned(), file)]);

@@ -31,7 +31,7 @@ use pgp::types::{
 };
 use rsa_parts::remainder;
 
-/// Longest key ring that is read, in bytes.
+/// Longest key ring, in bytes.
 const MAX_KEY_RING: usize = 1 << 20;
 
 /// Signs answers.
@@ -40,29 +40,29 @@ pub struct Signer {
     key: Key,
 }
 
-/// Why there is no signer.
+/// Why answers cannot be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
     #[error("cannot read the key ring {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The key ring's path.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
     /// It has no key that can sign.
     #[error("cannot sign with the key ring {}: {why}", path.display())]
     Unusable {
-        /// The file.
+        /// The key ring's path.
         path: PathBuf,
-        /// Why.
+        /// The reason, in words.
         why: String,
     },
-    /// The key is locked.
+    /// The key is locked, and no passphrase opens it.
     #[error("the first key of {} is locked and {}", path.display(), if *given { "the passphrase does not unlock it" } else { "there is no passphrase" })]
     Locked {
-        /// The file.
+        /// The key ring's path.
         path: PathBuf,
         /// Whether a passphrase was given.
         given: bool,
@@ -92,7 +92,7 @@ impl Signer {
     /// Takes the first key of a key ring.
     ///
     /// # Errors
-    /// A file that cannot be read, a key that is locked, or none that can sign: it must be RSA of 2048 to 8192 bits.
+    /// The file cannot be read, the key is locked, or it cannot sign: it must be RSA of 2048 to 8192 bits.
     pub fn open(path: &Path, passphrase: Option<&str>) -> Result<Signer, Error> {
         let bytes = fs::read(path).map_err(|source| Error::Unreadable { path: path.into(), source })?;
         let unusable = |why: String| Error::Unusable { path: path.into(), why };
@@ -114,7 +114,7 @@ impl Signer {
         Ok(Signer { key: Key { public: key.public_key().clone(), rsa } })
     }
 
-    /// The signature of an answer instead of it, with the same status. Its own headers are Matchbox's.
+    /// Replaces an answer with its signature, with the same status. The headers are Matchbox's.
     pub fn sign(&self, answer: Answer, form: Form, now: SystemTime) -> Answer {
         let kind = if form == Form::Binary { "application/octet-stream" } else { TEXT };
         let signature = bytes(&answer.body)
@@ -135,7 +135,7 @@ impl Signer {
             Subpacket::regular(SubpacketData::SignatureCreationTime(created))?,
             Subpacket::regular(SubpacketData::IssuerKeyId(self.key.legacy_key_id()))?,
         ];
-        // rPGP's own way to the digest would take a lone carriage return for a line's end.
+        // rPGP's own function would treat a lone carriage return as a line end.
         let mut hasher = HashAlgorithm::Sha256.new_hasher()?;
         config.hash_data_to_sign(&mut hasher, &*canonical(text))?;
         let length = config.hash_signature_data(&mut hasher)?;
@@ -154,8 +154,8 @@ impl Signer {
     }
 }
 
-/// A text as signatures in text mode cover it: every line's end is CR LF. gpg counts further carriage returns before it,
-/// and at the end of the text, as part of it.
+/// A text as signatures in text mode cover it: every line ends with CR LF. gpg treats further carriage returns before a
+/// line end, or at the end of the text, as part of the text.
 fn canonical(text: &[u8]) -> Vec<u8> {
     let mut canonical = Vec::with_capacity(text.len() + text.len() / 32);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -169,7 +169,7 @@ fn canonical(text: &[u8]) -> Vec<u8> {
     canonical
 }
 
-/// What an answer would send. Only short ones are signed, none that never ends.
+/// The bytes of an answer. Answers that are not one file or that never end cannot be signed.
 fn bytes(body: &Body) -> io::Result<Vec<u8>> {
     match body {
         Body::Bytes(bytes) => Ok(bytes.to_vec()),
@@ -188,7 +188,7 @@ fn bytes(body: &Body) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The key for aws-lc, or why it cannot be.
+/// The key for aws-lc, or why it cannot be used.
 fn rsa(public: &PublicParams, secret: &PlainSecretParams) -> Result<RsaKeyPair, String> {
     use pgp::types::PublicParams::RSA as Public;
     let (Public(public), PlainSecretParams::RSA(secret)) = (public, secret) else {
@@ -200,7 +200,7 @@ fn rsa(public: &PublicParams, secret: &PlainSecretParams) -> Result<RsaKeyPair, 
     let mut next = || Mpi::try_from_reader(&mut parameters).map_err(|error| error.to_string());
     let (n, e) = (next()?, next()?);
     let (d, p, q, u) = secret.to_bytes();
-    // OpenPGP has the inverse of p modulo q where others have that of q modulo p, so the primes change places.
+    // OpenPGP has the inverse of p modulo q where others have that of q modulo p, so the primes are swapped.
     let components = KeyPairComponents {
         public_key: PublicKeyComponents { n: n.as_ref(), e: e.as_ref() },
         dP: &*remainder(&d, &q),
@@ -214,8 +214,8 @@ fn rsa(public: &PublicParams, secret: &PlainSecretParams) -> Result<RsaKeyPair, 
 }
 
 mod rsa_parts {
-    /// `number` modulo `prime - 1`, for odd primes: what a prime's own exponent is. All are big-endian. Takes a time that
-    /// depends on the key, which nobody can watch: it is done once, when the server starts.
+    /// `number` modulo `prime - 1`, for odd primes: the exponent for one prime. All numbers are big-endian. The time
+    /// depends on the key, but nobody can observe that: it runs once, when the server starts.
     pub fn remainder(number: &[u8], prime: &[u8]) -> Vec<u8> {
         let mut modulus = prime.to_vec();
         if let Some(last) = modulus.last_mut() {
@@ -242,7 +242,7 @@ mod rsa_parts {
     }
 }
 
-/// A key as rPGP wants it: it hashes and frames, aws-lc signs.
+/// The key in the form that rPGP needs: rPGP hashes and frames, aws-lc signs.
 struct Key {
     public: PublicKey,
     rsa: RsaKeyPair,

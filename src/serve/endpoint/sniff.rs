@@ -1,16 +1,16 @@
-//! Content types as Go finds them: by the end of the name, else by the first bytes.
+//! Content types as Go determines them: by the file extension, else by the first bytes.
 //!
-//! The tables are those of Go 1.26's `mime` and `net/http` packages, without what a host's own MIME database would add,
-//! which is how Matchbox's container behaves.
+//! The tables are those of Go 1.26's `mime` and `net/http` packages, without the additions of a host's own MIME
+//! database; Matchbox's container behaves the same.
 
 use crate::serve::answer::TEXT;
 
-/// How many bytes are looked at.
+/// How many bytes are examined.
 pub const LENGTH: usize = 512;
 
-/// Type of web pages.
+/// The type of web pages.
 pub const HTML: &str = "text/html; charset=utf-8";
-/// Type of XML, which browsers may be told to show as a page.
+/// The type of XML, which a stylesheet may make browsers show as a page.
 pub const XML: &str = "text/xml; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 
@@ -81,7 +81,7 @@ const BY_EXTENSION: [(&str, &str); 64] = [
     ("zip", "application/zip"),
 ];
 
-/// Begins of HTML, behind blanks and in any case; a blank or `>` follows.
+/// Openings of HTML, after blanks and in any case. A blank or `>` must follow.
 const TAGS: [&str; 17] = [
     "<!DOCTYPE HTML",
     "<HTML",
@@ -102,7 +102,7 @@ const TAGS: [&str; 17] = [
     "<!--",
 ];
 
-/// First bytes, and the type. A `?` may be any byte.
+/// First bytes, and their type. `?` stands for any byte.
 const MAGIC: [(&[u8], &str); 32] = [
     (b"%PDF-", "application/pdf"),
     (b"%!PS-Adobe-", "application/postscript"),
@@ -137,10 +137,10 @@ const MAGIC: [(&[u8], &str); 32] = [
     (b"Rar!\x1a\x07\x01\x00", "application/x-rar-compressed"),
     (b"\x00asm", "application/wasm"),
 ];
-/// Not bytes but a rule: see [`is_mp4`].
+/// Marks a rule instead of bytes: see [`is_mp4`].
 const MP4: &[u8] = b"mp4";
 
-/// The type of a file by the end of its name, in any case.
+/// The type of a file by its extension, in any case.
 pub fn by_name(name: &str) -> Option<&'static str> {
     let (_, extension) = name.rsplit_once('.')?;
     let known = BY_EXTENSION.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known));
@@ -174,7 +174,7 @@ fn is_tag(text: &[u8], tag: &[u8]) -> bool {
     start.eq_ignore_ascii_case(tag) && matches!(rest.first(), Some(b' ' | b'>'))
 }
 
-/// A first box `ftyp` that names a brand beginning with `mp4`; at 12 stands its version and no brand.
+/// The first box is `ftyp` and names a brand that begins with `mp4`. Offset 12 has a version, not a brand.
 fn is_mp4(bytes: &[u8]) -> bool {
     let Some((head, _)) = bytes.split_first_chunk::<4>() else { return false };
     let length = u32::from_be_bytes(*head) as usize;

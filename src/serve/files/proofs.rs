@@ -1,7 +1,7 @@
-//! Proofs that files are what the manifest says, made while they are served (`--rehash`).
+//! Verifies files against the manifest while they are served (`--rehash`).
 //!
-//! A file is hashed before the first byte of it leaves, once for all who ask meanwhile, and again when it was changed or the
-//! proof is old. So of a corrupt file nothing leaves at all; the price is a wait at the first request.
+//! A file is hashed before its first byte leaves: once for all clients that ask meanwhile, and again when the file was
+//! changed or the proof is old. So nothing of a corrupt file leaves at all; the price is a wait at the first request.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,10 +16,10 @@ use super::segments::Promised;
 use crate::base::digest::Sha256;
 use crate::tree::open::Part;
 
-/// How long a proof holds. Disks rot without changing a file's time.
+/// How long a proof is valid. Disks rot without changing a file's time.
 const HOLDS: Duration = Duration::from_secs(3600);
 
-/// What was proven, by path.
+/// Proofs by path.
 #[derive(Default)]
 pub struct Proofs(Mutex<HashMap<PathBuf, Proof>>);
 
@@ -30,7 +30,7 @@ struct Proof {
     is_intact: Arc<OnceCell<bool>>,
 }
 
-/// Which bytes a proof is of, as far as a file system tells.
+/// The version of a file's bytes that a proof covers, as far as a file system can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -40,14 +40,14 @@ struct Version {
     changed: (i64, i64),
 }
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is what was promised, or nothing was promised of it.
+    /// The bytes match the digest, or there is no digest.
     Intact,
-    /// It is not. `first` for the request that found out.
+    /// The bytes differ from the digest.
     Corrupt {
-        /// Whether nobody knew yet.
+        /// Whether this request is the first to find out.
         first: bool,
     },
 }
@@ -73,7 +73,7 @@ impl Proofs {
         Ok(if *is_intact { Verdict::Intact } else { Verdict::Corrupt { first } })
     }
 
-    /// The proof of a version of a file, which may be yet to be made. That it is corrupt is not forgotten.
+    /// The proof of this version of a file, possibly still to be made. A corrupt file stays marked as corrupt.
     fn proof(&self, path: &Path, of: Version) -> Proof {
         let mut proofs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let holds = |proof: &&Proof| {

@@ -1,4 +1,4 @@
-//! Bodies, opened: the pieces of files that an answer is made of, in the order in which they leave.
+//! Opened bodies: the pieces of files that make up an answer, in the order in which they leave.
 
 use std::fs::File;
 use std::io;
@@ -13,17 +13,17 @@ use crate::base::digest::Sha256;
 use crate::serve::answer::{Body, Piece, Within};
 use crate::tree::beneath::{Refused, Root};
 
-/// What leaves at a stretch.
+/// Bytes that leave in one run.
 #[derive(Clone, Debug)]
 pub enum Segment {
     /// From memory.
     Bytes(Bytes),
-    /// From a file, which stays whole while it is open, even when its build is swapped and removed.
+    /// From a file. An open file stays complete even when its build is replaced and removed.
     File(Arc<File>, Range<u64>),
 }
 
 impl Segment {
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Segment::Bytes(bytes) => bytes.len() as u64,
@@ -31,7 +31,7 @@ impl Segment {
         }
     }
 
-    /// Takes up to so many bytes off its front, into memory.
+    /// Takes up to this many bytes off its front, into memory.
     pub fn read(&mut self, most: usize) -> io::Result<Bytes> {
         match self {
             Segment::Bytes(bytes) => Ok(bytes.split_to(most.min(bytes.len()))),
@@ -45,23 +45,23 @@ impl Segment {
     }
 }
 
-/// A file that an answer needs and what is known of its bytes.
+/// A file that an answer needs, and what the manifest says of its bytes.
 #[derive(Debug)]
 pub struct Promised {
-    /// The open file, which may hold others, too.
+    /// The open file, which may contain others, too.
     pub file: Arc<File>,
-    /// Where in it the bytes begin.
+    /// Offset of the bytes in it.
     pub start: u64,
-    /// How many they are.
+    /// Their number.
     pub size: u64,
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     pub path: PathBuf,
-    /// The digest of these bytes, where the manifest has one.
+    /// The digest of these bytes, if the manifest has one.
     pub sha256: Option<Sha256>,
 }
 
-/// Opens the files that a body needs, before anything is promised: what cannot be sent is an error of its own. Files that
-/// are none of another lie beneath the root.
+/// Opens the files that a body needs before the head is sent, so that a file that cannot be sent gets an error status.
+/// Files that are not part of another file are opened beneath the root.
 pub fn open(body: Body, root: Option<&Root>) -> Result<(Vec<Segment>, Vec<Promised>), Refused> {
     let (pieces, parts, end) = match body {
         Body::Bytes(bytes) => return Ok((vec![Segment::Bytes(bytes)], Vec::new())),
@@ -84,7 +84,7 @@ pub fn open(body: Body, root: Option<&Root>) -> Result<(Vec<Segment>, Vec<Promis
         let place = start..start + size;
         start += size;
         let needed = parts.iter().map(|(_, part)| overlap(part, &place)).filter(|part| !part.is_empty());
-        // Of an empty file nothing is needed, yet it should be there.
+        // An empty file needs no bytes, but must exist.
         let needed = needed.map(|part| part.end - place.start).max().or((size == 0).then_some(0));
         let Some(needed) = needed else { continue };
         let Within(file, begin) = match within {

@@ -1,8 +1,8 @@
-//! The boot queue: how many machines load at a time, who is next, and how long that takes.
+//! The boot queue: how many machines load at a time, which one is next, and how long that takes.
 //!
-//! A machine has its turn from its boot script on until it has loaded nothing, or hardly anything, for a while, and not for ever.
-//! One that loses its turn loads on; only its place is another's. Machines behind one address count as one, for only
-//! their scripts say who they are, their downloads do not.
+//! A machine's turn begins with its boot script. It ends when the machine has loaded nothing, or hardly anything, for a
+//! while, and it has an upper limit. A machine that loses its turn can still load; it only gives up its place. Machines
+//! behind one address count as one, because only a request for a script identifies the machine; a download does not.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 
 use crate::base::count::counted;
 
-/// A machine that got its script and then loaded nothing has given up.
+/// A machine that has its script and then loads nothing for this long has given up.
 const TO_BEGIN: Duration = Duration::from_secs(30);
-/// A machine that loads nothing more has all it needs: between two files of a script there is no pause.
+/// A machine that loads nothing for this long has all that it needs: there is no pause between two files of a script.
 const TO_GO_ON: Duration = Duration::from_secs(3);
-/// A machine that loads fewer bytes than this in so much time holds its turn for nothing: slower than any link that a rack has.
+/// A machine that loads fewer bytes than this in this time loses its turn: it is slower than any link in a rack.
 const PACE: (u64, Duration) = (64 << 10, Duration::from_secs(10));
-/// How long a turn lasts at most: this, or ten times what turns usually last, whichever is longer.
+/// The longest turn: this, or ten times a usual turn, whichever is longer.
 const LONGEST: Duration = Duration::from_secs(300);
-/// How often a machine that waits asks again.
+/// How often a waiting machine asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// A machine that waits and does not ask has gone.
+/// A waiting machine that does not ask for this long is gone.
 const TO_ASK: Duration = Duration::from_secs(20);
 
 /// The queue.
@@ -34,9 +34,9 @@ pub struct Boots {
 #[derive(Default)]
 struct State {
     booting: HashMap<IpAddr, Booting>,
-    /// In the order in which they came, and when they asked last.
+    /// The waiting machines in order of arrival, with the time of their last request.
     waiting: Vec<(IpAddr, Instant)>,
-    /// How long a machine loads, averaged over the last ones.
+    /// How long a machine loads: a moving average.
     usual: Option<Duration>,
 }
 
@@ -44,35 +44,35 @@ struct Booting {
     began: Instant,
     /// When its last download ended, or began.
     loaded: Option<Instant>,
-    /// Downloads that run.
+    /// Downloads in progress.
     downloads: usize,
-    /// Bytes that its downloads took.
+    /// Bytes that its downloads have sent.
     taken: Arc<AtomicU64>,
-    /// How many they were, and when: where its pace is measured from.
+    /// The bytes sent at an earlier time, and that time: the start of the pace measurement.
     measured: (u64, Instant),
 }
 
-/// What a machine that wants to boot is told.
+/// The answer to a machine that wants to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Now.
+    /// It may boot now.
     Boot,
-    /// Later.
+    /// It has to wait.
     Wait(Place),
 }
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The next one has 1.
+    /// Counted from 1, which is the next one to boot.
     pub number: usize,
-    /// How many wait.
+    /// How many machines wait.
     pub of: usize,
-    /// After about how long it will be this machine's turn, once one machine has shown how long it takes.
+    /// The estimated time to this machine's turn. `None` until one machine has shown how long a boot takes.
     pub after: Option<Duration>,
 }
 
-/// A download of a machine that boots; it runs until this is dropped.
+/// A download of a machine that boots; it counts as in progress until this is dropped.
 pub struct Download {
     boots: Arc<Boots>,
     client: IpAddr,
@@ -80,12 +80,12 @@ pub struct Download {
 }
 
 impl Boots {
-    /// A queue that lets so many machines load at a time.
+    /// A queue that lets this many machines load at a time.
     pub fn new(most: usize) -> Arc<Boots> {
         Arc::new(Boots { most, state: Mutex::default() })
     }
 
-    /// A machine asks for its boot script.
+    /// Called when a machine asks for its boot script.
     pub fn ask(&self, client: IpAddr, now: Instant) -> Turn {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.forget(now);
@@ -99,7 +99,7 @@ impl Boots {
                 state.waiting.len() - 1
             }
         };
-        // Free places belong to those who came first, even if others ask first.
+        // Free places belong to the machines that came first, even if others ask earlier now.
         if index < self.most.saturating_sub(state.booting.len()) {
             state.waiting.remove(index);
             state.booting.insert(client, Booting::new(now));
@@ -111,7 +111,7 @@ impl Boots {
         Turn::Wait(Place { number: index + 1, of: state.waiting.len(), after })
     }
 
-    /// A long download began; none if the machine has no turn that it could prolong.
+    /// Called when a long download begins. `None` if the machine has no turn to prolong.
     pub fn download(self: &Arc<Self>, client: IpAddr, now: Instant) -> Option<Download> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let booting = state.booting.get_mut(&client)?;
@@ -123,14 +123,14 @@ impl Boots {
         Some(Download { boots: self.clone(), client, taken: booting.taken.clone() })
     }
 
-    /// The script for a machine that waits: it says its place, sleeps, and asks again with the same words.
+    /// The script for a waiting machine: it shows the machine's place, sleeps, and asks again with the same query.
     pub fn script(&self, place: &Place, query: &str) -> String {
         let Place { number, of, after } = place;
         let after = match after {
             Some(after) => format!(", about {} s to go", after.as_secs().max(1)),
             None => String::new(),
         };
-        // iPXE would expand what looks like its own settings.
+        // iPXE would expand anything that looks like one of its settings.
         let query = query.replace('$', "%24");
         let (most, seconds) = (counted(self.most, "machine"), ASK_AGAIN.as_secs());
         format!(
@@ -144,7 +144,7 @@ impl Booting {
         Booting { began: now, loaded: None, downloads: 0, taken: Arc::default(), measured: (0, now) }
     }
 
-    /// Whether it loads, and takes hardly anything.
+    /// Whether it is loading, but hardly takes anything.
     fn drips(&mut self, now: Instant) -> bool {
         let (bytes, time) = PACE;
         let ((before, since), taken) = (self.measured, self.taken.load(Ordering::Relaxed));
@@ -157,7 +157,7 @@ impl Booting {
 }
 
 impl Download {
-    /// The machine took so many more bytes.
+    /// Called when the machine has taken this many more bytes.
     pub fn took(&self, bytes: u64) {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -166,7 +166,8 @@ impl Download {
 impl Drop for Download {
     fn drop(&mut self) {
         let mut state = self.boots.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of a turn that it lost, and got again by another script, this download is none.
+        // The machine may have lost its turn and got another one with a new script; this download does not belong to
+        // that.
         let is_its = |booting: &&mut Booting| Arc::ptr_eq(&booting.taken, &self.taken);
         if let Some(booting) = state.booting.get_mut(&self.client).filter(is_its) {
             booting.downloads -= 1;
@@ -176,7 +177,7 @@ impl Drop for Download {
 }
 
 impl State {
-    /// Forgets who is done, who is gone, and who holds a turn and does not use it.
+    /// Forgets machines that are done, that are gone, or that hold a turn without using it.
     fn forget(&mut self, now: Instant) {
         let usual = &mut self.usual;
         let longest = usual.map_or(LONGEST, |usual| LONGEST.max(usual * 10));
@@ -206,7 +207,7 @@ mod tests {
         [192, 0, 2, number].into()
     }
 
-    /// The place and the number of places that a machine is told; none if it may boot.
+    /// The place and the number of waiting machines that a machine is told. `None` if it may boot.
     fn ask(boots: &Boots, number: u8, now: Instant) -> Option<(usize, usize)> {
         match boots.ask(client(number), now) {
             Turn::Boot => None,
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(ask(&boots, 2, after(135)), None, "it drips");
         assert_eq!(ask(&boots, 1, after(135)), Some((1, 1)), "it may queue again");
 
-        // What is left of the download that drips counts for no other turn of the same machine.
+        // The slow download still runs, but does not count for a later turn of the same machine.
         assert_eq!(ask(&boots, 1, after(150)), Some((1, 1)));
         assert_eq!(ask(&boots, 1, after(165)), None, "the second loaded nothing");
         slow.took(1 << 30);

@@ -1,4 +1,4 @@
-//! Connections that hyper serves: HTTPS, HTTP/2, and what of HTTP/1 has a body. Files are read in chunks here.
+//! Connections that hyper serves: HTTPS, HTTP/2, and HTTP/1 requests with a body. Files are read in chunks here.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -35,22 +35,22 @@ use crate::serve::files::segments::Segment;
 use crate::serve::machines::report::MAX_BODY;
 use crate::serve::machines::watchers::Events;
 
-/// How much of a file is in memory for one transfer at a time, twice: waiting, leaving.
+/// Bytes of a file in memory for one transfer. There are two such chunks: one waiting, one leaving.
 const CHUNK: usize = 128 << 10;
-/// The same for a transfer that shares its connection with others, and may be made to wait by its client alone.
+/// The same for a transfer that shares its connection with others; its client can stall it without stalling the rest.
 const STREAM_CHUNK: usize = 32 << 10;
-/// What is read of a file first; each further piece is twice as long, as the client has shown that it takes them.
+/// The first read of a file. Each further read is twice as long, as the client has shown that it takes the bytes.
 const FIRST_CHUNK: usize = 8 << 10;
-/// What hyper may hold of one such, in bytes.
+/// Bytes that hyper may buffer for one such transfer.
 const STREAM_BUFFER: usize = 64 << 10;
-/// Why a connection ends of which an answer stands still, though its other bytes move.
+/// Why a connection is closed when one of its answers is stuck, even if its other bytes move.
 const STUCK: &str = "it has stopped reading an answer";
-/// Why one ends that only keeps itself alive.
+/// Why a connection is closed that only keeps itself alive.
 const IDLE: &str = "it was idle for too long";
-/// Requests at a time on one HTTP/2 connection. Machines load a few files at a time, browsers fewer.
+/// Concurrent requests on one HTTP/2 connection. Machines load a few files at a time, browsers fewer.
 const MAX_STREAMS: u32 = 8;
 
-/// Answers on a connection until it ends; why, if it broke off.
+/// Answers requests on a connection until it ends. The error says why it was aborted.
 pub async fn serve<S>(
     stream: S,
     via: Via,
@@ -64,11 +64,11 @@ where
     let limits = &exchange.limits;
     let debts = Debts::default();
     let mut http = auto::Builder::new(TokioExecutor::new());
-    // Answers have their date already: hyper's panics at years that HTTP has no form for.
+    // Answers have their date already; hyper panics at years that HTTP cannot express.
     http.http1()
         .auto_date_header(false)
         .timer(TokioTimer::new())
-        // As `field` has it for what does not come from hyper; HTTP/2 knows lower case only.
+        // The same case as `field` gives to heads that hyper does not write. HTTP/2 knows lower case only.
         .title_case_headers(true)
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head)
@@ -85,12 +85,13 @@ where
         let (exchange, debts, pulse) = (exchange.clone(), debts.clone(), pulse.clone());
         move |request| {
             let (exchange, debt, pulse) = (exchange.clone(), debts.begin(), pulse.clone());
-            // In a box, which is gone when the answer is there: of a connection whose client takes nothing, little else stays.
+            // Boxed, so that the memory is freed once the answer is there: a connection whose client takes nothing then
+            // holds little else.
             let answered = Box::pin(async move { answer(exchange, via, pulse, debt, request).await });
             async move { Ok::<_, Infallible>(answered.await) }
         }
     });
-    // An answer may leave before all of its request came: a report that is too long, a body that nobody asked for.
+    // An answer may leave before its whole request arrived: the report is too long, or the body is unwanted.
     let stream = Lingering::new(Patient::new(stream, limits), limits.head_time, stop.clone());
     let connection = http.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -108,8 +109,9 @@ where
     }
 }
 
-/// Waits until a client takes nothing of an answer, or has asked for nothing, for too long; which of both. hyper knows neither where
-/// streams share a connection: of a stream whose window is shut it asks for nothing, and pings make a connection live for ever.
+/// Waits until a client has taken nothing of an answer, or has asked for nothing, for too long; returns which of the
+/// two. hyper detects neither where streams share a connection: it polls nothing for a stream whose window is shut, and
+/// pings keep a connection alive for ever.
 async fn overdue(limits: &Limits, debts: &Debts, pulse: &Pulse) -> &'static str {
     let mut looks = tokio::time::interval(limits.window.min(limits.idle) / 8);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -127,7 +129,7 @@ async fn overdue(limits: &Limits, debts: &Debts, pulse: &Pulse) -> &'static str 
     }
 }
 
-/// What went wrong below hyper, if it was not hyper that found fault.
+/// The I/O error below hyper, unless hyper itself found the fault.
 fn cause(error: Box<dyn Error + Send + Sync>) -> io::Error {
     let mut source: Option<&(dyn Error + 'static)> = Some(&*error);
     while let Some(cause) = source {
@@ -151,7 +153,7 @@ async fn answer(
 ) -> Response<Transfer> {
     pulse.beat();
     let (mut head, body) = request.into_parts();
-    // HTTP/2 says the host in its own way.
+    // HTTP/2 has the host in `:authority`.
     if let Some(host) = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
         head.headers.entry(HOST).or_insert(host);
     }
@@ -185,7 +187,7 @@ async fn answer(
     response.body(transfer).unwrap_or_else(|_| unreachable!("answers have plain headers"))
 }
 
-/// The body of a report, or why it is not taken.
+/// The body of a report, or the reason for its refusal.
 async fn read_body(body: Incoming, exchange: &Exchange) -> Result<String, Answer> {
     let refused = |status, why: &str| Err(Answer::new(status, TEXT, format!("{why}\n")));
     match tokio::time::timeout(exchange.limits.head_time, Limited::new(body, MAX_BODY).collect()).await {
@@ -198,7 +200,7 @@ async fn read_body(body: Incoming, exchange: &Exchange) -> Result<String, Answer
     }
 }
 
-/// Reads segments a chunk ahead of the socket, as the client's share and room allow.
+/// Reads segments one chunk ahead of the socket, as the client's share and room allow.
 async fn feed(
     segments: Vec<Segment>,
     via: Via,
@@ -213,7 +215,8 @@ async fn feed(
     let mut most = FIRST_CHUNK;
     for mut segment in segments {
         while segment.length() > 0 {
-            // Before there is a turn or room for it: while the client takes nothing, others have both.
+            // Waits here before it takes a turn or room: while this client takes nothing, other transfers can have
+            // both.
             let place = loop {
                 tokio::select! {
                     biased;
@@ -246,7 +249,7 @@ async fn feed(
     }
 }
 
-/// Lets others have the turn when it is over.
+/// Passes the turn to others when it is over.
 async fn pass_on(share: &mut Option<Share>) {
     match share {
         Some(share) => share.pass_on().await,
@@ -272,7 +275,7 @@ enum Source {
 }
 
 enum Files {
-    /// Nothing is read of what nobody asks for.
+    /// Nothing is read until the body is polled.
     Unasked(Vec<Segment>),
     Read(mpsc::Receiver<io::Result<Bytes>>),
 }
@@ -303,7 +306,8 @@ impl HttpBody for Transfer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        // Whoever asks has taken what there was. Said before it is looked for: it may come at this moment.
+        // A poll means that the client has taken everything so far. Say so before looking for the next chunk, which may
+        // arrive at this moment.
         self.debt.is_ours();
         let chunk = self.chunk;
         let next = match &mut self.source {

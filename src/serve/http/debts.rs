@@ -1,21 +1,21 @@
-//! What clients owe: answers that they might take, and do not.
+//! Answers that clients could take, but do not.
 //!
-//! A socket tells of a client only that it takes bytes. Within HTTP/2 that says nothing of an answer: pings go back and forth while
-//! the window of each stream is shut (RFC 9113, 5.2), and then nobody asks for a body, so that no body could find that out.
+//! A socket only shows that its client takes bytes. With HTTP/2 that says nothing of an answer: pings go back and forth
+//! while the window of each stream is shut (RFC 9113, 5.2). hyper polls no body then, so no body could find that out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-/// Who is told something now and then, and has heard nothing for so long, is not told anything any more.
+/// A stream of occasional events is closed after this time without an event.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The answers of one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Debts(Arc<Mutex<Vec<Weak<Mutex<State>>>>>);
 
-/// One answer, from its request on until it and all that was given of it are gone.
+/// One answer: from its request until the answer and all its pieces are gone.
 #[derive(Clone, Debug)]
 pub struct Debt(Arc<Mutex<State>>);
 
@@ -23,22 +23,22 @@ pub struct Debt(Arc<Mutex<State>>);
 struct State {
     /// When the client last took something, or was last given something to take.
     moved: Instant,
-    /// Pieces that were given and have not left.
+    /// Pieces that were handed to the connection and have not left.
     pieces: usize,
-    /// Whether the client waits for this server, and not the reverse.
+    /// Whether the client waits for this server, not the reverse.
     is_ours: bool,
-    /// Whether it is told something now and then, without end.
+    /// Whether it is a stream of occasional events, without an end.
     has_no_end: bool,
 }
 
-/// A piece of an answer; it has left when this is dropped.
+/// A piece of an answer. It has left when this is dropped.
 struct Piece {
     bytes: Bytes,
     debt: Debt,
 }
 
 impl Debts {
-    /// A request came.
+    /// Called when a request arrives.
     pub fn begin(&self) -> Debt {
         let state = State { moved: Instant::now(), pieces: 0, is_ours: true, has_no_end: false };
         let debt = Debt(Arc::new(Mutex::new(state)));
@@ -48,26 +48,26 @@ impl Debts {
         debt
     }
 
-    /// Whether there is no answer on its way.
+    /// Whether no answer is on its way.
     pub fn is_none(&self) -> bool {
         lock(&self.0).iter().all(|debt| debt.strong_count() == 0)
     }
 
-    /// Whether the client waits for something that this server is still to give it.
+    /// Whether the client waits for something that this server still has to send.
     pub fn is_ours(&self) -> bool {
         let known = lock(&self.0);
         let mut answers = known.iter().filter_map(Weak::upgrade);
         answers.any(|debt| lock(&debt).is_to_be_given())
     }
 
-    /// Whether the client has taken nothing of an answer for so long.
+    /// Whether the client has taken nothing of an answer for this long.
     pub fn is_overdue(&self, window: Duration) -> bool {
         lock(&self.0).iter().filter_map(Weak::upgrade).any(|debt| lock(&debt).is_overdue(window))
     }
 }
 
 impl State {
-    /// Whether the client waits for something that this server is still to give it.
+    /// Whether the client waits for something that this server still has to send.
     fn is_to_be_given(&self) -> bool {
         matches!(self, State { is_ours: true, pieces: 0, has_no_end: false, .. })
     }
@@ -83,12 +83,12 @@ impl State {
 }
 
 impl Debt {
-    /// There is something to take, if the client asks for it.
+    /// Called when there is something to take, should the client ask for it.
     pub fn is_theirs(&self) {
         self.turn(false);
     }
 
-    /// The client has taken all that there is, and waits for more.
+    /// Called when the client has taken everything so far and waits for more.
     pub fn is_ours(&self) {
         self.turn(true);
     }
@@ -101,12 +101,12 @@ impl Debt {
         state.is_ours = is_ours;
     }
 
-    /// The client is told something now and then, without end.
+    /// Marks this as a stream of occasional events, without an end.
     pub fn has_no_end(&self) {
         lock(&self.0).has_no_end = true;
     }
 
-    /// Bytes that are given to the client now.
+    /// Counts bytes that are handed to the client now.
     pub fn give(&self, bytes: Bytes) -> Bytes {
         let mut state = lock(&self.0);
         (state.moved, state.is_ours) = (Instant::now(), false);

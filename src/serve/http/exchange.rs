@@ -1,4 +1,4 @@
-//! One request and its answer, whatever carries them: routes decide, files are opened, the tally begins.
+//! One request and its answer, independent of the protocol: routes decide, files are opened, the tally begins.
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,76 +34,76 @@ use crate::tree::beneath::{Refused, Root};
 use crate::tree::names::Endpoint;
 use crate::tree::open::Place;
 
-/// Characters of a path that are remembered. One of a tree may have 255 for each directory.
+/// Characters of a path that are kept. One path component alone may have 255.
 const LONGEST_PATH: usize = 1024;
 
-/// What is not counted of an answer on a stream, in bytes.
+/// Answers on an HTTP/2 stream up to this length, in bytes, are not counted against the client's room.
 const SHORT_OF_STREAM: usize = 512;
 
-/// What all connections answer from.
+/// The state that all connections share.
 pub struct Exchange {
-    /// What is served.
+    /// The content to serve.
     pub content: Arc<Content>,
     /// iPXE binaries, for firmware that loads them from here.
     pub loaders: Loaders,
-    /// What was seen of machines.
+    /// The machines seen so far.
     pub monitor: Arc<Monitor>,
-    /// Who is told.
+    /// Receives notices of requests and answers.
     pub notices: Notices,
-    /// What clients may take.
+    /// The limits for clients.
     pub limits: Limits,
-    /// Who sends when.
+    /// Decides which client sends when.
     pub shares: Arc<Shares>,
-    /// Who boots when; none if all may at once.
+    /// The boot queue. `None` if all machines may boot at once.
     pub boots: Option<Arc<Boots>>,
-    /// What was proven of files; none if they are trusted.
+    /// Which files have been verified. `None` if files are trusted.
     pub proofs: Option<Arc<Proofs>>,
-    /// Who gives out what is private; none if nobody gets it.
+    /// Hands out private configs. `None` if nobody gets them.
     pub guard: Option<Arc<Guard>>,
-    /// How much of files may be in memory where they leave as buffers.
+    /// How much file content may be in memory where it leaves through buffers.
     pub rooms: Rooms,
-    /// The directory of the site that was answered from last, open, if it has one.
+    /// The open directory of the site that was answered from last, if it has one.
     pub root: Mutex<Option<Arc<Root>>>,
 }
 
-/// How a request came.
+/// How a request arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Via {
-    /// Who asks.
+    /// The client's address.
     pub peer: SocketAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
 }
 
-/// An answer that is ready to leave.
+/// An answer that is ready to send.
 pub struct Reply {
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// Names in lower case, and values.
+    /// Names in lower case, with their values.
     pub headers: Vec<(&'static str, String)>,
-    /// For `content-length`, which HEAD is told too.
+    /// For `content-length`, which HEAD gets, too.
     pub length: Option<u64>,
     /// The body; empty for HEAD.
     pub body: Outgoing,
-    /// To be told what left; the answer is logged when it is dropped.
+    /// Counts the bytes that leave. The answer is logged when this is dropped.
     pub tally: Tally,
 }
 
-/// A body that is ready to leave.
+/// A body that is ready to send.
 pub enum Outgoing {
-    /// One stretch after the other.
+    /// Segments to send in order.
     Segments(Vec<Segment>),
-    /// As it comes.
+    /// Events, sent as they come.
     Stream(Events),
 }
 
 impl Exchange {
-    /// Answers a request; `body` is that of a report, or why it is not taken.
+    /// Answers a request. `body` is the body of a report, or the reason for its refusal.
     pub async fn answer(&self, via: Via, head: Parts, body: Result<String, Answer>) -> Reply {
         let started = Instant::now();
         let site = self.content.site();
-        // `GET boot.ipxe`: the authority's form (RFC 9112, 3.2.3), which hyper gives no path. As `/` it would be answered with
-        // another text, which a loader takes for its script.
+        // `GET boot.ipxe`: the authority's form (RFC 9112, 3.2.3), for which hyper has no path. Treated as `/`, it
+        // would get a different text, which a loader would take for its script.
         let body = match head.uri.path().is_empty() && head.method != Method::CONNECT {
             true => Err(Answer::new(400, TEXT, "the target must begin with a slash\n")),
             false => body,
@@ -156,7 +156,7 @@ impl Exchange {
             took: Duration::ZERO,
             group,
             profile,
-            // A tree's answers say it themselves, and a file that is at fault has a line of its own.
+            // A tree's answers say why themselves, and a file at fault has its own line.
             why: lack.filter(|lack| site.live.is_some() && lack.file.is_none()).map(|lack| lack.why),
         };
         let length = length.filter(|_| !matches!(status, 204 | 304));
@@ -167,8 +167,9 @@ impl Exchange {
         Reply { status, headers, length, body, tally }
     }
 
-    /// Counts what was made for one client alone, which holds it as long as it does not read: it may have so much of that. What
-    /// others may hold, too, is there once, and what is short fits the kernel's buffer, unless a stream's window is shut.
+    /// Counts an answer that was made for this client alone against the client's room: the client holds that memory as
+    /// long as it does not read. Shared bytes exist only once, and short answers fit the kernel's buffer, unless a
+    /// stream's window is shut.
     fn held(&self, via: Via, version: Version, answer: Answer) -> Answer {
         let short = if version == Version::HTTP_2 { SHORT_OF_STREAM } else { SMALL };
         match answer.body {
@@ -185,7 +186,7 @@ impl Exchange {
         }
     }
 
-    /// Puts a machine into the queue instead of booting it, if others boot that are as many as may. Only iPXE can wait.
+    /// Queues a machine instead of booting it, if as many machines as allowed are booting. Only iPXE can wait.
     fn queue(&self, via: Via, head: &Parts, answer: Answer) -> Answer {
         let Some(boots) = self.boots.as_ref().filter(|_| answer.status == 200) else { return answer };
         let agent = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
@@ -197,19 +198,19 @@ impl Exchange {
             Turn::Boot => answer,
             Turn::Wait(place) => {
                 let script = boots.script(&place, head.uri.query().unwrap_or_default());
-                // Nothing of a group is in it; that tells whoever reads the record that the machine waits.
+                // The record names no group, which shows that the machine waits.
                 Answer { body: Body::Bytes(script.into()), group: None, profile: None, ..answer }
             }
         }
     }
 
-    /// Opens a body, or says why it cannot be sent.
+    /// Opens a body. The error is the answer that says why it cannot be sent.
     async fn open(&self, body: Body, place: &Place) -> Result<Vec<Segment>, Answer> {
         if matches!(body, Body::Bytes(_)) {
             return Ok(in_memory(body));
         }
         let damaged = |error: io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-            // That is this process's own want, and says nothing of the tree.
+            // The process lacks descriptors; the tree is not at fault.
             Some(Errno::MFILE | Errno::NFILE) => {
                 let why =
                     "too many files are open: raise the limit (LimitNOFILE= in the unit, `ulimit -n`)\n";
@@ -245,13 +246,13 @@ impl Exchange {
         Ok(known.insert(Arc::new(Root::open(path)?)).clone())
     }
 
-    /// Tells of a client that was turned away.
+    /// Reports a client that was turned away.
     pub fn cut(&self, peer: SocketAddr, status: Option<u16>, why: impl Into<String>) {
         (self.notices)(&Notice::Cut(&Cut { peer, status, why: why.into() }));
     }
 }
 
-/// A path as it is remembered as long as its answer is on its way: no tree has a longer one, and a client may send one of 16 KiB.
+/// A path, shortened for as long as its answer is on its way: no tree has a longer one, but a client may send 16 KiB.
 fn short(path: &str) -> String {
     match path.char_indices().nth(LONGEST_PATH) {
         Some((end, _)) => format!("{}…", &path[..end]),
@@ -259,7 +260,7 @@ fn short(path: &str) -> String {
     }
 }
 
-/// What of a body needs no file.
+/// The segments of a body that needs no file.
 fn in_memory(body: Body) -> Vec<Segment> {
     match body {
         Body::Bytes(bytes) => vec![Segment::Bytes(bytes)],
@@ -267,5 +268,5 @@ fn in_memory(body: Body) -> Vec<Segment> {
     }
 }
 
-/// Files up to this length, in bytes, leave in one packet with their head: that is cheaper than sendfile(2).
+/// Files up to this length, in bytes, leave in one packet with their head, which is cheaper than sendfile(2).
 pub(crate) const SMALL: usize = 16 << 10;

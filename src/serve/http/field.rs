@@ -1,10 +1,11 @@
-//! Names of header fields as they go over HTTP/1.
+//! Names of header fields as they are written in HTTP/1.
 //!
-//! They mean the same in any case (RFC 9110, 5.1), and loaders compare bytes: GRUB looks for `Content-Length: ` and
-//! `Transfer-Encoding: chunked` (`grub-core/net/http.c`), Red Hat's for `Content-Length` of what the firmware read, shim up to
-//! 15.4 and U-Boot's `wget` alike. All of them expect what Go, nginx and Apache send: each word with a capital.
+//! Names are case-insensitive (RFC 9110, 5.1), but some loaders compare bytes: GRUB looks for `Content-Length: ` and
+//! `Transfer-Encoding: chunked` (`grub-core/net/http.c`), Red Hat's GRUB for `Content-Length` in the header that the
+//! firmware read, and so do shim up to 15.4 and U-Boot's `wget`. All of them expect the form that Go, nginx and Apache
+//! send: each word with a capital.
 
-/// Appends a name, given in lower case, as `Content-Length` is written.
+/// Appends a lower-case name in the form `Content-Length`.
 pub fn title_case(name: &str, text: &mut String) {
     let mut begins = true;
     for c in name.chars() {

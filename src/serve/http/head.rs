@@ -13,20 +13,20 @@ use super::limits::{Limits, MAX_HEADERS};
 pub struct Head {
     /// Method, target, version and headers.
     pub parts: Parts,
-    /// Its bytes in the input.
+    /// Its length in the input, in bytes.
     pub length: usize,
-    /// Whether the client wants to ask again on this connection.
+    /// Whether the client wants to keep the connection open.
     pub keep_alive: bool,
     /// Whether a body follows.
     pub has_body: bool,
 }
 
-/// Why a request is not answered, and with which status that is said.
+/// Why a request is refused, and with which status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// In words.
+    /// The reason, in words.
     pub why: &'static str,
 }
 
@@ -34,12 +34,12 @@ const fn refusal(status: u16, why: &'static str) -> Refusal {
     Refusal { status, why }
 }
 
-/// A client that began a head and did not end it.
+/// The client began a head and did not finish it in time.
 pub const TOO_SLOW: Refusal = refusal(408, "the request took too long");
 const TOO_LONG: Refusal = refusal(431, "the head is too long");
 const TARGET_TOO_LONG: Refusal = refusal(414, "the target is too long");
 
-/// Reads the head at the start of the input; none if it is not there to its end yet.
+/// Parses the head at the start of the input. `None` if it is incomplete.
 pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -70,8 +70,8 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     }
     host(&mut parts)?;
     let has_body = has_body(&parts.headers)?;
-    // Who waits for a "100 Continue" gets it where its body is read.
-    // Each is looked at (RFC 9110, 10.1.1: the field is a list), for the first may be meant for another than the last.
+    // `100 Continue` is sent when the body is read. Each value is checked (RFC 9110, 10.1.1: the field is a list),
+    // since the first may come from another sender than the last.
     let is_known = |expected: &[u8]| expected.trim_ascii().eq_ignore_ascii_case(b"100-continue");
     let mut expects =
         parts.headers.get_all(EXPECT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -85,27 +85,28 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     Ok(Some(Head { parts, length, keep_alive, has_body }))
 }
 
-/// What is wrong with a head that is none.
+/// Why the input is not a valid head.
 fn malformed(input: &[u8], error: httparse::Error) -> Refusal {
     let line = input.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let names_version = line.windows(6).any(|word| word == b" HTTP/");
     match error {
         httparse::Error::TooManyHeaders => refusal(431, "there are too many headers"),
-        // A serial number with blanks, say, that a loader put into a query as it is (poseidon/matchbox#432).
+        // For instance, a serial number with blanks that a loader put into a query unescaped (poseidon/matchbox#432).
         _ if has_blank_in_target(line) => refusal(400, "the target contains a blank: write it as %20"),
         httparse::Error::Version if names_version => refusal(505, "only HTTP/1.0 and HTTP/1.1 are supported"),
         _ => refusal(400, "this is not an HTTP request"),
     }
 }
 
-/// Whether a request line has more words than method, target and version, of which the last is one that is spoken here.
+/// Whether a request line has more words than method, target and version, and ends with a version that is supported
+/// here.
 fn has_blank_in_target(line: &[u8]) -> bool {
     let mut words = line.trim_ascii_end().split(|byte| *byte == b' ');
     let is_version = words.next_back().is_some_and(|word| [&b"HTTP/1.0"[..], b"HTTP/1.1"].contains(&word));
     is_version && words.count() > 2
 }
 
-/// RFC 9112, 3.2: HTTP/1.1 needs one `Host`, and where the target names a host, that one counts.
+/// RFC 9112, 3.2: HTTP/1.1 needs exactly one `Host`. If the target names a host, that one counts.
 fn host(parts: &mut Parts) -> Result<(), Refusal> {
     let count = parts.headers.get_all(HOST).iter().count();
     if count > 1 || (count == 0 && parts.version == Version::HTTP_11) {
@@ -118,7 +119,7 @@ fn host(parts: &mut Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// RFC 9112, 6: a length that is told twice, or in two ways, is how requests are smuggled past proxies.
+/// RFC 9112, 6: a length that is given twice, or in two ways, is how requests are smuggled past proxies.
 fn has_body(headers: &HeaderMap) -> Result<bool, Refusal> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
@@ -142,7 +143,7 @@ fn has_body(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-/// Whether `Connection` has a word.
+/// Whether `Connection` lists a word.
 fn says(headers: &HeaderMap, word: &str) -> bool {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|said| said.trim().eq_ignore_ascii_case(word))

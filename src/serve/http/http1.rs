@@ -1,7 +1,7 @@
-//! HTTP/1 on plain TCP, where files leave by sendfile(2), without a copy and without a thread of their own.
+//! HTTP/1 on plain TCP, where files leave by sendfile(2): without a copy, and without a thread of their own.
 //!
-//! Requests whose body is to be read go to hyper, with the bytes that were read already in front, and so does the rest of
-//! their connection ([`super::connection`]).
+//! A request with a body to read goes to hyper, preceded by the bytes that were read already, and the rest of its
+//! connection goes with it ([`super::connection`]).
 
 use std::fs::File;
 use std::io;
@@ -28,13 +28,13 @@ use crate::serve::files::segments::Segment;
 use crate::serve::http::exchange::SMALL;
 use crate::serve::machines::watchers::Events;
 
-/// What is read at a time; a usual request fits twice.
+/// Bytes to read at a time. Twice the size of a usual request.
 const READ: usize = 4 << 10;
-/// What the kernel may hold, in bytes, of a transfer that takes turns with its client's others; it takes twice as much
-/// (socket(7)). That is enough for 1 Gb/s over 2 ms.
+/// The send buffer, in bytes, of a transfer that takes turns with its client's others; the kernel doubles it
+/// (socket(7)). That is enough for 1 Gb/s at a round trip of 2 ms.
 const NARROW: usize = 128 << 10;
 
-/// Answers on a connection until it ends; why, if it broke off.
+/// Answers requests on a connection until it ends. The error says why it was aborted.
 pub async fn serve(
     stream: TcpStream,
     via: Via,
@@ -54,7 +54,7 @@ pub async fn serve(
             let Connection { stream, via, exchange, pulse, stop, input, .. } = connection;
             let (read, write) = stream.into_split();
             let stream = tokio::io::join(io::Cursor::new(input).chain(read), write);
-            // In a box, since few connections need the room that hyper's state takes.
+            // Boxed, since few connections need the memory of hyper's state.
             return Box::pin(connection::serve(stream, via, exchange, pulse, stop)).await;
         }
         connection.input.drain(..head.length);
@@ -74,14 +74,14 @@ struct Connection {
     exchange: Arc<Exchange>,
     pulse: Pulse,
     stop: watch::Receiver<bool>,
-    /// What was read and not answered yet.
+    /// Bytes read, but not yet answered.
     input: Vec<u8>,
-    /// Whether the kernel holds little of what is to be sent.
+    /// Whether the send buffer has been made small.
     is_narrow: bool,
 }
 
 impl Connection {
-    /// The next head; none when the client is gone, was silent for long, or the server stops.
+    /// The next head. `None` if the client is gone or has been silent for long, or if the server stops.
     async fn read_head(&mut self) -> io::Result<Result<Option<Head>, Refusal>> {
         let mut began = (!self.input.is_empty()).then(Instant::now);
         loop {
@@ -91,7 +91,7 @@ impl Connection {
                     parsed => return Ok(parsed),
                 },
                 None => {
-                    // A connection that waits holds no memory but its own.
+                    // An idle connection keeps no input buffer.
                     self.input = Vec::new();
                     let idle = tokio::time::timeout(self.exchange.limits.idle, self.stream.readable());
                     tokio::select! {
@@ -111,7 +111,7 @@ impl Connection {
                     self.pulse.beat();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // A wake-up without a byte begins no head.
+                    // A wake-up without a byte does not begin a head.
                     let Some(began) = began else { continue };
                     let end = began + self.exchange.limits.head_time;
                     match tokio::time::timeout_at(end.into(), self.stream.readable()).await {
@@ -124,7 +124,7 @@ impl Connection {
         }
     }
 
-    /// Says why a request is not answered, and closes.
+    /// Says why a request is refused, and closes.
     async fn refuse(self, Refusal { status, why }: Refusal) -> io::Result<()> {
         self.exchange.cut(self.via.peer, Some(status), why);
         let headers = [("content-type", crate::serve::answer::TEXT.to_owned())];
@@ -139,12 +139,12 @@ impl Connection {
         self.close().await
     }
 
-    /// Closes once the client has what it was told, though it may still send.
+    /// Closes once the client has its answer, even if it still sends.
     async fn close(self) -> io::Result<()> {
         linger::close(self.stream, self.exchange.limits.head_time, self.stop).await
     }
 
-    /// Sends an answer; whether the connection stays.
+    /// Sends an answer. Returns whether the connection stays open.
     async fn send(&mut self, reply: Reply, version: Version, keep_alive: bool) -> io::Result<bool> {
         let Reply { status, headers, length, body, mut tally } = reply;
         let streams = matches!(body, Outgoing::Stream(_));
@@ -216,14 +216,14 @@ impl Connection {
                 most = most.min(patience.pause(share.turn(), || stream.writable()).await?);
                 turn_ends = share.turn_ends();
                 if turn_ends.is_some() {
-                    // What lies in the kernel's buffer is still sent when the turn is another's.
+                    // The kernel still sends its buffer during another transfer's turn.
                     self.narrow();
                 }
             }
             tally.leaves(most);
             let send = || Ok(rustix::fs::sendfile(&self.stream, file, Some(&mut at), most as usize)?);
             match self.stream.try_io(Interest::WRITABLE, send) {
-                // Its promised length cannot be kept.
+                // The promised length cannot be kept.
                 Ok(0) => {
                     let path = &tally.record().path;
                     return Err(io::Error::other(format!("{path} was truncated while it was being sent")));
@@ -235,13 +235,13 @@ impl Connection {
                     if let Some(share) = &mut share {
                         share.sent(sent);
                     }
-                    // A client that takes all at once must not hold this thread from the others.
+                    // Yields, so that a client that takes everything at once does not keep this thread from the others.
                     tokio::task::yield_now().await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     patience.wait(self.stream.writable(), turn_ends).await?;
                 }
-                // Sockets never fail by this: it is the disk.
+                // Sockets never fail with this error, so it is the disk.
                 Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::IO) => {
                     let why = format!("cannot read {}: {error}", tally.record().path);
                     return Err(io::Error::new(error.kind(), why));
@@ -252,8 +252,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Has the kernel hold little of what is to be sent: what it holds for clients that do not read is nobody's, and it takes
-    /// megabytes of a long text else. A failure leaves it wide.
+    /// Makes the kernel's send buffer small. Memory held there for clients that do not read is counted for nobody, and
+    /// a long text would otherwise take megabytes. If that fails, the buffer stays large.
     fn narrow(&mut self) {
         if !self.is_narrow {
             self.is_narrow = set_socket_send_buffer_size(&self.stream, NARROW).is_ok();
@@ -303,7 +303,7 @@ impl Connection {
     }
 }
 
-/// A head, to its empty line. Every head of an answer that does not come from hyper is written here.
+/// Formats a head, including its empty line. All heads of answers that hyper does not write are made here.
 pub(super) fn format_head(
     status: u16,
     headers: &[(&str, String)],

@@ -1,4 +1,4 @@
-//! What a client may take: connections, bytes of a head, time. Enough for any loader, and an end for everything.
+//! Limits for a client: connections, bytes of a head, time. They are enough for any loader, and nothing is unlimited.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,39 +9,42 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::base::count::counted;
 
-/// Headers in one head; loaders send five, browsers twenty.
+/// Headers in one head. Loaders send five, browsers twenty.
 pub const MAX_HEADERS: usize = 64;
 
-/// While all connections are taken, this part of as many more wait.
+/// When all connections are taken, further ones may wait: the number of connections divided by this.
 const SEATS: usize = 4;
-/// So many may always wait.
+/// At least this many may wait.
 const FEWEST_SEATS: usize = 8;
 
-/// Descriptors that are none of connections: listening sockets, TFTP, watches, the log.
+/// Descriptors that do not belong to connections: listening sockets, TFTP, watches, the log.
 const OTHER_FILES: u64 = 64;
 
 /// The limits of a server's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time; of further ones some wait ([`Limits::seats`]), and others are told so and closed.
+    /// Concurrent connections. Some further ones wait ([`Limits::seats`]); the rest get an answer that says so, and are
+    /// closed.
     pub connections: usize,
-    /// Of these from one address (of IPv6, one /64); further ones are told so and closed.
+    /// Concurrent connections from one address (for IPv6, one /64). Further ones get an answer that says so, and are
+    /// closed.
     pub per_client: usize,
-    /// Requests on one connection, which is closed after the last.
+    /// Requests on one connection, which is closed after the last one.
     pub requests: u32,
     /// Longest head, in bytes.
     pub head: usize,
     /// Longest target within it, in bytes.
     pub target: usize,
-    /// A client that has begun a head, or the body of a report, has this long to end it.
+    /// Time to complete a head, or the body of a report, once it has begun.
     pub head_time: Duration,
-    /// A connection without a request is closed after this.
+    /// Time after which a connection without a request is closed.
     pub idle: Duration,
-    /// A client that takes fewer than [`Limits::window_bytes`] of an answer within so much time spent waiting for it is cut off.
+    /// A client that takes fewer than [`Limits::window_bytes`] of an answer while the server has waited for it this
+    /// long is cut off.
     pub window: Duration,
-    /// See there.
+    /// Bytes that a client must take in each `window`.
     pub window_bytes: u64,
-    /// How long open transfers may take once the server is told to stop.
+    /// How long open transfers may take after the server is told to stop.
     pub grace: Duration,
 }
 
@@ -55,7 +58,7 @@ impl Default for Limits {
             target: 8 << 10,
             head_time: Duration::from_secs(10),
             idle: Duration::from_secs(60),
-            // Half a kilobyte a second: a modem is faster, and a machine that hangs is slower.
+            // Half a KiB a second: a modem is faster, and a machine that hangs is slower.
             window: Duration::from_secs(30),
             window_bytes: 16 << 10,
             grace: Duration::from_secs(10),
@@ -63,26 +66,26 @@ impl Default for Limits {
     }
 }
 
-/// Allows this process as many open files as it may ever have: each connection is one, and its file another. Shells
-/// and systemd give processes 1024 of them for the sake of those that use select(2).
+/// Raises this process's limit of open files to the maximum: each connection takes one, and its file another. Shells
+/// and systemd set 1024 for the sake of programs that use select(2).
 pub fn allow_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // What cannot be raised stays; fewer connections are let in then.
+    // If the limit cannot be raised, fewer connections are let in.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 impl Limits {
-    /// How many wait at a time while all connections are taken.
+    /// How many connections may wait while all are taken.
     pub fn seats(&self) -> usize {
         (self.connections / SEATS).max(FEWEST_SEATS)
     }
 
-    /// So many connections that all of them can have their files open: each needs two descriptors, and one that waits has one. Fewer are told to whoever
-    /// started the server; none if there are enough.
+    /// Reduces the number of connections so that all of them can have their files open: each needs two descriptors, a
+    /// waiting one needs one. Returns a warning if there are fewer than asked for.
     pub fn within_open_files(mut self) -> (Limits, Option<String>) {
         let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let files = usize::try_from(current.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
-        // In quarters of a connection, so that seats are counted, too.
+        // In quarters of a connection, to include the seats.
         let most = (files / (2 * SEATS + 1)).saturating_mul(SEATS).max(1);
         if most >= self.connections {
             return (self, None);
@@ -97,20 +100,20 @@ impl Limits {
     }
 }
 
-/// How many connections each client has.
+/// The number of connections of each client.
 #[derive(Clone, Default)]
 pub struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// One connection of a client; counted until it is dropped.
+/// One connection of a client, counted until this is dropped.
 pub struct Counted {
     clients: Clients,
     client: IpAddr,
-    /// How many others its client had when it came.
+    /// How many other connections its client had when it came.
     pub others: usize,
 }
 
 impl Clients {
-    /// Counts a connection, unless the client has as many already.
+    /// Counts a connection. `None` if the client has `most` already.
     pub fn enter(&self, address: IpAddr, most: usize) -> Option<Counted> {
         let client = client_of(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +139,8 @@ impl Drop for Counted {
     }
 }
 
-/// Who counts as one client: an IPv4 address, or what one IPv6 host can choose its addresses from (RFC 4291, 2.5.4).
+/// The part of an address that identifies a client: an IPv4 address, or the /64 in which an IPv6 host can choose its
+/// addresses (RFC 4291, 2.5.4).
 pub fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

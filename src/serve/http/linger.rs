@@ -1,7 +1,7 @@
-//! The end of a connection, such that its client has its answer: what it still sends is taken for a while.
+//! Closes connections so that clients get their answers: input is read and dropped for a while.
 //!
-//! A socket that is closed with bytes in it that nobody read resets its connection, and so does one that bytes come to later
-//! (RFC 9112, 9.6). A client that still sends fails then and never looks for the answer, or loses what it had of it.
+//! Closing a socket with unread bytes resets its connection, and so do bytes that arrive later (RFC 9112, 9.6). A
+//! client that is still sending then fails before it looks for the answer, or loses the part that it has.
 
 use std::future::Future;
 use std::io;
@@ -14,34 +14,34 @@ use tokio::sync::watch;
 
 use super::stop::stopped;
 
-/// Most that is still taken, in bytes.
+/// Most bytes that are still read.
 const MOST: usize = 1 << 20;
-/// What is taken at a time, in bytes.
+/// Bytes to read at a time.
 const READ: usize = 4 << 10;
 
-/// A stream whose shutdown closes it towards the client, and then waits until the client closes it too.
+/// A stream whose shutdown first closes the sending side, and then waits for the client to close its side.
 pub struct Lingering<S> {
     stream: S,
     time: Duration,
     stop: watch::Receiver<bool>,
-    /// What is left of that wait, once it began.
+    /// The state of that wait, once it has begun.
     wait: Option<Wait>,
 }
 
 struct Wait {
     left: usize,
-    /// Its time is up, or the server stops.
+    /// Ready when the time is up or the server stops.
     over: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl<S> Lingering<S> {
-    /// Waits for so long at most, and only for what has come already once the server stops.
+    /// Waits for at most this time. Once the server stops, only input that has arrived already is read.
     pub fn new(stream: S, time: Duration, stop: watch::Receiver<bool>) -> Lingering<S> {
         Lingering { stream, time, stop, wait: None }
     }
 }
 
-/// Closes a stream towards its client, and waits for the client as [`Lingering`] does.
+/// Closes a stream like [`Lingering`]: the sending side first, then a wait for the client.
 pub async fn close(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     time: Duration,
@@ -101,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         while wait.left > 0 {
             let mut buffer = ReadBuf::new(&mut room);
             match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
-                // The client closed it, or is gone.
+                // The client closed its side, or is gone.
                 Poll::Ready(Err(_)) => break,
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => break,
                 Poll::Ready(Ok(())) => wait.left = wait.left.saturating_sub(buffer.filled().len()),
@@ -122,7 +122,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// A connection of a client that blocks, and the server's side of it.
+    /// A connection between a blocking client and the server.
     async fn pair() -> (std::net::TcpStream, tokio::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -134,7 +134,7 @@ mod tests {
         let (mut client, mut server) = pair().await;
         let (_running, stop) = watch::channel(false);
         let client = std::thread::spawn(move || {
-            // More than the kernel holds, so that most is sent once the server has closed its side.
+            // More than the kernel buffers, so that most is sent after the server has closed its side.
             client.write_all(&vec![b'x'; MOST - 1])?;
             client.shutdown(std::net::Shutdown::Write)?;
             let mut said = String::new();

@@ -1,4 +1,4 @@
-//! Sockets that listen, before anything is answered on them.
+//! Listening sockets, before any request is answered on them.
 
 use std::io;
 use std::net;
@@ -10,23 +10,23 @@ use super::tls::Tls;
 use crate::base::error::{Advice, Exit};
 use crate::serve::address::{Address, Malformed};
 
-/// Why nobody can listen there.
+/// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is no address.
+    /// The text is not an address.
     #[error("cannot listen on {address}: {why}")]
     Address {
-        /// As it was written.
+        /// As the user wrote it.
         address: String,
-        /// What is wrong with it.
+        /// The flaw in the text.
         why: Malformed,
     },
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
         /// `HOST:PORT`.
         address: String,
-        /// Why.
+        /// The error of `bind`.
         source: io::Error,
     },
 }
@@ -56,10 +56,10 @@ impl Advice for Error {
     }
 }
 
-/// A socket that listens, and what is spoken on it. Privileges may be dropped between binding it and answering on it.
+/// A listening socket and its protocol. Privileges may be dropped between binding and answering.
 pub struct Listener {
     socket: net::TcpListener,
-    /// What it was bound to; none where somebody else bound it.
+    /// The address it was bound to. `None` if another process bound it.
     address: Option<Address>,
     tls: Option<Arc<Tls>>,
 }
@@ -68,7 +68,7 @@ impl Listener {
     /// Binds an [`Address`].
     ///
     /// # Errors
-    /// It is none, or it cannot be had.
+    /// The text is not an address, or the address cannot be bound.
     pub fn bind(text: &str) -> Result<Listener, Error> {
         let address: Address = text.parse().map_err(|why| Error::Address { address: text.into(), why })?;
         let listener = address.tcp().and_then(Listener::of);
@@ -76,23 +76,23 @@ impl Listener {
         Ok(Listener { address: Some(address), ..listener })
     }
 
-    /// Takes a socket that somebody bound.
+    /// Wraps a socket that another process bound.
     pub fn of(socket: net::TcpListener) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
         Ok(Listener { socket, address: None, tls: None })
     }
 
-    /// Speaks HTTPS there, and HTTP/2 with those who can.
+    /// Speaks HTTPS on it, and HTTP/2 with clients that support it.
     pub fn secured(self, tls: Arc<Tls>) -> Listener {
         Listener { tls: Some(tls), ..self }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> io::Result<net::SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Where it listens, as the beginning of a URL.
+    /// The address it listens on, as the beginning of a URL.
     pub fn url(&self) -> io::Result<String> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let bound = self.address()?;
@@ -101,7 +101,7 @@ impl Listener {
         Ok(format!("{scheme}://{shown}"))
     }
 
-    /// For the server's loop. Must be called within a tokio runtime.
+    /// Hands the socket to the server's loop. Must be called within a tokio runtime.
     pub(super) fn into_tokio(self) -> io::Result<(TcpListener, Option<Arc<Tls>>)> {
         Ok((TcpListener::from_std(self.socket)?, self.tls))
     }

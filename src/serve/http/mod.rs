@@ -1,4 +1,5 @@
-//! HTTP: connections, heads, what leaves and how fast; knows nothing of trees or machines beyond what [`super::endpoint`] answers.
+//! HTTP: connections, heads, bodies and their pace. Knows nothing of trees or machines beyond the answers of
+//! [`super::endpoint`].
 
 pub mod boots;
 pub mod connection;

@@ -1,4 +1,5 @@
-//! Patience with clients that take their answers slowly, and its end with those that take hardly anything.
+//! How long the server waits for clients that take their answers slowly, and when it gives up on those that take hardly
+//! anything.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -12,21 +13,21 @@ use tokio::time::Sleep;
 use super::limits::Limits;
 use super::pulse::Pulse;
 
-/// What a client took, and how long it was waited for. Only the waiting counts, so the server's own pauses are not held
-/// against a client.
+/// Bytes that a client took, and how long the server waited for it. Only that waiting counts; the server's own pauses
+/// are not held against a client.
 pub struct Patience {
     window: Duration,
     least: u64,
     waited: Duration,
     taken: u64,
-    /// Since when it takes nothing at all.
+    /// Since when the client takes nothing at all.
     blocked: Option<Instant>,
-    /// Told when an answer moves; none where what is written may be anything.
+    /// Updated when an answer moves. `None` where the bytes written may be more than answers.
     pulse: Option<Pulse>,
 }
 
 impl Patience {
-    /// With a client that has not disappointed yet; `pulse` is told when it takes something of an answer.
+    /// Starts with nothing held against the client. `pulse` is updated when the client takes something of an answer.
     pub fn new(limits: &Limits, pulse: Option<&Pulse>) -> Patience {
         Patience {
             window: limits.window,
@@ -38,7 +39,7 @@ impl Patience {
         }
     }
 
-    /// The client took so many bytes.
+    /// Called when the client took this many bytes.
     pub fn took(&mut self, bytes: u64) {
         self.taken += bytes;
         self.blocked = None;
@@ -47,15 +48,15 @@ impl Patience {
         }
     }
 
-    /// Waits for the server's own pause to end. A client that took nothing before it, and still takes nothing, is cut off in the
-    /// midst of it: what the kernel holds for it is full, whoever's turn it is.
+    /// Waits for the server's own pause to end. A client that took nothing before the pause, and still takes nothing,
+    /// is cut off even during it: its kernel buffer is full, regardless of whose turn it is.
     pub async fn pause<T, R: Future<Output = io::Result<()>>>(
         &mut self,
         pause: impl Future<Output = T>,
         ready: impl Fn() -> R,
     ) -> io::Result<T> {
         let mut pause = std::pin::pin!(pause);
-        // Not while it is over at once, which it mostly is.
+        // Usually the pause is over at once; then there is nothing to wait for.
         if let Poll::Ready(over) = poll_fn(|context| Poll::Ready(pause.as_mut().poll(context))).await {
             return Ok(over);
         }
@@ -75,12 +76,12 @@ impl Patience {
         Ok(pause.await)
     }
 
-    /// How much longer it is waited for.
+    /// How much longer the server waits for the client.
     fn left(&self) -> Duration {
         self.window.saturating_sub(self.waited)
     }
 
-    /// It was waited for, for so long; an error at the end of a window in which it took too little.
+    /// Adds waiting time. Fails at the end of a window in which the client took too little.
     fn waited(&mut self, time: Duration) -> io::Result<()> {
         self.waited += time;
         if self.waited >= self.window {
@@ -108,7 +109,7 @@ impl Patience {
     }
 }
 
-/// A client waits for this server as long as this lives.
+/// Marks the client as waiting for this server, as long as this lives.
 struct Ours(Option<Pulse>);
 
 impl Ours {
@@ -128,23 +129,23 @@ fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "it reads its answer too slowly")
 }
 
-/// A stream that is written to with patience.
+/// A stream whose writes are limited by [`Patience`].
 pub struct Patient<S> {
     stream: S,
     patience: Patience,
-    /// Since when the stream takes nothing, and the timer for how long that is borne.
+    /// Since when the stream takes nothing, and the timer that ends the wait.
     stuck: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<S> Patient<S> {
-    /// Writes to a stream within limits.
+    /// Limits writes to a stream.
     pub fn new(stream: S, limits: &Limits) -> Patient<S> {
         Patient { stream, patience: Patience::new(limits, None), stuck: None }
     }
 }
 
 impl<S: Unpin> Patient<S> {
-    /// Writes, and bears it for a while if the stream takes nothing.
+    /// Writes. If the stream takes nothing, waits for a limited time.
     fn poll_patiently(
         &mut self,
         context: &mut Context<'_>,
@@ -230,12 +231,13 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
-    /// attacks.md, C-M2: of a client with 250 transfers each had its turn every other minute, and was waited for in that only.
+    /// attacks.md, C-M2: each of a client's 250 transfers had its turn every other minute, and the server's patience
+    /// ran only during the turn.
     #[tokio::test]
     async fn who_takes_nothing_is_cut_in_the_midst_of_a_pause_and_who_could_take_more_is_not() {
         let mut patience = Patience::new(&limits(), None);
         let never = std::future::pending;
-        // It had no chance to take anything yet.
+        // It has not had a chance to take anything yet.
         let pause = tokio::time::sleep(Duration::from_millis(500));
         patience.pause(pause, never).await.unwrap();
         let soon = Instant::now() + Duration::from_millis(1);
@@ -262,7 +264,7 @@ mod tests {
                 read += tokio::io::AsyncReadExt::read(&mut far, &mut buffer).await.unwrap();
             }
         });
-        // Longer than the window in all, and ten times as fast as it must be.
+        // It takes longer than the window in all, but is ten times as fast as required.
         let limits = Limits { window: Duration::from_secs(1), ..limits() };
         Patient::new(near, &limits).write_all(&[0; 240]).await.unwrap();
         reader.await.unwrap();

@@ -1,7 +1,7 @@
-//! Places for connections, and who has them while there are few.
+//! Places for connections, and which clients get them when they are scarce.
 //!
-//! Whether one that comes has a place, waits for one or is turned away is known at once: what waits at the door keeps all behind it
-//! waiting, in the kernel's queue, which drops those for whom it has no room.
+//! A new connection gets a place, a seat to wait, or a refusal at once. Waiting in the accept loop would hold up all
+//! connections behind it in the kernel's queue, which drops those that do not fit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,33 +10,33 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::pulse::Pulses;
 
-/// All connections are looked through no more often than this, for those that move least. However many come meanwhile, it costs as
-/// much.
+/// All connections are searched at most this often for those that move least, so the cost does not depend on the number
+/// of newcomers.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often one that waits asks for a place again: nothing may have rested before.
+/// How often a waiting connection asks for a place again, since no connection may have been idle before.
 const REMINDER: Duration = Duration::from_millis(250);
 
-/// This part of all places is kept free while there are connections that rest, so that whoever comes need not wait.
+/// The number of places divided by this is kept free while there are idle connections, so that newcomers need not wait.
 const SPARE: usize = 32;
 
-/// Places of one kind.
+/// Places of one kind: all, or those for TLS.
 pub struct Places {
-    /// For whoever comes first.
+    /// First come, first served.
     open: Arc<Semaphore>,
-    /// Half of those that are kept free: for clients with fewer connections than there are of these. One that takes all others,
-    /// with connections that move, leaves these to machines.
+    /// Half of the free places, reserved for clients that have fewer connections than there are places left here. A
+    /// client that takes all others with active connections leaves these to machines.
     reserved: Arc<Semaphore>,
-    /// How many are kept free.
+    /// How many places are kept free.
     spare: usize,
-    /// Of what is over TLS only.
+    /// Whether these are places for TLS only.
     is_secure: bool,
-    /// For whom connections are to be closed: how many others each of them has.
+    /// Clients for which connections are to be closed: for each, how many other connections it has.
     asked: Mutex<Vec<usize>>,
     ask: Notify,
 }
 
 impl Places {
-    /// So many.
+    /// Creates this many places.
     pub fn new(count: usize, is_secure: bool) -> Places {
         let spare = count / SPARE;
         Places {
@@ -49,7 +49,7 @@ impl Places {
         }
     }
 
-    /// A place for a client that has so many others, if there is one for it now.
+    /// A place for a client that has this many other connections, if one is free now.
     pub fn take(&self, others: usize) -> Option<OwnedSemaphorePermit> {
         let place = self.open.clone().try_acquire_owned().ok().or_else(|| {
             let reserved = &self.reserved;
@@ -63,7 +63,7 @@ impl Places {
         place
     }
 
-    /// A place for a client that has so many others, as soon as there is one.
+    /// Waits for a place for a client that has this many other connections.
     pub async fn wait(&self, others: usize) -> Option<OwnedSemaphorePermit> {
         let mut place = std::pin::pin!(self.open.clone().acquire_owned());
         loop {
@@ -79,7 +79,7 @@ impl Places {
         self.open.available_permits() + self.reserved.available_permits()
     }
 
-    /// Has the connections that move least closed for those who ask for places, for ever.
+    /// Runs for ever: closes the connections that move least in favour of clients that ask for places.
     pub async fn make_room(&self, pulses: &Pulses) {
         loop {
             self.ask.notified().await;
@@ -102,7 +102,7 @@ mod tests {
         let mut few: Vec<_> = (0..).map_while(|others| places.take(others)).collect();
         assert_eq!((few.len(), places.free()), (2, 2));
         assert!(places.take(2).is_none() && places.take(1).is_some());
-        // What is given back is for those for whom it was.
+        // A place goes back to the group that it was taken from.
         drop(few.pop());
         assert!(places.take(252).is_none());
         drop(greedy.pop());
@@ -120,7 +120,7 @@ mod tests {
         assert!(waits.await.is_some());
     }
 
-    /// However many are turned away, no more are closed for them than are to be kept free.
+    /// The number of refusals does not matter: at most as many connections are closed as places are to be kept free.
     #[test]
     fn as_many_connections_are_closed_as_places_are_to_be_kept_free() {
         let places = Places::new(256, false);

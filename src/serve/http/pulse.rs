@@ -1,4 +1,5 @@
-//! Which connections move, so that in a full house the one that moves least makes room for a machine that comes.
+//! Tracks which connections are active, so that the least active one makes room for a newcomer when all places are
+//! taken.
 
 use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
@@ -10,13 +11,13 @@ use tokio::sync::Notify;
 
 use super::limits::client_of;
 
-/// Why a connection is closed for another.
+/// Why a connection is closed in favour of another.
 const CROWDED: &str = "it is the least active connection, and others are waiting for a place";
 
-/// A connection that moved within this time is not closed for another. Loaders pause for less between two files.
+/// A connection that was active within this time is not closed. Loaders pause for less between two files.
 const REST: Duration = Duration::from_secs(5);
-/// While all have moved within that, one is closed that did not within this time, of a client that has more of those than so many,
-/// for one that has far fewer connections. A machine has a few.
+/// If all connections were active within `REST`, one that was inactive for `PAUSE` is closed, provided that its client
+/// has more than `FEW` such connections and the newcomer's client has far fewer. A machine has a few.
 const PAUSE: Duration = Duration::from_secs(1);
 const FEW: usize = 32;
 
@@ -30,7 +31,7 @@ struct Known {
     pulses: HashMap<u64, Pulse>,
 }
 
-/// Whose connection it is, and over what.
+/// The client of a connection, and whether it is over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     client: IpAddr,
@@ -38,37 +39,37 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// A connection of an address, over TLS or not.
+    /// The kind of a connection from this address, over TLS or not.
     pub fn new(address: IpAddr, is_secure: bool) -> Kind {
         Kind { client: client_of(address), is_secure }
     }
 }
 
-/// When one connection last moved.
+/// When one connection was last active.
 #[derive(Clone)]
 pub struct Pulse(Arc<Beats>);
 
 struct Beats {
     kind: Kind,
     began: Instant,
-    /// Milliseconds from then to the last move.
+    /// Milliseconds from `began` to the last activity.
     last: AtomicU64,
-    /// Whether its client waits for this server.
+    /// Whether the client waits for this server.
     is_ours: AtomicBool,
     is_closing: AtomicBool,
     close: Notify,
 }
 
-/// A connection that is known as long as this lives.
+/// A connection that is registered as long as this lives.
 pub struct Counted {
     pulses: Pulses,
     number: u64,
-    /// Its pulse.
+    /// When this connection was last active.
     pub pulse: Pulse,
 }
 
 impl Pulse {
-    /// Of a connection that moved when it began.
+    /// A connection counts as active at its start.
     pub fn new(kind: Kind) -> Pulse {
         Pulse::since(kind, Instant::now())
     }
@@ -78,18 +79,19 @@ impl Pulse {
         Pulse(Arc::new(Beats { kind, began, last, is_ours, is_closing, close: Notify::new() }))
     }
 
-    /// A request came, or something of an answer left. What a protocol says to keep itself alive is neither.
+    /// Called when a request arrived, or some of an answer left. Keep-alive traffic of a protocol counts as neither.
     pub fn beat(&self) {
         self.0.last.store(self.0.began.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Whether its client has taken all that there is, and waits for its turn: that is no rest of the client's.
+    /// Whether the client has taken everything so far and waits for its turn. That does not count as the client's
+    /// inactivity.
     pub fn waits_for_us(&self, is_ours: bool) {
         self.beat();
         self.0.is_ours.store(is_ours, Ordering::Relaxed);
     }
 
-    /// Waits until the connection is to be closed for another; why.
+    /// Waits until the connection is to be closed in favour of another; returns the reason.
     pub async fn closed(&self) -> &'static str {
         self.0.close.notified().await;
         CROWDED
@@ -100,7 +102,7 @@ impl Pulse {
         self.0.close.notify_one();
     }
 
-    /// How long it has not moved.
+    /// How long it has been inactive.
     pub fn rests(&self) -> Duration {
         if self.0.is_ours.load(Ordering::Relaxed) {
             return Duration::ZERO;
@@ -110,7 +112,7 @@ impl Pulse {
 }
 
 impl Pulses {
-    /// One more connection.
+    /// Registers a connection.
     pub fn enter(&self, kind: Kind) -> Counted {
         let mut known = self.known();
         known.next += 1;
@@ -119,10 +121,10 @@ impl Pulses {
         Counted { pulses: self.clone(), number, pulse }
     }
 
-    /// Has a connection closed for each of some that come, of which it is known how many others its client has: one that rests, of
-    /// the client that has most of those, the one that moved least lately. While there is none, it is one that pauses, of a client
-    /// that has many, if whoever comes has far fewer. What comes over TLS is made room for by what is there over TLS, if
-    /// `secure_only` is so.
+    /// Closes one connection for each newcomer; `newcomers` holds the number of other connections that each newcomer's
+    /// client has. Of the client with the most idle connections, the one that has been idle longest is closed. If none
+    /// is idle, a pausing connection of a client that has many is closed, provided that the newcomer's client has far
+    /// fewer. With `secure_only`, only connections over TLS are considered.
     pub fn close_idlest(&self, mut newcomers: Vec<usize>, secure_only: bool) {
         let known = self.known();
         let open = known.pulses.values().filter(|pulse| !pulse.0.is_closing.load(Ordering::Relaxed));
@@ -141,7 +143,7 @@ impl Pulses {
         for others in newcomers {
             let idlest = resting.of_greediest(|_| true);
             let idlest = idlest.or_else(|| pausing.of_greediest(|count| count > FEW && others <= count / 4));
-            // Whoever follows has more connections, and moves nobody either.
+            // Later newcomers have more connections, so nothing would be closed for them either.
             let Some(idlest) = idlest else { return };
             idlest.close();
         }
@@ -152,11 +154,11 @@ impl Pulses {
     }
 }
 
-/// Connections that do not move, by client.
+/// Inactive connections, by client.
 struct Idle<'p> {
-    /// Of each client, the one that moved least at the end.
+    /// For each client, sorted so that the one that was inactive longest is last.
     by_client: HashMap<IpAddr, Vec<(Duration, &'p Pulse)>>,
-    /// How many each has, and how long that one rests.
+    /// For each client, the number of its connections and the inactive time of the last one.
     greediest: BinaryHeap<(usize, Duration, IpAddr)>,
 }
 
@@ -171,7 +173,7 @@ impl<'p> Idle<'p> {
         Idle { greediest: ranks.collect(), by_client }
     }
 
-    /// The one that moved least of the client that has most, if those are enough.
+    /// The longest inactive connection of the client that has most, if that count is enough.
     fn of_greediest(&mut self, is_enough: impl Fn(usize) -> bool) -> Option<&'p Pulse> {
         let (_, _, client) = *self.greediest.peek().filter(|(count, ..)| is_enough(*count))?;
         self.greediest.pop();
@@ -182,7 +184,7 @@ impl<'p> Idle<'p> {
     }
 }
 
-/// Where a client stands among others.
+/// A client's rank among the others.
 fn rank(client: IpAddr, idle: &[(Duration, &Pulse)]) -> Option<(usize, Duration, IpAddr)> {
     idle.last().map(|(longest, _)| (idle.len(), *longest, client))
 }
@@ -216,7 +218,7 @@ mod tests {
         }
         pulses.close_idlest(vec![0], false);
         assert!(is_closed(&still).await && !is_closed(&resting).await && !is_closed(&moving).await);
-        // One that is closed already is not closed for two.
+        // A connection that is being closed is not chosen again.
         pulses.close_idlest(vec![0], false);
         assert!(is_closed(&resting).await);
         pulses.close_idlest(vec![0], false);

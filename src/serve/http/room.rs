@@ -1,7 +1,9 @@
-//! How much of answers may be in memory: of files where they leave as buffers, and of what was made for one answer alone.
+//! Limits how much of answers is in memory: of files that leave through buffers, and of answers made for one client
+//! alone.
 //!
-//! A client may have a part of what is free, so that however many take all they may, and none of it goes, there is something
-//! for the next (dynamic thresholds: Choudhury and Hahne, 1998). One that takes nothing of its answers holds its own part.
+//! A client may have a fraction of the free memory, so that something is left for the next one, however many take all
+//! they may and hold it (dynamic thresholds: Choudhury and Hahne, 1998). A client that does not read its answers blocks
+//! only its own part.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,14 +14,14 @@ use tokio::sync::Notify;
 
 use super::limits::client_of;
 
-/// Bytes for all clients, but for [`LEAST`] of each.
+/// Bytes for all clients, not counting [`LEAST`] for each.
 const ALL: usize = 32 << 20;
-/// A client may have this part of what is free: alone 6 MiB, which is what is under way to 25 machines behind one address at
-/// full speed. More share it.
+/// A client may have the free memory divided by this. A single client gets 6 MiB, the amount under way to 25 machines
+/// behind one address at full speed; more machines share it.
 const PART: usize = 4;
-/// Bytes that any client may have, however little is free.
+/// Bytes that any client may have, no matter how little is free.
 const LEAST: usize = 16 << 10;
-/// Fewer are not worth the reading.
+/// Smaller reads are not worth it.
 const WORTH: usize = 4 << 10;
 
 /// The room of all clients.
@@ -41,13 +43,13 @@ struct Held {
 #[derive(Debug, Default)]
 struct Client {
     bytes: usize,
-    /// [`Room`]s and [`Taken`]s that know of it.
+    /// How many [`Room`]s and [`Taken`]s refer to it.
     users: usize,
-    /// Its transfers wait in the order in which they came.
+    /// Its transfers wait here in order of arrival.
     queue: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// The room of one client, which it shares with its other transfers.
+/// The room of one client, shared by its transfers.
 #[derive(Debug)]
 pub struct Room {
     rooms: Rooms,
@@ -55,7 +57,7 @@ pub struct Room {
     queue: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Bytes of it, which are free again when this is dropped.
+/// Bytes of a client's room, freed when this is dropped.
 #[derive(Debug)]
 pub struct Taken {
     rooms: Rooms,
@@ -63,7 +65,7 @@ pub struct Taken {
     bytes: usize,
 }
 
-/// What takes room as long as anybody holds it.
+/// Bytes that occupy room as long as anybody holds them.
 struct Kept {
     bytes: Bytes,
     _taken: Taken,
@@ -85,7 +87,7 @@ impl Rooms {
 }
 
 impl Room {
-    /// Waits for up to so many bytes, and at least some.
+    /// Waits for up to this many bytes; returns at least 1.
     pub async fn take(&self, most: usize) -> Taken {
         let _first = self.queue.lock().await;
         loop {
@@ -99,15 +101,16 @@ impl Room {
         }
     }
 
-    /// Bytes that are in memory already, counted; none if they are too many for this client. One that has nothing else may have
-    /// all that is free.
+    /// Counts bytes that are in memory already. `None` if they are too many for this client; a client that has nothing
+    /// else may have all that is free.
     pub fn keep(&self, bytes: Bytes) -> Option<Bytes> {
         let length = bytes.len();
         let taken = self.grant(|free, alone| (length <= free || length <= alone).then_some(length))?;
         Some(Bytes::from_owner(Kept { bytes, _taken: taken }))
     }
 
-    /// Takes what is decided by what this client may have more, and by what it may have at once if it has nothing.
+    /// Takes the number of bytes that `decide` returns. Its arguments: how many more this client may have, and how many
+    /// it may have at once if it holds nothing else.
     fn grant(&self, decide: impl FnOnce(usize, usize) -> Option<usize>) -> Option<Taken> {
         let mut held = self.rooms.held();
         let free = ALL.saturating_sub(held.all);
@@ -136,12 +139,12 @@ impl Held {
 }
 
 impl Taken {
-    /// How many bytes.
+    /// The number of bytes taken.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// These bytes, counted as long as anybody holds them.
+    /// Keeps these bytes counted as long as anybody holds them.
     pub fn keep(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Kept { bytes, _taken: self })
     }
@@ -178,7 +181,7 @@ mod tests {
         std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into()
     }
 
-    /// All that a client is given at once.
+    /// Takes all that a client can get at once.
     async fn fill(room: &Room) -> Vec<Taken> {
         let mut all = Vec::new();
         while let Ok(taken) = tokio::time::timeout(Duration::from_millis(1), room.take(CHUNK)).await {
@@ -191,7 +194,7 @@ mod tests {
         all.iter().map(Taken::bytes).sum()
     }
 
-    /// 16 addresses held 16 MiB each (attacks.md, C-M1), and nothing bounded how many there were.
+    /// attacks.md, C-M1: 16 addresses held 16 MiB each, and nothing limited the number of addresses.
     #[tokio::test]
     async fn however_many_clients_hold_all_they_may_the_next_has_some_and_all_of_it_stays_within_bounds() {
         let rooms = Rooms::default();

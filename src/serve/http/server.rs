@@ -1,4 +1,4 @@
-//! The sockets: where the server listens, whom it lets in, and how it ends.
+//! The server's sockets: listening, admitting clients, and stopping.
 
 use std::future::Future;
 use std::io;
@@ -31,17 +31,18 @@ use crate::serve::notice::Notices;
 use crate::serve::site::Site;
 use crate::serve::site::content::Content;
 
-/// TLS has this part of all connections: each may take 90 KB, ten times what one without does, and loaders come without.
+/// TLS gets the number of connections divided by this: a TLS connection may take 90 KB, ten times a plain one, and
+/// loaders use plain HTTP.
 const SECURE: usize = 3;
 
-/// A server, bound but not yet answering.
+/// A bound server that does not answer yet.
 pub struct Server {
     listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
     exchange: Exchange,
 }
 
 impl Server {
-    /// A server on sockets that listen. Must be called within a tokio runtime.
+    /// A server on listening sockets. Must be called within a tokio runtime.
     pub fn new(
         listeners: Vec<Listener>,
         content: Arc<Content>,
@@ -66,31 +67,31 @@ impl Server {
         Ok(Server { listeners, exchange })
     }
 
-    /// With other limits.
+    /// Sets the limits.
     pub fn limits(mut self, limits: Limits) -> Server {
         self.exchange.limits = limits;
         self
     }
 
-    /// With a cap on what leaves, in bytes a second; short answers go beside it.
+    /// Caps the bandwidth, in bytes per second. Short answers are not counted.
     pub fn bandwidth(mut self, bytes_per_second: u64) -> Server {
         self.exchange.shares = Shares::new(Some(bytes_per_second));
         self
     }
 
-    /// With so many machines that load at a time; further ones wait in iPXE.
+    /// Limits the number of machines that load at a time; further ones wait in iPXE.
     pub fn max_boots(mut self, most: usize) -> Server {
         self.exchange.boots = Some(Boots::new(most));
         self
     }
 
-    /// With every file of the manifest proven to be what it says before it is sent, if there are proofs.
+    /// Verifies every file against the manifest before it is sent, if there are proofs.
     pub fn rehash(mut self, proofs: Option<Arc<Proofs>>) -> Server {
         self.exchange.proofs = proofs;
         self
     }
 
-    /// With the private configs of the tree for those who have a token.
+    /// Serves the private configs of the tree to clients that have a token.
     pub fn guard(mut self, guard: Guard) -> Server {
         let guard = Arc::new(guard);
         let (notices, burns) = (self.exchange.notices, guard.clone());
@@ -102,18 +103,18 @@ impl Server {
         self
     }
 
-    /// With iPXE binaries for firmware that loads them over HTTP.
+    /// Serves iPXE binaries, for firmware that loads them over HTTP.
     pub fn loaders(mut self, loaders: Loaders) -> Server {
         self.exchange.loaders = loaders;
         self
     }
 
-    /// What it serves now.
+    /// The content that it serves now.
     pub fn site(&self) -> Arc<Site> {
         self.exchange.content.site()
     }
 
-    /// Answers until `stop` is done, then lets open transfers finish for a while.
+    /// Answers until `stop` resolves, then gives open transfers some time to finish.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let grace = self.exchange.limits.grace;
@@ -133,21 +134,21 @@ impl Server {
             () = door.secure.make_room(&door.pulses) => {}
             () = stop => {}
         }
-        // Who watches would be waited for.
+        // Status watchers never hang up, so a graceful stop would wait for them.
         door.exchange.monitor.close();
         drop((self.listeners, door));
-        // Every connection holds a receiver until it ends.
+        // Each connection holds a receiver until it ends.
         let _ = stopping.send(true);
         let _ = tokio::time::timeout(grace, stopping.closed()).await;
     }
 }
 
-/// Where clients come in.
+/// Admits clients.
 struct Door {
     places: Places,
-    /// Of these, what TLS may have.
+    /// The part of `places` that TLS may have.
     secure: Places,
-    /// For those who wait for a place.
+    /// For connections that wait for a place.
     seats: Arc<Semaphore>,
     clients: Clients,
     pulses: Pulses,
@@ -155,7 +156,7 @@ struct Door {
     stopped: watch::Receiver<bool>,
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 struct Newcomer {
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
@@ -163,18 +164,18 @@ struct Newcomer {
     counted: Counted,
 }
 
-/// A place, and one of what TLS may have, if it is spoken.
+/// A place, and for TLS also one of the TLS places.
 type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl Door {
-    /// Accepts connections for ever, and waits for nothing else: neither for a place nor for a client.
+    /// Accepts connections for ever. Waits for nothing else, neither for a place nor for a client.
     async fn let_in(self: &Arc<Door>, socket: &TcpListener, tls: &Option<Arc<Tls>>) {
         loop {
             let (stream, peer) = match socket.accept().await {
                 Ok(accepted) => accepted,
-                // The client is gone already, and the next may be there.
+                // That client is gone already, and the next one may be there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                // Out of file descriptors is not the server's end.
+                // Running out of file descriptors must not end the server.
                 Err(_) => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -218,7 +219,7 @@ impl Door {
         Some((self.places.take(others)?, secure))
     }
 
-    /// Waits for places; none if that takes too long, or the server stops.
+    /// Waits for places. `None` if that takes too long, or if the server stops.
     async fn places_later(&self, newcomer: &Newcomer) -> Option<Permits> {
         let others = newcomer.counted.others;
         let both = async {
@@ -241,7 +242,7 @@ impl Door {
         turn_away(&self.exchange, &stream, tls.is_some(), peer, why);
     }
 
-    /// Answers on a connection that has its places, until it ends.
+    /// Answers requests on a connection that has its places, until it ends.
     fn host(&self, newcomer: Newcomer, permits: Permits) -> impl Future<Output = ()> + use<> {
         let Newcomer { stream, tls, peer, counted } = newcomer;
         let connected = self.pulses.enter(Kind::new(peer.ip(), tls.is_some()));
@@ -261,7 +262,7 @@ impl Door {
     }
 }
 
-/// Answers on one connection until it ends; why, if it broke off.
+/// Answers requests on one connection until it ends. The error says why it was aborted.
 async fn converse(
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
@@ -274,34 +275,35 @@ async fn converse(
         None => http1::serve(stream, Via { peer, scheme: "http" }, exchange, pulse, stopped).await,
         Some(tls) => {
             let stream = Box::pin(tls.accept(stream)).await?;
-            // In a box, so that connections without TLS are not as large.
+            // Boxed, so that connections without TLS need less memory.
             Box::pin(connection::serve(stream, Via { peer, scheme: "https" }, exchange, pulse, stopped)).await
         }
     }
 }
 
-/// A client's address without the IPv6 form in which a socket for both protocols tells of one of IPv4: it is the same client
-/// to the log, to TFTP and to who shares what with whom.
+/// A client's address. A dual-stack socket shows an IPv4 client in IPv6 form; this undoes that, so that the log, TFTP
+/// and the shares see the same client.
 pub fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// Says to a client that there is no place for its connection; a socket that is new takes so short a text at once. To one that begins to
-/// speak TLS nothing can be said before a handshake, which is what it shall not cost: its connection ends.
+/// Tells a client that there is no place for its connection. A new socket takes such a short text at once. A client
+/// that speaks TLS could be told only after a handshake, which is the very cost to avoid; its connection is just
+/// closed.
 fn turn_away(exchange: &Exchange, stream: &TcpStream, is_secure: bool, peer: SocketAddr, why: String) {
     if is_secure {
         return exchange.cut(peer, None, why);
     }
     exchange.cut(peer, Some(503), why);
     let text = http1::format_head(503, &[("retry-after", "1".to_owned())], Some(0), "close");
-    // By the system calls: tokio writes nothing to a socket of which it has not heard yet that it can be written to.
+    // Uses the system calls, because tokio does not write to a socket before it has been reported as writable.
     let _ = send(stream, text.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     let _ = shutdown(stream, Shutdown::Write);
-    // A request that came already and stays unread would have the kernel send a reset, which clients may hear of first.
+    // An unread request would make the kernel send a reset, which clients may notice before the answer.
     let _ = recv(stream, &mut [0; 16384][..], RecvFlags::DONTWAIT);
 }
 
-/// Tells why a connection broke off, unless the client just went away: its answer's own line says that.
+/// Reports why a connection was aborted, unless the client just went away; the answer's own line says that.
 fn tell(exchange: &Exchange, peer: SocketAddr, error: &io::Error) {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof];

@@ -1,8 +1,8 @@
-//! Fair shares: whose turn it is to send, when clients send more than one long answer or the bandwidth has a cap.
+//! Fair shares: which client may send when clients load more than one long answer, or when the bandwidth has a cap.
 //!
-//! A share belongs to a client, not to a connection: of a client's long transfers one sends at a time, and they take
-//! turns, as soon as other clients send too. So who opens sixteen connections gets as much as who opens one. Without other
-//! clients, all of them send at once. Under a cap, the turns of all clients are served in the order in which they come.
+//! A share belongs to a client, not to a connection. While other clients load as well, a client's long transfers take
+//! turns, one at a time, so sixteen connections get no more than one. Without other clients, all of them send at once.
+//! Under a cap, clients are served in the order in which they ask.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,39 +14,39 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::client_of;
 
-/// What is shorter than this, in bytes, is sent without a turn: a script or config never waits behind an image.
+/// Answers shorter than this, in bytes, need no turn: a script or config never waits behind an image.
 pub const SHORT: u64 = 256 << 10;
-/// How long a client's turn stays with one of its transfers.
+/// How long one transfer keeps its client's turn.
 const SLICE: Duration = Duration::from_millis(500);
-/// Most that is sent at a stretch without a cap, in bytes.
+/// Most bytes to send in one run without a cap.
 const STRETCH: u64 = 2 << 20;
-/// What is granted at a time under a cap, in bytes: 64 clients have each had some after 4 MiB.
+/// Bytes granted at a time under a cap: 64 clients have each had some after 4 MiB.
 const GRANT: u64 = 64 << 10;
-/// What may be caught up with after a pause, as time: on a machine that has much to do, timers are not more exact than this.
+/// How much lost time may be caught up after a pause. Timers on a busy machine are not more precise than this.
 const BURST: Duration = Duration::from_millis(50);
 
-/// Who shares.
+/// The clients that share the bandwidth.
 pub struct Shares {
     clients: Mutex<HashMap<IpAddr, Arc<Client>>>,
-    /// How many clients have long transfers.
+    /// Number of clients with long transfers.
     active: AtomicUsize,
     bucket: Option<Bucket>,
 }
 
 struct Client {
     transfers: AtomicUsize,
-    /// Its one turn; who waits for it is served in order.
+    /// The client's single turn; waiting transfers get it in order.
     turn: Arc<Semaphore>,
 }
 
-/// The cap: when the next bytes may leave. The lock is served in order, and each client asks for itself once at a time.
+/// The cap: when the next bytes may leave. The lock is fair, and each client waits for it at most once at a time.
 struct Bucket {
     bytes_per_second: u64,
     next: tokio::sync::Mutex<Instant>,
 }
 
 impl Bucket {
-    /// Waits until so many bytes more may leave.
+    /// Waits until this many more bytes may leave.
     async fn take(&self, bytes: u64) {
         let mut next = self.next.lock().await;
         let now = Instant::now();
@@ -59,7 +59,7 @@ impl Bucket {
 }
 
 impl Shares {
-    /// Shares of as much as the network takes, or of so many bytes a second.
+    /// Without a cap, or with one in bytes per second.
     pub fn new(bytes_per_second: Option<u64>) -> Arc<Shares> {
         let bucket = bytes_per_second.map(|bytes_per_second| Bucket {
             bytes_per_second,
@@ -68,7 +68,7 @@ impl Shares {
         Arc::new(Shares { clients: Mutex::default(), active: AtomicUsize::new(0), bucket })
     }
 
-    /// The share of a long transfer that begins.
+    /// Joins when a long transfer begins.
     pub fn join(self: &Arc<Self>, address: IpAddr) -> Share {
         let address = client_of(address);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,25 +81,25 @@ impl Shares {
     }
 }
 
-/// A transfer's part in its client's share.
+/// One transfer's part in its client's share.
 pub struct Share {
     shares: Arc<Shares>,
     address: IpAddr,
     client: Arc<Client>,
     turn: Option<(OwnedSemaphorePermit, Instant)>,
-    /// Bytes that were granted under a cap and have not been sent.
+    /// Bytes granted under a cap, but not yet sent.
     granted: u64,
 }
 
 impl Share {
-    /// Waits for this transfer's turn; how many bytes it may send now, at least one.
+    /// Waits for this transfer's turn. Returns how many bytes it may send now, at least 1.
     pub async fn turn(&mut self) -> u64 {
         let others = self.shares.bucket.is_some() || self.shares.active.load(Ordering::Relaxed) > 1;
         let alone = self.client.transfers.load(Ordering::Relaxed) == 1;
         if alone || !others {
             self.turn = None;
         } else if self.turn.as_ref().is_none_or(|(_, end)| *end <= Instant::now()) {
-            // Given back before it is asked for again: the client's other transfers come first.
+            // The turn is returned before it is requested again, so that the client's other transfers come first.
             self.turn = None;
             let turn = self.client.turn.clone().acquire_owned().await;
             self.turn = turn.ok().map(|turn| (turn, Instant::now() + SLICE));
@@ -112,7 +112,7 @@ impl Share {
         self.granted
     }
 
-    /// Lets the client's other transfers have the turn, if there is one, when its time is over; waits until then.
+    /// Waits until the turn is over, if this transfer has one, and passes it to the client's other transfers.
     pub async fn pass_on(&mut self) {
         match self.turn_ends() {
             Some(end) => tokio::time::sleep_until(end.into()).await,
@@ -121,12 +121,12 @@ impl Share {
         self.turn = None;
     }
 
-    /// When the turn ends, if there are others to take it.
+    /// When the turn ends, if other transfers wait for it.
     pub fn turn_ends(&self) -> Option<Instant> {
         self.turn.as_ref().map(|(_, end)| *end)
     }
 
-    /// So many of the bytes that it might send have left.
+    /// Called when this many of the granted bytes have left.
     pub fn sent(&mut self, bytes: u64) {
         self.granted = self.granted.saturating_sub(bytes);
     }
@@ -206,7 +206,7 @@ mod tests {
         while sent[1].load(Ordering::Relaxed) < 2 << 20 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Whenever it is looked at.
+        // At any time of the test.
         let [greedy, other] = [0, 1].map(|client| sent[client].load(Ordering::Relaxed));
         tasks.iter().for_each(|task| task.abort());
         assert!((other / 2..other * 3 / 2).contains(&greedy), "{greedy} and {other}");

@@ -1,4 +1,5 @@
-//! An answer on its way: counts what left, tells how it goes, and logs it when it has left or broke off.
+//! Accounts for an answer on its way: counts the bytes that left, reports progress, and logs the answer when it is
+//! complete or aborted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -6,15 +7,15 @@ use std::time::{Duration, Instant};
 use super::boots::Download;
 use crate::serve::notice::{Notice, Notices, Record};
 
-/// How often a long answer tells how far it is.
+/// How often a long answer reports its progress.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
 
-/// The record of an answer and where it is told; telling ends with the answer, when this is dropped.
+/// The record of an answer, and the receiver of its notices. Dropping it ends the answer.
 pub struct Tally {
     record: Record,
     started: Instant,
     told: Instant,
-    /// Its last part was told to leave.
+    /// Whether the last part was announced.
     leaves: bool,
     notices: Notices,
     /// Keeps the client's turn in the boot queue as long as the answer is on its way.
@@ -22,18 +23,18 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// An answer to a request that came at `started`, nothing of which has left.
+    /// An answer to a request that came at `started`; nothing has left yet.
     pub fn new(record: Record, started: Instant, notices: Notices, download: Option<Download>) -> Tally {
         Tally { record, started, told: Instant::now(), leaves: false, notices, download }
     }
 
-    /// What it is told as.
+    /// The record as it is reported.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// So many more bytes of the body are about to leave. Whoever sends says it first: as soon as the kernel has the last byte,
-    /// the client may ask again, on another thread.
+    /// Announces that this many more bytes of the body are about to leave. Callers call this before they send: once the
+    /// kernel has the last byte, the client may ask again, on another thread.
     pub fn leaves(&mut self, bytes: u64) {
         if !self.leaves && self.record.sent + bytes >= self.record.length {
             self.leaves = true;
@@ -41,7 +42,7 @@ impl Tally {
         }
     }
 
-    /// So many more bytes of the body have left.
+    /// Called when this many more bytes of the body have left.
     pub fn sent(&mut self, bytes: u64) {
         self.record.sent += bytes;
         if let Some(download) = &self.download {
@@ -55,8 +56,8 @@ impl Tally {
     }
 }
 
-/// What broke an answer off may be a panic: another one, of what is told, would end the whole server. It has been printed
-/// already, and there is nobody left to hand it to.
+/// The answer may have been aborted by a panic. A second panic, from a receiver of notices, would end the whole server.
+/// That second panic has been printed already, and there is nobody to pass it on to.
 impl Drop for Tally {
     fn drop(&mut self) {
         let _ = catch_unwind(AssertUnwindSafe(|| self.end()));
@@ -67,7 +68,7 @@ impl Tally {
     fn end(&mut self) {
         self.record.took = self.started.elapsed();
         if self.record.sent == self.record.length {
-            // Of an empty body nobody says that it leaves.
+            // Nothing else announces an empty body.
             self.leaves(0);
         }
         (self.notices)(&Notice::Answered(&self.record));
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
     use crate::serve::site::labels::Labels;
 
-    /// An answer that panicked, with a log that panicked too, aborted the process, and with it every boot.
+    /// When both an answer and the log panicked, the process aborted, and with it every boot.
     #[test]
     fn an_answer_that_panics_ends_alone_whatever_its_end_is_told_to() {
         let record = Record {

@@ -1,4 +1,4 @@
-//! A network interface: its address, its network, and sockets that hear and say nothing elsewhere.
+//! A network interface: its address, its network, and sockets that are limited to it.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_
 
 use crate::machine::network::Network;
 
-/// The kernel's routes: one line each, numbers in hex as they lie in memory.
+/// The kernel's routes: one per line, with numbers in hex in memory order.
 const ROUTES: &str = "/proc/net/route";
 
 /// An interface with an IPv4 address.
@@ -16,9 +16,9 @@ const ROUTES: &str = "/proc/net/route";
 pub struct Interface {
     /// Such as `eth0`.
     pub name: String,
-    /// Its first address.
+    /// The interface's first address.
     pub address: Ipv4Addr,
-    /// The network that this address is in.
+    /// The network of this address.
     pub network: Network,
 }
 
@@ -26,11 +26,11 @@ impl Interface {
     /// Asks the kernel for an interface.
     ///
     /// # Errors
-    /// There is none of this name, or it has no IPv4 address.
+    /// No interface has this name, or it has no IPv4 address.
     pub fn find(name: &str) -> io::Result<Interface> {
         let none = |what: &str| io::Error::new(io::ErrorKind::NotFound, what);
         let socket = socket_on(Some(name), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
-        // Nothing is sent: connecting makes the kernel choose the address that it would send from.
+        // Nothing is sent: connecting makes the kernel choose its source address.
         socket.connect(SocketAddrV4::new(Ipv4Addr::BROADCAST, 9))?;
         let address = match socket.local_addr()? {
             SocketAddr::V4(own) if !own.ip().is_unspecified() => *own.ip(),
@@ -42,17 +42,17 @@ impl Interface {
         Ok(Interface { name: name.into(), address, network })
     }
 
-    /// A socket that hears what comes in here, broadcasts too, and from which broadcasts leave here.
+    /// A socket that receives packets of this interface only, broadcasts included, and sends its broadcasts there.
     ///
     /// # Errors
-    /// The port is taken, or below 1024 and not allowed.
+    /// The port is taken, or it is below 1024 and needs privileges.
     pub fn socket(&self, port: u16) -> io::Result<UdpSocket> {
         socket_on(Some(&self.name), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
     }
 }
 
-/// A UDP socket that may broadcast; on one interface, if one is named. Several may have one port, so that a DHCP server on
-/// this machine keeps its own.
+/// A UDP socket that may broadcast, bound to an interface if one is named. Several sockets may share a port, so that
+/// another DHCP server on this machine can keep its own.
 fn socket_on(interface: Option<&str>, address: SocketAddrV4) -> io::Result<UdpSocket> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
@@ -60,8 +60,8 @@ fn socket_on(interface: Option<&str>, address: SocketAddrV4) -> io::Result<UdpSo
     sockopt::set_socket_reuseaddr(&socket, true)?;
     let mut socket = UdpSocket::from(socket);
     if let Some(interface) = interface {
-        // SO_BINDTODEVICE, before there is an address that packets of other interfaces could reach. rustix has no such call,
-        // tokio has, but only within a runtime.
+        // SO_BINDTODEVICE comes before the socket has an address that packets of other interfaces could reach. rustix
+        // lacks this call; tokio has it, but only within a runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let _within = runtime.enter();
         let bound = tokio::net::UdpSocket::from_std(socket)?;
@@ -72,7 +72,7 @@ fn socket_on(interface: Option<&str>, address: SocketAddrV4) -> io::Result<UdpSo
     Ok(socket)
 }
 
-/// The network of an interface that an address is in: among the routes without a gateway, the narrowest.
+/// The network of an interface that contains an address: the narrowest among the routes without a gateway.
 fn network_of(routes: &str, interface: &str, address: Ipv4Addr) -> Option<Network> {
     let network = |line: &str| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();

@@ -1,5 +1,5 @@
-//! The nodes of what is served, as a DHCP server knows them: groups that select a MAC address, with the name and the address
-//! that a recipe wrote into their metadata, and those that a tree without groups lists.
+//! The nodes of the served tree, as a DHCP server knows them: groups that select a MAC address, with the name and
+//! address that the recipe wrote into their metadata, and the nodes that a tree without groups lists.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::machine::node::Mac;
 use crate::serve::site::Site;
 use crate::tree::records::Group;
 
-/// The nodes, each MAC and each address once, and what is wrong with the others, in words.
+/// The nodes, with each MAC and each address only once, and descriptions of the nodes that are wrong.
 pub fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {
     let (mut hosts, mut wrong) = from_groups(site.groups.iter());
     let unnamed: Vec<Host> =
@@ -27,7 +27,7 @@ pub fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {
     (hosts, wrong)
 }
 
-/// What of the nodes' addresses a server cannot lend to machines that it hears without a relay, in words.
+/// Describes the node addresses that a server cannot lend to machines that it hears without a relay.
 pub fn outside(hosts: &[Host], here: Network) -> Vec<String> {
     let told = |host: &Host| match (host.address(), host.ip) {
         (Some(address), _) if !here.contains(address) => {
@@ -51,7 +51,7 @@ fn from_groups<'g>(groups: impl Iterator<Item = &'g Group>) -> (Vec<Host>, Vec<S
     for group in groups {
         let Some(mac) = group.selector.get("mac").and_then(|mac| mac.parse().ok()) else { continue };
         let text = |key: &str| group.metadata.get(key).and_then(Value::as_str);
-        // A machine that installs itself has two groups of one MAC, which say the same.
+        // A machine that installs itself has two groups with one MAC and the same metadata.
         if hosts.contains_key(&mac) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Before HTTP: DHCP, proxyDHCP and TFTP for firmware, and the iPXE binaries they bring.
+//! The steps before HTTP: DHCP, proxyDHCP and TFTP for firmware, and the iPXE binaries that they deliver.
 
 pub mod dhcp;
 pub mod interface;

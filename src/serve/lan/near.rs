@@ -1,19 +1,19 @@
-//! Who is answered over UDP. A sender's address there is a claim: an answer to a forged one is traffic for somebody else, so
-//! strangers get none.
+//! Decides who is answered over UDP. A sender's address is only a claim there: an answer to a forged address is traffic
+//! for its real owner, so strangers get none.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::machine::network::Network;
 
-/// Whom a server answers: private addresses, and the networks that it is in.
+/// The clients that a server answers: private addresses, and the networks that it is in.
 #[derive(Clone, Debug, Default)]
 pub struct Near {
-    /// Networks with public addresses that are ours all the same.
+    /// Our own networks, even those with public addresses.
     pub networks: Vec<Network>,
 }
 
 impl Near {
-    /// Whether an address is answered.
+    /// Whether a client with this address is answered.
     pub fn is(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(address) => {
@@ -26,7 +26,7 @@ impl Near {
     }
 }
 
-/// RFC 1918, 3927 (link-local) and 6598 (shared, behind a carrier's NAT), and this machine itself.
+/// RFC 1918, 3927 (link-local) and 6598 (shared, behind a carrier's NAT), and loopback.
 fn is_private(address: Ipv4Addr) -> bool {
     let [a, b, ..] = address.octets();
     let shared = a == 100 && (64..128).contains(&b);

@@ -1,7 +1,7 @@
-//! DHCP and TFTP together: what is asked for, the sockets that it takes, and the servers on them.
+//! DHCP and TFTP together: their options, their sockets, and the servers on them.
 //!
-//! Sockets are bound before privileges are dropped and before there is a runtime, hence the three steps
-//! [`Wish::bind`], [`Bound::start`] and [`Netboot::run`].
+//! Sockets are bound before privileges are dropped and before a runtime exists, hence the three steps [`Wish::bind`],
+//! [`Bound::start`] and [`Netboot::run`].
 
 use std::future::Future;
 use std::io;
@@ -31,103 +31,103 @@ use crate::serve::loaders::Loaders;
 use crate::serve::notice::Notices;
 use crate::serve::site::Site;
 
-/// What the kernel may hold of packets that were not read yet, in bytes; a short one takes it some 800 (socket(7)).
+/// Size of the receive buffer, in bytes. The kernel counts some 800 for a short packet (socket(7)).
 const BURST: usize = 1 << 20;
 
-/// What is asked for.
+/// The servers that the user wants.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// The interface whose machines are answered. DHCP needs one.
+    /// The interface whose machines are answered. Required for DHCP.
     pub interface: Option<String>,
-    /// DHCP, and what it does about addresses.
+    /// DHCP, and whether it lends addresses.
     pub dhcp: Option<Mode>,
-    /// Where TFTP listens.
+    /// The address on which TFTP listens.
     pub tftp: Option<Address>,
     /// The directory of the loaders.
     pub ipxe_dir: PathBuf,
     /// Our address as machines reach it, if it is not the interface's.
     pub advertise: Option<Ipv4Addr>,
-    /// Our HTTP server.
+    /// How machines reach our HTTP server.
     pub http: Http,
-    /// What machines are told beside their address, where we lend those.
+    /// The network settings for machines, if we lend addresses.
     pub network: NetworkWish,
 }
 
-/// How our HTTP server is asked, whatever the address that a machine knows it by.
+/// Scheme and port of our HTTP server. Its host differs by client.
 #[derive(Clone, Copy, Debug)]
 pub struct Http {
-    /// `https` where nothing else is spoken, which an iPXE must have been built for.
+    /// `https` if there is no plain HTTP; iPXE must be built with support for it.
     pub scheme: &'static str,
-    /// Its port.
+    /// The TCP port.
     pub port: u16,
 }
 
 impl Http {
-    /// Its root, without a slash at the end.
+    /// Its root URL, without a slash at the end.
     pub fn at(self, host: IpAddr) -> String {
         format!("{}://{}", self.scheme, SocketAddr::new(host, self.port))
     }
 }
 
-/// What is known of a network before its interface is asked.
+/// The settings of a network before its interface is known.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkWish {
-    /// Addresses for machines that no node names.
+    /// Addresses for machines that are not nodes.
     pub range: Option<AddressRange>,
-    /// The router.
+    /// The router's address.
     pub gateway: Option<Ipv4Addr>,
-    /// Name servers.
+    /// Addresses of name servers.
     pub dns: Vec<Ipv4Addr>,
-    /// The domain.
+    /// The domain name.
     pub domain: Option<String>,
-    /// How long an address is lent.
+    /// The lease time of an address.
     pub lease: Duration,
 }
 
 /// Why machines cannot be answered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// DHCP without an interface.
+    /// DHCP was requested without an interface.
     #[error("DHCP needs a network interface")]
     NoInterface,
-    /// An interface that is not there, is down, or has no address.
+    /// The interface does not exist, is down, or has no address.
     #[error("the network interface {name} cannot be used")]
     Interface {
-        /// Its name.
+        /// The interface's name.
         name: String,
-        /// Why.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// A port that cannot be had.
+    /// A port cannot be bound.
     #[error("cannot listen on {what}")]
     Listen {
         /// Protocol and port.
         what: String,
-        /// Why.
+        /// The error of `bind`.
         source: io::Error,
     },
-    /// A loader that cannot be read.
+    /// A loader cannot be read.
     #[error("cannot read {}", path.display())]
     Loader {
-        /// The file.
+        /// The loader's path.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A directory without loaders.
+    /// The directory has no loaders.
     #[error("there are no iPXE binaries in {}: neither {} nor {}", directory.display(), PLATFORMS[0].loader, PLATFORMS[1].loader)]
     NoLoaders {
-        /// The directory.
+        /// The directory that was searched.
         directory: PathBuf,
     },
-    /// An address outside of the interface's network.
+    /// An address is outside of the interface's network.
     #[error("{address} is not in {network}, the network of {interface}")]
     Outside {
-        /// The address.
+        /// The address as the user gave it.
         address: Ipv4Addr,
-        /// Where it should be.
+        /// The interface's network.
         network: String,
-        /// The interface.
+        /// The interface's name.
         interface: String,
     },
 }
@@ -165,15 +165,15 @@ impl Advice for Error {
 }
 
 impl Wish {
-    /// Whether anything is asked for.
+    /// Whether no server is wanted.
     pub fn is_nothing(&self) -> bool {
         self.dhcp.is_none() && self.tftp.is_none()
     }
 
-    /// Takes the sockets and reads the loaders.
+    /// Binds the sockets and reads the loaders.
     ///
     /// # Errors
-    /// Whatever of it cannot be had; all of it is needed.
+    /// The first thing that is unavailable; all of them are required.
     pub fn bind(self) -> Result<Bound, Error> {
         let interface = self.interface.as_deref().map(find).transpose()?;
         let near = Near { networks: interface.iter().map(|interface| interface.network).collect() };
@@ -219,7 +219,7 @@ impl NetworkWish {
     /// The network of an interface.
     ///
     /// # Errors
-    /// An address that is not in it.
+    /// An address is not in that network.
     pub fn on(&self, interface: &Interface, base_url: BaseUrl) -> Result<Dhcp, Error> {
         let ends = self.range.iter().flat_map(|range| [range.first, range.last]);
         if let Some(address) = ends.chain(self.gateway).find(|address| !interface.network.contains(*address))
@@ -248,7 +248,7 @@ pub fn find(name: &str) -> Result<Interface, Error> {
     Interface::find(name).map_err(|source| Error::Interface { name: name.into(), source })
 }
 
-/// Where machines find our HTTP server.
+/// The URL at which machines find our HTTP server.
 pub fn base_url(http: Http, address: Ipv4Addr) -> BaseUrl {
     http.at(address.into()).parse().unwrap_or_else(|_| unreachable!("an address and a port are a URL"))
 }
@@ -263,10 +263,10 @@ fn bind_tftp(address: &Address, interface: Option<&Interface>) -> Result<UdpSock
         .map_err(|source| Error::Listen { what: format!("{address} for TFTP"), source })
 }
 
-/// Has the kernel hold more packets than the 250 or so that it does by itself: a hall that is switched on asks at once, and what
-/// does not fit is dropped, which costs its machine seconds. A failure leaves it as it was.
+/// Enlarges the receive buffer beyond the default of some 250 packets: a hall that is switched on asks all at once, and
+/// each dropped packet costs its machine seconds. If that fails, the buffer stays as it was.
 fn hold_a_burst(socket: &UdpSocket) {
-    // Beyond net.core.rmem_max only who may administrate the network.
+    // Exceeding net.core.rmem_max takes the privilege to administer the network.
     if sockopt::set_socket_recv_buffer_size_force(socket, BURST).is_err() {
         let _ = sockopt::set_socket_recv_buffer_size(socket, BURST);
     }
@@ -280,7 +280,7 @@ fn read_loaders(directory: PathBuf) -> Result<Loaders, Error> {
     }
 }
 
-/// Sockets that are bound, and what will be said on them.
+/// Bound sockets, and everything that their servers need.
 pub struct Bound {
     dhcp: Option<BoundDhcp>,
     tftp: Option<UdpSocket>,
@@ -297,7 +297,7 @@ struct BoundDhcp {
 }
 
 impl Bound {
-    /// Where TFTP listens.
+    /// The address on which TFTP listens.
     pub fn tftp_address(&self) -> Option<SocketAddr> {
         self.tftp.as_ref().and_then(|socket| socket.local_addr().ok())
     }
@@ -307,15 +307,15 @@ impl Bound {
         self.near.networks.first().copied()
     }
 
-    /// The loaders that there are.
+    /// The available loaders.
     pub fn loaders(&self) -> &Loaders {
         &self.loaders
     }
 
-    /// Servers on these sockets. Must be called within a tokio runtime.
+    /// Creates the servers on these sockets. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The runtime does not take a socket.
+    /// The runtime refuses a socket.
     pub fn start(
         self,
         site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
@@ -358,7 +358,7 @@ impl Netboot {
     /// Answers until `stop` is true.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let stopped = |mut stop: watch::Receiver<bool>| async move {
-            // An error is that nobody is left who could stop it.
+            // An error means that nobody is left to stop it.
             let _ = stop.wait_for(|stop| *stop).await;
         };
         let (first, second) = (stopped(stop.clone()), stopped(stop));

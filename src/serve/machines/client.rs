@@ -1,4 +1,4 @@
-//! Asks a running server, for the verbs that watch one.
+//! A client of a running server, for the commands that watch one.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use crate::base::url::masked;
 use crate::serve::address::{Address, Malformed};
 use crate::trust::tls::{Distrust, Roots};
 
-/// How long a server may take for an answer.
+/// How long to wait for a server's answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest answer that is read, in bytes: some thousand times a machine's row.
+/// Longest answer, in bytes: some thousand times a machine's row.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// The port of a server that is named by its host alone.
+/// The default port.
 const PORT: u16 = 8080;
 
-/// The URL of a server that somebody named: by a URL, as `HOST:PORT`, or by host or port alone. All addresses of a machine,
-/// where a server listens, are asked at the loopback's.
+/// The URL of a server that the user named: as a URL, as `HOST:PORT`, or by host or port alone. An address such as
+/// 0.0.0.0, on which a server listens, becomes the loopback address.
 ///
 /// # Errors
-/// What is wrong with the name, for people.
+/// Why the name is malformed, for people.
 pub fn server_url(text: &str) -> Result<String, String> {
     let url = match text.parse::<Address>() {
         Ok(address) if address.is_every() => format!("http://127.0.0.1:{}", address.port()),
@@ -45,14 +45,15 @@ pub fn server_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// A server that runs.
+/// A running server.
 pub struct Server {
     client: Client,
     url: String,
 }
 
 impl Server {
-    /// The server at a URL, such as `http://10.0.0.2:8080`; with `ca`, certificates in PEM that it may be signed by.
+    /// The server at a URL, such as `http://10.0.0.2:8080`; `ca`, if given, is the content of a PEM file with
+    /// certificates to trust in addition to the system's.
     pub fn new(url: &str, ca: Option<&[u8]>) -> Result<Server, Error> {
         let url = url.trim_end_matches('/').to_owned();
         let system = Roots::system();
@@ -68,7 +69,7 @@ impl Server {
         Ok(Server { client, url })
     }
 
-    /// A document of the server. Its `schema`, if it has one, must be ours.
+    /// Fetches a document. Its `schema`, if it has one, must be ours.
     pub async fn document<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let url = format!("{}{target}", self.url);
         let silent = |source| Error::of(&url, source);
@@ -96,51 +97,51 @@ impl Server {
     }
 }
 
-/// Why a status cannot be had from a server.
+/// Why a server's status is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing answers there.
+    /// The server does not answer.
     #[error("{url} does not answer")]
     Silent {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// Why.
+        /// The error of the HTTP client.
         source: reqwest::Error,
     },
-    /// Its certificate is not to be believed.
+    /// Its certificate is not trusted.
     #[error("{url}: its certificate is not trusted: {}", distrust.why)]
     Impostor {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// What is wrong with it.
+        /// Why it is not trusted.
         distrust: Distrust,
-        /// The cause.
+        /// The error of the HTTP client.
         source: reqwest::Error,
     },
-    /// The certificates that it should be judged by are of no use.
+    /// The certificates of `--ca` are unusable.
     #[error("the certificates of --ca cannot be used: {why}")]
     Authority {
-        /// What is wrong with them.
+        /// The reason, in words.
         why: String,
     },
-    /// What answers is something else, or of another time.
+    /// It is not a prebake server, or one of another version.
     #[error("{url} does not seem to be a prebake server of this version: {why}")]
     Stranger {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// Why.
+        /// The reason, in words.
         why: String,
     },
-    /// What was waited for did not come.
+    /// The machines did not reach the stage in time.
     #[error("{reached} of {} reached {stage} within {patience}", counted(*wanted, "machine"))]
     TimedOut {
-        /// How many did.
+        /// How many machines reached it.
         reached: usize,
-        /// How many should.
+        /// How many should have.
         wanted: usize,
-        /// The stage.
+        /// The stage to reach.
         stage: Stage,
-        /// How long was waited.
+        /// How long they were given.
         patience: humantime::FormattedDuration,
     },
 }

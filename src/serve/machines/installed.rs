@@ -8,12 +8,12 @@ use crate::serve::site::Site;
 use crate::tree::names::GENERATION;
 use crate::tree::records::Group;
 
-/// Whether a machine that last reported so has installed itself, and is not to do it again: it boots its disk then,
-/// whatever its boot order. A server without a state file forgets that when it ends; the machine then boots its installer
-/// once more, which finds the disk finished and says so again.
+/// Whether a machine with this last report has finished its installation and must not repeat it; it then boots its
+/// disk, whatever its boot order. A server without a state file forgets that when it ends. The machine then boots its
+/// installer once more, which finds the disk finished and reports so again.
 pub fn holds_generation(site: &Site, group: &Group, report: Option<&Report>) -> bool {
     if site.live.is_some() {
-        return false; // As Matchbox, which knows nothing of reports.
+        return false; // Like Matchbox, which knows no reports.
     }
     let Some(generation) = group.metadata.get(GENERATION).and_then(Value::as_str) else { return false };
     report.is_some_and(|report| {

@@ -1,6 +1,6 @@
 //! Counters for Prometheus, and their text form.
 //!
-//! Labels have few values each, whatever clients send: a route is one of a table, a status code one that we send.
+//! Each label has few values, whatever clients send: a route comes from a table, a status code is one that we send.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,16 +13,16 @@ use crate::serve::notice::{Cut, Dhcp, Record, Tftp};
 /// Prometheus' text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What is only ever counted up.
+/// Counters, which only go up.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Answers by route and status.
     requests: BTreeMap<(&'static str, u16), u64>,
     /// Body bytes by route.
     bytes: BTreeMap<&'static str, u64>,
-    /// Answers that broke off.
+    /// Answers that were aborted.
     broken: u64,
-    /// Clients that were turned away, by status; 0 for those that were only hung up on.
+    /// Clients that were turned away, by status; 0 for those that were just disconnected.
     cut: BTreeMap<u16, u64>,
     corrupt: u64,
     dhcp: BTreeMap<(&'static str, &'static str), u64>,
@@ -32,21 +32,21 @@ pub struct Counters {
     refusals: u64,
 }
 
-/// What goes up and down, as it is now.
+/// Gauges, which go up and down.
 pub struct Gauges<'g> {
-    /// What is served.
+    /// The site that is served.
     pub serving: &'g Serving,
     /// When the server started.
     pub started: Stamp,
-    /// Long transfers that run.
+    /// Long transfers in progress.
     pub transfers: usize,
-    /// Machines by the stage of their last boot; none if they only fetched files.
+    /// Machines by the stage of their last boot; `None` if they only fetched files.
     pub stages: BTreeMap<Option<Stage>, u64>,
-    /// Machines by how they fare.
+    /// Machines by state.
     pub states: BTreeMap<State, u64>,
-    /// Clients that watch.
+    /// Clients that watch live.
     pub watchers: usize,
-    /// Group and profile files that are left out.
+    /// Group and profile files that are ignored.
     pub malformed: usize,
 }
 
@@ -64,7 +64,7 @@ impl Counters {
         *self.cut.entry(cut.status.unwrap_or_default()).or_default() += 1;
     }
 
-    /// Counts a file that is not what the manifest says.
+    /// Counts a file that differs from the manifest.
     pub fn corrupt(&mut self) {
         self.corrupt += 1;
     }
@@ -74,7 +74,7 @@ impl Counters {
         *self.dhcp.entry((dhcp.answer, dhcp.firmware)).or_default() += 1;
     }
 
-    /// Counts a transfer by TFTP.
+    /// Counts a TFTP transfer.
     pub fn tftp(&mut self, tftp: &Tftp) {
         let result = if tftp.failed.is_some() { "failed" } else { "done" };
         *self.tftp.entry(result).or_default() += 1;
@@ -91,7 +91,7 @@ impl Counters {
         self.refusals += 1;
     }
 
-    /// All of it in Prometheus' text format.
+    /// All counters and gauges in Prometheus' text format.
     pub fn text(&self, now: &Gauges<'_>) -> String {
         let mut text = Text::default();
         let Serving { build, name, .. } = now.serving;
@@ -169,7 +169,7 @@ impl Counters {
     }
 }
 
-/// Text of families and their samples; every name begins with `prebake_`.
+/// Families and their samples as text; every name begins with `prebake_`.
 #[derive(Default)]
 struct Text(String);
 
@@ -186,7 +186,7 @@ impl Text {
     }
 }
 
-/// A label's value as the format wants it.
+/// Escapes a label's value.
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }

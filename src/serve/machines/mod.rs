@@ -1,4 +1,4 @@
-//! What was seen of machines, and where they are: the timeline, what is wrong, and the documents that tell it.
+//! The machines that were seen, and how far they are: the timeline, their troubles, and the documents that show both.
 
 pub mod client;
 pub mod installed;

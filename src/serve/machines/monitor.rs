@@ -1,7 +1,7 @@
-//! The monitor: what all servers tell of machines comes together here, and those who watch are told.
+//! The monitor: collects all servers' notices about machines, and informs live watchers.
 //!
-//! Owns the timeline, the counters, the state file's place and the streams of those who watch live. What a boot is, is the
-//! timeline's; how it is shown, the documents' and the page's.
+//! Owns the timeline, the counters, the state file's path and the watchers' streams. Leaves the meaning of a boot to
+//! the timeline, and its display to the documents and the page.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -24,26 +24,26 @@ use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
 use crate::tree::notes::Weight;
 
-/// How often those who watch are told what changed.
+/// How often watchers get changes.
 const TICK: Duration = Duration::from_millis(500);
-/// Ticks between two looks for machines that got stuck, which is a change that nothing tells, and between two state files.
+/// Stuck machines send nothing, so look for them every this many ticks, and write the state file as often.
 const LOOK: u32 = 4;
-/// Ticks without any news after which a word is sent all the same, so that dead connections are noticed.
+/// Without news, watchers get an event every this many ticks, so that dead connections are noticed.
 const SILENCE: u32 = 20;
-/// Seconds of throughput in a change: the last, and some that a client may have missed.
+/// Seconds of throughput in a change: the last one, and some that a client may have missed.
 const RECENT: usize = 5;
 
-/// Problems that are told of; whoever has more begins with these.
+/// The most problems to show. If there are more, solving these reveals the others.
 const MAX_PROBLEMS: usize = 50;
-/// What problems are about that are not about a file.
+/// Keys of problems that do not concern a single file.
 const BUILD: &str = "build";
 const CERTIFICATE: &str = "certificate";
 const SECRETS: &str = "secrets";
-/// What is wrong where no time can be written.
+/// Shown when the clock is at a time that cannot be written.
 const CLOCK: &str =
     "this machine's clock shows a year before 1970 or after 9999: set it (`date -u`, `timedatectl set-time`)";
 
-/// What was seen since the start, and before it by the state file.
+/// Everything seen since the start, and before that according to the state file.
 pub struct Monitor {
     started: Stamp,
     state_file: Option<PathBuf>,
@@ -59,21 +59,21 @@ struct Seen {
     timeline: Timeline,
     counters: Counters,
     throughput: Throughput,
-    /// Long transfers and how many bytes of each were counted.
+    /// Running long transfers, with the bytes counted for each.
     transfers: HashMap<(SocketAddr, String), u64>,
-    /// What a person should know of what is served, in sentences, by what it is about.
+    /// Problems with the site that people should know of, in sentences, by subject.
     problems: BTreeMap<String, String>,
-    /// Group and profile files that are left out.
+    /// Group and profile files that are ignored.
     malformed: usize,
-    /// The timeline's revision that those who watch, and the state file, know.
+    /// The timeline's revisions that the watchers and the state file have.
     told: u64,
     saved: u64,
-    /// Machines that were stuck at the last look.
+    /// Machines that were stuck at the last look, with the number of their troubles.
     stuck: BTreeMap<String, usize>,
 }
 
 impl Monitor {
-    /// A monitor that has seen nothing yet, or what its state file tells.
+    /// A monitor that starts empty, or with the content of its state file.
     pub fn open(state_file: Option<PathBuf>) -> Result<Monitor, state::Error> {
         let machines = state_file.as_deref().map(state::read).transpose()?.unwrap_or_default();
         let seen = Seen { timeline: Timeline::remember(machines), ..Seen::default() };
@@ -86,12 +86,12 @@ impl Monitor {
         })
     }
 
-    /// Says what is served, at the start; later the servers tell.
+    /// Records the site that is served at the start. Later, notices do so.
     pub fn serves(&self, site: &Arc<Site>) {
         self.seen().serves(site);
     }
 
-    /// Takes note of what a server tells.
+    /// Records a notice from a server.
     pub fn see(&self, notice: &Notice<'_>) {
         let now = Stamp::from(SystemTime::now());
         let mut seen = self.seen();
@@ -116,7 +116,7 @@ impl Monitor {
                 seen.counters.refused();
             }
             Notice::Flawed(flaw) => {
-                // Each machine that asks may be told otherwise why it gets nothing; and all may be known already.
+                // Each request may fail for a different reason, and the flaws may be known already.
                 let about = format!("{}: ", flaw.path);
                 if !seen.problems.keys().any(|known| known.starts_with(&about)) {
                     seen.problems.insert(flaw.path.clone(), flaw.to_string());
@@ -144,26 +144,26 @@ impl Monitor {
         }
     }
 
-    /// Takes a machine's own word, which came from an address; what is likely wrong if that goes round in circles, see
-    /// [`Timeline::report`].
+    /// Records a machine's report from a sender's address. Returns what is likely wrong if the machine keeps repeating
+    /// itself, see [`Timeline::report`].
     pub fn report(&self, report: Report, sender: IpAddr, now: SystemTime) -> Option<Trouble> {
         let mut seen = self.seen();
         let site = seen.site.clone()?;
         seen.timeline.report(&site, report, Some(sender), now.into())
     }
 
-    /// The last report of a machine that says a MAC address or UUID.
+    /// The last report of the machine with this MAC address or UUID.
     pub fn last_report(&self, labels: &Labels) -> Option<Report> {
         self.seen().timeline.machine_of(labels)?.report.clone()
     }
 
-    /// How a machine looks that says a MAC address or UUID, if it was seen.
+    /// The status of the machine with this MAC address or UUID, if it was seen.
     pub fn machine(&self, labels: &Labels, now: SystemTime) -> Option<MachineStatus> {
         let machine = self.seen().timeline.machine_of(labels).cloned();
         machine.map(|machine| MachineStatus::of(&machine, now.into()))
     }
 
-    /// Whose request it is that a system sends; see [`Timeline::whose`].
+    /// The machine that a system's request belongs to; see [`Timeline::whose`].
     pub fn whose(
         &self,
         labels: &Labels,
@@ -179,12 +179,12 @@ impl Monitor {
         self.seen().timeline.machines().filter_map(|machine| machine.report.clone()).collect()
     }
 
-    /// The whole picture.
+    /// The whole status.
     pub fn status(&self, now: SystemTime) -> Status {
         self.moment(0, SECONDS, now.into()).status()
     }
 
-    /// The same as a document, which all who ask share.
+    /// The whole status as a document that all clients share.
     pub fn picture(&self, now: SystemTime) -> Arc<Picture> {
         let revision = self.seen().timeline.revision();
         self.pictures.newest(revision, || {
@@ -193,7 +193,7 @@ impl Monitor {
         })
     }
 
-    /// The counters and what they stand beside, for Prometheus.
+    /// Counters and gauges for Prometheus.
     pub fn metrics(&self, now: SystemTime) -> String {
         let machines: Vec<Arc<Machine>> = self.seen().timeline.machines().cloned().collect();
         let (mut stages, mut states) = (BTreeMap::new(), BTreeMap::new());
@@ -214,19 +214,19 @@ impl Monitor {
         })
     }
 
-    /// Events for one more client: the whole picture, then what changes. None when there are too many, or the server
-    /// stops.
+    /// Events for a new client: first the whole status, then changes. `None` if there are too many watchers, or if the
+    /// server stops.
     pub fn watch(&self, client: IpAddr, now: SystemTime) -> Option<Events> {
-        // What was not told yet is in the whole picture; that it is told again does no harm.
+        // Some of the whole status may be sent again as a change, which does no harm.
         self.watchers.enter(client, self.picture(now).event().bytes.clone())
     }
 
-    /// Ends the streams of those who watch: a server that stops waits for all that is open.
+    /// Ends the watchers' streams; otherwise a stopping server would wait for them.
     pub fn close(&self) {
         self.watchers.close();
     }
 
-    /// Tells those who watch what changes, and keeps the state file, until it is dropped. `failed` hears of a file that
+    /// Sends changes to watchers and writes the state file, until it is dropped. `failed` gets the error if the file
     /// cannot be written.
     pub async fn run(&self, failed: impl Fn(disk::Error)) {
         let mut ticks = tokio::time::interval(TICK);
@@ -240,7 +240,7 @@ impl Monitor {
             if count.is_multiple_of(LOOK) {
                 let saved = self.save();
                 let was_kept = std::mem::replace(&mut is_kept, saved.is_ok());
-                // A disk that is full stays so for long; once is enough.
+                // A full disk stays full for long; report it only once.
                 if let Err(error) = saved
                     && was_kept
                 {
@@ -250,7 +250,7 @@ impl Monitor {
         }
     }
 
-    /// Writes the state file, if there is one and something changed.
+    /// Writes the state file, if there is one and something has changed.
     pub fn save(&self) -> Result<(), disk::Error> {
         let Some(path) = &self.state_file else { return Ok(()) };
         let (machines, revision) = {
@@ -258,7 +258,7 @@ impl Monitor {
             if seen.timeline.revision() == seen.saved {
                 return Ok(());
             }
-            // Who never said who it is cannot be known again.
+            // A machine without a MAC address or UUID could not be recognized again.
             let known =
                 seen.timeline.machines().filter(|machine| machine.mac.is_some() || machine.uuid.is_some());
             (known.cloned().collect::<Vec<Arc<Machine>>>(), seen.timeline.revision())
@@ -294,13 +294,13 @@ impl Monitor {
         audience.tell(&bytes);
     }
 
-    /// What changed after a revision, and after none everything: taken under the lock, and cheaply.
+    /// The changes after a revision, or everything after revision 0. Holds the lock, so it does little.
     fn moment(&self, after: u64, seconds: usize, now: Stamp) -> Moment {
         let mut seen = self.seen();
         let (per_second, until) = seen.throughput.last(seconds, now);
         let gone = if after == 0 { Vec::new() } else { seen.timeline.take_gone() };
         let machines = seen.timeline.machines().filter(|machine| after == 0 || machine.revision > after);
-        // Nobody notices it where all else goes on as ever.
+        // The problem would go unnoticed, since everything else works.
         let clock = (!clock::has_form(SystemTime::now())).then(|| CLOCK.to_owned());
         let problems = clock.into_iter().chain(seen.problems.values().cloned());
         Moment {
@@ -325,7 +325,7 @@ impl Monitor {
         }
     }
 
-    /// Has machines told anew whose troubles came or went without anything happening.
+    /// Marks machines as changed if their troubles came or went without an event.
     fn look_for_stuck(&self, now: Stamp) {
         let machines: Vec<Arc<Machine>> = self.seen().timeline.machines().cloned().collect();
         let stuck = machines.iter().map(|machine| (machine.id(), troubles(machine, now).len()));
@@ -346,7 +346,7 @@ impl Seen {
     fn serves(&mut self, site: &Arc<Site>) {
         self.serving = Serving::of(site);
         self.site = Some(site.clone());
-        // What was wrong with files is over with them; a certificate is none of the build's.
+        // Problems with files belong to the old site; a problem with the certificate does not.
         self.problems.retain(|about, _| about == CERTIFICATE);
         let flaws = || site.live.iter().flat_map(|live| live.flaws.iter());
         let faults = flaws().filter(|flaw| flaw.weight == Weight::Fault);
@@ -355,12 +355,12 @@ impl Seen {
             self.problems.insert(SECRETS.into(), lack.clone());
         }
         for flaw in flaws() {
-            // One file may have several.
+            // One file may have several flaws.
             self.problems.insert(flaw.to_string(), flaw.to_string());
         }
     }
 
-    /// Counts the bytes of an answer as they leave; those for people are no traffic of machines.
+    /// Counts the bytes of an answer as they leave. Answers for people are not counted.
     fn count(&mut self, record: &Record, is_over: bool, now: Stamp) {
         if Asked::of(&plain_path(&record.path)) == Asked::Watch {
             return;
@@ -374,11 +374,11 @@ impl Seen {
     }
 }
 
-/// Machines and the rest at a moment, before it is a document: that is made without the lock, which every request needs.
+/// All data of a document at one moment. The document is made from it without the lock, which every request needs.
 struct Moment {
     revision: u64,
     machines: Vec<Arc<Machine>>,
-    /// All but the machines.
+    /// Everything but the machines.
     frame: Status,
 }
 

@@ -1,7 +1,7 @@
-//! The document of all machines, made once for all who ask, outside of the monitor's lock.
+//! The status document of all machines, made once for all clients, outside of the monitor's lock.
 //!
-//! Whoever asks and reads slowly holds the document that it was given. Documents that are held have a budget together: while it
-//! is used up, those who ask get the newest that there is.
+//! A client that reads slowly holds the document that it got. All held documents share a budget; while it is used up,
+//! clients get the newest existing document.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -11,21 +11,22 @@ use bytes::Bytes;
 
 use super::status::Status;
 
-/// Bytes of documents and events that are held at a time, beside the newest.
+/// Bytes of held documents and events, not counting the newest document.
 const HELD: usize = 32 << 20;
-/// A document up to this length, in bytes, is made whenever something changed: a hall of some hundred machines.
+/// A document up to this length, in bytes, is made whenever something has changed. That is a hall of some hundred
+/// machines.
 const SHORT: usize = 512 << 10;
-/// A longer one is made again after this many times what it took to make, so that making takes one core a twentieth of its
-/// time, however many ask...
+/// A longer one is made again only after this many times the time that it took, so that it uses at most a twentieth of
+/// one core, however many clients ask...
 const REST: u32 = 20;
-/// ...and any after a second at the latest, since machines get stuck without a word.
+/// ...but after this time at the latest, since machines get stuck without an event.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// A server-sent event: what is before the document, and behind it.
+/// The parts of a server-sent event before the document, and after it.
 const HEAD: (&str, &str) = ("event: ", "\ndata: ");
 const END: &str = "\n\n";
 
-/// The newest document, and what is held of all.
+/// The newest document, and the size of all held ones.
 #[derive(Debug, Default)]
 pub struct Pictures {
     newest: Mutex<Option<Arc<Picture>>>,
@@ -33,10 +34,10 @@ pub struct Pictures {
     held: Arc<AtomicUsize>,
 }
 
-/// All machines at a moment.
+/// The status of all machines at one moment.
 #[derive(Debug)]
 pub struct Picture {
-    /// The timeline's count at that moment.
+    /// The timeline's revision at that moment.
     pub revision: u64,
     event: Event,
     made: Instant,
@@ -46,9 +47,9 @@ pub struct Picture {
 /// A document as a server-sent event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// With its name before it and its end behind it.
+    /// The whole event, including its name and its end.
     pub bytes: Bytes,
-    /// Where the document begins.
+    /// Offset of the document.
     start: usize,
 }
 
@@ -78,7 +79,8 @@ impl Drop for Held {
 }
 
 impl Pictures {
-    /// The newest picture, or one that `make` makes of now if that is out of date. Of those who ask at once one makes it.
+    /// The newest picture, or a new one from `make` if that is stale. If several clients ask at once, only one of them
+    /// makes it.
     pub fn newest(&self, revision: u64, make: impl FnOnce() -> (u64, Status)) -> Arc<Picture> {
         let known = self.known();
         if let Some(known) = known.filter(|known| known.serves(revision) || self.is_full()) {
@@ -102,7 +104,7 @@ impl Pictures {
         picture
     }
 
-    /// An event of a document, counted.
+    /// A document as an event, counted against the budget.
     pub fn event(&self, name: &str, status: &Status) -> Event {
         let mut bytes = [HEAD.0, name, HEAD.1].concat().into_bytes();
         let start = bytes.len();
@@ -114,7 +116,7 @@ impl Pictures {
         Event { bytes: Bytes::from_owner(Held { bytes, held: self.held.clone() }), start }
     }
 
-    /// Whether so much is held that nothing more should be made.
+    /// Whether the budget is used up, so that nothing more should be made.
     pub fn is_full(&self) -> bool {
         self.held.load(Ordering::Relaxed) > HELD
     }
@@ -125,12 +127,12 @@ impl Pictures {
 }
 
 impl Picture {
-    /// As an event.
+    /// The picture as an event.
     pub fn event(&self) -> &Event {
         &self.event
     }
 
-    /// Whether it is as good as a new one.
+    /// Whether it is recent enough.
     fn serves(&self, revision: u64) -> bool {
         let age = self.made.elapsed();
         let rests = self.event.bytes.len() > SHORT && age < self.took * REST;

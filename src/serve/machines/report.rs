@@ -1,4 +1,4 @@
-//! What machines report of themselves: `POST /report` with `mac`, `uuid`, `stage` and `detail`.
+//! Reports of machines about themselves: `POST /report` with `mac`, `uuid`, `stage` and `detail`.
 
 use std::time::SystemTime;
 
@@ -7,30 +7,31 @@ use serde::{Deserialize, Serialize};
 use super::stamp::Stamp;
 use crate::serve::site::labels::Labels;
 
-/// Longest body that is read, in bytes.
+/// Longest body, in bytes.
 pub const MAX_BODY: usize = 4096;
-/// Longest value that is kept of anything a machine says, in bytes.
+/// The longest part of a machine's value that is kept, in bytes.
 const MAX_VALUE: usize = 200;
-/// What a machine says when it gave up.
+/// The stage of a machine that gave up.
 const FAILED: &str = "failed";
 
-/// The last that a machine said.
+/// The last report of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// MAC address, normalised; empty if it said none.
+    /// MAC address, normalized; empty if the report has none.
     pub mac: String,
     /// SMBIOS UUID, lower case.
     pub uuid: String,
-    /// How far it is: `installing`, `installed`, `booted`, `joined`, `failed`.
+    /// How far the machine is: `installing`, `installed`, `booted`, `joined`, `failed`.
     pub stage: String,
-    /// Anything else, for people.
+    /// Further details, for people.
     pub detail: String,
-    /// When it said so, RFC 3339 in UTC.
+    /// When the report arrived, RFC 3339 in UTC.
     pub at: Stamp,
 }
 
 impl Report {
-    /// Reads what a form body says. A report without a stage, or without a MAC and UUID to know the machine by, is refused.
+    /// Reads the form in a report's body. A report without a stage, or without a MAC address or UUID to identify the
+    /// machine, is refused.
     pub fn read(labels: &Labels, now: SystemTime) -> Result<Report, &'static str> {
         let value = |key| plain(labels.get(key));
         let report = Report {
@@ -55,7 +56,7 @@ impl Report {
     }
 }
 
-/// What is kept of a text that a machine sent: a line, and not a long one.
+/// The part of a machine's text that is kept: one line of limited length.
 pub fn plain(text: &str) -> String {
     let mut kept = String::new();
     for letter in text.chars().filter(|c| !c.is_control()) {

@@ -1,4 +1,4 @@
-//! Points in time as documents and the state file have them: RFC 3339 in UTC, to the millisecond.
+//! Points in time in documents and the state file: RFC 3339 in UTC, to the millisecond.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -12,12 +12,12 @@ use crate::base::clock::LAST;
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// How long ago an earlier point was; nothing if it was later, as after a clock was set back.
+    /// The time since an earlier point; zero if that was later, such as after a clock was set back.
     pub fn since(self, earlier: Stamp) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// So much earlier.
+    /// The point in time this much earlier.
     pub fn before(self, span: Duration) -> Stamp {
         Stamp(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }

@@ -1,7 +1,7 @@
-//! The state file: what was seen of machines, so that a restarted server knows who is installed already.
+//! The state file: the machines that were seen, so that a restarted server knows which ones are installed already.
 //!
-//! It is replaced whole, some seconds after a change at the latest; a crash loses no more than those. What a machine
-//! reported and the file lost, it says again once it boots.
+//! It is replaced as a whole, some seconds after a change at the latest; a crash loses no more than those seconds. If a
+//! report is lost, its machine sends it again with the next boot.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::timeline::Machine;
 use crate::base::disk::{self, write_atomic};
 use crate::base::error::{Advice, Exit};
 
-/// Version of the file.
+/// Version of the file format.
 const SCHEMA: u32 = 1;
-/// Longest file that is read: all machines that are remembered, with all they may say.
+/// Longest file, in bytes: enough for all machines that are remembered, with their longest values.
 const MAX_SIZE: u64 = 256 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -27,20 +27,20 @@ struct Document<M> {
 /// Why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the state file {}", path.display())]
     Read {
-        /// The file.
+        /// The state file's path.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// It is none, or of another version.
+    /// The file is not a state file, or is of another version.
     #[error("{} is not a state file of this version of prebake: {why}", path.display())]
     Malformed {
-        /// The file.
+        /// The state file's path.
         path: PathBuf,
-        /// Why.
+        /// The reason, in words.
         why: String,
     },
 }
@@ -60,12 +60,12 @@ impl Advice for Error {
     }
 }
 
-/// Reads what was known of machines; a file that is not there yet knows none.
+/// Reads the machines. A missing file has none.
 pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
     let malformed = |why: String| Error::Malformed { path: path.into(), why };
     let fails = |source| Error::Read { path: path.into(), source };
     match fs::metadata(path) {
-        // Better now than at the first change: it could not be written there either.
+        // A missing directory is reported now, not at the first change, which could not be written either.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return fs::metadata(disk::directory_of(path)).map(|_| Vec::new()).map_err(fails);
         }
@@ -90,7 +90,8 @@ pub fn write(path: &Path, machines: &[Arc<Machine>]) -> Result<(), disk::Error> 
     };
     let mut bytes = document(machines)?;
     if bytes.len() as u64 > MAX_SIZE {
-        // A file that could not be read again would be worse than none; which machines are installed is the least.
+        // A file that is too long to be read again would be worse than none; so only named and reporting machines are
+        // kept, without their fetches.
         let known = machines.iter().filter(|machine| machine.is_named || machine.report.is_some());
         let short = known.map(|machine| {
             let mut machine = Machine::clone(machine);

@@ -1,5 +1,5 @@
-//! What `/status` says: the documents that the page, `prebake status` and other programs read. docs/formats/status.md
-//! describes them; what is added there keeps [`SCHEMA`], what changes raises it.
+//! The documents of `/status`, which the page, `prebake status` and other programs read. docs/formats/status.md
+//! describes them. Additions keep [`SCHEMA`]; changes raise it.
 
 use std::path::Path;
 
@@ -13,36 +13,36 @@ use crate::serve::site::Site;
 /// Version of the documents.
 pub const SCHEMA: u32 = 1;
 
-/// The whole picture, or what changed of it.
+/// The whole status, or a change of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// [`SCHEMA`].
+    /// The document's version, [`SCHEMA`].
     pub schema: u32,
-    /// Of prebake.
+    /// Version of prebake.
     pub version: String,
-    /// When this was said.
+    /// When the document was made.
     pub now: Stamp,
     /// When the server started.
     pub started: Stamp,
-    /// What it serves.
+    /// The site that it serves.
     pub serving: Serving,
-    /// What leaves it.
+    /// The server's traffic.
     pub traffic: Traffic,
-    /// What a person should know of what is served.
+    /// Problems with the site that people should know of.
     pub problems: Vec<String>,
-    /// All machines; of a change, those that changed.
+    /// All machines; in a change, those that changed.
     pub machines: Vec<MachineStatus>,
-    /// Of a change: `id`s that are no longer there.
+    /// In a change: the `id`s that no longer exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<String>,
 }
 
-/// What is served.
+/// A summary of the site that is served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serving {
     /// The recipe's name, or that of a Matchbox data directory.
     pub name: String,
-    /// The BUILD-ID, or what the directory of a tree is called; empty for a data directory.
+    /// The BUILD-ID, or the name of a tree's directory; empty for a data directory.
     pub build: String,
     /// Flatcar releases, such as `stable 4593.2.5 amd64-usr`.
     pub releases: Vec<String>,
@@ -52,35 +52,36 @@ pub struct Serving {
     pub groups: usize,
 }
 
-/// What leaves the server.
+/// Bytes that the server sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Long transfers that run.
+    /// Long transfers in progress.
     pub transfers: usize,
-    /// Bytes since the start; what people watch is not among them.
+    /// Bytes since the start, without answers for people.
     pub sent: u64,
-    /// Bytes of each of the last seconds, the last that is over at the end: five minutes, of a change a few.
+    /// Bytes in each of the last seconds, ending with the last complete one: five minutes, or a few seconds in a
+    /// change.
     pub per_second: Vec<u64>,
-    /// Seconds since 1970 of the last of these.
+    /// The last of these seconds, counted since 1970.
     pub until: u64,
 }
 
-/// How a machine fares.
+/// How well a machine is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It said that it gave up.
+    /// It reported that it gave up.
     Failed,
     /// Something is likely wrong.
     Stuck,
-    /// It gets on.
+    /// It makes progress.
     Working,
-    /// It is where it shall be, or where nothing more is heard of it.
+    /// It is complete, or has come as far as can be seen from here.
     Done,
 }
 
 impl State {
-    /// As documents and counters write it.
+    /// The word for it in documents and counters.
     pub fn word(self) -> &'static str {
         match self {
             State::Failed => "failed",
@@ -90,24 +91,24 @@ impl State {
         }
     }
 
-    /// All of them.
+    /// All states, the worst first.
     pub const ALL: [State; 4] = [State::Failed, State::Stuck, State::Working, State::Done];
 }
 
-/// A machine as it is shown.
+/// A machine in the status documents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineStatus {
     /// MAC address, else UUID, else address: unique.
     pub id: String,
-    /// What it is called, if anything.
+    /// Its hostname, or the name of its own group.
     pub name: Option<String>,
     /// MAC address.
     pub mac: Option<String>,
     /// SMBIOS UUID.
     pub uuid: Option<String>,
-    /// Where it was last seen.
+    /// The address where it was last seen.
     pub address: Option<String>,
-    /// What its firmware is, in words.
+    /// The kind of its firmware, in words.
     pub firmware: Option<String>,
     /// iPXE's `buildarch`.
     pub arch: Option<String>,
@@ -115,30 +116,30 @@ pub struct MachineStatus {
     pub group: Option<String>,
     /// The profile that it was given.
     pub profile: Option<String>,
-    /// How far it is; none if it was only seen to fetch files.
+    /// How far it is; `None` if it was only seen to fetch files.
     pub stage: Option<Stage>,
-    /// How it fares.
+    /// How well it is doing.
     pub state: State,
     /// Whether it waits for its turn to load.
     pub waits: bool,
-    /// Since when it is at that stage.
+    /// The time at which it reached that stage.
     pub since: Stamp,
     /// When it was last seen.
     pub last_seen: Stamp,
-    /// How often it began to boot.
+    /// How often it has begun to boot.
     pub boots: u32,
-    /// The stages of the boot that runs, or the last.
+    /// The stages of the current or last boot.
     pub steps: Vec<Step>,
-    /// What it fetched in it.
+    /// The files that it fetched in that boot.
     pub files: Vec<Fetch>,
-    /// What is likely wrong.
+    /// The things that are likely wrong.
     pub troubles: Vec<Trouble>,
-    /// What it last reported.
+    /// Its last report.
     pub report: Option<Report>,
 }
 
 impl MachineStatus {
-    /// How a machine looks now.
+    /// A machine's status at a given time.
     pub fn of(machine: &Machine, now: Stamp) -> MachineStatus {
         let troubles = troubles(machine, now);
         let steps = machine.boot.steps();
@@ -166,7 +167,8 @@ impl MachineStatus {
         }
     }
 
-    /// Whether it came to a stage in its last boot, or beyond. Who is installed boots again at once, and stays installed.
+    /// Whether it reached a stage, or a later one, in its last boot. An installed machine reboots at once, and still
+    /// counts as installed.
     pub fn has_reached(&self, stage: Stage) -> bool {
         let said = self.report.as_ref().map(|report| report.stage.as_str());
         let is_installed = stage == Stage::Installed && said == Some(stage.word());
@@ -188,7 +190,7 @@ fn state(machine: &Machine, has_troubles: bool) -> State {
 }
 
 impl Serving {
-    /// What a site is, in short.
+    /// The summary of a site.
     pub fn of(site: &Site) -> Serving {
         let release = |release: &crate::tree::manifest::Release| {
             format!("{} {} {}", release.channel, release.version, release.arch.board())

@@ -1,4 +1,4 @@
-//! How much left the server in each of the last seconds.
+//! Bytes that the server sent in each of the last seconds.
 
 use std::collections::VecDeque;
 
@@ -10,9 +10,9 @@ pub const SECONDS: usize = 300;
 /// Bytes by second.
 #[derive(Debug, Default)]
 pub struct Throughput {
-    /// The newest at the end.
+    /// The newest is last.
     bytes: VecDeque<u64>,
-    /// The second that the newest counts.
+    /// The second that the newest entry counts.
     second: u64,
     total: u64,
 }
@@ -32,7 +32,7 @@ impl Throughput {
         self.total
     }
 
-    /// Bytes of the last seconds, at most so many, up to the one before now, and which that is.
+    /// Bytes of up to `seconds` complete seconds before now, and the number of the last of them.
     pub fn last(&mut self, seconds: usize, now: Stamp) -> (Vec<u64>, u64) {
         self.advance(now.second());
         let over = self.bytes.len().saturating_sub(1);
@@ -40,7 +40,7 @@ impl Throughput {
         (self.bytes.range(first..over).copied().collect(), self.second.saturating_sub(1))
     }
 
-    /// Seconds in which nothing left are zeros. A clock that was set back goes on where it was.
+    /// Seconds without traffic are zero. After a clock was set back, counting continues in the newest second.
     fn advance(&mut self, second: u64) {
         if self.bytes.is_empty() {
             self.second = second;

@@ -1,8 +1,8 @@
-//! Those who watch: a queue of events for each, and an end for those that lag.
+//! Live watchers: a queue of events for each, and an end for those that lag.
 //!
-//! The queue is the server's, so that what waits in it can be taken back from a client that does not read. A place is taken as
-//! long as the connection lives, not as long as it is told something; but the client that has most places gives one up for a
-//! client that has fewer, so that a person's page is let in however many watch from a few addresses.
+//! The queue belongs to the server, so that it can be emptied when a client does not read. A client keeps its place as
+//! long as the connection lives, whether or not it gets events. The client with the most places gives one up for a
+//! client with fewer, so that a person's page gets in, however many clients watch from a few addresses.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -11,13 +11,14 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-/// Clients that may watch at a time, and of these from one address; further ones ask now and then.
+/// Concurrent watchers, and those of one address. Further clients have to poll instead.
 const MOST: usize = 64;
 const MOST_OF_ONE: usize = 16;
-/// Events that a client may lag behind; the connection of one that is slower ends, and it begins anew with the whole picture.
+/// Events that a client may lag behind. The connection of a slower client is closed; the client then starts again with
+/// the whole status.
 const LAG: usize = 8;
 
-/// All who watch.
+/// All watchers.
 #[derive(Clone, Debug, Default)]
 pub struct Watchers(Arc<Mutex<Places>>);
 
@@ -34,7 +35,7 @@ struct Queue {
     waker: Option<Waker>,
 }
 
-/// The events of one client; its place is free again when this is dropped.
+/// The events of one client. Its place is freed when this is dropped.
 #[derive(Debug)]
 pub struct Events {
     queue: Arc<Mutex<Queue>>,
@@ -42,8 +43,8 @@ pub struct Events {
 }
 
 impl Watchers {
-    /// A place for a client, which is told `first`; none when too many watch, none of whom has more places than this client
-    /// would have, or the server stops.
+    /// A place for a client, whose first event is `first`. `None` if there are too many watchers and none has more
+    /// places than this client would have, or if the server stops.
     pub fn enter(&self, client: IpAddr, first: Bytes) -> Option<Events> {
         let mut places = self.places();
         let of_client = places.count_of(client);
@@ -59,17 +60,17 @@ impl Watchers {
         Some(Events { queue, watchers: self.clone() })
     }
 
-    /// How many watch.
+    /// The number of watchers.
     pub fn count(&self) -> usize {
         self.places().taken.len()
     }
 
-    /// Those who are there now; whoever comes later knows already what they are told next.
+    /// The current watchers. Those that come later already have the content of the next event.
     pub fn present(&self) -> Audience {
         Audience(self.places().taken.iter().map(|(_, queue)| queue.clone()).collect())
     }
 
-    /// Ends all, and lets nobody in any more.
+    /// Ends all streams and accepts no new ones.
     pub fn close(&self) {
         let mut places = self.places();
         places.is_closed = true;
@@ -86,11 +87,11 @@ impl Places {
         self.taken.iter().filter(|(other, _)| *other == client).count()
     }
 
-    /// Ends the newest place of the client that has most, if those are more than so many.
+    /// Ends the newest place of the client that has the most, if it has more than this many.
     fn give_way(&mut self, to: usize) -> Option<()> {
         let counts =
             self.taken.iter().enumerate().map(|(index, (client, _))| (self.count_of(*client), index));
-        // The last of those that are equal.
+        // The last one of equal counts.
         let (_, newest) = counts.max().filter(|(count, _)| *count > to)?;
         let (_, queue) = self.taken.remove(newest);
         lock(&queue).end();
@@ -98,16 +99,16 @@ impl Places {
     }
 }
 
-/// Some who watch.
+/// A set of watchers.
 pub struct Audience(Vec<Arc<Mutex<Queue>>>);
 
 impl Audience {
-    /// Whether nobody watches.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Tells them something.
+    /// Sends them an event.
     pub fn tell(&self, event: &Bytes) {
         for queue in &self.0 {
             let mut queue = lock(queue);
@@ -121,7 +122,7 @@ impl Audience {
 }
 
 impl Queue {
-    /// Nothing more is told, and what waits is given back.
+    /// Ends the stream, and frees its waiting events.
     fn end(&mut self) {
         self.is_over = true;
         self.events.clear();
@@ -136,7 +137,7 @@ impl Queue {
 }
 
 impl Events {
-    /// The next event; none when there are no more.
+    /// The next event; `None` at the end.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut queue = lock(&self.queue);
         match queue.events.pop_front() {
@@ -149,7 +150,7 @@ impl Events {
         }
     }
 
-    /// The same, waiting.
+    /// Waits for the next event; `None` at the end.
     pub async fn next(&mut self) -> Option<Bytes> {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
@@ -199,7 +200,7 @@ mod tests {
         assert!(watchers.enter(ONE, event("whole")).is_none());
     }
 
-    /// Four addresses held all places, and nobody's page was told anything (attacks.md, C-B2).
+    /// attacks.md, C-B2: four addresses held all places, and no page got any events.
     #[tokio::test]
     async fn a_few_addresses_that_hold_all_places_give_one_up_for_each_that_has_fewer() {
         let watchers = Watchers::default();
@@ -216,7 +217,7 @@ mod tests {
             }
         }
         assert_eq!(ended, [(4, held.len() - 1)], "the newest of one that has most");
-        // Whoever has as many as others may have gets no more, and takes nothing from those with fewer.
+        // A client with a fair number of places gets no more, and takes nothing from those with fewer.
         let again: Vec<_> = (0..MOST).map_while(|_| enter(9)).collect();
         assert_eq!(again.len(), MOST / 5 - 1);
         assert!(enter(1).is_none() && watchers.count() == MOST);

@@ -1,4 +1,4 @@
-//! The process: what it may still do, and the service manager that watches it.
+//! The server as a process: its privileges, and its communication with a service manager.
 
 pub mod confine;
 pub mod service;

@@ -1,5 +1,5 @@
-//! Machines that a site adds to a tree (`serve --nodes`): the tree is what was built and signed, which machines there are is
-//! known where they stand.
+//! Machines that a site adds to a tree (`serve --nodes`): the tree is built and signed elsewhere, but only the site
+//! knows its machines.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use crate::tree::names::{GENERATION, INSTALLED, boot_id, installed_id};
 use crate::tree::records::Group;
 
 impl Site {
-    /// The site with these machines, too. One that the tree knows by the same name is replaced: a new network card has
-    /// another address.
+    /// The site with these machines added. A machine whose name the tree knows is replaced, since a new network card
+    /// has another address.
     ///
     /// # Errors
-    /// Nodes whose profile the tree has not, or that are known by the same as another node of the tree.
+    /// A node has a profile that the tree lacks, or the same MAC address, UUID or IP address as another node of the
+    /// tree.
     pub fn with_nodes(self, nodes: &[Node]) -> Result<Site, Findings> {
         let is_replaced = |group: &Group| {
             nodes.iter().any(|node| {
@@ -47,7 +48,7 @@ impl Site {
         Ok(Site { groups: Arc::new(Groups::new(groups.into_values().collect())), ..self })
     }
 
-    /// The group of a node, and that of its installed system where its profile installs one.
+    /// The group of a node, and the group of its installed system if its profile installs one.
     fn groups_of(&self, node: &Node) -> Result<Vec<Group>, Finding> {
         let archs = self.manifest.releases.iter().map(|release| release.arch);
         let several = archs.clone().any(|arch| Some(arch) != archs.clone().next());
@@ -91,7 +92,8 @@ impl Site {
     }
 }
 
-/// Two groups for one machine would be a matter of their order.
+/// The finding if a node has the MAC address, UUID or IP address of a group in the tree. With two groups for one
+/// machine, their order would decide.
 fn known_by_the_same(node: &Node, group: &Group) -> Option<Finding> {
     let mac = node.mac.as_ref().map(|mac| ("mac", mac.value.to_string(), &mac.place));
     let uuid = node.uuid.as_ref().map(|uuid| ("uuid", uuid.value.clone(), &uuid.place));
@@ -122,7 +124,7 @@ mod tests {
     use crate::tree::manifest::{Manifest, SCHEMA};
     use crate::tree::open::Place;
 
-    /// A tree with the profiles `worker`, `worker+n1` and `db`, which installs, and the nodes n1 and d1.
+    /// A tree with the profiles `worker`, `worker+n1` and `db`, which installs to disk, and the nodes n1 and d1.
     fn site() -> Site {
         let manifest = Manifest {
             schema: SCHEMA,

@@ -1,8 +1,8 @@
-//! What is wrong with a data directory as a whole: files that nobody reads, groups that no machine gets, profiles and
-//! configs that are not there or cannot be made for the groups that give them.
+//! Checks a data directory as a whole: files that nothing reads, groups that no machine gets, and profiles and configs
+//! that are missing or cannot be rendered for their groups.
 //!
-//! Matchbox tells of all that when a machine asks, if at all. Here it is told at the start and after each edit; a config
-//! is judged again only when it, or a group that gives it, was edited.
+//! Matchbox reports all that when a machine asks, if at all. Here it is reported at the start and after each edit. A
+//! config is checked again only after it, or a group that uses it, was edited.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use crate::tree::names::{self, ASSETS, CLOUD, GENERIC, GROUPS, IGNITION, PROFILE
 use crate::tree::notes::Weight;
 use crate::tree::records::{Group, Noted, Profile};
 
-/// Folders of a data directory.
+/// The folders of a data directory.
 pub const FOLDERS: [&str; 6] = [GROUPS, PROFILES, IGNITION, GENERIC, CLOUD, ASSETS];
-/// For so many groups a template that is Butane is tried; what the other groups make of it is told when a machine asks.
+/// A Butane template is tried for this many groups. Errors for further groups are reported when a machine asks.
 const MAX_TRIED: usize = 500;
-/// Groups of one template that are judged at once.
+/// Groups of one template that are checked in one unit of parallel work.
 const CHUNK: usize = 32;
-/// Paths that a line names.
+/// The most paths to list in a line.
 const MAX_NAMED: usize = 3;
 
-/// Records as they were read, by path below the data directory.
+/// Parsed records or their errors, by path below the data directory.
 pub type Records<T> = BTreeMap<String, Result<Noted<Arc<T>>, String>>;
 
-/// The name below `profiles/` by which groups know a profile.
+/// The id of a profile in groups: its path below `profiles/` without `.json`.
 pub fn profile_id(path: &str) -> &str {
     let name = below(path, PROFILES).unwrap_or(path);
     name.strip_suffix(RECORD_END).unwrap_or(name)
 }
 
-/// What is wrong with each record of its own.
+/// The flaws within each record.
 pub fn records<T>(records: &Records<T>) -> impl Iterator<Item = Flaw> {
     records.iter().flat_map(|(path, read)| match read {
         Ok(noted) => {
@@ -45,7 +45,7 @@ pub fn records<T>(records: &Records<T>) -> impl Iterator<Item = Flaw> {
     })
 }
 
-/// Profiles whose `id` is not their file's name.
+/// Profiles whose `id` differs from their file name.
 pub fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
     profiles.iter().filter_map(|(path, read)| {
         let (id, said) = (profile_id(path), &read.as_ref().ok()?.record.id);
@@ -54,7 +54,7 @@ pub fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
     })
 }
 
-/// Why a profile that a group says is not there.
+/// Why a group's profile is missing.
 pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
     if id.is_empty() {
         return "it has no `profile`: its machines boot nothing".into();
@@ -73,7 +73,7 @@ pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
     format!("its profile `{id}` is unavailable: {why}{hint}")
 }
 
-/// Groups that select the very machines of another that comes first. `groups` in the order of their file names.
+/// Groups with the same selector as an earlier group. `groups` is in the order of file names.
 pub fn ties<'g>(groups: impl Iterator<Item = (&'g String, &'g Arc<Group>)>) -> Vec<Flaw> {
     let mut first: HashMap<&BTreeMap<String, String>, &String> = HashMap::new();
     let mut flaws = Vec::new();
@@ -93,12 +93,12 @@ pub fn ties<'g>(groups: impl Iterator<Item = (&'g String, &'g Arc<Group>)>) -> V
     flaws
 }
 
-/// Why a file below `groups/` or `profiles/` is none, or a strange one, by its name alone; none for what everyone leaves
-/// there.
+/// Why a file below `groups/` or `profiles/` cannot be a record, or is an unusual one, by its name alone. `None` for
+/// files that are common everywhere.
 pub fn stray(path: &str) -> Option<Flaw> {
     let (folder, rest) = path.split_once('/')?;
     let name = path.rsplit('/').next().unwrap_or(path);
-    // Kubernetes mounts a ConfigMap by links through such names; Git and people leave the others.
+    // Kubernetes mounts a ConfigMap by links through names with two dots; Git and people leave the others.
     let is_usual = rest.split('/').any(|part| part.starts_with(".."))
         || [".gitkeep", ".keep", ".gitignore", ".gitattributes"].contains(&name)
         || ["README", "LICENSE"].iter().any(|start| name.starts_with(start) && !name.ends_with(RECORD_END));
@@ -116,7 +116,7 @@ pub fn stray(path: &str) -> Option<Flaw> {
         return Some(Flaw::new(Weight::Leftover, path, "an editor or a script left it here; it is not read"));
     }
     match name.strip_suffix(RECORD_END) {
-        // Further down there may be profiles, and no groups.
+        // Folders may contain profiles, but not groups.
         Some(_) if folder == GROUPS && rest.contains('/') => {
             let why = format!("groups are read from {GROUPS}/ itself, and not from folders in it");
             Some(Flaw::fault(path, why))
@@ -135,12 +135,12 @@ pub fn stray(path: &str) -> Option<Flaw> {
     }
 }
 
-/// The same of many files, those of one folder in one line.
+/// Summarizes flaws from [`stray`]: those of one folder share a line.
 pub fn strays(found: impl Iterator<Item = Flaw>) -> Vec<Flaw> {
     let mut by_folder: BTreeMap<(String, String), Vec<Flaw>> = BTreeMap::new();
     let mut flaws = Vec::new();
     for flaw in found {
-        // Whatever lies in groups/ itself has its own line: its machine would have been one.
+        // Files in groups/ itself have their own lines, since each was meant as a machine's group.
         match flaw.path.rsplit_once('/') {
             Some((folder, _)) if folder.contains('/') => {
                 by_folder.entry((folder.to_owned(), flaw.why.clone())).or_default().push(flaw);
@@ -159,7 +159,7 @@ pub fn strays(found: impl Iterator<Item = Flaw>) -> Vec<Flaw> {
     flaws
 }
 
-/// A directory without a single group answers no machine.
+/// The flaw of a directory without any group, which answers no machine.
 pub fn no_groups<'p>(strays: impl Iterator<Item = &'p String>, is_there: bool, folders: &[String]) -> Flaw {
     let is_group = |path: &&String| below(path, GROUPS).is_some_and(|name| name.ends_with(RECORD_END));
     let nested: Vec<&str> = strays.filter(is_group).map(String::as_str).collect();
@@ -179,7 +179,7 @@ pub fn no_groups<'p>(strays: impl Iterator<Item = &'p String>, is_there: bool, f
     Flaw::fault(format!("{GROUPS}/"), why)
 }
 
-/// Folders of the directory that seem to be one of the known ones, misspelt.
+/// Folders whose names look like misspelt known ones.
 pub fn folders(names: &[String]) -> impl Iterator<Item = Flaw> {
     let is_there = |known: &&str| names.iter().any(|name| name == known);
     names.iter().filter(|name| !FOLDERS.contains(&name.as_str())).filter_map(move |name| {
@@ -197,21 +197,22 @@ fn listed<'n>(names: impl Iterator<Item = &'n str>, count: usize) -> String {
     }
 }
 
-/// Who is given a config: profiles, and the groups that give those.
+/// The users of each config: profiles, and the groups that use those.
 pub struct Uses(BTreeMap<Place, Use>);
 
-/// A config: what is asked of it, and its path below the data directory.
+/// A config: the kind of request, and its path below the data directory.
 type Place = (Kind, String);
 
 #[derive(Default)]
 struct Use {
-    /// Profiles that name it, by their paths, and the id by which they do.
+    /// Profiles that name it, by path, with the id that each uses.
     named_by: BTreeMap<String, String>,
     groups: Vec<Arc<Group>>,
 }
 
 impl Uses {
-    /// Of all profiles, by path, and of all groups; `profile` finds a group's, and `place` the file of an id.
+    /// Collects the users of all configs from all profiles, by path, and all groups. `profile` finds a group's profile,
+    /// and `place` the file of an id.
     pub fn of<'p>(
         profiles: impl Iterator<Item = (&'p String, &'p Arc<Profile>)>,
         groups: impl Iterator<Item = &'p Arc<Group>>,
@@ -233,7 +234,7 @@ impl Uses {
             for (kind, id) in profile(group).into_iter().flat_map(named) {
                 if let Some(file) = place(kind, id) {
                     let entry = uses.entry((kind, file)).or_default();
-                    // A profile that a group finds by another name than its file's.
+                    // The group may find its profile under another name than its file's.
                     let path = || names::profile(&group.profile);
                     if entry.named_by.is_empty() {
                         entry.named_by.insert(path(), id.to_owned());
@@ -246,7 +247,7 @@ impl Uses {
     }
 }
 
-/// Verdicts on configs that hold until an edit.
+/// Verdicts on configs; each stays valid until an edit.
 #[derive(Default)]
 pub struct Judged {
     configs: HashMap<Place, OfConfig>,
@@ -254,48 +255,48 @@ pub struct Judged {
 
 #[derive(Default)]
 struct OfConfig {
-    /// Of the file itself, whoever is given it; nothing until it was read.
+    /// The verdict on the file itself, apart from its users. `None` until it was read.
     whole: Option<Result<(), Whole>>,
-    /// By the group's id.
+    /// The verdict for each group, by the group's id.
     groups: HashMap<String, (Arc<Group>, Result<(), String>)>,
 }
 
-/// Why a file is no use to anybody.
+/// Why no group can use a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Whole {
-    /// It cannot be had.
+    /// It is missing or cannot be read.
     Absent(String),
-    /// What stands in it is no config.
+    /// Its content is not a valid config.
     Broken(String),
 }
 
-/// What one look at a part of a config's groups brought.
+/// The result of checking a config for some of its groups.
 struct Look {
     whole: Result<(), Whole>,
     groups: Vec<(Arc<Group>, Result<(), String>)>,
     file: Option<Arc<Config>>,
 }
 
-/// Which configs are as they should be, and what is wrong with the others.
+/// The configs that are right, and the flaws of the others.
 #[derive(Default)]
 pub struct Verdict {
-    /// What is wrong.
+    /// All flaws of configs.
     pub flaws: Vec<Flaw>,
-    /// Paths of configs with which something is wrong.
+    /// Paths of configs with flaws.
     pub bad: HashSet<String>,
-    /// Configs that were read, and are good.
+    /// Configs that were read and have no flaws.
     pub good: Vec<(String, Arc<Config>)>,
 }
 
 impl Judged {
-    /// Forgets what was judged of an edited file.
+    /// Forgets the verdict on an edited file.
     pub fn forget(&mut self, path: &str) {
         for kind in Kind::ALL {
             self.configs.remove(&(kind, path.to_owned()));
         }
     }
 
-    /// Judges what was not judged yet; `read` reads a config.
+    /// Checks everything without a valid verdict. `read` reads a config.
     pub fn judge(
         &mut self,
         uses: &Uses,
@@ -314,7 +315,7 @@ impl Judged {
             if known.whole.is_none() && chunks.peek().is_none() {
                 work.push((key, Vec::new()));
             }
-            // A file that nobody can be given is looked at once.
+            // A file that no group can use is not checked again for each group.
             if !matches!(known.whole, Some(Err(_))) {
                 work.extend(chunks.map(|chunk| (key, chunk)));
             }
@@ -367,7 +368,7 @@ fn look(
         Ok(forecast) => forecast,
         Err(why) => return none(Whole::Broken(why)),
     };
-    // What is the same for every group is told of the file, also where no group gives it.
+    // An error that is the same for all groups belongs to the file, even if no group uses it.
     if forecast.is_plain()
         && let Err(why) = forecast.check(&Group::default())
     {
@@ -409,7 +410,7 @@ impl OfConfig {
                 Some(vec![Flaw::fault(profile, why)])
             }
             Ok(()) => {
-                // One line for all groups that lack the same.
+                // Groups with the same error share a line.
                 let mut by_why: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
                 for (id, (_, judged)) in &self.groups {
                     if let Err(why) = judged {
@@ -429,7 +430,7 @@ impl OfConfig {
     }
 }
 
-/// A file that was meant, likely: the same name with another end, or a slip.
+/// The file that was probably meant: the same name with another extension, or a similar one.
 fn near<'n>(id: &str, names: &'n [String]) -> Option<&'n str> {
     let stem = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     let same = names.iter().find(|name| stem(name) == stem(id)).map(String::as_str);

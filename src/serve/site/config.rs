@@ -1,8 +1,8 @@
-//! What becomes of a profile's config or template, and whether that can be told before any machine asks.
+//! Renders a profile's configs and templates, and checks as far as possible in advance whether that will work.
 //!
-//! The configs of a data directory are templates of Butane or ready JSON, and become what Matchbox would make of them:
-//! Ignition 3.4.0, written anew as Go writes it. What Matchbox would replace by an empty config is sent as it is (specs
-//! beyond 3.4) or not at all.
+//! The configs of a data directory are Butane templates or ready JSON. The result is the same as Matchbox's: Ignition
+//! 3.4.0, in Go's formatting. Configs that Matchbox would replace by an empty one are sent unchanged (specs beyond 3.4)
+//! or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use crate::ignition::{self, Config, Transpile};
 use crate::tree::names::{CLOUD, CONFIG_END, Endpoint, GENERIC, IGNITION};
 use crate::tree::records::{CEILING, Group, Profile};
 
-/// Which of a profile's configs.
+/// The kinds of configs in a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// `ignition_id`, below `ignition/`, answered at `/ignition`.
+    /// `ignition_id`, a file below `ignition/`, served at `/ignition`.
     Ignition,
-    /// `generic_id`.
+    /// `generic_id`, a file below `generic/`, served at `/generic`.
     Generic,
-    /// `cloud_id`.
+    /// `cloud_id`, a file below `cloud/`, served at `/cloud`.
     Cloud,
 }
 
-/// What a machine says when it asks.
+/// The query of a machine's request.
 pub struct Asked<'a> {
-    /// What it says of itself.
+    /// The labels in it.
     pub labels: &'a Labels,
-    /// The same, as it was sent.
+    /// The query as it was sent.
     pub query: &'a str,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Kind; 3] = [Kind::Ignition, Kind::Generic, Kind::Cloud];
 
     /// Where it is answered.
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// The file that a profile names; empty for none.
+    /// The file that a profile names; empty if it names none.
     pub fn id(self, profile: &Profile) -> &str {
         match self {
             Kind::Ignition => &profile.ignition_id,
@@ -66,16 +66,17 @@ impl Kind {
         }
     }
 
-    /// Whether a file is sent without being filled in. Matchbox decides by the end of the id, in this case only.
+    /// Whether a file is sent without rendering. Matchbox decides that by the extension of the id, and only for this
+    /// kind.
     fn is_ready(self, path: &str) -> bool {
         self == Kind::Ignition && (path.ends_with(CONFIG_END) || path.ends_with(".ignition"))
     }
 }
 
-/// What a machine of a group is answered.
+/// The content for a machine of a group.
 ///
 /// # Errors
-/// Why it gets nothing, in words for whoever looks after it.
+/// Why there is none, in words for the administrator.
 pub fn made(
     kind: Kind,
     path: &str,
@@ -89,19 +90,19 @@ pub fn made(
     finished(kind, path, filled(&file.bytes, group, asked)?)
 }
 
-/// A template, filled in for a machine of a group.
+/// A template, rendered for a machine of a group.
 ///
 /// # Errors
-/// Why it cannot be.
+/// Why it cannot be rendered.
 pub fn filled(template: &[u8], group: &Group, asked: &Asked<'_>) -> Result<Vec<u8>, String> {
     let template = Template::parse(template).map_err(|error| error.to_string())?;
     template.render(&Value::Map(variables(group, asked))).map_err(|error| error.to_string())
 }
 
-/// What is sent of a text that was filled in.
+/// The content to send, from a rendered text.
 ///
 /// # Errors
-/// Why it cannot be.
+/// Why the text is invalid.
 pub fn finished(kind: Kind, path: &str, text: Vec<u8>) -> Result<Arc<[u8]>, String> {
     match kind {
         Kind::Ignition => from_butane(path, &text),
@@ -150,7 +151,7 @@ fn as_matchbox_writes(config: Config) -> Option<Arc<[u8]>> {
     known.then(|| config.raised(CEILING).to_json_of_structs().into_bytes().into())
 }
 
-/// The first fault and its line: what a log has room for.
+/// The most severe finding and its line, which is as much as a log line can hold.
 fn first(findings: Findings) -> String {
     let error = findings.0.iter().max_by_key(|finding| finding.severity);
     error.map_or_else(String::new, |finding| match &finding.place {
@@ -159,7 +160,8 @@ fn first(findings: Findings) -> String {
     })
 }
 
-/// What templates and `/metadata` know: metadata, over it the selectors in lower case, over both the request.
+/// The variables of templates and `/metadata`: the metadata, overridden by the selectors in lower case, and both by the
+/// request.
 pub fn variables(group: &Group, asked: &Asked<'_>) -> BTreeMap<String, Value> {
     let metadata = group.metadata.iter().map(|(key, value)| (key.clone(), Value::from(value.clone())));
     let mut variables: BTreeMap<String, Value> = metadata.collect();
@@ -174,15 +176,15 @@ pub fn variables(group: &Group, asked: &Asked<'_>) -> BTreeMap<String, Value> {
     variables
 }
 
-/// What templates call all that the machine says.
+/// The variable with the machine's query.
 const REQUEST: &str = "request";
 
-/// Go's `strings.ToLower`, which knows no letter that becomes two.
+/// Go's `strings.ToLower`, which maps each letter to exactly one letter.
 fn lower(text: &str) -> String {
     text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()
 }
 
-/// Whether a text is a cloud-config or a script, as coreos-cloudinit tells.
+/// Whether a text is a cloud-config or a script, by coreos-cloudinit's rule.
 fn check_user_data(text: &[u8]) -> Result<(), String> {
     let first_line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if first_line.starts_with(b"#!") {
@@ -195,7 +197,8 @@ fn check_user_data(text: &[u8]) -> Result<(), String> {
     yaml::parse(&source).map(|_| ()).map_err(|finding| finding.message)
 }
 
-/// Two machines that say all that loaders say, each in its own way: what holds for both is no matter of what they say.
+/// Two machines with all labels of loaders, each with values of its own. A result that is the same for both does not
+/// depend on the labels.
 const SAMPLES: [[(&str, &str); 6]; 2] = [
     [
         ("uuid", "00000000-0000-4000-8000-000000000001"),
@@ -215,21 +218,21 @@ const SAMPLES: [[(&str, &str); 6]; 2] = [
     ],
 ];
 
-/// A config as far as it can be judged before a machine asks for it.
+/// A config that is checked before a machine asks for it.
 pub struct Forecast<'f> {
     kind: Kind,
     path: &'f str,
     file: &'f File,
     template: Option<Template>,
-    /// Whether what a machine says decides what is made for it.
+    /// Whether the result depends on the machine's labels.
     is_decided_by_machines: bool,
 }
 
 impl<'f> Forecast<'f> {
-    /// Judges what is the same for all machines.
+    /// Checks everything that is the same for all machines.
     ///
     /// # Errors
-    /// Why no machine at all can be given it.
+    /// Why no machine can get it.
     pub fn of(kind: Kind, path: &'f str, file: &'f File) -> Result<Forecast<'f>, String> {
         if file.bytes.iter().all(u8::is_ascii_whitespace) {
             return Err("it is empty".into());
@@ -246,27 +249,27 @@ impl<'f> Forecast<'f> {
         Ok(Forecast { kind, path, file, template, is_decided_by_machines })
     }
 
-    /// Whether it is the same whatever the group's metadata is.
+    /// Whether the result is independent of the group's metadata.
     pub fn is_plain(&self) -> bool {
         self.template.is_none() || memchr::memmem::find(&self.file.bytes, b"{{").is_none()
     }
 
-    /// Why no machine of a group can be given it, where that does not hang on what the machine says.
+    /// Checks the config for a group, unless the result depends on the machine's labels.
     ///
     /// # Errors
-    /// Why not.
+    /// Why no machine of the group can get it.
     pub fn check(&self, group: &Group) -> Result<(), String> {
         let Some(template) = self.template.as_ref().filter(|_| !self.is_decided_by_machines) else {
             return Ok(());
         };
         let outcome = |sample: &[(&str, &str); 6]| {
-            // What the group selects by, its machines say.
+            // The machines of a group have the labels of its selector.
             let said = sample.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
             let labels = Labels::of(said.chain(group.selector.clone()));
             let query: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             let asked = Asked { labels: &labels, query: &query.join("&") };
             match template.render(&Value::Map(variables(group, &asked))) {
-                // A label that is none of those that loaders say, or a part of one.
+                // The template uses a label that no loader sends, or a part of one.
                 Err(error) if error.message().contains(REQUEST) => Ok(()),
                 Err(error) => Err(error.to_string()),
                 Ok(text) => finished(self.kind, self.path, text).map(|_| ()),

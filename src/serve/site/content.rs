@@ -1,4 +1,4 @@
-//! What is served now: loaded once, and anew when it was replaced or edited.
+//! The current content: loaded once, and again after it was replaced or edited.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,10 +14,10 @@ use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::{self, Site};
 use crate::tree::{open, private};
 
-/// How often a build that could not be served is tried again, at most.
+/// The shortest interval between attempts to load a build that cannot be served.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// A published tree that may be swapped for another, or a data directory that may be edited.
+/// A published tree that may be replaced, or a data directory that may be edited.
 pub struct Content(Mutex<Followed>);
 
 enum Followed {
@@ -25,29 +25,29 @@ enum Followed {
     Directory(Box<DataDir>),
 }
 
-/// Opens what a path leads to; asked again whenever that is something else.
+/// Opens the target of a path; called again whenever the target has changed.
 pub type Open = Box<dyn Fn(&Path) -> Result<open::Tree, open::Error> + Send>;
 
-/// What a site adds to each tree that it opens.
+/// Everything that a site adds to each tree that it opens.
 #[derive(Clone, Default)]
 pub struct Additions {
-    /// What signs answers.
+    /// The signer of answers.
     pub signer: Option<Arc<Signer>>,
-    /// Machines that the tree does not know: [`inventory`]. Followed as the tree is.
+    /// The path of machines that the tree does not know: [`inventory`]. It is followed like the tree.
     pub nodes: Option<PathBuf>,
-    /// What machines are given of secrets; none where they are given none.
+    /// The secrets for machines; `None` if they get none.
     pub secrets: Option<Secrets>,
 }
 
-/// Where the secrets of trees lie that machines are given.
+/// Where the secrets of trees for their machines are.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    /// The directory for those of all trees, if they do not lie in each.
+    /// The directory with the secrets of all trees, if they are not in the trees.
     pub outside: Option<PathBuf>,
 }
 
 impl Secrets {
-    /// What a person should know of those of a tree that is to be served.
+    /// Checks the secrets of a tree before it is served. Returns a remark for people, if there is one.
     fn judge(&self, site: &Site) -> Result<Option<String>, private::Unfit> {
         let Some(tree) = site.place.directory() else {
             return Ok(Some("a bundle has no private configs, so --guard has nothing to hand out".into()));
@@ -60,7 +60,7 @@ impl Secrets {
 }
 
 impl Additions {
-    /// The site of a tree, with what is added to it.
+    /// The site of a tree, with the additions.
     pub fn to(&self, tree: open::Tree) -> Result<Site, site::Error> {
         let site = Site { signer: self.signer.clone(), ..Site::load(tree)? };
         let lack = self.secrets.as_ref().map(|secrets| secrets.judge(&site)).transpose()?.flatten();
@@ -77,15 +77,15 @@ struct Tree {
     additions: Additions,
     notices: Notices,
     site: Arc<Site>,
-    /// What is served.
+    /// The target that is served.
     target: Option<Target>,
-    /// What the path led to when it was last followed.
+    /// The target of the path when it was last followed.
     seen: Option<(Identity, Option<Identity>)>,
-    /// What could not be served, when that was last tried, and what was told of it.
+    /// The target that could not be loaded, the time of the last attempt, and the error that was reported.
     refused: Option<(Target, Instant, String)>,
 }
 
-/// Which directory or file it is, and that it is not another one which took its inode.
+/// Identifies a directory or file, and distinguishes it from a later one with the same inode.
 type Identity = (u64, u64, i64, i64);
 
 fn identity(path: &Path) -> Option<Identity> {
@@ -93,8 +93,8 @@ fn identity(path: &Path) -> Option<Identity> {
     Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
 }
 
-/// What a path leads to. A build is its directory, whose time moves when secrets are placed in it; a bundle is its bytes,
-/// which may be others under the same name. So are those of an inventory.
+/// The target of a path. A build is identified by its directory's path, because the directory's time changes when
+/// secrets are added. A bundle or an inventory is identified by its bytes, since they may change under the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
     path: PathBuf,
@@ -111,14 +111,14 @@ impl Target {
 }
 
 impl Content {
-    /// Loads a build, `current`, which leads to one, or a bundle: whatever `open` opens.
+    /// Loads a build, `current`, which leads to one, or a bundle: anything that `open` can open.
     pub fn tree(
         path: &Path,
         open: Open,
         additions: Additions,
         notices: Notices,
     ) -> Result<Content, site::Error> {
-        // Before it is opened: what is swapped meanwhile is opened again.
+        // Taken before it is opened, so that a replacement in between is noticed later.
         let target = Target::of(path, &additions);
         let site = Arc::new(additions.to(open(path)?)?);
         let path = path.to_owned();
@@ -132,8 +132,8 @@ impl Content {
         Ok(Content(Mutex::new(Followed::Directory(Box::new(directory)))))
     }
 
-    /// The site as it is now: loaded anew when `current` was swapped or a file edited. Transfers that run keep the build
-    /// they began with.
+    /// The current site; loaded again when `current` was swapped or a file was edited. Running transfers keep the build
+    /// that they began with.
     pub fn site(&self) -> Arc<Site> {
         match &mut *self.followed() {
             Followed::Tree(tree) => tree.site(),
@@ -141,7 +141,7 @@ impl Content {
         }
     }
 
-    /// Whether each request looks at every file, since the kernel cannot tell of edits.
+    /// Whether each request has to look at every file, because the kernel cannot report edits.
     pub fn compares_files(&self) -> bool {
         matches!(&*self.followed(), Followed::Directory(directory) if !directory.has_events())
     }
@@ -153,7 +153,7 @@ impl Content {
 
 impl Tree {
     fn site(&mut self) -> Arc<Site> {
-        // One stat(2) tells that nothing changed, several links deep or not, and another one for an inventory.
+        // One stat(2), and another one for an inventory, shows that nothing changed, however many links there are.
         let nodes = self.additions.nodes.as_deref().and_then(identity);
         let seen = identity(&self.path).map(|tree| (tree, nodes));
         if seen.is_some() && seen == self.seen && self.refused.is_none() {
@@ -182,7 +182,8 @@ impl Tree {
             }
             Err(error) => {
                 let told = error.to_string();
-                // A bundle that is being copied here is another one with each block.
+                // A bundle that is still being copied here changes with each block, so the same error is reported only
+                // once.
                 if refused.is_none_or(|(_, _, known)| known != told) {
                     (self.notices)(&Notice::Kept(&error));
                 }

@@ -1,8 +1,8 @@
 //! A Matchbox data directory: `groups/`, `profiles/`, `ignition/`, `generic/` and `cloud/`, edited while it is served.
 //!
-//! Groups and profiles are parsed once and held; an edit is [watched](super::watch) for and costs what it changed.
-//! Configs and templates are read when they are asked for, and kept until anything in the directory changes.
-//! Links may lead anywhere inside the directory and nowhere else.
+//! Groups and profiles are parsed once and kept in memory; edits are [watched](super::watch) for, and only the changed
+//! files are parsed again. Configs and templates are read on request, and cached until anything in the directory
+//! changes. Links may lead anywhere inside the directory, but not out of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -26,18 +26,18 @@ use crate::tree::notes::Weight;
 use crate::tree::open::Place;
 use crate::tree::records::{Group, Noted, Profile};
 
-/// Longest file that is read, in bytes.
+/// Longest file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
-/// How many bytes of configs are kept in memory.
+/// Size of the config cache, in bytes.
 const MAX_KEPT: usize = 32 << 20;
-/// Deepest directory below `profiles/` that is read at start; deeper ones are found by those who name them.
+/// Deepest directory below `profiles/` that is read at start. Deeper profiles are found when a group names them.
 const MAX_DEPTH: usize = 8;
-/// Files that are not read are known by name up to so many.
+/// The most unread files whose names are remembered.
 const MAX_STRAYS: usize = 10_000;
-/// Longest file that is searched for a machine, in bytes.
+/// Longest file that is searched for a machine's labels, in bytes.
 const MAX_SEARCHED: u64 = 1 << 20;
 
-/// A data directory with an index that follows it.
+/// A data directory with an index that is kept up to date.
 pub struct DataDir {
     path: PathBuf,
     settings: Settings,
@@ -46,7 +46,7 @@ pub struct DataDir {
     assets: Option<Assets>,
     files: Files,
     judged: Judged,
-    /// The last good version of each config, where strict serving may have to go on with it.
+    /// The last good version of each config, in case strict serving has to fall back to it.
     good: BTreeMap<String, Arc<Config>>,
     site: Arc<Site>,
 }
@@ -54,24 +54,24 @@ pub struct DataDir {
 /// How a data directory is served.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Where `/assets/` lies; none does without.
+    /// The directory of `/assets/`; `None` serves no assets.
     pub assets: Option<PathBuf>,
-    /// Whether files that cannot be used are an error.
+    /// Whether unusable files are an error.
     pub strict: bool,
-    /// What signs answers.
+    /// The signer of answers.
     pub signer: Option<Arc<Signer>>,
 }
 
-/// A look at a data directory between two edits.
+/// The state of a data directory between two edits.
 pub struct Live {
     directory: Directory,
-    /// The assets' directory itself, not a link to it.
+    /// The resolved directory of the assets, not a link.
     pub assets: Option<PathBuf>,
-    /// What is wrong with the directory.
+    /// The flaws of the directory.
     pub flaws: Arc<Vec<Flaw>>,
-    /// Files that may be groups and are not: they cannot be read, or lie where none are.
+    /// Files that may be meant as groups but are not used: they are unreadable, or in a wrong place.
     lost: Arc<Vec<String>>,
-    /// Configs that are served as they were before an edit spoilt them.
+    /// Configs that are served in their version from before a bad edit.
     held: Arc<BTreeMap<String, Arc<Config>>>,
     notices: Notices,
     kept: Mutex<Kept>,
@@ -94,37 +94,37 @@ struct Kept {
 
 /// A config or template.
 pub struct Config {
-    /// As it lies there.
+    /// The content of the file.
     pub bytes: Arc<[u8]>,
-    /// What Ignition is sent of it, or why nothing is; worked out once, as nothing but an edit changes it.
+    /// The Ignition config made from it, or why there is none. It is computed once, since only an edit changes it.
     pub ignition: OnceLock<Result<Arc<[u8]>, String>>,
 }
 
-/// Where the path of the assets led when it was last followed.
+/// The target of the assets' path when it was last followed.
 struct Assets {
-    /// The directory itself.
+    /// The resolved directory.
     directory: PathBuf,
     identity: Option<Identity>,
 }
 
-/// The directory itself, not a link to it.
+/// The resolved directory, not a link.
 #[derive(Clone, Debug)]
 struct Directory {
     path: PathBuf,
-    /// None once it is gone, or may not be read.
+    /// `None` if it is gone or unreadable.
     root: Option<Arc<Root>>,
 }
 
-/// What was parsed, by path below the data directory.
+/// The parsed records, by path below the data directory.
 struct Files {
     directory: Directory,
     groups: Records<Group>,
     profiles: Records<Profile>,
-    /// Files beside them that are none.
+    /// Other files in their folders, which are not records.
     strays: BTreeMap<String, Flaw>,
 }
 
-/// What answers are made from.
+/// The data that answers are made from.
 struct Index {
     groups: Arc<Groups>,
     profiles: Arc<BTreeMap<String, Arc<Profile>>>,
@@ -134,10 +134,10 @@ struct Index {
 }
 
 impl DataDir {
-    /// Reads a data directory; folders that it lacks are as good as empty.
+    /// Reads a data directory. A missing folder counts as empty.
     ///
     /// # Errors
-    /// A directory that cannot be read; with `strict`, files that cannot be used.
+    /// The directory is unreadable, or `strict` is set and files cannot be used.
     pub fn open(path: &Path, settings: Settings, notices: Notices) -> Result<DataDir, Error> {
         let no_directory = |path: &Path| {
             let path = path.to_owned();
@@ -163,7 +163,7 @@ impl DataDir {
         Ok(DataDir { path: path.into(), settings, notices, watch, assets, files, judged, good, site })
     }
 
-    /// The site as the directory is now.
+    /// The site in the directory's current state.
     pub fn site(&mut self) -> Arc<Site> {
         let assets = self.settings.assets.as_deref();
         let swapped = self.assets.as_ref().zip(assets).is_some_and(|(seen, path)| !seen.is(path));
@@ -191,13 +191,13 @@ impl DataDir {
         self.site.clone()
     }
 
-    /// Whether edits are told by the kernel; otherwise every request looks at all files.
+    /// Whether the kernel reports edits; otherwise every request has to look at all files.
     pub fn has_events(&self) -> bool {
         self.watch.has_events()
     }
 
-    /// The index after an edit, and word of what is wrong with it. Strict serving goes on with the last good groups,
-    /// profiles and configs instead: the error.
+    /// The index after an edit; new flaws are reported. The error is for strict serving, which then falls back to the
+    /// last good groups, profiles and configs.
     fn renewed(&mut self) -> Result<Index, Index> {
         let good = self.settings.strict.then_some(&mut self.good);
         let new = self.files.index(&mut self.judged, good);
@@ -209,7 +209,7 @@ impl DataDir {
             return Err(Index { groups, profiles, ..new });
         }
         let old = self.site.live.as_ref().map(|live| live.flaws.clone()).unwrap_or_default();
-        // What an editor leaves beside a file comes and goes.
+        // Editors' temporary files come and go, so they are not reported.
         let news = new.flaws.iter().filter(|flaw| !old.contains(flaw) && flaw.weight != Weight::Leftover);
         news.for_each(|flaw| (self.notices)(&Notice::Flawed(flaw)));
         Ok(new)
@@ -273,8 +273,8 @@ impl Directory {
         Directory { path: path.into(), root: Root::open(path).ok().map(Arc::new) }
     }
 
-    /// The names in a folder, sorted, and which are folders; none if there is no such folder. A name that is not UTF-8 no
-    /// group can say.
+    /// The names in a folder, sorted, and whether each is a folder. Empty if there is no such folder. Names that are
+    /// not UTF-8 are skipped, since no group can contain them.
     fn names(&self, folder: &str) -> Vec<(String, bool)> {
         let entries = fs::read_dir(self.path.join(folder)).into_iter().flatten().flatten();
         let named = entries.filter_map(|entry| {
@@ -318,7 +318,7 @@ impl Files {
             for (name, is_folder) in files.directory.names(&folder) {
                 let path = format!("{folder}/{name}");
                 match is_folder {
-                    // Through such names a ConfigMap is mounted.
+                    // Kubernetes mounts a ConfigMap through such names.
                     true if name.starts_with("..") && folder == GROUPS => {}
                     true if depth < MAX_DEPTH => rest.push((path, depth + 1)),
                     true => {}
@@ -343,7 +343,7 @@ impl Files {
         }
     }
 
-    /// Reads one file, if its name is a group's or profile's. What vanished meanwhile is not there.
+    /// Reads one file, if its name is that of a group or profile. A file that has vanished is skipped.
     fn load(&mut self, path: &str) {
         let is_there = || self.directory.path.join(path).symlink_metadata().is_ok();
         if let Some(stray) = audit::stray(path).filter(|_| self.strays.len() < MAX_STRAYS && is_there()) {
@@ -367,8 +367,8 @@ impl Files {
         }
     }
 
-    /// The index and what is wrong with it. Configs are judged where that was not done yet; with `good`, their last good
-    /// versions are kept there, and held up where they are no longer good.
+    /// The index and its flaws. Configs without a verdict are checked. With `good`, their last good versions are kept
+    /// there, and used in place of bad ones.
     fn index(&self, judged: &mut Judged, good: Option<&mut BTreeMap<String, Arc<Config>>>) -> Index {
         let mut flaws: Vec<Flaw> =
             audit::records(&self.groups).chain(audit::records(&self.profiles)).collect();
@@ -424,8 +424,8 @@ impl Files {
         }
     }
 
-    /// Sees to it that the profile that a group says is found by what the group says: names such as `sub//x` or
-    /// `../other/x` lead to files under other names.
+    /// Adds the profile under the name that the group uses: names such as `sub//x` or `../other/x` lead to files with
+    /// other names.
     fn resolve(&self, id: &str, profiles: &mut BTreeMap<String, Arc<Profile>>) -> Result<(), String> {
         if profiles.contains_key(id) {
             return Ok(());
@@ -452,11 +452,11 @@ impl Config {
 }
 
 impl Live {
-    /// A config or template by its path, such as `ignition/base.ign`. As in Matchbox, `..` in it leads to other folders
-    /// of the directory.
+    /// A config or template by its path, such as `ignition/base.ign`. As in Matchbox, `..` can lead to other folders of
+    /// the directory.
     ///
     /// # Errors
-    /// Why it cannot be had.
+    /// Why it is unavailable.
     pub fn read(&self, path: &str) -> Result<Arc<Config>, String> {
         let path = contained(path)?;
         if let Some(config) = self.held.get(&path) {
@@ -480,12 +480,12 @@ impl Live {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of a file that could not be served.
+    /// Reports a file that could not be served.
     pub fn tell(&self, path: &str, why: &str) {
         (self.notices)(&Notice::Flawed(&Flaw::fault(path, why)));
     }
 
-    /// Files that may be groups and are not, with what stands in them, as far as that can be read.
+    /// Files that may be meant as groups but are not used, with their content as far as it is readable.
     pub fn lost(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
         let read = |path: &String| {
             let file = self.directory.path.join(path);
@@ -495,13 +495,13 @@ impl Live {
         self.lost.iter().map(move |path| (path.as_str(), read(path)))
     }
 
-    /// The directory itself, not a link to it.
+    /// The resolved directory, not a link.
     pub fn path(&self) -> &Path {
         &self.directory.path
     }
 }
 
-/// A path below the data directory, cleaned as Matchbox does it: `..` cannot leave.
+/// A path below the data directory, cleaned like Matchbox does: `..` cannot leave the directory.
 fn contained(path: &str) -> Result<String, String> {
     match path.contains('\0') {
         true => Err("invalid character in file path".into()),

@@ -1,4 +1,5 @@
-//! Labels: what a machine says of itself in a query string, read as Matchbox (Go's `net/url` and `net.ParseMAC`) reads it.
+//! Labels: a machine's description of itself in a query string, parsed like Matchbox (Go's `net/url` and
+//! `net.ParseMAC`) does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,9 +8,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::tree::records::normal_mac;
 
-/// By what a machine is known.
+/// The labels that identify a machine.
 const WHO: [&str; 6] = ["mac", "uuid", "serial", "hostname", "arch", "cards"];
-/// How many labels are remembered, and how many bytes they have. iPXE's script says ten, with a few hundred.
+/// The most labels that are kept, and their size in bytes. iPXE's script sends ten, with a few hundred bytes.
 const MOST_KEPT: (usize, usize) = (24, 3 << 10);
 
 /// The labels of a request: the first value of each key.
@@ -17,10 +18,11 @@ const MOST_KEPT: (usize, usize) = (24, 3 << 10);
 pub struct Labels(BTreeMap<String, String>);
 
 impl Labels {
-    /// Reads a query string.
+    /// Parses a query string.
     ///
-    /// A pair with a raw `;` or a broken escape is dropped alone, a key without `=` has the empty value, and of a repeated
-    /// key the first value counts. A `mac`, in whatever case its key is written, is normalised or, if it is none, dropped.
+    /// A pair with a raw `;` or a broken escape is dropped alone, a key without `=` has the empty value, and of a
+    /// repeated key the first value counts. A MAC address (the key `mac` in any case) is normalized; an invalid one is
+    /// dropped.
     pub fn parse(query: &str) -> Labels {
         let mut labels = BTreeMap::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')) {
@@ -40,24 +42,24 @@ impl Labels {
         Labels(labels)
     }
 
-    /// These labels, but for those without a value, which say nothing.
+    /// These labels, without those that have an empty value, which mean nothing.
     pub fn of(said: impl IntoIterator<Item = (String, String)>) -> Labels {
         Labels(said.into_iter().filter(|(_, value)| !value.is_empty()).collect())
     }
 
-    /// The value of a label; a label that is absent counts as empty.
+    /// The value of a label; empty if the label is absent.
     pub fn get(&self, key: &str) -> &str {
         self.0.get(key).map_or("", String::as_str)
     }
 
-    /// The same labels with another value for one.
+    /// The same labels with one value replaced.
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Labels {
         self.0.insert(key.to_owned(), value.into());
         self
     }
 
-    /// What of them is remembered of a request as long as its answer is on its way: all that any machine says, and of what is made
-    /// up a part. Who a machine is comes first.
+    /// The part of the labels that is kept as long as the answer is on its way: everything that a real machine sends,
+    /// but only a part of a made-up query. Identifying labels come first.
     pub fn kept(self) -> Labels {
         let is_known = |key: &str| WHO.contains(&key.to_ascii_lowercase().as_str());
         let (known, others): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|(key, _)| is_known(key));
@@ -79,8 +81,8 @@ impl Labels {
     }
 }
 
-/// For log lines and answers: `mac=52:54:00:00:00:01 uuid=…`, without the empty ones. What could be taken for another
-/// label, or for what the server says itself, is quoted.
+/// The form for log lines and answers: `mac=52:54:00:00:00:01 uuid=…`, without empty labels. Values that could be
+/// mistaken for another label, or for the server's own words, are quoted.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |text: &str| match text.contains([' ', '=', '"']) {
@@ -93,8 +95,8 @@ impl fmt::Display for Labels {
     }
 }
 
-/// Go's `url.QueryUnescape`: `+` is a blank, a broken escape is an error. Bytes that are not UTF-8 cannot equal any
-/// selector, so they are replaced.
+/// Go's `url.QueryUnescape`: `+` is a blank, a broken escape is an error. Non-UTF-8 bytes are replaced; no selector can
+/// match them.
 fn unescape(text: &str) -> Option<String> {
     let mut rest = text;
     while let Some(at) = rest.find('%') {
@@ -109,7 +111,7 @@ fn unescape(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A query of 8 KiB has 2,700 labels, which took half a megabyte as long as somebody did not read the answer.
+    /// A query of 8 KiB can have 2,700 labels, which took half a MiB as long as the client did not read its answer.
     #[test]
     fn what_is_remembered_of_labels_is_bounded_and_who_it_is_comes_first() {
         let many: String = (0..2700).map(|number| format!("a{number}=1&")).collect();

@@ -1,4 +1,4 @@
-//! What is served: an immutable index of a published tree, or of a Matchbox data directory as it is now.
+//! The served site: an immutable index of a published tree, or of a Matchbox data directory in its current state.
 
 pub mod added;
 pub mod audit;
@@ -35,57 +35,58 @@ use crate::tree::{bundle, private};
 /// A tree or data directory, ready to answer.
 #[derive(Debug)]
 pub struct Site {
-    /// Where the files lie that are sent, which none may leave: the build itself, or Matchbox's assets.
+    /// Where the served files are; none may be outside of it. It is the build itself, or Matchbox's assets.
     pub place: Place,
-    /// What the tree holds; nothing where a data directory is served.
+    /// The manifest of the tree; empty for a data directory.
     pub manifest: Manifest,
-    /// Which group answers whom.
+    /// Decides which group a machine gets.
     pub groups: Arc<Groups>,
-    /// What profiles boot, by the id that groups say.
+    /// The profiles, by the id that groups use.
     pub profiles: Arc<BTreeMap<String, Arc<Profile>>>,
-    /// Nodes that no group names, for a server that lends addresses.
+    /// Nodes without a group, for a server that lends addresses.
     pub nodes: Arc<Vec<Host>>,
     /// The data directory that is served instead of a tree.
     pub live: Option<Live>,
-    /// What signs answers, where that was asked for.
+    /// The signer of answers, if they are to be signed.
     pub signer: Option<Arc<Signer>>,
-    /// What a person should know of it as a whole, in a sentence: machines do not get all that was asked for.
+    /// A problem of the whole site that people should know of, in a sentence: machines do not get everything that they
+    /// should.
     pub lack: Option<String>,
 }
 
-/// What is sent for a path.
+/// The file, or joined files, of a path.
 #[derive(Debug)]
 pub struct Asset {
-    /// Changes with every byte: the digest, or those of its parts. A file that may be written to has none.
+    /// Changes with every byte: the digest, or those of its parts. `None` for a file that may be written to.
     pub etag: Option<String>,
-    /// When it was written, where that is known.
+    /// The modification time, if known.
     pub modified: Option<SystemTime>,
-    /// Its content type.
+    /// The content type.
     pub kind: Cow<'static, str>,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// What it is made of.
+    /// The files that it consists of, in order.
     pub pieces: Vec<Piece>,
 }
 
-/// Something about a file that a person wrote which they should know.
+/// A flaw in a file that its author should know of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flaw {
     /// Its path below the data directory.
     pub path: String,
-    /// What is wrong.
+    /// A description of the flaw.
     pub why: String,
-    /// How much that weighs.
+    /// The severity of the flaw.
     pub weight: Weight,
 }
 
 impl Flaw {
-    /// Of a weight.
+    /// A flaw with the given severity.
     pub fn new(weight: Weight, path: impl Into<String>, why: impl Into<String>) -> Flaw {
         Flaw { path: path.into(), why: why.into(), weight }
     }
 
-    /// What strict serving refuses.
+    /// A flaw that strict serving refuses.
     pub fn fault(path: impl Into<String>, why: impl Into<String>) -> Flaw {
         Flaw::new(Weight::Fault, path, why)
     }
@@ -97,7 +98,7 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Content types by the end of the name; the rest is a stream of bytes.
+/// Content types by file extension; the default is a stream of bytes.
 const TYPES: [(&str, &str); 7] = [
     (".gz", "application/gzip"),
     (".bz2", "application/x-bzip2"),
@@ -111,39 +112,39 @@ const TYPES: [(&str, &str); 7] = [
 /// Why a tree or data directory cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a tree, or one that was damaged.
+    /// It is not a tree, or it is damaged.
     #[error(transparent)]
     Tree(#[from] open::Error),
-    /// A group or profile that cannot be used.
+    /// A group or profile cannot be used.
     #[error("{path} of {place} cannot be used: {why}")]
     Malformed {
-        /// The tree.
+        /// The tree's location.
         place: String,
-        /// The file in it.
+        /// The path of the file in it.
         path: String,
-        /// Why.
+        /// The reason, in words.
         why: String,
     },
-    /// Secrets that machines should be given, and cannot.
+    /// Secrets for machines cannot be served.
     #[error(transparent)]
     Secrets(#[from] private::Unfit),
-    /// An inventory that cannot be used.
+    /// The inventory of added nodes cannot be used.
     #[error(transparent)]
     Nodes(#[from] Findings),
-    /// Not a data directory.
+    /// The path is not a readable directory.
     #[error("{} is not a readable directory", path.display())]
     NoDirectory {
-        /// What was named.
+        /// The path as it was given.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: std::io::Error,
     },
-    /// Files that strict serving does not skip.
+    /// Files have flaws that strict serving refuses.
     #[error("{} cannot be served strictly: {}", path.display(), listed(flaws))]
     Flawed {
-        /// The data directory.
+        /// The data directory's path.
         path: PathBuf,
-        /// All of them.
+        /// All flaws that were found.
         flaws: Vec<Flaw>,
     },
 }
@@ -180,8 +181,8 @@ impl Advice for Error {
 }
 
 impl Site {
-    /// Reads a tree. Unlike Matchbox, which skips what it cannot read, a tree with a bad group is refused: its machines
-    /// would silently boot the default.
+    /// Reads a tree. Unlike Matchbox, which skips unreadable files, it refuses a tree with a bad group: the group's
+    /// machines would silently boot the default.
     pub fn load(tree: Tree) -> Result<Site, Error> {
         let of_role = |wanted: Role| {
             let files = tree.manifest().files.iter().filter(move |(_, file)| file.role == wanted);
@@ -223,7 +224,7 @@ impl Site {
         files.next().is_some_and(|(path, _)| below(path, &directory).is_some())
     }
 
-    /// A published file, if the manifest names it, or two that it joins.
+    /// The published file with this path, or two joined ones, if the manifest names them.
     pub fn asset(&self, path: &str) -> Option<Asset> {
         let file = |path: &str| {
             let file = self.manifest.files.get(path)?;
@@ -239,7 +240,7 @@ impl Site {
         Some(self.row(path, etag, *size, vec![base, zeros, overlay]))
     }
 
-    /// A published file as it is sent; one in a bundle is called as if the bundle were a directory.
+    /// A published file in the form that is sent. A file in a bundle is named as if the bundle were a directory.
     fn piece(&self, path: &str, row: &manifest::File) -> Option<Piece> {
         let (size, sha256) = (row.size, Some(row.sha256));
         let (path, within) = match &self.place {
@@ -262,7 +263,7 @@ impl Site {
     /// A template below `generic/` or `cloud/` of a tree.
     ///
     /// # Errors
-    /// Why it cannot be had, in words for whoever asks.
+    /// Why it is unavailable, in words for the client.
     pub fn template(&self, folder: &str, id: &str) -> Result<Vec<u8>, String> {
         let path = format!("{folder}/{id}");
         let Some(row) = self.manifest.files.get(&path) else {
@@ -271,7 +272,7 @@ impl Site {
         self.place.read(&path, row).map_err(|error| error.to_string())
     }
 
-    /// When all files of the tree were "modified": their epoch.
+    /// The modification time of all files of the tree: its epoch.
     pub fn modified(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(self.manifest.epoch)
     }

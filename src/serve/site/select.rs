@@ -1,4 +1,4 @@
-//! Which group answers a machine, by Matchbox's rules.
+//! Selects the group of a machine, by Matchbox's rules.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -9,26 +9,26 @@ use super::labels::Labels;
 use crate::tree::names;
 use crate::tree::records::{Group, IDENTITIES};
 
-/// Groups in the order they are asked in, with an index that finds the first match without asking them all.
+/// Groups in matching order, with an index that finds the first match without trying them all.
 #[derive(Debug, Default)]
 pub struct Groups {
     ordered: Vec<Arc<Group>>,
-    /// By the keys that they select by, most keys first.
+    /// The sets of selector keys, with the largest sets first.
     sets: Vec<KeySet>,
-    /// What single machines are selected by.
+    /// The selector values of groups for one machine.
     identities: HashSet<String>,
 }
 
-/// All groups that select by the same keys: one look-up finds the only one of them that can be chosen.
+/// All groups with the same selector keys. One look-up finds the only one of them that can be selected.
 #[derive(Debug)]
 struct KeySet {
     keys: Vec<String>,
-    /// From the values of the keys to the place of the first group that wants them.
+    /// Maps the values of the keys to the position of the first group with them.
     by_values: HashMap<String, usize>,
 }
 
 impl Groups {
-    /// Orders groups: more selectors first, then by the selectors as text, the greatest first, as Matchbox does (its own
+    /// Sorts groups: more selectors first, then by the selectors as text, the greatest first, as Matchbox does (its own
     /// comment says the reverse), then by file name.
     pub fn new(mut ordered: Vec<Arc<Group>>) -> Self {
         ordered.sort_by_cached_key(|group| {
@@ -53,12 +53,12 @@ impl Groups {
         Groups { ordered, sets, identities }
     }
 
-    /// The first group whose selectors all equal the labels. A label that is absent counts as empty.
+    /// The first group whose selectors all equal the labels. An absent label counts as empty.
     pub fn select(&self, labels: &Labels) -> Option<&Group> {
         let mut found: Option<(usize, usize)> = None;
         for (keys, place) in self.matches(labels) {
             match found {
-                // Sets come by their number of keys, so what follows is less specific.
+                // Sets are sorted by their number of keys, so the following ones are less specific.
                 Some((most, _)) if keys < most => break,
                 Some((_, first)) if place > first => {}
                 _ => found = Some((keys, place)),
@@ -67,13 +67,13 @@ impl Groups {
         found.map(|(_, place)| &*self.ordered[place])
     }
 
-    /// Whether any group is for the machine of a MAC address or UUID, whatever else it asks for.
+    /// Whether any group is for the machine with this MAC address or UUID, regardless of its other selectors.
     pub fn names(&self, mac: Option<&str>, uuid: Option<&str>) -> bool {
         let is_known = |key, value: &str| self.identities.contains(&identity(key, value));
         mac.is_some_and(|mac| is_known("mac", mac)) || uuid.is_some_and(|uuid| is_known("uuid", uuid))
     }
 
-    /// For each set of keys the group that matches, if one does: how many keys, and its place.
+    /// The matching group of each set of keys, if there is one: the number of keys, and its position.
     fn matches(&self, labels: &Labels) -> impl Iterator<Item = (usize, usize)> {
         self.sets.iter().filter_map(|set| {
             let values = joined(set.keys.iter().map(|key| labels.get(key)));
@@ -91,7 +91,7 @@ fn identity(key: &str, value: &str) -> String {
     format!("{key}={}", value.to_lowercase())
 }
 
-/// Values as one text that no other values make.
+/// Values joined into a text that no other values produce.
 fn joined<'v>(values: impl Iterator<Item = &'v str>) -> String {
     values.fold(String::new(), |mut all, value| {
         // Writing to a string cannot fail.

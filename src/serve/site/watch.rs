@@ -1,9 +1,9 @@
-//! What changed in a directory since it was last asked.
+//! Tells what changed in a directory since the last call.
 //!
-//! On a local file system inotify tells: the kernel queues an event before the edit returns, so one non-blocking read
-//! per request is enough to serve every edit on the very next one. Elsewhere (network and unknown file systems, no
-//! watches left) each request compares the times of all files: for 10,000 of them some 10 ms. Neither sees what is
-//! written through a memory map, or by another name of a file that got it after the directory was read.
+//! On a local file system, inotify is used: the kernel queues an event before the edit returns, so one non-blocking
+//! read per request is enough to serve every edit with the next request. Otherwise (network and unknown file systems,
+//! no watches left), each request compares the times of all files: some 10 ms for 10,000 files. Neither notices writes
+//! through a memory map, or through another name of a file that was added after the directory was read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -18,8 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
-/// File systems on which nobody else writes: what changes, changes through this kernel. The numbers are those of
-/// statfs(2).
+/// File systems that only this kernel writes to, so that it sees every change. The numbers are those of statfs(2).
 const LOCAL: [u32; 11] = [
     0x0000_ef53, // ext2, ext3, ext4
     0x5846_5342, // XFS
@@ -33,44 +32,44 @@ const LOCAL: [u32; 11] = [
     0x7371_7368, // squashfs
     0xe0f5_e1e2, // EROFS
 ];
-/// Deepest directory that is looked into.
+/// Deepest directory that is watched.
 const MAX_DEPTH: usize = 16;
 
-/// What happened to a directory.
+/// The changes in a directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Changes {
-    /// Nothing.
+    /// Nothing has changed.
     None,
-    /// These files were made, written or removed.
+    /// These files were created, written or removed.
     Files(BTreeSet<PathBuf>),
-    /// More than can be told: read it again, with a new [`Watch`].
+    /// The changes cannot be listed: read the directory again, with a new [`Watch`].
     Everything,
 }
 
-/// Watches a directory and all below it.
+/// Watches a directory and everything below it.
 #[derive(Debug)]
 pub struct Watch {
     path: PathBuf,
-    /// Where the path leads.
+    /// The path with all links resolved.
     root: PathBuf,
     skip: Option<PathBuf>,
     identity: Option<Identity>,
-    /// None where all files are compared.
+    /// `None` if all files are compared instead.
     events: Option<Events>,
-    /// What events do not tell of.
+    /// Files that events do not cover.
     compared: BTreeMap<PathBuf, Stamp>,
-    /// Whether files are known by other names than those that events say.
+    /// Whether files may be known by other names than those in events.
     has_links: bool,
 }
 
 #[derive(Debug)]
 struct Events {
     inotify: OwnedFd,
-    /// Directories by watch. A file with several names has a watch of its own, and no entry here.
+    /// Directories by watch. A file with several names has a watch of its own, without an entry here.
     directories: HashMap<i32, PathBuf>,
 }
 
-/// What differs once a file was written or replaced.
+/// Attributes that change when a file is written or replaced.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp([i64; 6]);
 
@@ -83,7 +82,8 @@ impl Stamp {
 }
 
 impl Watch {
-    /// Begins to watch. What is read from now on is told of when it changes; `skip` and what lies below it is not.
+    /// Starts watching. Changes to anything that is read from now on are reported, except for `skip` and everything
+    /// below it.
     pub fn new(path: &Path, skip: Option<&Path>) -> Watch {
         let (path, skip) = (path.to_owned(), skip.map(Path::to_owned));
         let identity = identity(&path);
@@ -97,17 +97,17 @@ impl Watch {
         watch
     }
 
-    /// Whether edits are told by the kernel. If not, each question costs a look at every file.
+    /// Whether the kernel reports edits. Otherwise, each call has to look at every file.
     pub fn has_events(&self) -> bool {
         self.events.is_some()
     }
 
-    /// The directory itself, not a link to it.
+    /// The resolved directory, not a link.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// What changed since the last call.
+    /// The changes since the last call.
     pub fn changes(&mut self) -> Changes {
         if identity(&self.path) != self.identity {
             return Changes::Everything;
@@ -125,7 +125,7 @@ impl Watch {
             None => Changes::Everything,
             Some(files) if files.is_empty() => Changes::None,
             Some(_) if self.has_links => Changes::Everything,
-            // What is a link, or has other names, needs more than the watch of its directory.
+            // The watch of a directory does not cover links, and files with other names.
             Some(files)
                 if files.iter().any(|file| fs::symlink_metadata(file).is_ok_and(|data| is_shared(&data))) =>
             {
@@ -140,14 +140,14 @@ impl Watch {
         let mut events = Events { inotify, directories: HashMap::new() };
         let mut rest = vec![(self.root.clone(), 0)];
         while let Some((directory, depth)) = rest.pop() {
-            // Before it is listed: what comes later is an event.
+            // Before the directory is listed, so that later changes are events.
             match events.add(&directory) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => continue,
                 watched => watched?,
             }
             for entry in fs::read_dir(&directory)?.flatten() {
                 let path = entry.path();
-                // Of the entry itself, not of what a link leads to.
+                // The metadata of the entry itself, not of a link's target.
                 let Ok(data) = entry.metadata() else { continue };
                 if data.is_dir() && depth < MAX_DEPTH && self.skip.as_ref() != Some(&path) {
                     rest.push((path, depth + 1));
@@ -169,7 +169,7 @@ impl Watch {
         self.skip.as_ref().zip(target.ok()).is_some_and(|(skip, target)| target.starts_with(skip))
     }
 
-    /// Every file and directory with its times; links count as what they lead to.
+    /// Every file and directory with its times. For links, those of their targets.
     fn survey(&self) -> BTreeMap<PathBuf, Stamp> {
         let mut found = BTreeMap::new();
         let mut rest = vec![(self.root.clone(), 0)];
@@ -195,7 +195,7 @@ impl Watch {
 
 impl Events {
     fn add(&mut self, directory: &Path) -> io::Result<()> {
-        // Whatever its width on this machine, the number fits into 32 bits.
+        // The number fits into 32 bits, whatever its type on this machine.
         let kind = rustix::fs::statfs(directory)?.f_type as u32;
         if !LOCAL.contains(&kind) {
             return Err(io::Error::from(io::ErrorKind::Unsupported));
@@ -219,7 +219,7 @@ impl Events {
         Ok(())
     }
 
-    /// The files that events were queued for; none if they cannot say all.
+    /// The files with queued events; `None` if these do not cover everything.
     fn read(&mut self) -> Option<BTreeSet<PathBuf>> {
         let mut files = BTreeSet::new();
         let mut buffer = [MaybeUninit::uninit(); 4096];
@@ -246,12 +246,12 @@ impl Events {
 /// Device and inode.
 pub type Identity = (u64, u64);
 
-/// Which file or directory a path leads to now.
+/// The file or directory that a path leads to now.
 pub fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 
-/// Whether a file can change under another name.
+/// Whether a file can change through another name.
 fn is_shared(data: &Metadata) -> bool {
     data.is_symlink() || data.is_file() && data.nlink() > 1
 }
@@ -260,7 +260,7 @@ fn is_shared(data: &Metadata) -> bool {
 mod tests {
     use super::*;
 
-    /// A directory with `a/x`, watched, and what it tells once something was done to it.
+    /// Watches a directory with `a/x`, makes an edit, and returns the changes.
     fn told(events: bool, links: bool, edit: impl FnOnce(&Path)) -> Changes {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
@@ -304,7 +304,7 @@ mod tests {
             Changes::None
         );
         let whole: [fn(&Path); 6] = [
-            // With links about, an event's name need not be the one that a file is known by.
+            // With links, the name in an event may differ from the one by which a file is known.
             |root| fs::write(root.join("a/x"), "2").unwrap(),
             |root| fs::create_dir(root.join("b")).unwrap(),
             |root| fs::remove_dir_all(root.join("a")).unwrap(),

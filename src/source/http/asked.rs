@@ -1,4 +1,4 @@
-//! URLs as they are shown and kept: with the host that really answered, and without what opens its door.
+//! URLs as they are shown and kept: with the host that really answered, and without credentials.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use url::Url;
 
 use crate::base::url::masked;
 
-/// A URL that was asked, and where its server sent on to. Neither shows a password.
+/// A requested URL, and the URL that its server redirected to. Neither shows a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     url: Box<str>,
-    /// The last of the redirects, without its query: storage behind a registry has its signature there.
+    /// The last redirect's target, without its query, because storage behind a registry has its signature there.
     at: Option<Box<str>>,
 }
 
 impl Asked {
-    /// The URL that was asked first.
+    /// The URL that was requested first.
     pub fn as_str(&self) -> &str {
         &self.url
     }
 
-    /// The same, sent on to another URL.
+    /// The same URL, redirected to another one.
     pub fn sent_on(&self, to: &Url) -> Self {
         let mut at = to.clone();
         if at.query().is_some() {
@@ -30,7 +30,7 @@ impl Asked {
         Asked { url: self.url.clone(), at: Some(at.into()) }
     }
 
-    /// Whether this is another URL than the one that locks name.
+    /// Whether the answer came from another URL than the canonical one, which locks name.
     pub fn stands_in_for(&self, canonical: &str) -> bool {
         self.at.is_some() || *self.url != *canonical
     }

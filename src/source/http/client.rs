@@ -1,8 +1,8 @@
-//! The one HTTP client of a process: how long it waits for a connection, which redirects it follows, whom it trusts, and by
-//! way of which proxy it asks.
+//! The one HTTP client of a process: its connect timeouts, the redirects that it follows, the certificates that it
+//! trusts, and the proxies that it uses.
 //!
-//! Redirects are followed here and not by reqwest: its errors name the URL that was asked first, never the one that could not
-//! be reached, and a 307 takes a form with a refresh token along to whatever host it names.
+//! Redirects are followed here and not by reqwest: reqwest's errors name the first URL and never the unreachable one,
+//! and on a 307 it sends a form with a refresh token along to any host.
 
 use crate::base::words;
 use std::time::Duration;
@@ -23,20 +23,20 @@ use crate::trust::tls::{self, Distrust, Roots};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: usize = 10;
-/// How long a proxy may take to repeat why it refuses.
+/// How long a proxy may take to repeat the reason of its refusal.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What asks servers. Its pool of connections is shared by all requests.
+/// Sends requests to servers, which share one pool of connections.
 pub struct Client {
     client: reqwest::Client,
     roots: Roots,
     proxies: Proxies,
 }
 
-/// What is asked.
+/// A request before it is sent.
 #[derive(Clone, Debug)]
 pub struct Request<'r> {
-    /// May hold a user and a password, which go into a header.
+    /// May hold a user and a password, which are sent in a header.
     pub url: &'r str,
     /// Headers for every host.
     pub headers: HeaderMap,
@@ -54,13 +54,13 @@ impl<'r> Request<'r> {
 }
 
 impl Client {
-    /// A client that gives a server up after `stall` of silence.
+    /// A client that gives up a server after `stall` of silence.
     pub fn new(stall: Duration) -> Result<Client, Error> {
         let (roots, proxies) = (Roots::system(), Proxies::of_environment());
         let chosen = proxies.clone();
         let proxy =
             reqwest::Proxy::custom(move |url| chosen.of(url).ok().flatten().map(|proxy| proxy.url.clone()));
-        // What is stored is what was signed: no server needs to pack it (and none that is asked so may).
+        // The signed bytes are the stored bytes, so servers need not compress them, and after this header they may not.
         let unpacked = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
         let client = reqwest::Client::builder()
             .user_agent(concat!("prebake/", env!("CARGO_PKG_VERSION")))
@@ -75,10 +75,10 @@ impl Client {
         Ok(Client { client, roots, proxies })
     }
 
-    /// Asks, and follows redirects. Any other answer is the caller's to judge.
+    /// Sends a request and follows redirects. All other answers are left to the caller.
     ///
     /// # Errors
-    /// Those of connections, proxies and certificates, and redirects that are not followed.
+    /// Errors of connections, proxies and certificates, and redirects that are not followed.
     pub async fn send(&self, request: Request<'_>) -> Result<(Response, Asked), Error> {
         let Request { url, headers, mut login, mut form } = request;
         let mut asked = Asked::from(url);
@@ -109,7 +109,7 @@ impl Client {
             let refused = |why: String| Error::Redirect { url: asked.clone(), why };
             let mut target = target.map_err(&refused)?;
             let shown = asked.sent_on(&target);
-            // What stands in a redirect is no credential of ours.
+            // Credentials in a redirect's URL are not ours, so they are dropped.
             take_login(&mut target);
             match target.scheme() {
                 "https" => {}
@@ -126,7 +126,7 @@ impl Client {
                 }
                 login = None;
             }
-            // RFC 9110 §15.4: only 307 and 308 ask for the same again.
+            // RFC 9110 §15.4: only 307 and 308 repeat the request with its body.
             if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
                 form = None;
             }
@@ -135,7 +135,7 @@ impl Client {
         Err(Error::Redirect { url: asked, why: "too many redirects".into() })
     }
 
-    /// The proxy for a URL; an error if the URL cannot be asked at all.
+    /// The proxy for a URL; an error if the URL cannot be requested at all.
     fn way(&self, asked: &Asked, url: &Url) -> Result<Option<&Proxy>, Error> {
         if url.scheme() == "https" && self.roots.are_none() {
             return Err(Error::NoRoots { url: asked.clone(), troubles: self.roots.troubles().join("; ") });
@@ -143,25 +143,25 @@ impl Client {
         self.proxies.of(url).map_err(|bad| Error::Proxy { url: asked.clone(), bad: bad.clone() })
     }
 
-    /// The proxy that an answer came by.
+    /// The proxy through which an answer came.
     pub fn proxy_of(&self, response: &Response) -> Option<&Proxy> {
         self.proxies.of(response.url()).ok().flatten()
     }
 }
 
-/// Takes user and password out of a URL, as `Authorization`.
+/// Removes user and password from a URL, and returns them as `Authorization`.
 fn take_login(url: &mut Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let login = basic(&decoded(url.username()), &decoded(url.password().unwrap_or_default()));
-    // Only URLs without a host have none to take.
+    // Fails only for URLs without a host, which have none.
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     Some(login)
 }
 
-/// HTTP's Basic (RFC 7617).
+/// HTTP's Basic authentication (RFC 7617).
 pub fn basic(user: &str, password: &str) -> HeaderValue {
     let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
@@ -169,7 +169,7 @@ pub fn basic(user: &str, password: &str) -> HeaderValue {
     value
 }
 
-/// Where an answer sends on to, if it does.
+/// The target of an answer's redirect, if it is one.
 fn target(response: &Response) -> Option<Result<Url, String>> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
@@ -201,7 +201,7 @@ async fn failed(asked: &Asked, url: &Url, proxy: Option<&Proxy>, source: reqwest
     Error::Transport { url: asked.clone(), what, source: source.without_url() }
 }
 
-/// Asks a proxy once more for a tunnel, for its status, which hyper keeps to itself.
+/// Asks a proxy once more for a tunnel, to learn the status, which hyper does not expose.
 async fn refusal(proxy: &Proxy, url: &Url) -> Option<String> {
     let ask = async {
         let (host, port) = (proxy.url.host_str()?, proxy.url.port_or_known_default()?);
@@ -229,7 +229,7 @@ async fn refusal(proxy: &Proxy, url: &Url) -> Option<String> {
     tokio::time::timeout(PROXY_TIMEOUT, ask).await.ok().flatten()
 }
 
-/// The error of a connection that was not made, or broke.
+/// The error for a connection that failed or broke.
 pub fn transport(asked: &Asked, source: reqwest::Error) -> Error {
     if let Some(distrust) = Distrust::of(&source) {
         return Error::Impostor { url: asked.clone(), distrust, source: source.without_url() };

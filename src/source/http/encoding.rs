@@ -1,8 +1,8 @@
-//! Content codings that nobody asked for: undone where there is no doubt, named where there is.
+//! Content codings that were not requested: decoded if they are unambiguous, else reported.
 //!
-//! A server's `Content-Encoding: gzip` on `x.cpio.gz` mostly describes the file (mod_mime, S3 metadata): it is undone only if
-//! there is gzip once more inside of it. On anything else, with bytes that are gzip, the server or something in between has
-//! packed the file.
+//! A server's `Content-Encoding: gzip` on `x.cpio.gz` mostly describes the file (mod_mime, S3 metadata), so it is
+//! decoded only if another gzip is inside. On any other file whose bytes are gzip, the server or a proxy has compressed
+//! the file.
 
 use std::io::{self, Write};
 
@@ -10,28 +10,28 @@ use bytes::Bytes;
 use flate2::write::GzDecoder;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
-/// What gzip begins with (RFC 1952 §2.3.1).
+/// First two bytes of gzip (RFC 1952 §2.3.1).
 pub const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Names of files that are gzip themselves.
+/// Suffixes of files that are gzip themselves.
 const GZIP_NAMES: [&str; 2] = [".gz", ".tgz"];
-/// How much is held back to find out whether there is gzip inside of gzip, in bytes.
+/// Most bytes that are held back to find out whether there is gzip inside of gzip.
 const PROBED: usize = 64 << 10;
 
-/// How a body is packed beyond what the file itself is.
+/// The compression of a body on top of the file's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// Not at all.
     Identity,
-    /// With gzip, if it begins so.
+    /// With gzip, if the bytes begin so.
     Gzip,
-    /// The same of a file that is gzip itself: packed only if that is inside.
+    /// Like `Gzip`, for a file that is gzip itself: compressed only if there is another gzip inside.
     Twice,
-    /// In a way that is not undone.
+    /// A coding that prebake cannot decode.
     Other(String),
 }
 
 impl Coding {
-    /// Reads an answer's headers, for a URL.
+    /// Determines the coding of an answer from its headers and URL.
     pub fn of(headers: &HeaderMap, url: &str) -> Self {
         let values = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let mut codings =
@@ -52,22 +52,22 @@ impl Coding {
     }
 }
 
-/// A body that is unpacked while it arrives.
+/// Decompresses a body while it arrives.
 pub struct Unpacker {
-    /// What must be inside for the bytes to be unpacked.
+    /// The decompressed bytes must begin with these, or else the body is left as it is.
     inside: &'static [u8],
-    /// Nothing until it is known whether the bytes are to be unpacked.
+    /// `None` until it is known that the bytes are to be decompressed.
     decoder: Option<GzDecoder<Vec<u8>>>,
-    /// The first bytes.
+    /// The first bytes, while that is unknown.
     held: Vec<u8>,
-    /// What has come out of as many of them as [`Unpacker::tried`] says, to see what is inside.
+    /// Output of decompressing the first [`Unpacker::tried`] of the held bytes, to see what is inside.
     trial: GzDecoder<Vec<u8>>,
     tried: usize,
     is_plain: bool,
 }
 
 impl Unpacker {
-    /// Before the first byte; nothing where there is nothing to unpack.
+    /// An unpacker at the body's start; `None` if there is nothing to decompress.
     pub fn of(coding: &Coding) -> Option<Self> {
         let inside: &[u8] = match coding {
             Coding::Identity | Coding::Other(_) => return None,
@@ -78,7 +78,7 @@ impl Unpacker {
         Some(Unpacker { inside, decoder: None, held: Vec::new(), trial, tried: 0, is_plain: false })
     }
 
-    /// The bytes that these stand for.
+    /// Takes the next bytes and returns decompressed ones.
     pub fn push(&mut self, bytes: Bytes) -> io::Result<Bytes> {
         if self.is_plain {
             return Ok(bytes);
@@ -90,7 +90,7 @@ impl Unpacker {
         self.held.extend_from_slice(&bytes);
         match self.is_packed() {
             None => Ok(Bytes::new()),
-            // A header that is wrong, as of files that were stored with it.
+            // A wrong header, as of files that were stored with it.
             Some(false) => {
                 self.is_plain = true;
                 Ok(std::mem::take(&mut self.held).into())
@@ -103,7 +103,7 @@ impl Unpacker {
         }
     }
 
-    /// Whether what is held is to be unpacked, as soon as it is known.
+    /// Whether the held bytes are to be decompressed; `None` while unknown.
     fn is_packed(&mut self) -> Option<bool> {
         if self.held.len() < GZIP.len() {
             return None;
@@ -111,10 +111,10 @@ impl Unpacker {
         if !self.held.starts_with(&GZIP) || self.inside.is_empty() {
             return Some(self.held.starts_with(&GZIP));
         }
-        // Byte by byte, so that the verdict is the same however the network cut them.
+        // Byte by byte, so that the verdict does not depend on how the network split the bytes.
         while let Some(byte) = self.held.get(self.tried) {
             self.tried += 1;
-            // flush brings out what there is so far; an error means that it is no gzip.
+            // `flush` yields the output so far; an error means that it is not gzip.
             let tried = self.trial.write_all(&[*byte]).and_then(|()| self.trial.flush());
             let found = self.trial.get_ref();
             match found.len() >= self.inside.len() {
@@ -126,7 +126,7 @@ impl Unpacker {
         None
     }
 
-    /// What is left at the end.
+    /// The remaining bytes at the end.
     pub fn finish(&mut self) -> io::Result<Bytes> {
         match self.decoder.take() {
             Some(decoder) => Ok(decoder.finish()?.into()),
@@ -194,7 +194,8 @@ mod tests {
                 assert!(out == *expected, "{coding:?} of {} bytes cut into {cut}", sent.len());
             }
         }
-        // Found by the fuzz target `answer`: what is broken right behind its first bytes came out plain or not at all.
+        // Found by the fuzz target `answer`: gzip that is broken right after its first bytes came out undecoded, or not
+        // at all.
         let mut broken = pack(b"\x1f\x8b and no more of it");
         let middle = broken.len() - 12;
         broken[middle..].fill(0xff);

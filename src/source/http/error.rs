@@ -1,4 +1,4 @@
-//! What can go wrong with a fetch, whether it may pass, and what a person can do about it.
+//! Errors of a fetch, whether they may be temporary, and hints for the user.
 
 use std::io;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use super::proxy::Bad;
 use crate::base::error::{Advice, Exit};
 use crate::registry::endpoint::Endpoint;
 use crate::trust::tls::Distrust;
-/// A fetch that failed, with the URL that was really asked.
+/// A failed fetch, with the URL that was really requested.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The client could not be set up (CA files, proxies).
@@ -18,191 +18,192 @@ pub enum Error {
     /// TLS could not be set up.
     #[error("cannot set up TLS")]
     Tls(#[source] tokio_rustls::rustls::Error),
-    /// What is no URL.
+    /// The text is not a URL.
     #[error("cannot fetch {url}: it is not a URL ({why})")]
     Url {
-        /// What it is.
+        /// The text, without a password.
         url: Asked,
-        /// Why not.
+        /// The problem, in words.
         why: String,
     },
-    /// A variable names a proxy that cannot be asked.
+    /// A variable names an unusable proxy.
     #[error("cannot fetch {url}: {}={} is not a usable proxy: {}", bad.variable, bad.value, bad.why)]
     Proxy {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// The variable.
+        /// The variable and its problem.
         bad: Bad,
     },
-    /// HTTPS on a system that trusts nobody, as in an empty container.
+    /// HTTPS on a system without CA certificates, as in an empty container.
     #[error(
         "cannot fetch {url}: this system has no CA certificates to verify the server{}",
         behind(troubles)
     )]
     NoRoots {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// What could not be read, if something was named.
+        /// Certificate files that were named and could not be read; empty if none.
         troubles: String,
     },
-    /// HTTPS with a server whose certificate none of the CA certificates vouches for, or that is another's or too old.
+    /// HTTPS with a server whose certificate is not vouched for by any CA certificate, is for another name, or is not
+    /// valid now.
     #[error("cannot fetch {url}: the server's certificate is not trusted: {}", distrust.why)]
     Impostor {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// What is wrong with it.
+        /// The certificate's problem.
         distrust: Distrust,
-        /// The cause.
+        /// The underlying error.
         source: reqwest::Error,
     },
-    /// No answer, or it broke off.
+    /// No answer, or a connection that broke.
     #[error("cannot fetch {url}: {what}")]
     Transport {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// In a few words.
+        /// The problem, in a few words.
         what: String,
-        /// The cause.
+        /// The underlying error.
         source: reqwest::Error,
     },
     /// A redirect that is not followed.
     #[error("cannot fetch {url}: {why}")]
     Redirect {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// Why not.
+        /// The problem, in words.
         why: String,
     },
-    /// Another status than 200.
+    /// The answer has another status than 200.
     #[error("cannot fetch {url}: {}{}", answerer(*status, by.as_ref()), behind(words.as_deref().unwrap_or_default()))]
     Status {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// HTTP status.
+        /// HTTP status code.
         status: u16,
-        /// The server's own words.
+        /// The server's explanation.
         words: Option<String>,
-        /// The proxy that was asked.
+        /// The proxy through which the request went.
         by: Option<By>,
-        /// What the server asks for with `Retry-After`.
+        /// The pause that the server asks for with `Retry-After`.
         pause: Option<Duration>,
     },
-    /// More bytes than there may be.
+    /// The body is longer than allowed.
     #[error("{url} is longer than the limit of {limit} bytes")]
     TooLong {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// The limit.
+        /// The limit in bytes.
         limit: u64,
     },
     /// The body is shorter than announced.
     #[error("{url}: download aborted after {found} of {expected} bytes")]
     Truncated {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// Bytes that came.
+        /// Bytes received.
         found: u64,
-        /// Bytes that were announced.
+        /// Bytes announced.
         expected: u64,
-        /// The cause.
+        /// The underlying error.
         source: reqwest::Error,
     },
-    /// Nothing or next to nothing came for too long.
+    /// The server sent nothing, or next to nothing, for too long.
     #[error("{url} stalled: {found} bytes in {}", humantime::format_duration(Duration::from_millis(waited.as_millis() as u64)))]
     Stalled {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// Bytes that came.
+        /// Bytes received.
         found: u64,
-        /// How long was waited for them.
+        /// The time spent waiting for them.
         waited: Duration,
     },
-    /// An answer to another range than was asked for.
+    /// The answer has another range than requested.
     #[error("{url}: requested bytes {}–{}, the server answered {answer}", asked.start, asked.end.saturating_sub(1))]
     Range {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// What was asked for.
+        /// The requested range.
         asked: Range<u64>,
         /// The server's `Content-Range`.
         answer: String,
     },
-    /// The server has other bytes under this URL than a moment ago.
+    /// The server's bytes under this URL have changed since the previous answer.
     #[error("{url} changed while it was fetched")]
     Changed {
-        /// URL.
+        /// The requested URL.
         url: Asked,
     },
-    /// An answer without a body where there must be one.
+    /// The answer has no body, but must have one.
     #[error("{url}: the server sent an empty answer")]
     Empty {
-        /// URL.
+        /// The requested URL.
         url: Asked,
     },
-    /// A page for people where a file should be.
+    /// An HTML page instead of the file.
     #[error("{url}: the answer is an HTML page{}, not the file", titled(title))]
     Page {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// The page's title, if it has one.
+        /// The page's title; empty if it has none.
         title: String,
     },
-    /// A content coding that nobody asked for, and that cannot be undone.
+    /// A content coding that was not requested and cannot be decoded.
     #[error(
         "{url}: the answer is compressed (Content-Encoding: {coding}), although it was requested uncompressed"
     )]
     Coded {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// The coding.
+        /// The coding's name.
         coding: String,
     },
-    /// A server that answers ranges in crumbs.
+    /// A server that answers ranges with too few bytes at a time.
     #[error("{url}: the server sends only a few bytes per range request")]
     Crumbs {
-        /// URL.
+        /// The requested URL.
         url: Asked,
     },
-    /// A registry wants a login that cannot be had.
+    /// The registry requires a login that is not available.
     #[error("cannot log in for {url}: {why}")]
     Login {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// Why not. Holds no secret.
+        /// The problem, without any secret.
         why: String,
         /// The way out.
         hint: &'static str,
     },
-    /// A registry's token service answers with something else than a token.
+    /// A registry's token service answered without a token.
     #[error("cannot log in for {url}: its token service {service} answered {status}{}", behind(words.as_deref().unwrap_or_default()))]
     Token {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// The token service's.
+        /// URL of the token service.
         service: Asked,
-        /// HTTP status.
+        /// HTTP status code.
         status: u16,
-        /// Its own words.
+        /// The token service's explanation.
         words: Option<String>,
-        /// What it asks for with `Retry-After`.
+        /// The pause that it asks for with `Retry-After`.
         pause: Option<Duration>,
     },
     /// A `file:` URL that cannot be read.
     #[error("cannot read {url}")]
     File {
-        /// URL.
+        /// The requested URL.
         url: Asked,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A proxy on the way to a server.
+/// A proxy between prebake and a server.
 #[derive(Clone, Debug)]
 pub struct By {
-    /// The proxy and its variable.
+    /// The proxy and the variable that names it.
     pub name: String,
-    /// Whether the answer is the proxy's own for certain.
+    /// Whether the answer certainly came from the proxy itself.
     pub is_own: bool,
 }
 
@@ -214,7 +215,7 @@ fn answerer(status: u16, by: Option<&By>) -> String {
     }
 }
 
-/// Words behind a colon, if there are any.
+/// The words after a colon, if there are any.
 fn behind(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(": {words}") }
 }
@@ -224,7 +225,7 @@ fn titled(title: &str) -> String {
 }
 
 impl Error {
-    /// Whether the server is well and just does not have the file.
+    /// Whether the server works but does not have the file.
     pub fn is_missing(&self) -> bool {
         match self {
             Error::Status { status, .. } => matches!(status, 404 | 410),
@@ -242,7 +243,7 @@ impl Error {
         url.split('?').next()?.rsplit('/').next()
     }
 
-    /// Whether asking again may help.
+    /// Whether the failure may be temporary, so that a retry can help.
     fn may_pass(&self) -> bool {
         match self {
             Error::Transport { source, .. } => !source.is_builder(),
@@ -316,11 +317,11 @@ impl Advice for Error {
     }
 }
 
-/// What a person can do about a proxy that refuses.
+/// Hint for a proxy that refuses.
 const PROXY_HINT: &str = "a proxy's login goes into its variable (http://USER:PASSWORD@HOST:PORT); hosts that need no proxy \
     go into no_proxy; for all others, the proxy's operator must allow them";
 
-/// What a person can do about a registry that refuses with this status.
+/// Hint for a registry that refuses with this status.
 fn registry_hint(status: u16) -> Option<String> {
     match status {
         401 | 403 => Some(HINT.into()),
@@ -331,9 +332,9 @@ fn registry_hint(status: u16) -> Option<String> {
     }
 }
 
-/// What [`Http::each`] must know of an attempt's error.
+/// The questions of [`Http::each`] about an attempt's error.
 pub trait MayPass {
-    /// Why it may pass, if it may, and how long the server asks to wait.
+    /// The reason for a retry, and the pause that the server asks for; `None` if a retry is pointless.
     fn may_pass(&self) -> Option<(String, Option<Duration>)>;
     /// Whether another mirror may do better. Wrong bytes are final.
     fn next_mirror_may_help(&self) -> bool;
@@ -353,6 +354,6 @@ impl MayPass for Error {
     }
 }
 
-/// What a person can do about a registry that lets nobody in.
+/// Hint for a registry that refuses access.
 pub const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or \
     $DOCKER_CONFIG), or `podman login HOST` in its auth.json; many registries also answer like this for an image that does not exist";

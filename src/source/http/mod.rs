@@ -1,8 +1,8 @@
-//! HTTP for fetching: which failures may pass, how much is read and how fast. How a connection is made, and which
-//! redirects are followed, is the business of `client`.
+//! HTTP for fetching: which failures are temporary, how much is read and how fast. Leaves connections and redirects to
+//! `client`.
 //!
-//! `file:` URLs are answered from the disk, so that a mirror may be a directory. Proxies and extra CA files are taken
-//! from the environment: `proxy` reads `https_proxy`, `no_proxy` and so on, `tls` what `SSL_CERT_FILE` names.
+//! `file:` URLs are answered from the disk, so that a mirror may be a directory. Proxies and extra CA files come from
+//! the environment: `proxy` reads `https_proxy`, `no_proxy` and so on, `tls` reads `SSL_CERT_FILE`.
 
 mod asked;
 mod client;
@@ -39,26 +39,26 @@ pub use self::error::{By, Error, MayPass};
 
 /// Largest body of the small texts (`version.txt`, signatures, digest files, keys), in bytes.
 pub const SMALL: u64 = 1 << 20;
-/// Attempts per URL for failures that may pass.
+/// Attempts per URL for temporary failures.
 const ATTEMPTS: u32 = 3;
-/// A server that sends fewer bytes a second than this over [`Options::stall`] is given up.
+/// A server that sends fewer bytes per second than this over [`Options::stall`] is given up.
 const SLOWEST: u64 = 100;
 /// The longest `Retry-After` that is obeyed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A pause of this length is told, and how long it is.
+/// Pauses of this length or more are reported, with their length.
 const TOLD_PAUSE: Duration = Duration::from_secs(5);
-/// How much of a refusal's body is looked at, in bytes, and for how long.
+/// Most bytes of a refusal's body that are read, and the timeout for it.
 const MAX_WORDS: usize = 64 << 10;
 const WORDS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of a local file is read at a time, in bytes.
+/// Bytes of a local file that are read at a time.
 const CHUNK: usize = 256 << 10;
 
-/// How bodies are fetched.
+/// Settings for fetching bodies.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Bytes per second of all bodies together; no limit without.
+    /// Bytes per second over all bodies; `None` for no limit.
     pub limit_rate: Option<u64>,
-    /// A server that is silent, or next to it, for this long is given up.
+    /// A server that sends nothing, or next to nothing, for this long is given up.
     pub stall: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Default for Options {
     }
 }
 
-/// A client that knows the mirrors. Nothing is set up before the first request.
+/// A client that knows the mirrors. It is set up by the first request.
 pub struct Http<'o> {
     client: OnceCell<Client>,
     mirrors: Mirrors,
@@ -78,12 +78,12 @@ pub struct Http<'o> {
     observer: Option<&'o dyn Observer>,
 }
 
-/// A range of a body, and what the rest of it was.
+/// A requested range of a body, and the identity of the bytes that are already here.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Bytes from and before.
+    /// First byte, and the end (exclusive).
     pub range: Range<u64>,
-    /// The validator of the bytes that are here; the server sends everything anew if it has changed.
+    /// Validator of the bytes that are already here; if the body has changed, the server sends all of it.
     pub validator: Option<String>,
 }
 
@@ -101,17 +101,18 @@ impl<'o> Http<'o> {
         }
     }
 
-    /// With somebody who is told of long pauses.
+    /// The same client, reporting long pauses to an observer.
     pub fn observed(self, observer: &'o dyn Observer) -> Self {
         Http { observer: Some(observer), ..self }
     }
 
-    /// A small text, whole.
+    /// Fetches a small text.
     pub async fn small(&self, url: &str) -> Result<Vec<u8>, Error> {
         Ok(self.text(url).await?.0)
     }
 
-    /// The same, with the URL that answered. An HTML page is none of the texts that are asked for.
+    /// Like [`Http::small`], and returns the URL that answered too. An HTML page is an error, because none of these
+    /// texts is one.
     pub async fn text(&self, url: &str) -> Result<(Vec<u8>, Asked), Error> {
         self.each(url, &self.tells(url), async |url: &str, _: &mut Patience| {
             let mut body = self.get(url, Some(SMALL)).await?;
@@ -124,7 +125,8 @@ impl<'o> Http<'o> {
         .await
     }
 
-    /// Tells of a pause before a text is asked for again. Texts come one after the other: what a person would not notice is not told.
+    /// Returns a callback that reports the pause before a text is retried. Texts are fetched one after another; pauses
+    /// too short to notice are not reported.
     pub fn tells(&self, url: &str) -> impl Fn(&str, Duration) {
         move |reason, pause| {
             if pause >= TOLD_PAUSE
@@ -135,18 +137,18 @@ impl<'o> Http<'o> {
         }
     }
 
-    /// Whether bodies are held back on this side.
+    /// Whether prebake itself limits the rate.
     pub fn is_throttled(&self) -> bool {
         self.options.limit_rate.is_some()
     }
 
-    /// Whether so many bytes in so long a time are next to nothing.
+    /// Whether this many bytes in this time count as a stall.
     pub fn is_stalled(&self, bytes: u64, waited: Duration) -> bool {
         waited >= self.options.stall && bytes < SLOWEST * waited.as_secs()
     }
 
-    /// Runs `attempt` on each candidate URL, again where the failure may pass, until one succeeds. The error of the
-    /// first candidate is what is reported: it is the one the user chose first.
+    /// Runs `attempt` on each candidate URL, with retries after temporary failures, until one succeeds. The reported
+    /// error is the first candidate's, because the user chose that one first.
     #[expect(
         clippy::expect_used,
         reason = "mirrors without a base stand in for nothing, so that there is a candidate"
@@ -183,12 +185,12 @@ impl<'o> Http<'o> {
         Err(first.expect("there is at least one candidate"))
     }
 
-    /// Asks for a whole body; it is read with [`Body::chunk`] and may have `limit` bytes at most.
+    /// Requests a whole body of at most `limit` bytes, to be read with [`Body::chunk`].
     pub async fn get(&self, url: &str, limit: Option<u64>) -> Result<Body<'_>, Error> {
         self.ask(url, limit, None).await
     }
 
-    /// Asks for a part of a body. The answer may be the whole one: [`Body::part`] tells.
+    /// Requests a part of a body. The answer may be the whole body; [`Body::part`] tells.
     pub async fn get_part(&self, url: &str, limit: Option<u64>, part: Part) -> Result<Body<'_>, Error> {
         self.ask(url, limit, Some(part)).await
     }
@@ -207,7 +209,8 @@ impl<'o> Http<'o> {
             if let Coding::Other(coding) = coding {
                 return Err(Error::Coded { url: asked, coding });
             }
-            // A server that packs on the fly knows no ranges of it, so a range of a .gz is one of the file.
+            // A server that compresses on the fly has no ranges of the result, so a range of a .gz belongs to the file
+            // itself.
             let coding = match coding {
                 Coding::Twice if response.status() == 206 => Coding::Identity,
                 coding => coding,
@@ -215,12 +218,12 @@ impl<'o> Http<'o> {
             let is_packed = coding != Coding::Identity;
             let content_length = response.content_length().filter(|_| !is_packed);
             let (range, length) = match (response.status().as_u16(), &part) {
-                // 203: a proxy says that it changed something; the digest or signature tells whether it did.
+                // 203 means that a proxy changed something; the digest or signature tells whether it matters.
                 (200 | 203, _) => (None, content_length),
-                // Nobody asked for a part, and it does not say that it is one.
+                // The request was for all, and the answer does not claim to be a part.
                 (206, None) if is_whole(headers) => (None, content_length),
                 (206, Some(asked_for)) => match content_range(headers, asked_for) {
-                    // Ranges of a packed body are none of the file.
+                    // Ranges of a compressed body are not ranges of the file.
                     _ if is_packed => {
                         part = None;
                         continue;
@@ -264,7 +267,7 @@ impl<'o> Http<'o> {
         }
     }
 
-    /// The error of an answer that brings nothing.
+    /// The error for an answer without content.
     async fn refused(&self, url: Asked, response: reqwest::Response) -> Error {
         let status = response.status().as_u16();
         let by = match self.client().await {
@@ -288,7 +291,7 @@ impl<'o> Http<'o> {
         self.body(url.into(), Stream::Local(file), Some(meta.len()), limit)
     }
 
-    /// A whole body that begins, unless its announced length is beyond the limit.
+    /// Starts a whole body, unless its announced length exceeds the limit.
     fn body(
         &self,
         url: Asked,
@@ -313,10 +316,10 @@ impl<'o> Http<'o> {
     }
 }
 
-/// How often a URL is asked again. What brings the download on may fail as often as it likes.
+/// Remaining attempts for a URL. Failures of a download that makes progress do not use them up.
 pub struct Patience {
     left: u32,
-    /// The most bytes that were ever kept, and when they were.
+    /// The most bytes that were ever kept.
     best: u64,
     since: Instant,
 }
@@ -326,8 +329,8 @@ impl Patience {
         Patience { left: ATTEMPTS, best: 0, since: Instant::now() }
     }
 
-    /// So many bytes are kept now. Only more than ever before count, and only as many as the time since is worth: bytes
-    /// that were thrown away, and a byte now and then, renew nothing.
+    /// Restores the attempts if `have` bytes are now kept, more than ever before, and enough for the time that passed.
+    /// Bytes that were thrown away, and a byte now and then, restore nothing.
     pub fn renew(&mut self, have: u64) {
         let worth = SLOWEST * self.since.elapsed().as_secs();
         if have > self.best && have - self.best >= worth {
@@ -335,12 +338,13 @@ impl Patience {
         }
     }
 
-    /// It is tried in another way, once, after the failure that is just told.
+    /// Restores the attempts for another way of downloading, not counting the failure that is being reported.
     pub fn begin_anew(&mut self) {
         self.left = ATTEMPTS + 1;
     }
 
-    /// How long to wait before the next attempt: 0.2 s, then four times longer each time, or what the server asks for.
+    /// The pause before the next attempt: 0.2 s at first, then four times longer each time, or as long as the server
+    /// asks for.
     fn next_pause(&mut self, asked: Option<Duration>) -> Duration {
         let backoff = Duration::from_millis(200) * 4u32.pow(ATTEMPTS.saturating_sub(self.left));
         self.left -= 1;
@@ -367,7 +371,7 @@ enum Stream {
     Local(File),
 }
 
-/// How fast bytes come, over the time that was spent waiting for them.
+/// The speed of arrival, over the time spent waiting for bytes.
 #[derive(Default)]
 struct Pace {
     bytes: u64,
@@ -375,22 +379,22 @@ struct Pace {
 }
 
 impl Body<'_> {
-    /// The URL that answers.
+    /// The URL that answered.
     pub fn url(&self) -> &Asked {
         &self.url
     }
 
-    /// Length in bytes of the whole body, if the server said.
+    /// Length in bytes of the whole body, if the server states it.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// Which part of the body this is; nothing if it is all of it.
+    /// The range of the body that this is; `None` if it is all of it.
     pub fn part(&self) -> Option<&Range<u64>> {
         self.part.as_ref()
     }
 
-    /// What the server knows these bytes by: a strong `ETag`, else `Last-Modified` (RFC 9110 §13.1.5).
+    /// The server's identifier for these bytes: a strong `ETag`, else `Last-Modified` (RFC 9110 §13.1.5).
     pub fn validator(&self) -> Option<&str> {
         self.validator.as_deref()
     }
@@ -403,7 +407,7 @@ impl Body<'_> {
         }
     }
 
-    /// The rest of the body, which should be small.
+    /// Reads the rest of the body, which should be small.
     pub async fn bytes(&mut self) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk().await? {
@@ -412,7 +416,7 @@ impl Body<'_> {
         Ok(bytes)
     }
 
-    /// The next bytes, or nothing at the end.
+    /// The next bytes, or `None` at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let asked = Instant::now();
         let chunk = match &mut self.stream {
@@ -439,7 +443,7 @@ impl Body<'_> {
         Ok(Some(chunk))
     }
 
-    /// Undoes a content coding that nobody asked for.
+    /// Decodes a content coding that was not requested.
     fn unpacked(&mut self, chunk: Option<Bytes>) -> Result<Option<Bytes>, Error> {
         let Some(unpacker) = &mut self.unpacker else { return Ok(chunk) };
         let is_end = chunk.is_none();
@@ -499,7 +503,7 @@ impl Body<'_> {
     }
 }
 
-/// The whole body of an answer, which should be small.
+/// Reads the whole body of an answer, which should be small.
 pub(super) async fn whole(
     mut response: reqwest::Response,
     url: &Asked,
@@ -528,14 +532,14 @@ pub(super) async fn whole(
     }
 }
 
-/// How long an answer bids to wait.
+/// The pause that an answer asks for with `Retry-After`.
 pub(super) fn pause(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, header::RETRY_AFTER)?.trim();
     let seconds = value.parse().ok().map(Duration::from_secs);
     seconds.or_else(|| httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok())
 }
 
-/// What an answer that refuses says in words. Nothing of it is needed, so it may not take long.
+/// The explanation in a refusal's body. It is optional, so reading it has a short timeout.
 pub(super) async fn refusal(mut response: reqwest::Response) -> Option<String> {
     let read = async {
         let mut body = Vec::new();
@@ -555,26 +559,27 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// A weak `ETag` promises like bytes, not equal ones, and servers must ignore it in `If-Range`.
+/// The identifier of an answer's bytes. A weak `ETag` promises only equivalent bytes, and servers must ignore it in
+/// `If-Range`.
 fn validator(headers: &HeaderMap) -> Option<String> {
     let strong = text(headers, header::ETAG).filter(|etag| !etag.starts_with("W/"));
     strong.or_else(|| text(headers, header::LAST_MODIFIED)).map(str::to_owned)
 }
 
-/// What a 206 brings.
+/// Content of a 206 answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ranged {
-    /// What was asked for, or the beginning of it, and the length of the whole.
+    /// The requested range, or the beginning of it, and the length of the whole body.
     Part(Range<u64>, u64),
-    /// All of it, of this length.
+    /// The whole body, of this length.
     Whole(u64),
-    /// It cannot be told: no length, no `Content-Range`, or several parts.
+    /// Unknown: no length, no `Content-Range`, or several parts.
     Unclear,
-    /// Something else than was asked for.
+    /// Another range than the requested one, as `Content-Range` states it.
     Other(String),
 }
 
-/// Whether a 206 to a question for all of a body may be all of it.
+/// Whether a 206 answer to a request without a range may be the whole body.
 fn is_whole(headers: &HeaderMap) -> bool {
     let nothing = Part { range: 0..0, validator: None };
     !is_multipart(headers) && matches!(content_range(headers, &nothing), Ranged::Whole(_) | Ranged::Unclear)
@@ -585,7 +590,7 @@ fn is_multipart(headers: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/"))
 }
 
-/// Reads which range a server says it answers (RFC 9110 §14.4).
+/// Reads which range of the body a server claims to send (RFC 9110 §14.4).
 pub fn content_range(headers: &HeaderMap, part: &Part) -> Ranged {
     let answer = text(headers, header::CONTENT_RANGE).filter(|_| !is_multipart(headers));
     let Some(answer) = answer else { return Ranged::Unclear };

@@ -1,7 +1,7 @@
-//! Proxies, as curl and Go read them from the environment, and what they are told about in messages.
+//! Proxies from the environment, as curl and Go read them, and their names in messages.
 //!
-//! hyper's own reading knows no `*` beside IP addresses and no `HOST:PORT`, and passes over a proxy that it cannot read, so
-//! that the request goes out without one.
+//! hyper's own reader does not know `*` beside IP addresses or `HOST:PORT`, and ignores a proxy that it cannot read, so
+//! that the request would go out without one.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use crate::base::url::masked;
 
-/// What the variables say.
+/// The settings in the proxy variables.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     http: Option<Setting>,
@@ -20,28 +20,28 @@ pub struct Proxies {
 /// A proxy, and the variable that names it.
 #[derive(Clone, Debug)]
 pub struct Proxy {
-    /// With the user and password that it may want.
+    /// Includes the proxy's user and password, if any.
     pub url: Url,
-    /// The variable.
+    /// Name of the environment variable.
     pub variable: &'static str,
 }
 
 impl Proxy {
-    /// As messages name it: `http://proxy:3128 (https_proxy)`.
+    /// The name in messages, such as `http://proxy:3128 (https_proxy)`.
     pub fn name(&self) -> String {
         let url = masked(self.url.as_str());
         format!("{} ({})", url.trim_end_matches('/'), self.variable)
     }
 }
 
-/// A variable whose value is of no use.
+/// A variable with an unusable value.
 #[derive(Clone, Debug)]
 pub struct Bad {
-    /// The variable.
+    /// Name of the environment variable.
     pub variable: &'static str,
     /// Its value, without a password.
     pub value: String,
-    /// What is wrong with it.
+    /// The problem, in words.
     pub why: &'static str,
 }
 
@@ -57,28 +57,29 @@ struct Exception {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Pattern {
     Everything,
-    /// An address, and how many of its bits count.
+    /// An address, and the number of its bits that count.
     Network(IpAddr, u8),
-    /// A name and all below it.
+    /// A name and all names below it.
     Domain(String),
-    /// Only what is below it, as Go has it for `*.`.
+    /// Only the names below it, as in Go's `*.`.
     Below(String),
 }
 
 impl Proxies {
     /// Reads the environment.
     pub fn of_environment() -> Self {
-        // What is not UTF-8 names no proxy that can be asked, and is told so: taken for none, it would be passed by.
+        // A value that is not UTF-8 names no usable proxy, and is kept so that it is reported: ignoring it would bypass
+        // the proxy.
         Proxies::read(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
-    /// Reads the variables; of each name the upper-case spelling comes first. An empty one counts as none.
+    /// Reads the variables. The upper-case spelling of each name comes first, and an empty one counts as unset.
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: [&'static str; 2]| {
             let value = |name| variable(name).map(|value| (name, value.trim().to_owned()));
             names.into_iter().filter_map(value).find(|(_, value)| !value.is_empty())
         };
-        // A CGI program's HTTP_PROXY is a header of the request that it answers (httpoxy.org).
+        // In a CGI program, HTTP_PROXY is a header of the client's request (httpoxy.org).
         if variable("REQUEST_METHOD").is_some() {
             return Proxies::default();
         }
@@ -98,7 +99,7 @@ impl Proxies {
     /// The proxy for a URL.
     ///
     /// # Errors
-    /// The variable, if the proxy that it names cannot be read.
+    /// The variable, if the proxy that it names is unusable.
     pub fn of(&self, url: &Url) -> Result<Option<&Proxy>, &Bad> {
         let setting = match url.scheme() {
             "http" => &self.http,
@@ -119,7 +120,7 @@ fn parse(variable: &'static str, value: &str) -> Setting {
     let has_scheme = value.contains("://");
     let text = if has_scheme { value.to_owned() } else { format!("http://{value}") };
     let url = Url::parse(&text).map_err(|_| bad("it is not a URL such as http://proxy.example:3128"))?;
-    // `http:/x`, and what else a browser would mend.
+    // Values such as `http:/x`, which a URL parser would repair as browsers do.
     let is_mended = !has_scheme
         && value.split([':', '/']).next().is_some_and(|first| first == "http" || first == "https");
     match url.scheme() {
@@ -139,7 +140,7 @@ fn exception(entry: &str) -> Exception {
     if entry == "*" {
         return Exception { what: Pattern::Everything, port: None };
     }
-    // A bare IPv6 address has colons of its own.
+    // A bare IPv6 address contains colons itself.
     if let Some(what) = network(entry) {
         return Exception { what, port: None };
     }

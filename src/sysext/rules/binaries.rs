@@ -1,16 +1,17 @@
-//! Rules on programs, by their ELF headers (elf(5)).
+//! Rules about programs, by their ELF headers (elf(5)).
 
 use super::super::extension::{Error, Extension};
 use super::super::merge::Merge;
 use super::{Breach, some};
 use crate::base::arch::Arch;
 
-/// How much of a program is read: headers, and the interpreter's name where linkers put it.
+/// Number of bytes of a program that are read: enough for the headers, and for the interpreter's name where linkers put
+/// it.
 const HEAD: u64 = 16 << 10;
 /// `PT_INTERP` of program headers: the dynamic linker's path.
 const INTERP: u32 = 3;
 
-/// What matters of a 64-bit little-endian ELF file, the only kind that Flatcar's machines run.
+/// The relevant fields of a 64-bit little-endian ELF file, the only kind that Flatcar's machines run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Elf {
     machine: u16,
@@ -33,7 +34,7 @@ fn machine_name(machine: u16) -> String {
 }
 
 impl Elf {
-    /// Reads the headers; nothing for what is no program or shared object.
+    /// Reads the headers; `None` for any file but a program or shared object.
     fn of(head: &[u8]) -> Option<Elf> {
         let u16_at = |at: usize| Some(u16::from_le_bytes(head.get(at..at.checked_add(2)?)?.try_into().ok()?));
         let u32_at = |at: usize| Some(u32::from_le_bytes(head.get(at..at.checked_add(4)?)?.try_into().ok()?));
@@ -86,7 +87,7 @@ pub(super) fn machine(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, E
     let Some(arch) = arch_of(extension)? else { return Ok(Vec::new()) };
     let programs = programs(extension)?.into_iter();
     let wrong = programs.filter(|(_, elf)| {
-        // Others are carried as data: firmware, BPF objects.
+        // Programs for other machines are carried as data: firmware, BPF objects.
         elf.machine != machine_of(arch) && Arch::ALL.iter().any(|known| machine_of(*known) == elf.machine)
     });
     let breach = |(path, elf): (&str, Elf)| {
@@ -101,7 +102,7 @@ pub(super) fn dynamic(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, E
     if extension.release()?.is_none_or(|release| release.get("ID") != Some("_any")) {
         return Ok(Vec::new());
     }
-    // Its own linker makes it independent of the host.
+    // A program whose linker is in the extension does not depend on the host's.
     let own = |path: &str| extension.entries.contains_key(path.trim_start_matches('/'));
     let programs = programs(extension)?.into_iter();
     let dynamic = programs.filter_map(|(path, elf)| Some((path, elf.interpreter?)));
@@ -117,7 +118,7 @@ pub(super) fn dynamic(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, E
 pub(super) mod tests {
     use super::*;
 
-    /// Headers of a program, with an interpreter where one is named.
+    /// Headers of a program, with an interpreter if one is given.
     pub fn elf(machine: u16, interpreter: Option<&str>) -> Vec<u8> {
         let mut bytes = vec![0; 64 + 56];
         bytes[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1]);

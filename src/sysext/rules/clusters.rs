@@ -1,4 +1,4 @@
-//! Rules on nodes of Kubernetes: the order of the kubelet, imported images, kubeadm's configuration.
+//! Rules about Kubernetes nodes: the kubelet's ordering, imported images, kubeadm's configuration.
 
 use super::super::extension::{Error, Extension};
 use super::super::merge::{Merge, Unit, usr_path};
@@ -7,18 +7,18 @@ use super::forms::files;
 use crate::base::finding::Source;
 use crate::base::yaml::{self, Kind as Yaml, Node};
 
-/// Where the Kubernetes sysexts, the bakery's too, say their version.
+/// The file in which Kubernetes sysexts, including the bakery's, state their version.
 const VERSION_FILE: &str = "usr/local/share/kubernetes-version";
-/// Units of container runtimes that a kubelet may be run with.
+/// Units of container runtimes for a kubelet.
 const RUNTIMES: [&str; 3] = ["containerd.service", "crio.service", "cri-docker.service"];
-/// What a command that imports images says.
+/// Part of every command that imports images.
 const IMPORT: &str = "images import";
-/// The label by which containerd's CRI tells the kubelet that an image must stay.
+/// The label by which containerd's CRI tells the kubelet to keep an image.
 const PINNED: &str = "io.cri-containerd.pinned";
-/// First minor version of Kubernetes whose kubeadm reads v1beta4 without being forced.
+/// First minor version of Kubernetes 1 whose kubeadm reads v1beta4 without being forced.
 const V1BETA4_SINCE: u32 = 31;
 
-/// `MAJOR.MINOR` of the Kubernetes that the extensions bring, where they say it.
+/// `MAJOR.MINOR` of the Kubernetes in the extensions, if they state it.
 pub(super) fn kubernetes(merge: &Merge) -> Option<(u32, u32)> {
     minor(&merge.text(VERSION_FILE)?.1)
 }
@@ -28,7 +28,7 @@ fn minor(version: &str) -> Option<(u32, u32)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-/// Units that import images: name, and the text of what they run.
+/// Units that import images: name, and text of their commands.
 pub(super) fn imports(merge: &Merge) -> Vec<(String, String)> {
     let of = |(name, unit): (&String, &Unit)| {
         let mut text = String::new();
@@ -49,7 +49,7 @@ pub(super) fn imports(merge: &Merge) -> Vec<(String, String)> {
     merge.units().iter().filter_map(of).collect()
 }
 
-/// The extension that brings a unit.
+/// The extension that contains a unit.
 fn home<'m>(merge: &Merge<'m>, unit: &Unit) -> Option<(&'m Extension, String)> {
     let home = unit.home.as_ref()?;
     Some((merge.extensions()[home.extension?], home.path.clone()))
@@ -114,13 +114,13 @@ pub(super) fn kubeadm_config(merge: &Merge) -> Result<Vec<Breach>, Error> {
     Ok(breaches)
 }
 
-/// The documents of a text that are YAML; templates mostly are not.
+/// The documents of a text that are YAML; templates usually are not.
 pub(super) fn documents(text: &str) -> Vec<Node> {
     let parts = text.split("\n---");
     parts.filter_map(|part| yaml::parse(&Source::new("", part)).ok()).collect()
 }
 
-/// What kubeadm holds against a document, and whether it is sure to.
+/// Defects of a document for kubeadm, each with whether it is certain.
 fn faults(document: &Node, shipped: Option<(u32, u32)>) -> Vec<(bool, String)> {
     let of = |key: &str| document.get(key).and_then(Node::scalar);
     let Some(version) = of("apiVersion").and_then(|api| api.strip_prefix("kubeadm.k8s.io/")) else {
@@ -150,7 +150,7 @@ fn faults(document: &Node, shipped: Option<(u32, u32)>) -> Vec<(bool, String)> {
     faults
 }
 
-/// Every `extraArgs` of a document, and whether it is a list.
+/// Every `extraArgs` of a document, each with whether it is a list.
 fn arguments(node: &Node) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     match &node.kind {

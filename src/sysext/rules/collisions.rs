@@ -1,4 +1,5 @@
-//! Rules on paths that several want: extensions of one node, Flatcar's own extensions, its `/usr`.
+//! Rules about paths that exist more than once: in several extensions of a node, Flatcar's own extensions, and its
+//! `/usr`.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ use super::{Breach, below, some};
 use crate::base::finding::Severity;
 use crate::format::image::Kind;
 
-/// Programs of the release that extensions bring at a version of their own, as Kubernetes does: nothing in the release
-/// leans on them.
+/// Programs of the release that extensions replace by their own version, as Kubernetes does: nothing in the release
+/// depends on them.
 const REPLACEABLE: [&str; 1] = ["usr/bin/crictl"];
 
 pub(super) fn between(merge: &Merge) -> Result<Vec<Breach>, Error> {
@@ -21,7 +22,7 @@ pub(super) fn between(merge: &Merge) -> Result<Vec<Breach>, Error> {
             owners.entry(path).or_default().push((index, seen));
         }
     }
-    // Lower and upper extension, and whether it is sure: the paths.
+    // Paths by lower extension, upper extension, and severity.
     let mut pairs: BTreeMap<(usize, usize, Severity), Vec<String>> = BTreeMap::new();
     for (path, owners) in owners.into_iter().filter(|(_, owners)| owners.len() > 1) {
         for pair in owners.windows(2) {
@@ -48,7 +49,8 @@ pub(super) fn between(merge: &Merge) -> Result<Vec<Breach>, Error> {
     Ok(pairs.into_iter().map(breach).collect())
 }
 
-/// Whether two entries are alike but for the bytes of files. What is not fetched yet has no length.
+/// Whether two entries are of the same kind, and files of the same mode. Lengths are not compared, because files that
+/// are not fetched yet have none.
 fn same_entry(a: &Seen, b: &Seen) -> bool {
     match (&a.kind, &b.kind) {
         (Kind::Dir, Kind::Dir) => true,
@@ -110,7 +112,7 @@ pub(super) fn with_stock(merge: &Merge) -> Result<Vec<Breach>, Error> {
             );
             let detail = format!("{stock} ships {} as well, and `{winner}` wins", some(&all));
             let breach = Breach::of(extension).at(path).saying(detail).fix(fix);
-            // To lie over Flatcar's file may be what is wanted; to lie under it never is.
+            // Covering Flatcar's file may be intended; being covered by it never is.
             let sure = loses && merge.config.is_some();
             breaches.push(if sure { breach } else { breach.doubtful() });
         }

@@ -1,4 +1,4 @@
-//! Rules on containerd's configuration: whether it is read, by which containerd, and whether it suits the kubelet.
+//! Rules about containerd's configuration: whether it is read, by which containerd, and whether it suits the kubelet.
 
 use super::super::extension::Error;
 use super::super::merge::{Merge, usr_path};
@@ -7,19 +7,19 @@ use super::clusters::{documents, imports, kubernetes};
 use super::forms::files;
 use crate::flatcar::quirks;
 
-/// What Flatcar's containerd is started with (`coreos/sysext/containerd`).
+/// Config file with which Flatcar's containerd is started (`coreos/sysext/containerd`).
 const DEFAULT: &str = "/usr/share/containerd/config.toml";
 const PROGRAM: &str = "usr/bin/containerd";
 
-/// kubeadm's pause image by the minor version of Kubernetes 1 (`cmd/kubeadm/app/constants`), from this version on.
+/// kubeadm's pause image, by the minor version of Kubernetes 1 from which on it is used (`cmd/kubeadm/app/constants`).
 const KUBEADM_PAUSE: [(u32, &str); 4] = [(36, "3.10.2"), (34, "3.10.1"), (31, "3.10"), (30, "3.9")];
-/// containerd's own default, from this version on (`internal/cri/config`).
+/// containerd's own default pause image, by the version from which on it is used (`internal/cri/config`).
 const CONTAINERD_PAUSE: [((u32, u32), &str); 4] =
     [((2, 3), "3.10.2"), ((2, 2), "3.10.1"), ((2, 0), "3.10"), ((1, 7), "3.8")];
-/// The newest version of the config file that a containerd reads, from this version on.
+/// The newest version of the config file that containerd reads, by containerd's version.
 const NEWEST_CONFIG: [((u32, u32), u32); 3] = [((2, 3), 4), ((2, 0), 3), ((1, 0), 2)];
 
-/// What matters of a config file.
+/// The relevant keys of a config file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Config {
     version: Option<u32>,
@@ -28,7 +28,7 @@ struct Config {
 }
 
 impl Config {
-    /// Reads the few keys line by line; tables are named in full in every file that is around.
+    /// Reads the few keys line by line, relying on full table names, which all known config files use.
     fn parse(text: &str) -> Self {
         let mut config = Config::default();
         let mut table = String::new();
@@ -52,12 +52,12 @@ impl Config {
     }
 }
 
-/// The image that a config of containerd starts pods with, if it names one.
+/// The image with which containerd starts pods by this config, if it names one.
 pub fn sandbox_image(config: &str) -> Option<String> {
     Config::parse(config).sandbox
 }
 
-/// The path that containerd is told to read.
+/// Path of the config file that containerd is told to read.
 fn path_in_force(merge: &Merge) -> String {
     let units = merge.units();
     let Some(unit) = units.get("containerd.service") else { return DEFAULT.into() };
@@ -73,15 +73,15 @@ fn path_in_force(merge: &Merge) -> String {
     flag.or(variable).unwrap_or_else(|| DEFAULT.into())
 }
 
-/// The config in force, if it is in one of the extensions: its place and what it says.
+/// The effective config, if it is in one of the extensions, with a breach at its place.
 fn in_force<'m>(merge: &Merge<'m>) -> Option<(Breach, Config)> {
     let path = usr_path(&path_in_force(merge))?;
     let (index, text) = merge.text(&path)?;
     Some((Breach::of(merge.extensions()[index]).at(&path), Config::parse(&text)))
 }
 
-/// The version of the containerd that will run: of the one in the extensions, which tells its major version by the name
-/// of its Go module, else of the release's.
+/// Version of the containerd that will run: the extensions' program, whose Go module name reveals the major version,
+/// else the release's.
 fn version_in_force(merge: &Merge) -> Result<Option<(u32, u32)>, Error> {
     let Some((index, _)) = merge.entry(PROGRAM) else {
         return Ok(merge.release.and_then(quirks::containerd));
@@ -95,7 +95,7 @@ fn version_in_force(merge: &Merge) -> Result<Option<(u32, u32)>, Error> {
     })
 }
 
-/// The row of a table, newest first, that holds for a version.
+/// The value for a version, from a table sorted from new to old.
 fn since<V: PartialOrd, T: Copy>(table: &[(V, T)], version: V) -> Option<T> {
     table.iter().find(|(from, _)| version >= *from).map(|(_, value)| *value)
 }
@@ -147,7 +147,7 @@ pub(super) fn ignored(merge: &Merge) -> Result<Vec<Breach>, Error> {
     Ok(breaches)
 }
 
-/// The driver that a kubelet's configuration in one of the extensions names.
+/// The cgroup driver that a kubelet's configuration in one of the extensions names.
 fn kubelet_driver(merge: &Merge) -> Result<Option<String>, Error> {
     for extension in merge.extensions() {
         for path in files(extension).map(|(path, _)| path).filter(|path| path.ends_with(".yaml")) {
@@ -168,7 +168,7 @@ fn kubelet_driver(merge: &Merge) -> Result<Option<String>, Error> {
 pub(super) fn cgroup_driver(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let Some((breach, config)) = in_force(merge) else { return Ok(Vec::new()) };
     let written = kubelet_driver(merge)?;
-    // kubeadm's default, wherever a kubelet comes along.
+    // kubeadm's default, if an extension contains a kubelet.
     let kubelet = merge.entry("usr/bin/kubelet").map(|_| "systemd".to_owned());
     let Some(driver) = written.or(kubelet) else { return Ok(Vec::new()) };
     let own = if config.systemd_cgroup { "systemd" } else { "cgroupfs" };
@@ -183,7 +183,7 @@ pub(super) fn sandbox(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let (breach, used, whose) = match in_force(merge) {
         Some((breach, Config { sandbox: Some(image), .. })) => (breach, tag(&image), "its config"),
         found => {
-            // containerd's own default matters where there is no registry to pull it from.
+            // containerd's own default matters if the pause image cannot be pulled from a registry.
             let imports = imports(merge);
             let of = version_in_force(merge)?.and_then(|version| since(&CONTAINERD_PAUSE, version));
             let (Some(default), false) = (of, imports.is_empty()) else { return Ok(Vec::new()) };

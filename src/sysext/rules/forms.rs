@@ -1,4 +1,4 @@
-//! Rules on the image itself: format, name, owners, attributes, size.
+//! Rules about the image itself: format, name, owners, attributes, size.
 
 use super::super::extension::{Error, Extension, Fault, Form};
 use super::super::identify::Format;
@@ -9,9 +9,9 @@ use crate::flatcar::quirks::{self, Packing};
 use crate::format::gpt::SECTOR;
 use crate::format::image::Kind;
 
-/// The most that the kernel allows (`SQUASHFS_FILE_MAX_SIZE`).
+/// The kernel's largest block size (`SQUASHFS_FILE_MAX_SIZE`).
 const MAX_BLOCK: u32 = 1 << 20;
-/// Images together from which on memory is worth a word, in bytes.
+/// Total bytes of images from which on their memory use is reported.
 const MUCH: u64 = 1 << 30;
 
 pub(super) fn image(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
@@ -28,7 +28,7 @@ pub(super) fn opaque(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Er
     })
 }
 
-/// How the data of an extension is packed, in all of its file systems.
+/// The compressions of an extension's data, in all of its file systems.
 fn packings(extension: &Extension) -> impl Iterator<Item = Packing> {
     extension.filesystems.iter().flat_map(Format::packings)
 }
@@ -38,18 +38,20 @@ pub(super) fn compression(_: &Merge, extension: &Extension) -> Result<Vec<Breach
     Ok(never.map(|packing| Breach::of(extension).saying(format!("it is {}", packing.name()))).collect())
 }
 
-/// First major version whose systemd (255) is known to look for tables of other sectors than those of 512 bytes; 253 has it.
+/// First major version whose systemd (255) is known to try partition tables with other sectors than 512 bytes; systemd
+/// 253 and newer do.
 const PROBES_SECTORS: u32 = 3913;
 
 pub(super) fn target(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     let Some(release) = merge.release else { return Ok(Vec::new()) };
-    // What is about to be built has no form yet; `packaging` judges that.
+    // An image to be built has no form yet; `packaging` judges its settings.
     let Form::Image(_) = extension.form else { return Ok(Vec::new()) };
     let mut breaches = Vec::new();
     if !quirks::merges_sysexts(release) {
         breaches.push(Breach::of(extension).saying("it has no systemd-sysext.service, which came with 3185"));
     }
-    // Of a file system that is foreign altogether, how it is packed is told last and says the most.
+    // The last unsupported compression is reported: for an unsupported file system that entry is the most informative
+    // one.
     let foreign = extension.filesystems.iter().filter_map(|format| {
         let is_foreign = |packing: &Packing| packing.is_known() && !packing.is_mounted_by(release);
         format.packings().into_iter().rfind(is_foreign)
@@ -59,7 +61,7 @@ pub(super) fn target(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>
             .saying(format!("the kernel of Flatcar {release} cannot mount {}", packing.name()))
     }));
     let Some(disk) = extension.disk else { return Ok(breaches) };
-    // Those that Flatcar publishes for this very release are signed by a key that the release knows.
+    // Extensions that Flatcar publishes for this very release are signed by a key that the release knows.
     let flatcars = extension.fault.is_none()
         && extension.release()?.is_some_and(|fields| {
             fields.get("ID") == Some("flatcar")
@@ -94,8 +96,8 @@ pub(super) fn file_name(_: &Merge, extension: &Extension) -> Result<Vec<Breach>,
         return Ok(Vec::new());
     }
     if names.contains(&extension.name()) {
-        // A shelf of versions is linked from elsewhere; in /etc/extensions itself nothing would be merged at all
-        // (flatcar/Flatcar#1338).
+        // Usually a collection of versions is linked from elsewhere; in /etc/extensions itself nothing would be merged
+        // at all (flatcar/Flatcar#1338).
         let stem = extension.file_stem().filter(|stem| extension.shelved && *stem != extension.name());
         let breach = |stem| {
             let name = extension.name();
@@ -123,7 +125,7 @@ pub(super) fn file_name(_: &Merge, extension: &Extension) -> Result<Vec<Breach>,
     Ok(vec![Breach::of(extension).saying(detail).fix(fix)])
 }
 
-/// One release file whose xattr makes systemd take it under any name (os-release(5)).
+/// Whether its only release file has the xattr that makes systemd accept it under any name (os-release(5)).
 pub(super) fn is_lenient(extension: &Extension) -> bool {
     let [only] = extension.release_names()[..] else { return false };
     let seen = extension.entries.get(&release::path(only));
@@ -137,7 +139,7 @@ pub(super) fn is_lenient(extension: &Extension) -> bool {
 }
 
 pub(super) fn owner(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
-    // A folder on disk belongs to who works in it; what is built from it belongs to root.
+    // A folder on disk belongs to the user who works in it; the image built from it belongs to root.
     let foreign = extension.entries.iter().filter(|(_, seen)| (seen.uid, seen.gid) != (0, 0));
     let paths: Vec<String> =
         foreign.map(|(path, seen)| format!("/{path} ({}:{})", seen.uid, seen.gid)).collect();
@@ -145,7 +147,7 @@ pub(super) fn owner(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Err
     Ok((!paths.is_empty()).then(breach).into_iter().collect())
 }
 
-/// Attributes that another rule speaks of.
+/// Attributes that other rules report.
 const TOLD: [&str; 5] = [
     "user.extension-release.strict",
     "security.capability",
@@ -172,12 +174,12 @@ pub(super) fn memory(merge: &Merge) -> Result<Vec<Breach>, Error> {
     Ok((total > MUCH).then(|| Breach::of(largest).saying(detail())).into_iter().collect())
 }
 
-/// Whether an extension holds nothing that can be judged.
+/// Whether the extension's content cannot be judged.
 pub(super) fn is_closed(extension: &Extension) -> bool {
     extension.fault.is_some()
 }
 
-/// Paths of all files of an extension with their sizes.
+/// Paths of all files of an extension, with their sizes.
 pub(super) fn files(extension: &Extension) -> impl Iterator<Item = (&str, u64)> {
     extension.entries.iter().filter_map(|(path, seen)| match seen.kind {
         Kind::File(size) => Some((path.as_str(), size)),

@@ -1,4 +1,4 @@
-//! Rules on symlinks.
+//! Rules about symlinks.
 
 use super::super::extension::{Error, Extension};
 use super::super::merge::{Merge, Presence};

@@ -1,4 +1,4 @@
-//! What a system extension must be for a node to work with it, as one table: each rule with its reason and the way out.
+//! The rules that a system extension must keep for a node to work with it, as one table: each rule with its reason and the way out.
 //!
 //! A rule judges entries, extensions, or all that is merged on one node. The reasons were found by trying, with systemd
 //! 252 and on Flatcar (`tests/it/sysext/lint.rs` has systemd judge the same flaws). Forms and bytes are [`super::extension`]'s.
@@ -20,54 +20,54 @@ use super::unit::unit_path;
 use crate::base::finding::{Finding, Place, Severity};
 use crate::format::image::Kind;
 
-/// Enters the keys of remembered verdicts; raised when a rule changes what it finds.
+/// Part of the keys of remembered verdicts; raised when a rule finds more or less than before.
 pub const REVISION: u32 = 2;
 
-/// One thing that goes wrong on nodes.
+/// One kind of failure on nodes.
 pub struct Rule {
     /// Short name, for people to search.
     pub name: &'static str,
-    /// Whether what breaks it is refused. A breach that is only likely is a warning in any case.
+    /// Severity of a certain breach. A breach that is only likely is always a warning.
     pub severity: Severity,
-    /// What goes wrong on the node.
+    /// The failure on the node.
     pub why: &'static str,
-    /// What to do instead.
+    /// The way out.
     pub fix: &'static str,
     check: Check,
 }
 
-/// What a rule looks at.
+/// The subject of a rule.
 enum Check {
-    /// Single entries; a directory speaks for all in it.
+    /// Single entries; a directory stands for everything in it.
     Entry(fn(&str, &Seen) -> bool),
-    /// One extension, with a view of what it is merged with.
+    /// One extension, with access to the others that it is merged with.
     Each(fn(&Merge, &Extension) -> Result<Vec<Breach>, Error>),
     /// All extensions together.
     Whole(fn(&Merge) -> Result<Vec<Breach>, Error>),
 }
 
-/// A rule that is broken somewhere.
+/// A place where a rule is broken.
 #[derive(Clone, Debug)]
 pub struct Breach {
-    /// Which rule.
+    /// Name of the rule.
     pub rule: &'static str,
-    /// How bad it is here.
+    /// Severity of this breach.
     pub severity: Severity,
-    /// The extension, by its name.
+    /// The extension's name.
     pub extension: String,
-    /// Inside of it, without a leading slash.
+    /// Path inside the extension, without a leading slash.
     pub path: Option<String>,
-    /// What is there, where the rule's reason does not say it.
+    /// Details of this breach, beyond the rule's reason; may be empty.
     pub detail: String,
-    /// What the rule says goes wrong.
+    /// The failure that the rule describes.
     pub why: &'static str,
-    /// What to do.
+    /// The way out.
     pub fix: String,
-    /// Where in a text.
+    /// Place in a text file.
     pub place: Option<Place>,
 }
 
-/// All rules, those on the image first.
+/// All rules, those about the image itself first.
 pub const RULES: &[Rule] = &[
     Rule {
         name: "image",
@@ -470,10 +470,10 @@ impl Rule {
     }
 }
 
-/// Judges all that is merged on one node: extension by extension, each in the order of the table.
+/// Judges everything that is merged on one node, extension by extension, each in the order of the table.
 ///
 /// # Errors
-/// Bytes that cannot be read; what is wrong with them is a breach.
+/// Bytes that cannot be read. Defects in them are breaches, not errors.
 pub fn judge(merge: &Merge) -> Result<Vec<Breach>, Error> {
     let mut breaches = Vec::new();
     for rule in RULES {
@@ -484,7 +484,7 @@ pub fn judge(merge: &Merge) -> Result<Vec<Breach>, Error> {
     Ok(breaches)
 }
 
-/// A broken rule at the topmost entries that break it: what lies in a directory is told with it.
+/// Breaches at the topmost entries that break a rule; entries below them are not reported again.
 fn topmost(extension: &Extension, breaks: fn(&str, &Seen) -> bool) -> Vec<Breach> {
     let mut told: Vec<&str> = Vec::new();
     for (path, _) in extension.entries.iter().filter(|(path, seen)| breaks(path, seen)) {
@@ -524,7 +524,7 @@ impl Breach {
         self
     }
 
-    /// It is likely, but what prebake knows of the node does not prove it.
+    /// Downgrades the breach to a warning: it is likely, but prebake does not know enough about the node to be sure.
     fn doubtful(mut self) -> Self {
         self.severity = Severity::Warning;
         self
@@ -535,7 +535,7 @@ impl Breach {
         self
     }
 
-    /// As people read it.
+    /// The breach as a finding for users.
     pub fn finding(&self) -> Finding {
         let message = match self.detail.as_str() {
             "" => format!("{}: {}", self.rule, self.why),
@@ -552,7 +552,7 @@ impl Breach {
     }
 }
 
-/// Whether a path is a directory or lies in it.
+/// Whether a path is the directory `dir` or below it.
 pub(super) fn below(path: &str, dir: &str) -> bool {
     path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,4 +1,5 @@
-//! Rules on the extension-release file, by which systemd-sysext decides (os-release(5), `extension_release_validate`).
+//! Rules about the extension-release file, by which systemd-sysext decides (os-release(5),
+//! `extension_release_validate`).
 
 use super::super::extension::{Error, Extension};
 use super::super::merge::Merge;
@@ -30,7 +31,7 @@ pub(super) fn strict(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Er
     Ok(paths.filter(|_| lenient).map(|path| Breach::of(extension).at(&path)).collect())
 }
 
-/// Breaches of what a release file says, by a question that gives what is wrong.
+/// Breaches of extensions for whose release file `question` returns a problem.
 fn saying(
     extension: &Extension,
     question: impl FnOnce(&Release) -> Option<String>,

@@ -1,4 +1,4 @@
-//! Rules on units: what systemd reads, what it keeps running, what it runs.
+//! Rules about units: those that systemd reads, those that it keeps running, and the programs that it runs.
 
 use std::collections::BTreeMap;
 
@@ -34,12 +34,12 @@ pub(super) fn reload(_: &Merge, extension: &Extension) -> Result<Vec<Breach>, Er
     Ok(first.filter(|_| !reloads).map(|path| Breach::of(extension).at(path)).into_iter().collect())
 }
 
-/// systemd's spellings of yes.
+/// Whether a text is one of systemd's spellings of "yes".
 fn is_true(text: &str) -> bool {
     ["1", "yes", "y", "true", "t", "on"].contains(&text.to_ascii_lowercase().as_str())
 }
 
-/// Directories that are read once, early.
+/// Directories that are read only once, early in the boot.
 const EARLY: [&str; 4] =
     ["usr/lib/sysctl.d", "usr/lib/modules-load.d", "usr/lib/udev/rules.d", "usr/lib/sysusers.d"];
 
@@ -53,16 +53,16 @@ pub(super) fn too_early(merge: &Merge, extension: &Extension) -> Result<Vec<Brea
     Ok(present.map(|dir| Breach::of(extension).at(dir)).collect())
 }
 
-/// What keeps a unit running.
+/// The part that keeps a unit running.
 enum Upholder<'u> {
-    /// A line of a unit or drop-in.
+    /// An assignment in a unit or drop-in.
     Line(&'u Line),
-    /// A link in a directory such as `multi-user.target.upholds` of an extension (systemd.unit(5), since 254).
+    /// A link in an extension's directory such as `multi-user.target.upholds` (systemd.unit(5), since 254).
     Link { extension: &'u Extension, path: &'u str },
 }
 
 impl Upholder<'_> {
-    /// A breach there; nothing for the node's own config, which others judge.
+    /// A breach at this place; `None` for the node's own config, which is judged elsewhere.
     fn breach(&self, merge: &Merge) -> Option<Breach> {
         match self {
             Upholder::Line(line) => at_line(merge, line),
@@ -71,7 +71,7 @@ impl Upholder<'_> {
     }
 }
 
-/// Units that something keeps running, with what says so.
+/// Units that are kept running, each with its upholder.
 fn upheld<'u>(merge: &'u Merge, units: &'u BTreeMap<String, Unit>) -> Vec<(&'u str, Upholder<'u>)> {
     let lines = units.values().flat_map(|unit| unit.list("Unit", "Upholds"));
     let lines = lines.map(|(name, line)| (name, Upholder::Line(line)));
@@ -86,7 +86,7 @@ fn upheld<'u>(merge: &'u Merge, units: &'u BTreeMap<String, Unit>) -> Vec<(&'u s
     lines.chain(links).collect()
 }
 
-/// A breach in the text that a line is from; nothing for the node's own config, which others judge.
+/// A breach in the text of a line; `None` for the node's own config, which is judged elsewhere.
 fn at_line(merge: &Merge, line: &Line) -> Option<Breach> {
     let Home { extension, path } = &line.home;
     let extension = merge.extensions()[(*extension)?];
@@ -95,7 +95,7 @@ fn at_line(merge: &Merge, line: &Line) -> Option<Breach> {
     Some(Breach::of(extension).at(path).placed(place))
 }
 
-/// A unit by its name, or the template that it is an instance of.
+/// A unit by its name, or the template of an instance.
 fn definition<'u>(units: &'u BTreeMap<String, Unit>, name: &str) -> Option<&'u Unit> {
     let template = || {
         let (stem, instance) = name.split_once('@')?;
@@ -104,8 +104,8 @@ fn definition<'u>(units: &'u BTreeMap<String, Unit>, name: &str) -> Option<&'u U
     units.get(name).filter(|unit| unit.home.is_some()).or_else(template).or_else(|| units.get(name))
 }
 
-/// Whether a service ends by itself: it says so, or it has nothing that stays (systemd.service(5): without `Type=` and
-/// `ExecStart=`, a service is a oneshot).
+/// Whether a service ends by itself: it says so, or it has no process that stays (systemd.service(5): without `Type=`
+/// and `ExecStart=`, a service is a oneshot).
 fn is_oneshot(unit: &Unit) -> bool {
     match unit.last("Service", "Type") {
         Some(kind) => kind == "oneshot",
@@ -148,18 +148,18 @@ pub(super) fn upholds(merge: &Merge) -> Result<Vec<Breach>, Error> {
     Ok(breaches)
 }
 
-/// What a service needs to have run before it counts as started.
+/// Keys of the commands that must run before a service counts as started.
 const STARTING: [&str; 4] = ["ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost"];
-/// Where systemd looks for a program without a path, in `/usr` as Flatcar has it.
+/// Directories in `/usr`, as Flatcar has them, in which systemd searches a program without a path.
 const SEARCHED: [&str; 2] = ["usr/local/bin", "usr/bin"];
 
-/// A command of a unit that an extension brings.
+/// A command of a unit in an extension.
 struct Command<'u> {
     line: &'u Line,
     program: String,
 }
 
-/// The commands that must succeed and whose program is named in plain words.
+/// The commands that must succeed and whose program is named literally.
 fn commands(units: &BTreeMap<String, Unit>) -> Vec<Command<'_>> {
     let lines = units.values().flat_map(|unit| STARTING.into_iter().flat_map(|key| unit.commands(key)));
     let of_extensions = lines.filter(|line| line.home.extension.is_some());
@@ -168,8 +168,8 @@ fn commands(units: &BTreeMap<String, Unit>) -> Vec<Command<'_>> {
         .collect()
 }
 
-/// The program that a command must succeed to run; nothing where its failure is ignored, or where only systemd knows
-/// what it is.
+/// The program that a command must run successfully; `None` if its failure is ignored, or if only systemd can resolve
+/// its name.
 fn program(command: &str) -> Option<String> {
     let word = command.split_whitespace().next()?;
     let program = word.trim_start_matches(['@', '-', ':', '+', '!', '|']);
@@ -179,7 +179,7 @@ fn program(command: &str) -> Option<String> {
     (!unclear).then(|| program.to_owned())
 }
 
-/// Where a program would be, and what is known of it.
+/// Path of a program, and whether it exists.
 fn locate(merge: &Merge, program: &str) -> (Option<String>, Presence) {
     if program.starts_with('/') {
         return (merge.place(program).or_else(|| usr_path(program)), merge.presence(program));
@@ -190,7 +190,7 @@ fn locate(merge: &Merge, program: &str) -> (Option<String>, Presence) {
     (here.cloned(), if here.is_some() { Presence::Here } else { unknown })
 }
 
-/// The program after `#!` of a script that is in one of the extensions.
+/// The program after `#!` of a script in one of the extensions.
 fn interpreter(merge: &Merge, path: &str) -> Option<String> {
     let (index, seen) = merge.entry(path)?;
     if !matches!(seen.kind, Kind::File(_)) {

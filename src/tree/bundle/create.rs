@@ -1,8 +1,8 @@
-//! Making a bundle: everything is laid out first, so each byte is written once, where it belongs.
+//! Making a bundle: the layout is settled first, so each byte is written once, in its place.
 //!
-//! The kernel copies, and what it has written is read back and held against the index while it goes on copying: a file that is
-//! not what its manifest says is found before the bundle has a name. The digests are of what lies in the bundle, not of what
-//! lay in the tree a moment earlier.
+//! The kernel copies; a second thread reads the copy back and checks it against the index meanwhile, so a file that
+//! differs from its manifest is found before the bundle gets its name. The digests are of the bytes in the bundle, not
+//! of the bytes that were in the tree a moment earlier.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -33,23 +33,24 @@ use crate::tree::manifest::Manifest;
 use crate::tree::names::CHECKSUMS;
 use crate::tree::{names, open};
 
-/// Bytes that the kernel is asked to copy at once: few calls, and little for the reader behind it to wait for.
+/// Bytes that the kernel is asked to copy in one call: large enough for few calls, small enough for the reader not to
+/// wait long.
 const COPIED: usize = 4 << 20;
-/// How often what was written is sent to the disk, in bytes: it waits for the digest anyway, and at the end there is little left.
+/// Bytes between two syncs to the disk: the writer waits for the digest anyway, and little is left to sync at the end.
 const SYNCED: u64 = 64 << 20;
-/// Pieces that the copying may be ahead of the digest: as many as keep that busy while the disk writes.
+/// Pieces that the copying may be ahead of the digest: enough to keep the digest busy while the disk writes.
 const AHEAD: usize = SYNCED as usize / COPIED;
-/// Bytes that are read back at once.
+/// Bytes that are read back in one call.
 const CHUNK: usize = 256 << 10;
 
-/// What a bundle will hold, with where the bytes are.
+/// The members of a bundle to be, and where their bytes are.
 #[derive(Default)]
 pub struct Contents {
     members: BTreeMap<String, (Member, Source)>,
     epoch: u64,
 }
 
-/// Where a member's bytes are.
+/// Where a member's bytes are now.
 enum Source {
     Here(Vec<u8>),
     File(PathBuf),
@@ -57,17 +58,17 @@ enum Source {
     Bundle(PathBuf, u64),
 }
 
-/// A bundle that only lacks signatures over [`Draft::index`].
+/// A bundle that is complete except for the signatures over [`Draft::index`].
 pub struct Draft {
     index: Index,
     sources: BTreeMap<String, Source>,
 }
 
 impl Contents {
-    /// Adds a published tree, whole but for what is private, and gives its manifest back.
+    /// Adds a published tree, whole except for its private files, and returns its manifest.
     ///
     /// # Errors
-    /// A directory that is no tree, or a second tree of one name.
+    /// A directory that is no tree, or a second tree of the same name.
     pub fn tree(&mut self, path: &Path) -> Result<Manifest> {
         let (manifest, directory) = open::of_directory(path)?;
         let file = directory.join(names::MANIFEST);
@@ -108,7 +109,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Adds a public key, whoever's it is, under this file name.
+    /// Adds a public key under this file name; it may be anybody's.
     pub fn key(&mut self, name: &str, bytes: Vec<u8>) {
         self.here(format!("{}/{name}", index::KEYS), bytes);
     }
@@ -117,7 +118,7 @@ impl Contents {
         self.members.insert(path, (Member::of(&bytes), Source::Here(bytes)));
     }
 
-    /// All of it, with a word for people and the list of digests.
+    /// Finishes the list of members: adds a README for people and the list of digests.
     ///
     /// # Errors
     /// A member that no bundle may hold.
@@ -144,7 +145,7 @@ impl Contents {
     }
 }
 
-/// What somebody reads who has nothing but this file.
+/// The README: all that a person needs who has only this file.
 fn readme(index: &Index) -> String {
     let trees: String =
         index.trees().map(|tree| format!("    {} {}\n", tree.name, tree.build_id())).collect();
@@ -176,7 +177,7 @@ the directories below trees/.
 }
 
 impl Draft {
-    /// A bundle once more, for other signatures.
+    /// The same bundle again, to be signed anew.
     pub fn of(bundle: &Bundle) -> Draft {
         let source = |path: &String| {
             let start = bundle.extent(path).map_or(0, |extent| extent.start);
@@ -185,15 +186,16 @@ impl Draft {
         Draft { index: bundle.index().clone(), sources: bundle.index().members.keys().map(source).collect() }
     }
 
-    /// What is to be signed.
+    /// The index that is to be signed.
     pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// Writes the bundle with its signatures; its length in bytes. It has its name when it is complete and on the disk.
+    /// Writes the bundle with its signatures and returns its length in bytes. It gets its name only when it is complete
+    /// and on the disk.
     ///
     /// # Errors
-    /// A file that is not what its manifest says; what was at `target` before is still there.
+    /// A file that differs from its manifest; a file that was at `target` before is still there.
     pub fn write(&self, signatures: &Signatures, target: &Path) -> Result<u64> {
         let files = signatures.to_files();
         let sizes: Vec<(&str, u64)> =
@@ -222,7 +224,7 @@ impl Draft {
             let check = scope.spawn(|| self.check(&layout, file, target, behind));
             let copied = self.copy(&layout, file, target, written);
             let checked = check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            // A wrong file ends the copying, too; it is the reason.
+            // A wrong file ends the copying as well, so report the wrong file.
             checked.and(copied)
         })?;
         disk::finish(temporary, target)?;
@@ -244,7 +246,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Writes members in the order of the file, and tells how far it is: the number of a member and where its data end so far.
+    /// Writes members in the order of the file, and reports progress: the number of a member and how many more of its
+    /// bytes are written.
     fn copy(&self, layout: &Layout, mut out: &File, target: &Path, written: SyncSender<Piece>) -> Result<()> {
         let write =
             |mut out: &File, bytes: &[u8]| out.write_all(bytes).map_err(disk::Error::io("write", target));
@@ -270,7 +273,7 @@ impl Draft {
                     }
                     let mut copier = Copier { from, start, path, target, by_hand: Vec::new() };
                     let mut done = 0;
-                    // An empty file is a piece, too: it has a digest.
+                    // An empty file is a piece, too, since it has a digest.
                     loop {
                         let length = match place.size - done {
                             0 => 0,
@@ -298,7 +301,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Reads behind the writer what it wrote.
+    /// Reads the written bytes back, behind the writer, and checks their digests.
     fn check(&self, layout: &Layout, file: &File, target: &Path, behind: Receiver<Piece>) -> Result<()> {
         let mut buffer = vec![0; CHUNK];
         let mut hasher = sha2::Sha256::new();
@@ -335,7 +338,7 @@ impl Draft {
     }
 }
 
-/// Data that were written: of which member, and how many bytes more.
+/// Progress of the writer: a member's number, and how many more of its bytes are written.
 struct Piece {
     number: usize,
     length: u64,
@@ -347,19 +350,20 @@ struct Copier<'a> {
     start: u64,
     path: &'a Path,
     target: &'a Path,
-    /// A buffer, once the kernel has refused.
+    /// Copy buffer, allocated once the kernel has refused to copy.
     by_hand: Vec<u8>,
 }
 
 impl Copier<'_> {
-    /// Copies up to so many bytes that lie `done` behind the start; how many it were.
+    /// Copies at most `most` bytes from the position `done` bytes after the start; returns how many.
     fn piece(&mut self, mut out: &File, done: u64, most: u64) -> Result<u64> {
         let mut position = self.start + done;
         if self.by_hand.is_empty() {
             match rustix::fs::copy_file_range(&self.from, Some(&mut position), out, None, most as usize) {
                 Ok(0) => return Err(self.ended()),
                 Ok(length) => return Ok(length as u64),
-                // Other file systems, old kernels and special files; what really fails, fails again below.
+                // Other file systems, old kernels and special files: fall back to reading and writing, where a real
+                // error shows again.
                 Err(
                     Errno::INTR | Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM,
                 ) => {

@@ -1,7 +1,8 @@
 //! Importing: a bundle's trees become published trees of this site.
 //!
-//! Objects that the store lacks are copied, each held against its digest before it has its name, so an import that was killed
-//! goes on where it was. Nothing else is read of the members. Then each tree appears by `publish`, as a build's does.
+//! Objects that the store lacks are copied, and each is checked against its digest before it gets its name, so an
+//! aborted import resumes where it stopped. No other data of members are read. Then `publish` publishes each tree, as
+//! it does after a build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -20,49 +21,49 @@ use crate::tree::manifest::Manifest;
 use crate::tree::publish::{Draft, Output, Published};
 use crate::trust::signers::Trust;
 
-/// Bytes that are copied at once.
+/// Bytes that are copied in one call.
 const CHUNK: usize = 256 << 10;
-/// Longest of the files beside a manifest, in bytes.
+/// Upper limit for the files beside a manifest, in bytes.
 const MOST_BESIDE: u64 = 64 << 20;
 
-/// What an import came to.
+/// Result of an import.
 #[derive(Debug, Default)]
 pub struct Imported {
-    /// The trees, in the bundle's order.
+    /// The published trees, in the bundle's order.
     pub trees: Vec<Published>,
-    /// Objects that were copied into the store.
+    /// Number of objects that were copied into the store.
     pub copied: usize,
-    /// Their length in bytes.
+    /// Total length of the copied objects, in bytes.
     pub copied_bytes: u64,
-    /// Objects that the store had.
+    /// Number of objects that the store already had.
     pub shared: usize,
 }
 
-/// Where trees go, and what the site says about it.
+/// One import: the bundle, its destinations and the site's trust.
 pub struct Import<'a> {
-    /// The bundle, judged.
+    /// The bundle, whose signatures are judged.
     pub bundle: &'a Bundle,
-    /// Where objects go.
+    /// Store that receives the objects.
     pub store: &'a Store,
-    /// The directory of `NAME/BUILD-ID`.
+    /// The directory that receives `NAME/BUILD-ID`.
     pub output: &'a Path,
-    /// Whom the signatures were judged by, if they were.
+    /// Keys by which the signatures were judged, if they were.
     pub trust: Option<&'a Trust>,
 }
 
 impl Import<'_> {
-    /// Copies what is missing, then publishes each tree and swaps its `current`. `progress` is told how many bytes more were
-    /// copied.
+    /// Copies missing objects, then publishes each tree and swaps its `current`. `progress` gets the number of bytes
+    /// copied since its last call.
     ///
     /// # Errors
-    /// A tree that is not what its manifest says, and damaged members; no tree is published then.
+    /// A tree that differs from its manifest, and damaged members; no tree is published then.
     pub fn run(&self, mut progress: impl FnMut(u64)) -> Result<Imported> {
         let Import { bundle, store, output, trust } = *self;
         bundle.check_frame()?;
         let names: Vec<&str> = bundle.trees().collect();
         let manifests =
             names.iter().map(|name| bundle.manifest(name)).collect::<Result<Vec<Manifest>, Error>>()?;
-        // Held until the end: a build beside it would swap `current` again.
+        // Held until the end: a concurrent build would swap `current` again.
         let outputs = names.iter().map(|name| Output::acquire(output, name)).collect::<Result<Vec<_>>>()?;
         let mut imported = Imported::default();
         let mut seen = BTreeSet::new();
@@ -110,7 +111,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// What lies beside a tree's manifest.
+    /// The files beside a tree's manifest, by name.
     fn beside(&self, tree: &str) -> Result<BTreeMap<String, Vec<u8>>> {
         let Import { bundle, .. } = *self;
         let directory = index::directory(tree);

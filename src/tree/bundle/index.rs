@@ -1,7 +1,7 @@
-//! `bundle.json`: what a bundle holds, in the bytes that its signers sign.
+//! `bundle.json`: the list of a bundle's members, in the bytes that its signers sign.
 //!
-//! It says of every member behind it how long it is and which digest it has, and nothing that follows from this: where a
-//! member lies, which trees there are and what their BUILD-IDs are is derived, so no wrong answer can be written down.
+//! It gives the length and the digest of every member after it. It does not state what follows from these: positions of
+//! members, names of trees and their BUILD-IDs are derived, so a bundle cannot contradict itself about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -16,47 +16,47 @@ use crate::tree::names::{self, CHECKSUMS};
 
 /// Version of the format; raised when the meaning of a field or the form of the file changes.
 pub const SCHEMA: u32 = 1;
-/// Longest index that is read, in bytes: some 300 000 members.
+/// Upper limit for the length of an index that is read, in bytes: some 300 000 members.
 pub const MOST_BYTES: u64 = 64 << 20;
-/// What a person reads first who has this file and nothing else.
+/// A first guide for a person who has only this file.
 pub const README: &str = "README";
-/// Public keys, by file name.
+/// Directory of the public keys, by file name.
 pub const KEYS: &str = "keys";
-/// The binaries of prebake, by architecture.
+/// Directory of the binaries of prebake, by architecture.
 pub const BINARIES: &str = "bin";
-/// The trees, by name.
+/// Directory of the trees, by name.
 pub const TREES: &str = "trees";
 
-/// Longest path of a member and of one name in it, in bytes; file systems take no longer names.
+/// Upper limits for a member's path and for one name in it, in bytes; file systems accept no longer names.
 const MOST_PATH: usize = 1024;
 const MOST_NAME: usize = 255;
 
-/// What a bundle holds.
+/// The signed list of a bundle's members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Index {
-    /// [`SCHEMA`].
+    /// Version of the format: [`SCHEMA`].
     pub schema: u32,
-    /// What sites remember it by: bundles of one name follow each other.
+    /// Name under which sites remember it; later bundles of one name replace earlier ones.
     pub name: String,
-    /// Which of that name this is; a site refuses one that is lower than what it has seen.
+    /// Number among the bundles of this name; a site refuses a number lower than the highest it has seen.
     pub sequence: u64,
-    /// Seconds since 1970 that all members are stamped with.
+    /// Modification time of all members, in seconds since 1970.
     pub epoch: u64,
-    /// From when on it is refused; in whole seconds.
+    /// Time after which it is refused, in whole seconds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339")]
     pub expires: Option<SystemTime>,
-    /// By path: every member behind the index.
+    /// Every member after the index, by path.
     pub members: BTreeMap<String, Member>,
 }
 
-/// One member.
+/// Length, digest and mode of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// Digest of the bytes.
+    /// SHA-256 of the bytes.
     pub sha256: Sha256,
     /// Mode 0755 instead of 0644.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -64,7 +64,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// What bytes in memory are as a member.
+    /// The entry for a member with these bytes, not executable.
     pub fn of(bytes: &[u8]) -> Self {
         Member { size: bytes.len() as u64, sha256: Sha256::of(bytes), executable: false }
     }
@@ -75,23 +75,23 @@ impl Member {
 pub struct TreeName<'i> {
     /// The recipe's name.
     pub name: &'i str,
-    /// Digest of its manifest, of which the BUILD-ID is the beginning.
+    /// SHA-256 of its manifest; the BUILD-ID is its beginning.
     pub manifest: &'i Sha256,
 }
 
 impl TreeName<'_> {
-    /// As [`manifest::Manifest::build_id`].
+    /// The BUILD-ID, as [`manifest::Manifest::build_id`] gives it.
     pub fn build_id(&self) -> String {
         names::build_id(self.manifest)
     }
 }
 
-/// Where a tree lies in a bundle, with the slash behind it.
+/// Directory of a tree in a bundle, with a trailing slash.
 pub fn directory(tree: &str) -> String {
     format!("{TREES}/{tree}/")
 }
 
-/// Why a name cannot be that of a bundle or of a tree in one; nothing if it can.
+/// Reason why a bundle, or a tree in one, cannot have this name; `None` if it can.
 pub fn name_flaw(name: &str) -> Option<&'static str> {
     let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.+".contains(letter);
     match () {
@@ -125,12 +125,12 @@ impl Index {
         }
     }
 
-    /// The canonical bytes: what is signed.
+    /// The canonical bytes, which are signed.
     pub fn to_bytes(&self) -> Vec<u8> {
         canonical::canonical_json(self)
     }
 
-    /// The trees, by name.
+    /// Directory of the trees, by name.
     pub fn trees(&self) -> impl Iterator<Item = TreeName<'_>> {
         let below = self.members.range(format!("{TREES}/")..format!("{TREES}0"));
         below.filter_map(|(path, member)| {
@@ -149,13 +149,13 @@ impl Index {
             .map(move |(path, member)| (&path[length..], member))
     }
 
-    /// What [`CHECKSUMS`] holds, as it follows from the other members.
+    /// Content of [`CHECKSUMS`], as it follows from the other members.
     pub fn checksums(&self) -> Vec<u8> {
         let others = self.members.iter().filter(|(path, _)| *path != CHECKSUMS);
         others.map(|(path, member)| format!("{}  {path}\n", member.sha256)).collect::<String>().into_bytes()
     }
 
-    /// Whether it is a bundle's at all, beyond what serde says.
+    /// Checks what serde does not: names, paths, and members that contradict each other.
     fn check(&self) -> Result<(), String> {
         if let Some(flaw) = name_flaw(&self.name) {
             return Err(format!("it is called `{}`: {flaw}", self.name.escape_debug()));
@@ -180,7 +180,7 @@ impl Index {
         if let Some(path) = self.members.keys().find(orphan) {
             return Err(format!("it names `{path}` of a tree without a {}", names::MANIFEST));
         }
-        // Who unpacks by hand holds the files against this list; it must not say anything else.
+        // People who unpack by hand check the files against this list, so it must agree with the index.
         match self.members.get(CHECKSUMS) == Some(&Member::of(&self.checksums())) {
             true => Ok(()),
             false => Err(format!("its {CHECKSUMS} does not list the digests of its members")),
@@ -188,7 +188,7 @@ impl Index {
     }
 }
 
-/// Why no bundle holds a member of this path; nothing if one may.
+/// Reason why no bundle holds a member of this path; `None` if it may.
 fn path_flaw(path: &str) -> Option<&'static str> {
     let (room, rest) = path.split_once('/').unwrap_or((path, ""));
     let in_tree = rest.split_once('/').map_or("", |(_, in_tree)| in_tree);
@@ -214,7 +214,7 @@ fn path_flaw(path: &str) -> Option<&'static str> {
     }
 }
 
-/// The first line that is not as it would be written.
+/// The first line that differs from the canonical form.
 fn difference(found: &[u8], canonical: &[u8]) -> String {
     let mut lines = canonical.split(|byte| *byte == b'\n');
     let differs = |line: &[u8]| lines.next() != Some(line);

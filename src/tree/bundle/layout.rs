@@ -1,50 +1,50 @@
-//! Where each member of a bundle lies, as it follows from the index: no archive is searched.
+//! Positions of a bundle's members, derived from the index: no archive is searched.
 
 use super::index::{Index, Member};
 use super::{Extent, INDEX};
 use crate::format::tar::{Contents, END, Header, padding};
 use std::collections::HashMap;
 
-/// A bundle's members in the order of the file, each with its place.
+/// A bundle's members in the order of the file, each with its position.
 #[derive(Clone, Debug)]
 pub struct Layout {
     places: Vec<Place>,
-    /// How many of them lie before what the index names: the signatures and the index itself.
+    /// Number of members before those that the index names: the signatures and the index itself.
     front: usize,
     epoch: u64,
     /// Length of the file in bytes.
     length: u64,
 }
 
-/// Where one member lies. Offsets are in bytes from the beginning of the file.
+/// Position of one member. Offsets are in bytes from the beginning of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its path.
+    /// Its path in the archive.
     pub path: String,
-    /// Where its header begins.
+    /// Offset of its header.
     pub header: u64,
-    /// Where its data begin.
+    /// Offset of its data.
     pub data: u64,
-    /// Length of the data that lie here; those of a link lie elsewhere.
+    /// Length of the data at this offset; 0 for a link, whose data lie elsewhere.
     pub size: u64,
-    /// Its mode is 0755.
+    /// Mode 0755 instead of 0644.
     pub executable: bool,
-    /// Number of the member with the same bytes, to which this one is a link.
+    /// Index of the earlier member with the same bytes, if this one is a link to it.
     pub same_as: Option<usize>,
 }
 
 impl Place {
-    /// Where the padding behind the data ends.
+    /// Offset after the data and their padding.
     pub fn end(&self) -> u64 {
         self.data + self.size + padding(self.size)
     }
 }
 
 impl Layout {
-    /// Lays a bundle out: what lies before the index, by path and size; the index; its members. The second member with equal
-    /// bytes and mode is a link to the first.
+    /// Lays a bundle out: the files before the index, by path and size; the index; its members. A later member with the
+    /// bytes and mode of an earlier one is a link to it.
     ///
-    /// Nothing if the sizes add up to more than a file can have.
+    /// Returns `None` if the sizes add up to more than a file can have.
     pub fn new(signatures: &[(&str, u64)], index: &Index) -> Option<Layout> {
         let index_size = index.to_bytes().len() as u64;
         let front = signatures.iter().copied().chain([(INDEX, index_size)]);
@@ -79,7 +79,7 @@ impl Layout {
         Some(())
     }
 
-    /// The header of a member.
+    /// The bytes of a member's header.
     pub fn header(&self, place: &Place) -> Vec<u8> {
         let contents = match place.same_as {
             Some(first) => Contents::SameAs(&self.places[first].path),
@@ -93,12 +93,12 @@ impl Layout {
         &self.places[..self.front]
     }
 
-    /// What the index names, sorted by path.
+    /// The members that the index names, sorted by path.
     pub fn members(&self) -> &[Place] {
         &self.places[self.front..]
     }
 
-    /// Where a member's bytes lie, be it a link or not.
+    /// Position of a member's bytes, whether it is a link or not.
     pub fn extent(&self, path: &str, member: &Member) -> Option<Extent> {
         let found = self.members().binary_search_by(|place| place.path.as_str().cmp(path)).ok()?;
         let place = &self.members()[found];

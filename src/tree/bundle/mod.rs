@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! signatures/…        one for each signer, over the bytes of the index
-//! bundle.json         the index: every member behind it with size and digest
+//! bundle.json         the index: every member after it with size and digest
 //! README SHA256SUMS   for a person with nothing but tar, minisign and sha256sum
 //! bin/ keys/          binaries of prebake, public keys
 //! trees/NAME/…        each tree as it was published
 //! ```
-//! A bundle is a plain tar archive that follows from its index to the byte: a reader knows where each member lies without
-//! searching, and every byte that is not as it must be is found and named. Owns the format, making and reading it, and what a
-//! site remembers of bundles. Leaves to `minisign` and `trust` what a signature is and who must have signed, to `publish` how
-//! a tree appears.
+//! A bundle is a plain tar archive whose every byte follows from its index: a reader finds each member without
+//! searching, and any wrong byte is found and named. Owns the format, making and reading it, and the site's memory of
+//! bundles. Leaves signatures to `minisign`, the choice of trusted keys to `trust`, and the publication of trees to
+//! `publish`.
 
 pub mod create;
 pub mod import;
@@ -34,126 +34,126 @@ use crate::trust::minisign::{self, KeyId};
 use crate::trust::signers;
 
 pub use self::open::{Bundle, Demand};
-/// The index's name in the archive.
+/// Name of the index in the archive.
 pub const INDEX: &str = "bundle.json";
-/// Where the signatures lie in the archive, before the index.
+/// Directory of the signatures in the archive, before the index.
 pub const SIGNATURES: &str = "signatures";
 
-/// Bytes of a member inside the bundle file.
+/// Position of a member's bytes in the bundle file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Where they begin, in bytes.
+    /// Offset of the first byte.
     pub start: u64,
-    /// How many they are.
+    /// Number of bytes.
     pub size: u64,
-    /// Their digest.
+    /// SHA-256 of the bytes.
     pub sha256: Sha256,
 }
 
-/// Why a bundle cannot be used.
+/// Reasons to refuse a bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not the beginning of a bundle.
+    /// The file does not begin as a bundle does.
     #[error("{subject} is not a bundle: {reason}")]
     Foreign {
-        /// The file.
+        /// Path of the file.
         subject: String,
-        /// What it has instead.
+        /// The unexpected beginning.
         reason: String,
     },
     /// Another version of the format.
     #[error("{subject} is a bundle of schema {found}; this prebake reads {}", index::SCHEMA)]
     Schema {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// Its schema.
+        /// Schema number that it states.
         found: u32,
     },
-    /// An index that no bundle has.
+    /// An index that is malformed or contradicts itself.
     #[error("the index of {subject} cannot be used: {reason}")]
     Index {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// What is wrong with it.
+        /// The fault in the index.
         reason: String,
     },
-    /// A byte that is not what the index says.
+    /// A byte that differs from what the index says.
     #[error("{subject} is damaged: {flaw}")]
     Damaged {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// Which, and how.
+        /// Position and kind of the damage.
         flaw: verify::Flaw,
     },
-    /// Longer or shorter than its index says.
+    /// The file is longer or shorter than its index says.
     #[error("{subject} has {} instead of the {expected} in its index: {}", counted(*found, "byte"), if found < expected { "it was cut off" } else { "something was appended" })]
     Length {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// What it has.
+        /// Length of the file, in bytes.
         found: u64,
-        /// What it should have.
+        /// Length that its index implies, in bytes.
         expected: u64,
     },
-    /// Not in the index.
+    /// A member that is not in the index.
     #[error("{subject} has no member `{member}`")]
     Absent {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// The path that was asked for.
+        /// Path of the member that was requested.
         member: String,
     },
-    /// More than anybody should hold in memory.
+    /// A member that is too long to be held in memory.
     #[error("{member} of {subject} has {size} bytes; the limit for such a file is {most}")]
     TooLong {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// The member.
+        /// Path of the member.
         member: String,
-        /// Its length.
+        /// Its length in bytes.
         size: u64,
-        /// The limit.
+        /// The limit in bytes.
         most: u64,
     },
     /// A manifest that cannot be used.
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
-    /// A tree whose manifest names other files than the bundle holds.
+    /// A tree whose manifest and whose files in the bundle differ.
     #[error("the tree {tree} in {subject} does not match its manifest: {reason}")]
     Tree {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
         /// The tree's name.
         tree: String,
-        /// The difference.
+        /// The first difference.
         reason: String,
     },
     /// A file that cannot go into a bundle as it is.
     #[error("{} cannot be added to a bundle: {reason}", path.display())]
     Made {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The difference from the manifest.
         reason: String,
     },
-    /// Two trees that sites could not tell apart.
+    /// Two trees of one name, which sites could not tell apart.
     #[error("two of the trees are called `{tree}`")]
     Twice {
-        /// Their name.
+        /// Name of both trees.
         tree: String,
     },
-    /// Nobody signed it.
+    /// A bundle without a signature.
     #[error("{subject} is not signed")]
     Unsigned {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
     },
-    /// Nobody said who is to be believed.
+    /// A signed bundle, where no trusted key is known.
     #[error("{subject} is signed by {}, and no key is trusted yet", list(signers))]
     NoTrust {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// Who signed.
+        /// Keys that signed it.
         signers: Vec<KeyId>,
     },
     /// A signature or key that cannot be read.
@@ -165,47 +165,47 @@ pub enum Error {
         minisign::SUFFIX
     )]
     Mismatch {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// Whose signature it says to be.
+        /// Key that the file name states.
         signer: KeyId,
-        /// What does not fit.
+        /// The failed check.
         source: minisign::Error,
     },
-    /// Signatures that are not enough.
+    /// Too few signatures by trusted keys.
     #[error(transparent)]
     Trust(#[from] signers::Error),
-    /// Older than what the site has seen.
+    /// A bundle older than one that the site has seen.
     #[error("{subject} is number {found} of {name}, and this site has seen number {seen}")]
     Older {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
         /// The bundle's name.
         name: String,
         /// Its sequence number.
         found: u64,
-        /// The highest that was seen.
+        /// The highest number that the site has seen.
         seen: u64,
     },
-    /// What the site remembers cannot be read.
+    /// The site's memory of bundles cannot be read.
     #[error("{} does not state which keys this site trusts: {reason}", path.display())]
     Memory {
-        /// The file.
+        /// Path of the site's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The difference from the manifest.
         reason: String,
     },
-    /// Too old.
+    /// A bundle after its expiry.
     #[error("{subject} expired on {}, and this machine's clock says {}", clock::date(*expires), clock::date(*now))]
     Expired {
-        /// The file.
+        /// Path of the bundle.
         subject: String,
-        /// When.
+        /// Time of expiry that its index states.
         expires: std::time::SystemTime,
         /// This machine's time.
         now: std::time::SystemTime,
     },
-    /// The operating system refused.
+    /// An operation on a file that failed.
     #[error(transparent)]
     File(#[from] disk::Error),
 }

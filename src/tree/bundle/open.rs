@@ -1,4 +1,4 @@
-//! Opening a bundle: signatures, then the index, and nothing else is read.
+//! Opening a bundle: reads the signatures, then the index, and nothing else.
 
 use std::fs::File;
 use std::io;
@@ -20,42 +20,42 @@ use crate::tree::manifest::Manifest;
 use crate::tree::names;
 use crate::trust::signers::{Proof, Trust};
 
-/// Most files before the index, and the most bytes that one of them has.
+/// Upper limits: number of files before the index, and bytes of each.
 const MOST_FILES: usize = 256;
 const MOST_BYTES: u64 = 16 << 10;
-/// Longest manifest of a tree that is read, in bytes.
+/// Upper limit for a tree's manifest, in bytes.
 const MOST_MANIFEST: u64 = 64 << 20;
 
-/// What somebody who opens a bundle accepts.
+/// Conditions under which a bundle is accepted.
 #[derive(Clone, Debug)]
 pub struct Demand {
-    /// Who must have signed, as was said now.
+    /// Keys that must have signed, as given for this run.
     pub trust: Option<Trust>,
-    /// Who must have signed, as the site remembers it. Where both are known, both must hold: a key that was replaced is not
-    /// believed again because an old script names it.
+    /// Keys that must have signed, as the site remembers them. Where both are known, both must hold: an old script that
+    /// names a replaced key does not make it trusted again.
     pub site: Option<Trust>,
-    /// Take a bundle without a signature, and one of signers of whom nothing is known.
+    /// Accept a bundle without a signature, or by signers of whom nothing is known.
     pub allow_unsigned: bool,
-    /// Take a bundle after its last day.
+    /// Accept a bundle after its expiry.
     pub allow_expired: bool,
-    /// What time it is.
+    /// The current time.
     pub now: SystemTime,
 }
 
-/// The beginning of a bundle, as it was found: nobody has judged it yet.
+/// The beginning of a bundle as it was read; its signatures are not judged yet.
 pub struct Front {
     path: PathBuf,
     subject: String,
     file: File,
     /// Length of the file in bytes.
     length: u64,
-    /// What lies before the index, by path, in order.
+    /// The files before the index, by path, in order.
     files: Vec<(String, Vec<u8>)>,
     index: Vec<u8>,
 }
 
-/// A bundle whose index is as its signers wrote it, or whose reader took it without a signature. Its members are held against
-/// the index when they are read.
+/// A bundle whose index has an accepted signature, or was accepted without one. Its members are checked against the
+/// index when they are read.
 #[derive(Debug)]
 pub struct Bundle {
     path: PathBuf,
@@ -68,7 +68,7 @@ pub struct Bundle {
 }
 
 impl Front {
-    /// Reads what lies before the members.
+    /// Reads everything before the members.
     ///
     /// # Errors
     /// A file that does not begin as a bundle does.
@@ -94,7 +94,7 @@ impl Front {
         }
     }
 
-    /// The file whose header begins here, if it is one that lies before the members.
+    /// The file whose header begins at this offset; an error if such a file cannot precede the members.
     fn file_at(&self, position: u64) -> Result<(String, Vec<u8>), Error> {
         let mut header = [0; BLOCK as usize];
         self.fill(&mut header, position)?;
@@ -141,8 +141,8 @@ impl Front {
         Error::Foreign { subject: self.subject.clone(), reason }
     }
 
-    /// What the bundle says that it is called, which nobody has judged: only to look up whom to believe about it. Who lies here
-    /// is held against somebody else's keys.
+    /// The name that the bundle claims; its signatures are not judged yet. Only to look up the keys to trust: a bundle
+    /// that claims a false name is checked against the keys of that name.
     pub fn claimed_name(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Named {
@@ -152,7 +152,7 @@ impl Front {
         index::name_flaw(&name).is_none().then_some(name)
     }
 
-    /// Judges who signed the index, and only then reads what it says.
+    /// Judges the signatures over the index, and parses it only then.
     pub fn judge(self, demand: &Demand) -> Result<Bundle, Error> {
         let Front { path, subject, file, length, files, index } = self;
         let signatures = Signatures::parse(&subject, &files, &index)?;
@@ -184,7 +184,7 @@ impl Front {
 }
 
 impl Demand {
-    /// Takes whatever it is, for who only looks, or signs.
+    /// Accepts any bundle: for verbs that only show or sign one.
     pub fn anything() -> Self {
         Demand { trust: None, site: None, allow_unsigned: true, allow_expired: true, now: SystemTime::now() }
     }
@@ -212,43 +212,43 @@ impl Bundle {
     /// Opens a bundle.
     ///
     /// # Errors
-    /// A bundle that the demand refuses, one whose index is not as it was signed, and one that is longer or shorter than its
-    /// index says. Damage of members is found when they are read.
+    /// A bundle that the demand refuses, one whose index is not as it was signed, and one that is longer or shorter
+    /// than its index says. Damage to members is found when they are read.
     pub fn open(path: &Path, demand: &Demand) -> Result<Bundle, Error> {
         Front::read(path)?.judge(demand)
     }
 
-    /// What it holds.
+    /// Its index: the list of members.
     pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// Who signed it, trusted or not.
+    /// Its signatures, by trusted keys or not.
     pub fn signatures(&self) -> &Signatures {
         &self.signatures
     }
 
-    /// That trusted keys signed it; nothing if it was taken without.
+    /// Proof that trusted keys signed it; `None` if it was accepted without.
     pub fn proof(&self) -> Option<&Proof> {
         self.proof.as_ref()
     }
 
-    /// Where it lies.
+    /// Path of the bundle file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How errors call it.
+    /// Name for the bundle in errors.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// The open file.
+    /// The open file, without its final name.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Where its members lie.
+    /// Positions of its members.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -258,15 +258,15 @@ impl Bundle {
         self.index.trees().map(|tree| tree.name)
     }
 
-    /// Where the bytes of a member lie in the file.
+    /// Position of a member's bytes in the file.
     pub fn extent(&self, member: &str) -> Option<Extent> {
         self.layout.extent(member, self.index.members.get(member)?)
     }
 
-    /// A member's bytes, held against their digest.
+    /// A member's bytes, checked against their digest.
     ///
     /// # Errors
-    /// One with more than `most` bytes, one that is not there, and one whose bytes are others.
+    /// A member of more than `most` bytes, one that is not there, and one whose bytes do not have the digest.
     pub fn read(&self, member: &str, most: u64) -> Result<Vec<u8>, Error> {
         let subject = || self.subject.clone();
         let Some(Extent { start, size, sha256 }) = self.extent(member) else {

@@ -1,4 +1,4 @@
-//! Which bundles a site takes: by what was said now, and by what it remembers.
+//! Decides which bundles a site accepts, by the options of this run and by what the site remembers.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,31 +8,31 @@ use super::open::{Bundle, Demand, Front};
 use super::site::Site;
 use crate::trust::signers::Trust;
 
-/// What holds for every bundle that is opened, today's and tomorrow's.
+/// Conditions for every bundle that is opened, now and later.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Who must have signed, as was said now.
+    /// Keys that must have signed, as given for this run.
     pub trust: Option<Trust>,
-    /// The store in which the site remembers whom it believes.
+    /// The store in which the site remembers the keys it trusts.
     pub store: PathBuf,
-    /// Take a bundle without a signature, and one of signers of whom nothing is known.
+    /// Accept a bundle without a signature, or by signers of whom nothing is known.
     pub allow_unsigned: bool,
-    /// Take a bundle after its last day.
+    /// Accept a bundle after its expiry.
     pub allow_expired: bool,
 }
 
-/// A bundle that was taken.
+/// A bundle that was accepted.
 pub struct Taken {
-    /// The bundle.
+    /// The open bundle.
     pub bundle: Bundle,
-    /// What the site knew of bundles of its name.
+    /// The site's memory of bundles of its name.
     pub site: Option<Site>,
-    /// By whose keys it was judged, if by anybody's.
+    /// Keys by which it was judged, if it was.
     pub trust: Option<Trust>,
 }
 
 impl Policy {
-    /// Opens a bundle if it is to be believed now.
+    /// Opens a bundle if the policy accepts it now.
     pub fn open(&self, path: &Path) -> Result<Taken, Error> {
         let front = Front::read(path)?;
         let site = match front.claimed_name() {

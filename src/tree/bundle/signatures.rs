@@ -1,12 +1,13 @@
-//! What lies before the index: its signatures with the keys that made them, and statements that a key follows another.
+//! The files before the index: its signatures with the keys that made them, and statements that one key replaces
+//! another.
 //!
 //! ```text
 //! signatures/KEYID.minisig                      over the bytes of bundle.json
 //! signatures/KEYID.pub                          the key that made it
 //! signatures/OLD-NEW.rotation.json, ….minisig   signed by the old key
 //! ```
-//! The keys prove nothing about who signed. They are here so that each byte of a signature can be judged by everybody, also by
-//! those who trust another signer.
+//! The keys prove nothing about who signed. They are included so that everybody can check each byte of a signature,
+//! even without trusting its signer.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ use crate::trust::signers::{Proof, Trust};
 const KEY: &str = ".pub";
 const ROTATION: &str = ".rotation.json";
 
-/// Who signed an index. Each signature is by the key beside it; whether anybody trusts that key is another question.
+/// Signatures over an index. Each is valid for the key beside it; whether that key is trusted is judged separately.
 #[derive(Clone, Debug, Default)]
 pub struct Signatures {
     by: BTreeMap<String, (PublicKey, Signature)>,
@@ -28,10 +29,11 @@ pub struct Signatures {
 }
 
 impl Signatures {
-    /// Reads the files before an index, by path, and judges every byte of them.
+    /// Reads the files before an index, by path, and checks every byte of them.
     ///
     /// # Errors
-    /// A signature that is not by the key beside it over this index, and any file that would not be written so.
+    /// A signature that the key beside it did not make over this index, and any file that prebake would not write exactly
+    /// so.
     pub fn parse(subject: &str, files: &[(String, Vec<u8>)], index: &[u8]) -> Result<Self, Error> {
         let by_name: BTreeMap<&str, &[u8]> = files
             .iter()
@@ -72,7 +74,7 @@ impl Signatures {
                 signatures.rotate(Rotation::parse(&of(name), bytes, signature)?);
             }
         }
-        // What was read would be written so, and nothing else lies here.
+        // The files must be exactly those that prebake would write, and no others.
         let written: BTreeMap<String, Vec<u8>> = signatures.to_files().into_iter().collect();
         match files.iter().find(|(path, bytes)| written.get(path) != Some(bytes)) {
             None => Ok(signatures),
@@ -82,7 +84,7 @@ impl Signatures {
         }
     }
 
-    /// Signs an index; a key that has signed it already gives the same bytes.
+    /// Signs an index; signing again with the same key gives the same bytes.
     pub fn sign(&mut self, key: &SecretKey, index: &[u8], epoch: u64) {
         let signature = key.sign(index, &trusted_comment(epoch, INDEX));
         self.by.insert(key.public().id().to_string(), (key.public(), signature));
@@ -98,7 +100,7 @@ impl Signatures {
         Ok(())
     }
 
-    /// Adds the statement that a key follows another.
+    /// Adds the statement that one key replaces another.
     pub fn rotate(&mut self, rotation: Rotation) {
         self.rotations.insert(rotation.file_name(), rotation);
     }
@@ -117,22 +119,22 @@ impl Signatures {
         files.into_iter().collect()
     }
 
-    /// Whether nobody signed.
+    /// Whether there is no signature.
     pub fn is_empty(&self) -> bool {
         self.by.is_empty()
     }
 
-    /// Who signed, trusted or not, sorted by id.
+    /// Ids of the keys that signed, trusted or not, sorted.
     pub fn signers(&self) -> impl Iterator<Item = KeyId> {
         self.by.values().map(|(key, _)| key.id())
     }
 
-    /// Which keys follow which, sorted by the ids.
+    /// Statements that one key replaces another, sorted by the ids.
     pub fn rotations(&self) -> impl Iterator<Item = &Rotation> {
         self.rotations.values()
     }
 
-    /// Whether enough of the trusted keys signed this index.
+    /// Checks that enough of the trusted keys signed this index.
     pub fn judge(&self, trust: &Trust, subject: &str, index: &[u8]) -> Result<Proof, Error> {
         let signatures: Vec<Signature> = self.by.values().map(|(_, signature)| signature.clone()).collect();
         let rotations: Vec<Rotation> = self.rotations.values().cloned().collect();

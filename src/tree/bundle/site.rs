@@ -1,7 +1,8 @@
-//! What a site remembers of the bundles that it imported: `STORE/bundles/NAME.json`.
+//! A site's memory of the bundles that it imported: `STORE/bundles/NAME.json`.
 //!
-//! The first import says whom to believe; from then on the site knows, keys that followed by rotation included, and refuses
-//! what is older than it has seen. Nothing is learnt from a bundle that was taken without a trusted signature.
+//! The first import states the trusted keys; from then on the site knows them, keys that replaced them by rotation
+//! included, and refuses a bundle older than one it has seen. A bundle that was accepted without a trusted signature
+//! changes nothing here.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,38 +19,38 @@ use crate::store::Store;
 use crate::trust::minisign::PublicKey;
 use crate::trust::signers::Trust;
 
-/// Version of the file.
+/// Schema of the file.
 const SCHEMA: u32 = 1;
 const DIRECTORY: &str = "bundles";
 
-/// What is known of the bundles of one name.
+/// The site's knowledge of the bundles of one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Site {
     schema: u32,
-    /// The highest sequence number that was seen.
+    /// The highest sequence number seen.
     pub sequence: u64,
-    /// Whose signatures count.
+    /// The trusted keys.
     pub keys: Vec<PublicKey>,
-    /// How many of them must have signed.
+    /// Number of these keys that must have signed.
     pub threshold: usize,
 }
 
-/// Where a store keeps what it knows of bundles.
+/// Directory of the memory of bundles in a store.
 pub fn directory(store: &Path) -> PathBuf {
     store.join(DIRECTORY)
 }
 
 impl Site {
-    /// Where a store keeps what it knows of bundles of this name.
+    /// File in a store about the bundles of this name.
     pub fn path(store: &Path, name: &str) -> PathBuf {
         store.join(DIRECTORY).join(format!("{name}.json"))
     }
 
-    /// What is known of bundles of this name; nothing if none was imported.
+    /// Loads the memory of bundles of this name; `None` if none was imported.
     ///
     /// # Errors
-    /// A file that cannot be read: whom the site believes is then not known, which is not the same as nobody.
+    /// A file that cannot be read: the trusted keys are then unknown, which is not the same as there being none.
     pub fn load(store: &Path, name: &str) -> Result<Option<Site>, Error> {
         if name_flaw(name).is_some() {
             return Ok(None);
@@ -68,12 +69,12 @@ impl Site {
         }
     }
 
-    /// Who must have signed.
+    /// The keys that must have signed, with their threshold.
     pub fn trust(&self) -> Result<Trust, Error> {
         Ok(Trust::new(self.keys.iter().cloned(), self.threshold)?)
     }
 
-    /// Refuses a bundle that is older than what was seen.
+    /// Refuses a bundle older than one that was seen.
     pub fn refuse_older(&self, bundle: &Bundle) -> Result<(), Error> {
         match bundle.index().sequence < self.sequence {
             false => Ok(()),
@@ -86,7 +87,7 @@ impl Site {
         }
     }
 
-    /// Remembers a bundle whose signers are trusted, and the keys that are to be trusted from now on.
+    /// Remembers a bundle whose signers are trusted, and the keys to trust from now on.
     pub fn remember(
         store: &Store,
         bundle: &Bundle,
@@ -96,7 +97,7 @@ impl Site {
         let (name, sequence) = (&bundle.index().name, bundle.index().sequence);
         let directory = store.root().join(DIRECTORY);
         disk::create_directories(&directory)?;
-        // Two imports at once must not take a higher number back.
+        // Two concurrent imports must not lower the number.
         let path = directory.join(".lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(disk::Error::io("open", &path))?;

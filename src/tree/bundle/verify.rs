@@ -1,4 +1,4 @@
-//! Every byte of a bundle: headers, data, padding and end, each held against what follows from the index.
+//! Checks every byte of a bundle: headers, data, padding and end, each against what follows from the index.
 
 use std::os::unix::fs::FileExt;
 use std::{fmt, io};
@@ -16,20 +16,20 @@ use crate::format::tar::{BLOCK, END, Kind, Seen};
 use crate::tree::manifest::Manifest;
 use crate::tree::names;
 
-/// Bytes that are read at once, by each thread.
+/// Bytes that each thread reads in one call.
 const CHUNK: usize = 256 << 10;
 
-/// Files of a tree that lie beside its manifest, outside of it: its signature, and how it was made.
+/// Files of a tree beside its manifest, and not in it: its signature and its provenance.
 pub const BESIDE: [&str; 2] = [crate::tree::names::SIGNATURE, crate::tree::names::PROVENANCE];
 
-/// One thing that is not as it must be.
+/// One byte or range that differs from what the index implies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Flaw {
-    /// Where it begins, in bytes from the beginning of the file.
+    /// Offset of its beginning in the file.
     pub at: u64,
-    /// The member that it belongs to; none behind the last.
+    /// The member that it belongs to; `None` after the last one.
     pub member: Option<String>,
-    /// What is wrong there, in words.
+    /// The fault, in words.
     pub what: String,
 }
 
@@ -40,7 +40,7 @@ impl Flaw {
         Flaw { at: start, member: Some(member.into()), what }
     }
 
-    /// A byte behind a member's data that is not zero.
+    /// A byte after a member's data that is not zero.
     pub(super) fn padding(member: &str, at: u64) -> Self {
         Flaw { at, member: Some(member.into()), what: "the padding after it is not zero".into() }
     }
@@ -53,19 +53,19 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// What was read, and what is wrong with it.
+/// Result of [`Bundle::verify`].
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Members, links included.
+    /// Number of members, links included.
     pub members: usize,
     /// Length of the file in bytes.
     pub bytes: u64,
-    /// In the order of the file.
+    /// All damage, in the order of the file.
     pub flaws: Vec<Flaw>,
 }
 
 impl Bundle {
-    /// Reads every byte once, on all processors.
+    /// Reads every byte once, on all CPUs.
     pub fn verify(&self) -> Result<Report, Error> {
         let members = self.layout().members();
         let found = parallel::map(
@@ -81,7 +81,7 @@ impl Bundle {
         Ok(Report { members: members.len(), bytes: self.layout().length(), flaws })
     }
 
-    /// Reads all but the data: that the archive is the one which `tar` shows and the index describes.
+    /// Checks everything but the data: `tar` then shows the same archive that the index describes.
     pub fn check_frame(&self) -> Result<(), Error> {
         for place in self.layout().members() {
             if let Some(flaw) = self.header_flaw(place)?.or(self.padding_flaw(place)?) {
@@ -91,7 +91,7 @@ impl Bundle {
         self.end_flaw()?.map_or(Ok(()), |flaw| Err(self.damaged(flaw)))
     }
 
-    /// Hands a member's bytes over in pieces, nobody having judged them.
+    /// Passes a member's bytes on in pieces, unchecked.
     pub(super) fn read_pieces<E: From<Error>>(
         &self,
         extent: Extent,
@@ -130,7 +130,7 @@ impl Bundle {
     }
 
     fn data_flaw(&self, place: &Place, buffer: &mut [u8]) -> Result<Option<Flaw>, Error> {
-        // The data of a link are read where they lie.
+        // The data of a link are read with the member that it links to.
         let extent = self.extent(&place.path).filter(|_| place.same_as.is_none());
         let Some(extent) = extent else { return Ok(None) };
         let mut hashing = Hashing::new(io::sink());
@@ -166,12 +166,12 @@ impl Bundle {
     }
 }
 
-/// How a tree in a bundle differs from its manifest, whose bytes these are; nothing if it does not.
+/// How a tree in a bundle differs from its manifest, which has these bytes; `None` if it does not.
 pub(super) fn tree_flaw(index: &Index, tree: &str, manifest: &Manifest, bytes: &[u8]) -> Option<String> {
     if manifest.name != tree {
         return Some(format!("its manifest calls it `{}`", manifest.name.escape_debug()));
     }
-    // Its BUILD-ID is taken over these bytes, and an import writes the manifest anew.
+    // The BUILD-ID is taken over these bytes, and an import writes the manifest anew.
     if manifest.to_bytes() != bytes {
         return Some("its manifest is not in prebake's canonical form".into());
     }

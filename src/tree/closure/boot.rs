@@ -1,5 +1,5 @@
-//! What loaders load: the scripts and configs that outputs write, the profiles and groups of Matchbox, and the kernel's
-//! arguments in all of them.
+//! References in loaders' files: the scripts and configs that outputs write, the profiles and groups of Matchbox, and
+//! the kernel's arguments in all of them.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::tree::names::{
 };
 use crate::tree::records::{Group, Profile};
 
-/// What a loader's file refers to, by the name that outputs give it.
+/// References in a loader's file, which is recognised by the name that outputs give it.
 pub(super) fn references(path: &str, text: &str) -> Vec<Reference> {
     let name = path.rsplit('/').next().unwrap_or(path);
     match () {
@@ -24,7 +24,7 @@ pub(super) fn references(path: &str, text: &str) -> Vec<Reference> {
     }
 }
 
-/// Lines with their numbers, without those that are comments in every loader's language.
+/// Numbered lines, without those that are comments in every loader's language.
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
@@ -36,7 +36,7 @@ fn script(line: usize, text: &str) -> Reference {
     Reference::location(Some(line), Kind::Script, text)
 }
 
-/// iPXE: `kernel`, `initrd` and `chain`, with `||` between one attempt and the next.
+/// iPXE: `kernel`, `initrd` and `chain`, with `||` before the next attempt.
 fn ipxe(text: &str) -> Vec<Reference> {
     let mut found = Vec::new();
     let mut args: Vec<(usize, String)> = Vec::new();
@@ -51,7 +51,7 @@ fn ipxe(text: &str) -> Vec<Reference> {
                 "chain" | "imgexec" => Kind::Script,
                 _ => continue,
             };
-            // An option that a newer iPXE has must not hide what is loaded.
+            // An unknown option, from a newer iPXE, must not hide the file that is loaded.
             let plain = || rest.split_whitespace().find(|word| !word.starts_with('-'));
             let image = Image::parse(rest).ok();
             let image = image.or_else(|| Some(Image { name: None, uri: plain()?, args: Vec::new() }));
@@ -69,7 +69,7 @@ fn ipxe(text: &str) -> Vec<Reference> {
     found
 }
 
-/// GRUB: quoted words behind `linux` and `initrd`.
+/// GRUB: quoted words after `linux` and `initrd`.
 fn grub(text: &str) -> Vec<Reference> {
     let mut found = Vec::new();
     for (line, text) in numbered(text) {
@@ -107,7 +107,8 @@ fn pxelinux(text: &str) -> Vec<Reference> {
     found
 }
 
-/// Terraform's JSON: paths from the root of the server, or from the module on; `$${` is a `${` that Terraform leaves.
+/// Terraform's JSON: paths from the root of the server, or relative to the module; `$${` is a `${` that Terraform
+/// leaves alone.
 fn terraform(text: &str) -> Vec<Reference> {
     const MODULE: &str = "${path.module}/";
     fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
@@ -146,12 +147,13 @@ fn terraform(text: &str) -> Vec<Reference> {
     found
 }
 
-/// A group of Matchbox.
+/// References in a group of Matchbox.
 pub(super) fn group(group: &Group) -> Vec<Reference> {
     vec![Reference::location(None, Kind::Profile, format!("/{}", names::profile(&group.profile)))]
 }
 
-/// A profile of Matchbox. The config comes first: most of what a machine fetches is named there.
+/// References in a profile of Matchbox. The config comes first, since it names most of the files that a machine
+/// fetches.
 pub(super) fn profile(profile: &Profile) -> Vec<Reference> {
     let mut found = Vec::new();
     for (id, kind, path) in [
@@ -167,7 +169,8 @@ pub(super) fn profile(profile: &Profile) -> Vec<Reference> {
     let (mut initrds, mut args) = (Vec::new(), Vec::new());
     let initrd = boot.initrd.iter().map(|line| (line, Kind::Initrd));
     for (line, kind) in initrd.chain([(&boot.kernel, Kind::Kernel)]) {
-        // Behind the word `kernel` or `initrd` in the script; what is no image names no place.
+        // The line follows the word `kernel` or `initrd` in the script; a line that does not parse is kept whole,
+        // and leads nowhere.
         let Ok(image) = Image::parse(line) else {
             found.push(Reference::location(None, kind, line.as_str()));
             continue;
@@ -183,7 +186,8 @@ pub(super) fn profile(profile: &Profile) -> Vec<Reference> {
     found
 }
 
-/// What a kernel argument refers to. `initrds` are the names of what the loader loads, where `initrd=` must be one of them.
+/// References in a kernel argument. `initrds` are the names of the files that the loader loads; `initrd=` must be one
+/// of them.
 pub(super) fn argument(line: Option<usize>, arg: &str, initrds: Option<&Vec<String>>) -> Vec<Reference> {
     let (key, value) = arg.split_once('=').unwrap_or((arg, ""));
     match (key, initrds) {
@@ -196,7 +200,7 @@ pub(super) fn argument(line: Option<usize>, arg: &str, initrds: Option<&Vec<Stri
     }
 }
 
-/// Where machines find the server, as a loader's file says it: in `prebake.url=`.
+/// URLs where machines find the server, from `prebake.url=` in a loader's file.
 pub(super) fn servers(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices(SERVER_ARG).filter_map(|(at, _)| urls(arg_value(&text[at..], SERVER_ARG)?).next())
 }
@@ -231,7 +235,7 @@ mod tests {
         references(path, text).into_iter().map(shown).collect()
     }
 
-    /// Matchbox's own FCOS examples name initrds so, and Typhoon's profiles.
+    /// Matchbox's own FCOS examples and Typhoon's profiles name initrds like this.
     #[test]
     fn an_initrd_of_a_profile_is_a_line_of_ipxe() {
         let json = serde_json::json!({"id": "x", "boot": {

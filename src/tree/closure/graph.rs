@@ -1,4 +1,4 @@
-//! Who refers to what, and what came of each reference.
+//! The graph of references, with the outcome of each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,18 +6,18 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-/// What refers to something: a file of the tree, or one inside of it, such as a file that a config writes.
+/// A node of the graph: a file of the tree, or a file inside another one, such as a file that a config writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spot(usize);
 
 #[derive(Debug)]
 struct Named {
     name: String,
-    /// What led here first, and in which line.
+    /// The node that led here first, and the line there.
     parent: Option<(Spot, Option<usize>)>,
 }
 
-/// What kind of thing a reference names.
+/// The kind of thing that a reference names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -31,7 +31,7 @@ pub enum Kind {
     Kernel,
     /// An initrd that a loader loads, or a part of one.
     Initrd,
-    /// A loader's script that another goes on with.
+    /// A loader's script that another script continues with.
     Script,
     /// A system extension.
     Sysext,
@@ -41,45 +41,45 @@ pub enum Kind {
     Image,
     /// The archive of a container image.
     Archive,
-    /// Where systemd-sysupdate looks for newer versions.
+    /// Source in which systemd-sysupdate looks for newer versions.
     Update,
     /// A line in a list of digests.
     Digest,
-    /// What a detached signature is of.
+    /// The file that a detached signature belongs to.
     Signature,
-    /// Where a machine finds the server.
+    /// Server that a machine reports to or fetches from.
     Server,
-    /// What an installation writes to the disk.
+    /// Image that an installation writes to the disk.
     Disk,
 }
 
-/// What came of a reference.
+/// Result of following a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is inside: where.
+    /// Its target is inside the tree, at this path.
     Inside(String),
-    /// It is answered by the machine itself, or by the server that serves the tree: what.
+    /// The machine itself, or the server that serves the tree, answers it; the text says which.
     Served(&'static str),
-    /// It leads outside, and the caller said that it may: by which words.
+    /// It leads outside, and the caller's pattern, given here, allows that.
     Allowed(String),
-    /// It is nowhere inside: why.
+    /// Its target is not inside; the text gives the reason.
     Missing(String),
-    /// It is put together on the machine, so that nothing can be said.
+    /// It is put together on the machine, so its target is unknown.
     Open(&'static str),
 }
 
-/// A reference.
+/// One reference.
 #[derive(Clone, Debug)]
 pub struct Edge {
-    /// Who refers.
+    /// The file that refers.
     pub from: Spot,
-    /// In which line, from 1, where that is text.
+    /// Line in that file, from 1; `None` where it is not text.
     pub line: Option<usize>,
-    /// What kind of thing it names.
+    /// Kind of its target.
     pub kind: Kind,
-    /// As it is written.
+    /// Its text as written.
     pub to: String,
-    /// What came of it.
+    /// Result of following it.
     pub outcome: Outcome,
 }
 
@@ -88,9 +88,9 @@ pub struct Edge {
 pub struct Graph {
     spots: Vec<Named>,
     edges: Vec<Edge>,
-    /// Where machines find the tree, as it says itself or as the caller said.
+    /// URLs where machines find the tree, from the tree itself and from the caller.
     pub bases: Vec<String>,
-    /// What could not be looked into, and why.
+    /// Files that could not be examined, each with the reason.
     pub closed: Vec<(Spot, String)>,
 }
 
@@ -114,13 +114,13 @@ impl Serialize for Outcome {
 }
 
 impl Graph {
-    /// Something that nothing led to.
+    /// Adds a node that no reference led to.
     pub(super) fn root(&mut self, name: impl Into<String>) -> Spot {
         self.spots.push(Named { name: name.into(), parent: None });
         Spot(self.spots.len() - 1)
     }
 
-    /// Something that another led to, in a line.
+    /// Adds a node that a line of another one led to.
     pub(super) fn below(&mut self, parent: Spot, line: Option<usize>, name: impl Into<String>) -> Spot {
         self.spots.push(Named { name: name.into(), parent: Some((parent, line)) });
         Spot(self.spots.len() - 1)
@@ -135,12 +135,12 @@ impl Graph {
         &self.edges
     }
 
-    /// The name of what refers: a path in the tree, or an absolute one on the machine.
+    /// Name of a node: a path in the tree, or an absolute path on the machine.
     pub fn name(&self, spot: Spot) -> &str {
         &self.spots[spot.0].name
     }
 
-    /// What led to a spot, outermost first, each with the line that names the next.
+    /// The nodes that led to this one, outermost first, each with the line that names the next.
     pub fn way(&self, spot: Spot, line: Option<usize>) -> Vec<String> {
         let mut way = Vec::new();
         let (mut spot, mut line) = (spot, line);
@@ -156,12 +156,12 @@ impl Graph {
         way
     }
 
-    /// References that lead nowhere.
+    /// References whose target is not inside and not allowed.
     pub fn missing(&self) -> impl Iterator<Item = &Edge> {
         self.edges.iter().filter(|edge| matches!(edge.outcome, Outcome::Missing(_)))
     }
 
-    /// How many references of each kind lead inside, and how many there are.
+    /// For each kind, how many references lead inside, and how many there are.
     pub fn counts(&self) -> BTreeMap<Kind, (usize, usize)> {
         let mut counts: BTreeMap<Kind, (usize, usize)> = BTreeMap::new();
         for edge in &self.edges {

@@ -1,4 +1,4 @@
-//! Which container images a tree has, in archives of its own and in those that sysexts carry.
+//! The container images in a tree, in its own archives and inside sysexts.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,30 +8,30 @@ use serde_json::Value;
 use crate::format::oci_archive::{IMAGE_NAME, INDEX};
 use crate::registry::reference::ImageRef;
 
-/// Longest index of an archive that is read, in bytes.
+/// Upper limit for the index of an archive, in bytes.
 const MAX_INDEX: u64 = 1 << 20;
-/// How many members of an archive may come before its index.
+/// Upper limit for the members of an archive before its index.
 const MAX_MEMBERS: usize = 16;
 
-/// The names under which containerd will have images, and where each comes from.
+/// The names under which containerd will have images, and the place that each comes from.
 ///
-/// containerd's CRI finds an image by the very name that it was imported or tagged as (1.6 `pkg/cri/server`,
-/// `localResolve`; the same in 2.x): one that was imported by its tag is not there for a pod that names its digest.
+/// containerd's CRI finds an image only by the very name under which it was imported or tagged (1.6 `pkg/cri/server`,
+/// `localResolve`; the same in 2.x): an image imported by its tag is not there for a pod that names its digest.
 #[derive(Debug, Default)]
 pub(super) struct Images(BTreeMap<String, String>);
 
 impl Images {
-    /// A name that an image has at `place`. CRI asks by canonical names only, so another one is of no use.
+    /// Adds the name of an image at `place`. CRI asks by canonical names only, so any other name is ignored.
     pub fn add(&mut self, name: &str, place: &str) {
         if name.parse::<ImageRef>().is_ok_and(|image| image.to_string() == name) {
             self.0.entry(name.to_owned()).or_insert_with(|| place.to_owned());
         }
     }
 
-    /// Those that an OCI archive says it holds, which is at `place`.
+    /// Adds the images that the index of an OCI archive at `place` names.
     pub fn add_archive(&mut self, archive: impl Read, place: &str) {
         let mut archive = tar::Archive::new(archive);
-        // Raw: the crate would read a long name of any length into memory, and the index has a short one.
+        // Raw entries: the crate would read a long name of any length into memory, and the index has a short one.
         let entries = archive.entries().into_iter().flat_map(|entries| entries.raw(true));
         for entry in entries.take(MAX_MEMBERS).flatten() {
             if entry.path().is_ok_and(|path| path.as_os_str() == INDEX) {
@@ -49,10 +49,10 @@ impl Images {
         }
     }
 
-    /// Where an image is.
+    /// The place of an image.
     ///
     /// # Errors
-    /// Why it is nowhere.
+    /// The reason why no place has it.
     pub fn find(&self, reference: &str) -> Result<String, String> {
         let image: ImageRef = reference.parse()?;
         self.0.get(&image.to_string()).cloned().ok_or_else(|| match self.names(&image.name()).as_slice() {
@@ -64,10 +64,10 @@ impl Images {
         })
     }
 
-    /// Where an image with any tag is.
+    /// The place of an image, with any tag.
     ///
     /// # Errors
-    /// Why it is nowhere.
+    /// The reason why no place has it.
     pub fn find_any(&self, reference: &str) -> Result<String, String> {
         let image: ImageRef = reference.parse()?;
         let first = self.names(&image.name()).first().copied().and_then(|name| self.0.get(name));
@@ -84,7 +84,7 @@ impl Images {
 mod tests {
     use super::*;
 
-    /// A name of any length, of zeros that a sysext packs into nothing, was read into memory.
+    /// A name of any length, made of zeros that take no space in a sysext, was read into memory.
     #[test]
     fn a_long_name_before_an_archives_index_is_not_read_into_memory() {
         let member = |kind, name: &str, size: u64| {
@@ -114,7 +114,7 @@ mod tests {
         assert!(longest.get() < 1 << 20, "a buffer of {} bytes was filled", longest.get());
     }
 
-    /// Notes the longest buffer that is read into: a vector that grows doubles what it asks for.
+    /// Records the longest buffer that is read into: a growing vector doubles its request.
     struct Watched<'w, R> {
         inner: R,
         longest: &'w std::cell::Cell<usize>,

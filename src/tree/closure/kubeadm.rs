@@ -1,23 +1,23 @@
 //! The images that kubeadm pulls for a control plane, by its configuration or its flags.
 //!
-//! A version that prebake's table knows has an exact list; of any other the four programs of that version are sure, and
-//! `pause`, `etcd` and `coredns` with a tag that nobody here knows (`cmd/kubeadm/app/images`).
+//! A version in prebake's table has an exact list; for any other version only the four programs are certain, while the
+//! tags of `pause`, `etcd` and `coredns` are unknown (`cmd/kubeadm/app/images`).
 
 use super::graph::Kind;
 use super::reference::{Reference, Rule};
 use crate::base::yaml::Node;
 use crate::sysext::known;
 
-/// Where the images come from unless the configuration says another (`kubeadmapiv1beta4.DefaultImageRepository`).
+/// Default repository of the images (`kubeadmapiv1beta4.DefaultImageRepository`).
 const REPOSITORY: &str = "registry.k8s.io";
-/// What runs on every control plane, with the version of Kubernetes as tag.
+/// Programs of every control plane, tagged with the version of Kubernetes.
 const PROGRAMS: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
-/// What has tags of its own.
+/// Images with tags of their own.
 const OTHERS: [&str; 3] = ["pause", "etcd", "coredns/coredns"];
 /// Where kubeadm asks for the newest version (`util/version.go`).
 const RELEASES: &str = "https://dl.k8s.io/release";
 
-/// What kubeadm is told of images.
+/// kubeadm's settings about images.
 #[derive(Default)]
 struct Told<'t> {
     line: usize,
@@ -26,11 +26,11 @@ struct Told<'t> {
     /// `imageRepository` and `imageTag` of CoreDNS and etcd.
     dns: [Option<&'t str>; 2],
     etcd: [Option<&'t str>; 2],
-    /// An etcd elsewhere needs no image here.
+    /// An etcd elsewhere needs no image on this machine.
     external_etcd: bool,
 }
 
-/// What the documents of a file have kubeadm pull, each with how many lines are above it.
+/// Images that kubeadm pulls because of a file's documents, each of which comes with the number of lines above it.
 pub(super) fn of_documents(documents: &[(usize, Node)]) -> Vec<Reference> {
     let of_kind = |kind: &str| {
         documents.iter().find(|(_, root)| {
@@ -39,7 +39,7 @@ pub(super) fn of_documents(documents: &[(usize, Node)]) -> Vec<Reference> {
         })
     };
     let Some((before, root)) = of_kind("ClusterConfiguration") else {
-        // `kubeadm init` takes defaults then, and asks for the newest version.
+        // `kubeadm init` then takes defaults, and asks for the newest version.
         let init = of_kind("InitConfiguration").map(|(before, root)| before + root.start.line);
         return init.map(|line| pulled(&Told { line, ..Told::default() })).unwrap_or_default();
     };
@@ -56,7 +56,7 @@ pub(super) fn of_documents(documents: &[(usize, Node)]) -> Vec<Reference> {
     })
 }
 
-/// What `kubeadm init` pulls that is told by flags alone.
+/// Images that a `kubeadm init` with flags alone pulls.
 pub(super) fn of_flags(line: usize, words: &[&str]) -> Vec<Reference> {
     let flag = |name: &str| {
         words.iter().enumerate().find_map(|(index, word)| match word.strip_prefix(name)? {
@@ -89,7 +89,8 @@ fn pulled(told: &Told<'_>) -> Vec<Reference> {
 }
 
 impl Told<'_> {
-    /// An image of the default repository, as this configuration names it. Without a tag any will do.
+    /// An image of the default repository, under the name that this configuration gives it. Without a tag any tag will
+    /// do.
     fn image(&self, image: &str) -> Reference {
         let (name, tag) = match image.trim_start_matches(REPOSITORY).trim_start_matches('/').rsplit_once(':')
         {

@@ -1,8 +1,8 @@
-//! What the files of a machine refer to: units, scripts, manifests of Kubernetes, kubeadm's and containerd's configs,
+//! References in the files of a machine: units, scripts, manifests of Kubernetes, configs of kubeadm and containerd,
 //! definitions for systemd-sysupdate, and the lists of `prebake-images`.
 //!
-//! A file is known by its path and its first bytes, as the programs know it that read it. Mirrors that containerd may ask
-//! instead (`hosts.toml`) say nothing of what it needs, and are left alone.
+//! A file's kind is known by its path and its first bytes, just as the programs that read it know it. Mirrors that
+//! containerd may ask instead (`hosts.toml`) are not needed for anything, and are ignored.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use crate::tree::names::{
     INSTALL_CONF, INSTALL_CONFIG, INSTALL_SERVER, INSTALL_STOCK, INSTALL_VERSION, is_image_list,
 };
 
-/// Texts that are longer are data, in bytes.
+/// Upper limit for a text, in bytes; longer files count as data.
 pub(super) const MAX_TEXT: u64 = 8 << 20;
-/// First bytes that tell whether a file is a text.
+/// Number of first bytes that decide whether a file is a text.
 pub(super) const PROBE: usize = 8000;
-/// Words of lines in which a script fetches something.
+/// Words in a script's line that mean that the line fetches something.
 const FETCHERS: [&str; 8] = ["curl", "wget", "fetch", "clone", "pull", "apply", "install", "download"];
-/// Flags by which a kubelet or containerd is told its sandbox image.
+/// Flags that name the sandbox image for a kubelet or containerd.
 const SANDBOX_FLAGS: [&str; 2] = ["--pod-infra-container-image", "--pod-sandbox-image"];
 
-/// Everything that a file refers to. What is no text refers to nothing.
+/// All references in a file. A file that is not a text has none.
 pub(super) fn references(path: &str, bytes: &[u8]) -> Vec<Reference> {
     if bytes.len() as u64 > MAX_TEXT || bytes[..bytes.len().min(PROBE)].contains(&0) {
         return Vec::new();
@@ -63,7 +63,7 @@ fn archives(text: &str) -> Vec<Reference> {
     text.lines().enumerate().filter_map(row).collect()
 }
 
-/// sysupdate.d(5): versions come from a URL, or from a directory, a partition, which are the machine's own.
+/// sysupdate.d(5): versions come from a URL, or from a directory or a partition, which are the machine's own.
 pub(super) fn update(text: &str) -> Vec<Reference> {
     let assignments = unit::assignments(text);
     let source = |key: &str| {
@@ -80,7 +80,7 @@ pub(super) fn update(text: &str) -> Vec<Reference> {
     vec![Reference::new(line, Kind::Update, path, Rule::Update { patterns, signed })]
 }
 
-/// What `install.conf` has the `install` sysext fetch; its base is the server's, or its own.
+/// Files that the `install` sysext fetches because of `install.conf`; their base is the server's, or one of their own.
 fn installation(text: &str) -> Vec<Reference> {
     let value = |key: &str| {
         let mut lines = text.lines().enumerate();
@@ -107,14 +107,14 @@ fn installation(text: &str) -> Vec<Reference> {
 fn quadlet(text: &str) -> Vec<Reference> {
     let image = |(index, line): (usize, &str)| {
         let image = line.trim().strip_prefix("Image=")?.trim();
-        // Another unit of the same directory may build it.
+        // It may be built by another unit of the same directory.
         let other = [".image", ".build"].iter().any(|suffix| image.ends_with(suffix));
         (!image.is_empty() && !other).then(|| Reference::image(Some(index + 1), image))
     };
     text.lines().enumerate().filter_map(image).chain(of_unit(text)).collect()
 }
 
-/// The commands of a unit and what they are told.
+/// References in the commands of a unit and in their environment.
 fn of_unit(text: &str) -> Vec<Reference> {
     let mut found = Vec::new();
     for Assignment { line, key, value, .. } in unit::assignments(text) {
@@ -128,7 +128,7 @@ fn of_unit(text: &str) -> Vec<Reference> {
     found
 }
 
-/// What a shell's script fetches, line by line. A URL in any other line may as well be advice to a person.
+/// URLs that a shell script fetches, line by line. A URL in any other line may as well be advice to a person.
 fn script(text: &str) -> Vec<Reference> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -161,7 +161,7 @@ fn command(line: usize, text: &str) -> Vec<Reference> {
             true => words[index + 1..].iter().find(|word| !word.starts_with('-')).copied(),
             false => is_plainly_image(word).then_some(*word),
         };
-        // What a shell fills in, and git's `pull`.
+        // Skip words that a shell fills in, and git's `pull`.
         let image = image.filter(|image| !image.contains(['$', '|', '&']) && image.contains(['/', ':']));
         found.extend(image.map(|image| Reference::image(Some(line), image)));
     }
@@ -182,7 +182,7 @@ fn sandbox(line: usize, text: &str) -> impl Iterator<Item = Reference> {
     SANDBOX_FLAGS.into_iter().filter_map(of)
 }
 
-/// `HOST.DOMAIN/NAME:TAG`, or with a digest: nothing else on a command line looks like it.
+/// `HOST.DOMAIN/NAME:TAG`, or with a digest: nothing else on a command line looks like that.
 fn is_plainly_image(word: &str) -> bool {
     let Some((host, rest)) = word.split_once('/') else { return false };
     let last = rest.rsplit('/').next().unwrap_or_default();
@@ -200,7 +200,7 @@ fn containerd(text: &str) -> Vec<Reference> {
     vec![Reference::image(line.map(|line| line + 1), image)]
 }
 
-/// Every document of a file of YAML or JSON.
+/// References in every document of a YAML or JSON file.
 fn manifests(path: &str, text: &str) -> Vec<Reference> {
     let mut found = Vec::new();
     let mut documents: Vec<(usize, Node)> = Vec::new();
@@ -208,7 +208,7 @@ fn manifests(path: &str, text: &str) -> Vec<Reference> {
         let source: Arc<Source> = Source::new(path, part);
         match yaml::parse(&source) {
             Ok(root) => documents.push((before, root)),
-            // A template, mostly: what is written plainly in it is still meant.
+            // Mostly a template; images that are written out in it still count.
             Err(_) => found.extend(plain_images(before, part)),
         }
     }
@@ -222,7 +222,7 @@ fn manifests(path: &str, text: &str) -> Vec<Reference> {
     found
 }
 
-/// The documents of a text, each with how many lines are above it.
+/// The documents of a text, each with the number of lines above it.
 fn split(text: &str) -> Vec<(usize, &str)> {
     let (mut parts, mut start, mut first) = (Vec::new(), 0, 0);
     let mut at = 0;
@@ -244,7 +244,7 @@ fn images(before: usize, node: &Node, found: &mut Vec<Reference>) {
         Yaml::Sequence(items) => items.iter().for_each(|item| images(before, item, found)),
         Yaml::Mapping(entries) => {
             for (key, value) in entries {
-                // A volume that is an image has it below, as `reference`.
+                // A volume that is an image has its name one level below, as `reference`.
                 let image = match key.scalar() {
                     Some("image") => value.scalar().map(|text| (value, text)).or_else(|| {
                         let reference = value.get("reference")?;
@@ -263,7 +263,7 @@ fn images(before: usize, node: &Node, found: &mut Vec<Reference>) {
     }
 }
 
-/// `image: REFERENCE` in lines of what is no YAML.
+/// `image: REFERENCE` in lines of a text that is not YAML.
 fn plain_images(before: usize, text: &str) -> Vec<Reference> {
     let image = |(index, line): (usize, &str)| {
         let value = line.trim().trim_start_matches("- ").strip_prefix("image:")?;

@@ -1,13 +1,14 @@
-//! The closure of a tree: every URL, digest, image, sysext and file that it refers to, and whether that is inside.
+//! The closure of a tree: every URL, digest, image, sysext and file that it refers to, and whether each is inside the
+//! tree.
 //!
 //! ```text
 //! groups ─▶ profiles ─▶ configs, initrds ─▶ files and units ─▶ URLs, images …
 //!                       loaders' scripts    sysexts ─▶ units, manifests, lists ─▶ …
 //! ```
-//! Owns what each kind of file refers to ([`boot`] what loaders load, [`machine`] what a machine's files name), where that
-//! leads, and the graph of it. Nothing is fetched: what is outside is told with the way to it. What a program asks for that
-//! no text names is not seen. Leaves the bytes of files to `tree` and `verify`, what a boot alone would fetch to
-//! `ignition::closure`.
+//! Owns the references of each kind of file ([`boot`] for loaders' files, [`machine`] for a machine's files), their
+//! targets, and the graph of both. Nothing is fetched: an outside reference is reported with the path that leads to it.
+//! A request that a program makes without any text naming it is not seen. Leaves the bytes of files to `tree` and
+//! `verify`, and a single boot's fetches to `ignition::closure`.
 
 mod boot;
 mod graph;

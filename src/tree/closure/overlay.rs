@@ -1,4 +1,4 @@
-//! What prebake put into an initrd, as far as anything is to be known of it.
+//! The files that prebake put into an initrd, as far as the closure needs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek};
@@ -14,23 +14,23 @@ use crate::initrd::segments::{Limits, Segments};
 use crate::sysext::place::IMAGE_END;
 use crate::tree::inject::overlay_offset;
 
-/// Longest config that is read, in bytes.
+/// Upper limit for a config, in bytes.
 const MAX_CONFIG: u64 = 256 << 20;
 
 /// A file of an overlay.
 pub(super) enum Member {
     /// The Ignition config.
     Config(Vec<u8>),
-    /// The image of a sysext: its digest, and a copy unless it is as long as one that is published beside it.
+    /// The image of a sysext: its digest, and a copy, unless it is as long as one of the published sysexts.
     Sysext(Sha256, Option<tempfile::NamedTempFile>),
-    /// A text.
+    /// A plain text, status 200.
     Other(Vec<u8>),
-    /// No text.
+    /// A file that is not a text.
     Data,
 }
 
-/// The files of the overlay in an initrd of `size` bytes, by their paths; a base in front of it is passed over. `published`
-/// has the lengths of the tree's own sysexts.
+/// The files of the overlay in an initrd of `size` bytes, by their paths; a base before it is skipped. `published` has
+/// the lengths of the tree's own sysexts.
 pub(super) fn members(
     mut initrd: impl Read + Seek,
     subject: &str,
@@ -51,7 +51,7 @@ pub(super) fn members(
     Ok(members)
 }
 
-/// Where a file of an overlay is on the machine that booted it.
+/// Path of an overlay's file on the machine that booted it.
 pub(super) fn on_machine(path: &str) -> String {
     let in_oem = path.strip_prefix(OEM).and_then(|rest| rest.strip_prefix('/'));
     in_oem.map_or_else(|| format!("/{path}"), |rest| format!("{MOUNTED}/{rest}"))

@@ -1,4 +1,4 @@
-//! Where a written location leads: into the tree, to the server that serves it, to the machine itself, or outside.
+//! Where a location leads: into the tree, to the server that serves it, to the machine itself, or outside.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -22,26 +22,26 @@ pub(super) enum Place {
     Machine,
     /// To the root of the server.
     Root,
-    /// Into the tree or its server, which have no such thing.
+    /// Into the tree or to its server, where it does not exist; the text gives the reason.
     Nowhere(String),
     /// To another host.
     Outside,
 }
 
-/// The tree as locations see it.
+/// A tree's files and URLs, for locations to be resolved in.
 pub(super) struct Places<'m> {
     pub manifest: &'m Manifest,
-    /// Where machines find the root of the tree, without a slash at the end.
+    /// URLs of the root of the tree, without a trailing slash.
     pub bases: Vec<String>,
 }
 
 impl Places<'_> {
-    /// Where machines find the tree: by `prebake.url=`, and by what the outputs' own files load of it.
+    /// Learns URLs of the tree: from `prebake.url=`, and from the files of the tree that the outputs' own files load.
     pub fn learn(&mut self, text: &str, made_by_outputs: bool) {
         let mut found: Vec<String> = boot::servers(text).map(str::to_owned).collect();
         if made_by_outputs {
             found.extend(urls(text).filter_map(|url| self.base_of(url)));
-            // GRUB says the host apart from the paths.
+            // GRUB states the host apart from the paths.
             let root = text.split_once("set root='http,").and_then(|(_, rest)| rest.split('\'').next());
             let paths = text.split(['\'', ' ']).filter(|word| word.starts_with('/'));
             found.extend(paths.filter_map(|path| self.base_of(&format!("http://{}{path}", root?))));
@@ -54,7 +54,7 @@ impl Places<'_> {
         }
     }
 
-    /// What stands before the path of a file or directory of the tree in a URL.
+    /// The part of a URL before the path of a file or directory of the tree.
     fn base_of(&self, url: &str) -> Option<String> {
         let start = url.find("://")? + 3;
         let url = url.split(['?', '#']).next()?;
@@ -69,7 +69,7 @@ impl Places<'_> {
         slashes.find(|at| is_inside(url[at + 1..].trim_end_matches('/'))).map(|at| url[..at].to_owned())
     }
 
-    /// Where a location leads that a text in `directory` of the tree has. GRUB has paths of a URL whose host is said
+    /// Target of a location in a text in `directory` of the tree. GRUB's locations are paths, whose host is stated
     /// elsewhere.
     pub fn of(&self, directory: &str, location: &str) -> Place {
         if location.contains("://") {
@@ -93,7 +93,7 @@ impl Places<'_> {
         }
     }
 
-    /// Where a URL leads.
+    /// Target of a URL.
     pub fn of_url(&self, url: &str) -> Place {
         let Some((scheme, rest)) = url.split_once("://") else { return Place::Outside };
         if scheme == "oem" || scheme == "file" {
@@ -116,7 +116,7 @@ impl Places<'_> {
         }
     }
 
-    /// What a path from the root of the server is.
+    /// Target of a path from the root of the server.
     fn inside(&self, path: &str) -> Place {
         let has =
             |path: &str| self.manifest.files.contains_key(path) || self.manifest.joined.contains_key(path);
@@ -143,7 +143,7 @@ impl Places<'_> {
         Place::Nowhere("the tree has no such file".into())
     }
 
-    /// The files of a directory of the tree.
+    /// The files directly in a directory of the tree.
     pub fn listed<'s>(&'s self, directory: &'s str) -> impl Iterator<Item = &'s str> {
         let directory = directory.trim_matches('/');
         self.manifest.files.keys().filter_map(move |path| {
@@ -155,14 +155,14 @@ impl Places<'_> {
         })
     }
 
-    /// The directory of the tree that a URL names; nothing if that is elsewhere.
+    /// The directory of the tree that a URL names; `None` if it names another place.
     pub fn directory(&self, url: &str) -> Option<String> {
         let mut below = self.bases.iter().filter_map(|base| url.strip_prefix(base.as_str()));
         below.next().map(|rest| rest.trim_matches('/').to_owned())
     }
 }
 
-/// A path with `${…}` in it as a pattern in which `*` is anything; nothing without variables.
+/// A path with `${…}` in it as a pattern in which `*` matches anything; `None` without variables.
 fn pattern(path: &str) -> Option<String> {
     let mut rest = path;
     let mut pattern = String::new();
@@ -175,7 +175,7 @@ fn pattern(path: &str) -> Option<String> {
     (rest.len() < path.len()).then(|| pattern + rest)
 }
 
-/// Whether a text fits a pattern in which `*` stands for anything.
+/// Whether a text matches a pattern in which `*` matches anything.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -189,7 +189,7 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// A path without `.` and `..`; nothing if it leads above the root.
+/// A path without `.` and `..`; `None` if it leads above the root.
 fn normal(path: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

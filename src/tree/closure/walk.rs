@@ -1,4 +1,4 @@
-//! From one file of a tree to the next, by what each refers to.
+//! Walks through a tree, following the references of each file to the next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, BufReader, Read};
@@ -28,26 +28,27 @@ use crate::tree::names::{CHECKSUMS, CHECKSUMS_SIGNATURE, below, is_image_list, r
 use crate::tree::open::Tree;
 use crate::tree::records::{Group, Profile};
 
-/// Why nothing can be said of a reference with variables in it.
+/// Reason why a reference with variables in it cannot be followed.
 const PUT_TOGETHER: &str = "it is composed on the machine";
-/// Longest archive inside of a sysext whose digest is taken, in bytes; longer ones are known by their length.
+/// Upper limit, in bytes, for an archive inside a sysext whose digest is computed; longer ones are only compared by
+/// length.
 const MAX_ARCHIVE: u64 = 256 << 20;
-/// Longest list of kernel arguments, in bytes (`COMMAND_LINE_SIZE` of every architecture is shorter).
+/// Upper limit for a list of kernel arguments, in bytes (`COMMAND_LINE_SIZE` of every architecture is shorter).
 const MAX_CMDLINE: u64 = 64 << 10;
 
-/// What the caller says beside the tree.
+/// Facts that the tree does not contain.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where machines find the root of the tree, beside what it says itself.
+    /// URLs where machines find the root of the tree, besides those in the tree itself.
     pub bases: Vec<String>,
-    /// What may be outside: hosts, registries, whole references, with `*` for anything.
+    /// Targets that may be outside: hosts, registries, whole references, with `*` for anything.
     pub allow: Vec<String>,
 }
 
-/// Walks through all that a tree refers to.
+/// Follows every reference of a tree.
 ///
 /// # Errors
-/// A file of the tree that cannot be read, or is not what its manifest says.
+/// A file of the tree that cannot be read, or does not match its manifest.
 pub fn prove(tree: &Tree, options: &Options) -> Result<Graph> {
     let bases = options.bases.iter().map(|base| base.trim_end_matches('/').to_owned()).collect();
     let mut walk = Walk {
@@ -88,16 +89,16 @@ struct Walk<'t> {
     /// Every sysext of the tree, open.
     sysexts: BTreeMap<String, Rc<Extension>>,
     graph: Graph,
-    /// Where each file of the tree that was come by is in the graph.
+    /// Graph node of each file of the tree that was reached.
     spots: BTreeMap<String, Spot>,
-    /// Files that were come by and not looked into yet.
+    /// Files that were reached and not examined yet.
     queue: VecDeque<String>,
-    /// Configs that were looked into: overlays hold those that are published beside them.
+    /// Configs that were examined: overlays contain the same configs that are published beside them.
     configs: BTreeSet<Sha256>,
 }
 
 impl Walk<'_> {
-    /// Finds out which images there are, and where machines find the tree.
+    /// Learns the images of the tree and the URLs where machines find it.
     fn look_around(&mut self) -> Result<()> {
         let tree = self.tree;
         for (path, file) in &tree.manifest().files {
@@ -124,7 +125,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The images of a sysext's list: `SHA256 SIZE PLACE REFERENCE MANIFEST NAME…` a line.
+    /// The images in a sysext's list, whose lines are `SHA256 SIZE PLACE REFERENCE MANIFEST NAME…`.
     fn listed_images(&mut self, path: &str, list: &str) {
         for line in list.lines() {
             if let [_, _, _, reference, _, names @ ..] = &line.split_whitespace().collect::<Vec<_>>()[..] {
@@ -133,7 +134,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A sysext, of whatever tree: an image in a bundle is copied out first.
+    /// Opens a sysext of any kind of tree: an image in a bundle is copied out first.
     fn extension(&self, path: &str) -> Result<Extension> {
         match self.tree.path(path) {
             Some(file) => Ok(Extension::open(&file)?),
@@ -147,7 +148,7 @@ impl Walk<'_> {
     fn visit(&mut self, path: &str) -> Result<()> {
         let spot = self.spots[path];
         let Some(file) = self.tree.manifest().files.get(path) else {
-            // What a server joins of two.
+            // A file that the server joins from parts.
             let parts = self.tree.manifest().joined.get(path).map(|joined| joined.parts.clone());
             for part in parts.into_iter().flatten() {
                 self.resolve(spot, "", None, Reference::location(None, Kind::Initrd, format!("/{part}")))?;
@@ -207,7 +208,7 @@ impl Walk<'_> {
         Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned())
     }
 
-    /// A config, and what an overlay has beside it.
+    /// Follows a config's references. `beside` has the other files of the overlay that carries it.
     fn config(&mut self, spot: Spot, bytes: &[u8], beside: Option<&BTreeSet<String>>) -> Result<()> {
         let config = match parts::read(self.graph.name(spot), bytes) {
             Ok(config) => config,
@@ -252,7 +253,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The references of a file inside of something.
+    /// Follows the references of a file that is inside another one.
     fn inner(
         &mut self,
         above: Spot,
@@ -267,7 +268,7 @@ impl Walk<'_> {
         found.into_iter().try_for_each(|reference| self.resolve(spot, "", image, reference))
     }
 
-    /// The links by which systemd-sysext finds sysexts, as far as they must lead to what comes with the config.
+    /// Checks the links by which systemd-sysext finds sysexts: their targets must come with the config.
     fn links(&mut self, spot: Spot, shown: &show::Shown, beside: Option<&BTreeSet<String>>) {
         for (path, entry) in &shown.nodes {
             let Some(target) = entry.target.as_deref().filter(|_| merged(path).is_some()) else {
@@ -295,7 +296,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What prebake put into an initrd: a config, sysexts, and other files.
+    /// Follows the references of everything that prebake put into an initrd: a config, sysexts, and other files.
     fn initrd(&mut self, path: &str, file: &File, spot: Spot) -> Result<()> {
         let files = &self.tree.manifest().files;
         let published = || files.iter().filter(|(_, file)| file.role == Role::Sysext);
@@ -336,7 +337,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Every text of a sysext.
+    /// Follows the references of every text of a sysext.
     fn sysext(&mut self, spot: Spot, extension: &Extension) -> Result<()> {
         if let Some(fault) = &extension.fault {
             let why = match fault {
@@ -357,7 +358,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Finds out where a reference leads, notes it, and has what it leads to looked into.
+    /// Finds the target of a reference, records the edge, and queues the target.
     fn resolve(
         &mut self,
         from: Spot,
@@ -402,7 +403,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Notes where a location leads, and has it looked into.
+    /// Records where a location leads, and queues its target.
     fn lead(&mut self, from: Spot, reference: &Reference, place: Place) -> Result<()> {
         let Reference { line, kind, text, rule } = reference;
         let edge = |outcome| Edge { from, line: *line, kind: *kind, to: text.clone(), outcome };
@@ -441,7 +442,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Adds a reference; what leads nowhere may be allowed.
+    /// Adds an edge; a missing target may be allowed by the caller.
     fn note(&mut self, mut edge: Edge) {
         if matches!(edge.outcome, Outcome::Missing(_))
             && let Some(by) = self.allow.iter().find(|allowed| allows(allowed, &edge.to))
@@ -451,7 +452,7 @@ impl Walk<'_> {
         self.graph.add(edge);
     }
 
-    /// Whether a file has the hash that a config promises of what is unpacked of it.
+    /// Compares a file, unpacked if it is `packed`, with the hash that a config expects.
     fn held_against(&self, path: &str, hash: &str, packed: bool) -> Result<Outcome> {
         let (function, promised) = hash.split_once('-').unwrap_or(("", hash));
         let known = self.tree.manifest().files.get(path).filter(|_| function == "sha256" && !packed);
@@ -473,7 +474,7 @@ impl Walk<'_> {
         })
     }
 
-    /// systemd-sysupdate reads `SHA256SUMS` of the directory, and its signature unless it is told not to.
+    /// systemd-sysupdate reads `SHA256SUMS` of the directory, and its signature unless the unit turns that off.
     fn update(&self, url: &str, patterns: &[String], signed: bool) -> Outcome {
         let Some(directory) = self.places.directory(url) else {
             return Outcome::Missing("it is outside of the tree".into());
@@ -483,7 +484,7 @@ impl Walk<'_> {
         if let Some(missing) = needed.iter().find(|name| !files.contains(name)) {
             return Outcome::Missing(format!("the tree has no {directory}/{missing}"));
         }
-        // `@v` is the version, other letters say something of the file (sysupdate.d(5)).
+        // `@v` is the version; other letters stand for other properties of the file (sysupdate.d(5)).
         let globs = patterns.iter().map(|pattern| {
             let mut parts = pattern.split('@');
             let first = parts.next().unwrap_or_default().to_owned();
@@ -495,7 +496,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The archive that a list of `prebake-images` names.
+    /// Finds the archive that a list of `prebake-images` names.
     fn archive(&self, place: &str, image: Option<&Extension>, sha256: Sha256, size: u64) -> Result<Outcome> {
         let Some(inside) = place.strip_prefix('/') else {
             return Ok(match self.tree.manifest().files.get(place) {
@@ -518,7 +519,7 @@ impl Walk<'_> {
     }
 }
 
-/// `DIGEST  NAME` a line, as sha256sum(1) writes it.
+/// Lines of `DIGEST  NAME`, as sha256sum(1) writes them.
 fn digests(text: &str) -> Vec<Reference> {
     let row = |(index, line): (usize, &str)| {
         let (digest, name) = line.split_once("  ")?;
@@ -527,7 +528,8 @@ fn digests(text: &str) -> Vec<Reference> {
     text.lines().enumerate().filter_map(row).collect()
 }
 
-/// Whether a word of the caller allows what is outside: all of it, its host or registry, all below, or by a pattern.
+/// Whether the caller's pattern allows a target outside: the whole of it, its host or registry, everything below, or by
+/// `*`.
 fn allows(allowed: &str, target: &str) -> bool {
     let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or_default();

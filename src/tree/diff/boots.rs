@@ -1,4 +1,4 @@
-//! What machines boot, as the profiles and groups of a tree say.
+//! Boots and machines, as the profiles and groups of a tree state them.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,15 @@ use crate::tree::records::{Group, Profile};
 
 pub use crate::tree::records::Boot;
 
-/// Machines, and what they get.
+/// Machines of a group, and the profile they get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Machines {
-    /// The profile.
+    /// Id of the profile.
     pub profile: String,
-    /// All of these labels must match; none match every machine.
+    /// Labels that must all match; an empty selector matches every machine.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub selector: BTreeMap<String, String>,
-    /// What templates know of them.
+    /// Metadata for templates.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
 }
@@ -42,7 +42,7 @@ impl Advice for Malformed {
 }
 
 impl Boot {
-    /// The arguments that this boot has and another has not, in their order; one that stands twice counts twice.
+    /// The arguments that this boot has beyond another one's, in order; a repeated argument counts each time.
     pub fn args_beyond<'b>(&'b self, other: &Boot) -> Vec<&'b str> {
         let mut left: Vec<&String> = other.args.iter().collect();
         let mut beyond = Vec::new();

@@ -1,4 +1,4 @@
-//! What lies inside of sysext images.
+//! Contents of sysext images.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,19 +23,19 @@ pub struct Entry {
     pub kind: &'static str,
     /// Permission bits.
     pub mode: u16,
-    /// Length in bytes of a file.
+    /// Length of a file, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Digest of a file.
+    /// SHA-256 of a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
-    /// What a link points to.
+    /// Target of a link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
 
-/// The sysexts that both trees have and that differ, looked into. Where a tree has several versions of one, the last by
-/// name counts.
+/// Changed contents of the sysexts that both trees have. Where a tree has several versions of one, the last by name
+/// counts.
 pub fn contents(from: &Tree, to: &Tree) -> Result<Vec<Contents>> {
     let (before, after) = (images(from), images(to));
     let mut contents = Vec::new();
@@ -61,9 +61,9 @@ fn images(tree: &Tree) -> BTreeMap<String, (String, Sha256)> {
     named.collect()
 }
 
-/// The entries of an image by path, or why it cannot be looked into.
+/// The entries of an image by path, or the reason why it cannot be examined.
 fn entries(tree: &Tree, path: &str) -> Result<Result<BTreeMap<String, Entry>, String>> {
-    // Readers of images want a file of their own, which a part of a bundle is not.
+    // Readers of images need a file of its own, and a member of a bundle is not one.
     let scratch = PathBuf::from("a temporary file");
     let mut file = unfinished::scratch("").map_err(disk::Error::io("create", &scratch))?;
     io::copy(&mut tree.open(path)?, &mut file).map_err(disk::Error::io("copy an image to", file.path()))?;

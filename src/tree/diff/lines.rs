@@ -1,7 +1,7 @@
 //! Differences of configs, scripts and templates, line by line.
 //!
-//! An Ignition config is one line of JSON with its files packed into URLs. It is spread out first: sorted keys, an element a
-//! line, and texts of files and units as the lists of their lines.
+//! An Ignition config is one line of JSON with its files packed into URLs. It is expanded first: sorted keys, one
+//! element per line, and texts of files and units as lists of their lines.
 
 use std::collections::BTreeMap;
 
@@ -17,23 +17,23 @@ use crate::ignition::data_url;
 use crate::tree::manifest::Role;
 use crate::tree::open::Tree;
 
-/// Longest text that is compared line by line, in bytes, and that a packed file may unfold to.
+/// Upper limit, in bytes, for a text that is compared line by line, and for an unpacked file.
 const MOST: u64 = 4 << 20;
-/// Equal lines around a difference.
+/// Unchanged lines shown around a difference.
 const CONTEXT: usize = 2;
 
 /// How a text changed.
 #[derive(Debug, Serialize)]
 pub struct Lines {
-    /// The files that all changed so, sorted.
+    /// The files that all changed in this way, sorted.
     pub paths: Vec<String>,
-    /// A unified diff without its header; nothing where a text is too long for that.
+    /// A unified diff without its header; `None` where a text is too long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diff: Option<String>,
 }
 
-/// The texts that both trees have and that differ. What several files have alike, as the scripts of many nodes, is told
-/// once.
+/// The texts that both trees have and that differ. Changes that several files share, such as the scripts of many nodes,
+/// are listed once.
 pub fn lines(from: &Tree, to: &Tree) -> Result<Vec<Lines>> {
     let (old, new) = (&from.manifest().files, &to.manifest().files);
     let mut changed: BTreeMap<(Sha256, Sha256), Vec<&str>> = BTreeMap::new();
@@ -42,7 +42,7 @@ pub fn lines(from: &Tree, to: &Tree) -> Result<Vec<Lines>> {
             changed.entry((before.sha256, after.sha256)).or_default().push(path);
         }
     }
-    // Files that are not equal may still have changed in the same lines.
+    // Files that are not equal may still have the same changed lines.
     let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut lines = Vec::new();
     for paths in changed.into_values() {
@@ -64,7 +64,7 @@ pub fn lines(from: &Tree, to: &Tree) -> Result<Vec<Lines>> {
     Ok(lines)
 }
 
-/// What people write or read as lines. Profiles and groups are compared by what they mean.
+/// Whether people write or read files of this role as lines. Profiles and groups are compared by their meaning.
 fn is_text(role: Role) -> bool {
     matches!(role, Role::Ignition | Role::Boot | Role::Template | Role::Transfer)
 }
@@ -85,7 +85,7 @@ fn spread(role: Role, bytes: &[u8]) -> String {
     }
 }
 
-/// Makes texts of what a config has packed, in place.
+/// Replaces packed data in a config by their text, in place.
 fn unfold(value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -108,7 +108,7 @@ fn unfold(value: &mut Value) {
     }
 }
 
-/// What a data URL holds: lines where it is a text, else its length and digest.
+/// Content of a data URL: lines where it is a text, else its length and digest.
 fn unpacked(url: &str, gzip: bool) -> Value {
     let Ok(bytes) = data_url::decode(url) else { return json!(url) };
     let bytes = match gzip {

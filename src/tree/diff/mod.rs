@@ -21,54 +21,54 @@ use crate::base::error::Result;
 use crate::tree::manifest::{Manifest, Role};
 use crate::tree::open::Tree;
 
-/// All differences of two trees. Empty lists where there are none.
+/// All differences of two trees; a list without differences is empty.
 #[derive(Debug, Serialize)]
 pub struct Difference {
-    /// The tree that is taken for the old one.
+    /// The old tree.
     pub from: Side,
-    /// The new one.
+    /// The new tree.
     pub to: Side,
     /// Flatcar releases by architecture.
     pub releases: Vec<Change<String>>,
     /// Sysexts, their components and container images.
     pub versions: Vec<Change<Vec<Version>>>,
-    /// What boots load, and their kernel arguments.
+    /// Files that boots load, and their kernel arguments.
     pub boots: Vec<Change<Boot>>,
     /// Which machines get which profile, by the id of their group.
     pub machines: Vec<Change<Machines>>,
     /// Lines of configs, scripts and templates.
     pub lines: Vec<Lines>,
-    /// What lies inside of sysext images, by image and path; only looked at where that is asked for.
+    /// Contents of sysext images, by image and path; compared only on request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub contents: Vec<Contents>,
     /// Published files by path.
     pub files: Vec<Change<Published>>,
 }
 
-/// One of the trees.
+/// One of the two trees.
 #[derive(Debug, Serialize)]
 pub struct Side {
-    /// Where it lies.
+    /// Its path or URL.
     pub place: String,
     /// The recipe's name.
     pub name: String,
-    /// Which build.
+    /// Its BUILD-ID.
     pub build_id: String,
     /// Number of published files.
     pub files: usize,
-    /// Their length in bytes.
+    /// Total length of the published files, in bytes.
     pub bytes: u64,
 }
 
-/// Something that is not in both trees, or not the same in both.
+/// Something that is not in both trees, or differs.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Change<T> {
-    /// What it is called.
+    /// Its name, or its path.
     pub name: String,
-    /// As it was; nothing where it is new.
+    /// Its old state; `None` where it is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<T>,
-    /// As it is; nothing where it is gone.
+    /// Its new state; `None` where it is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<T>,
 }
@@ -76,30 +76,30 @@ pub struct Change<T> {
 /// A published file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Published {
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub size: u64,
-    /// Digest of the bytes.
+    /// SHA-256 of the bytes.
     pub sha256: Sha256,
 }
 
-/// What changed inside of a sysext.
+/// Changes inside a sysext.
 #[derive(Debug, Serialize)]
 pub struct Contents {
     /// Its name and architecture.
     pub image: String,
-    /// Why an image cannot be looked into, if one cannot.
+    /// Why an image cannot be examined, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opaque: Option<String>,
-    /// Entries by path.
+    /// Changed entries by path.
     pub entries: Vec<Change<Entry>>,
 }
 
-/// Compares two trees; `deep` looks into sysext images, which reads all that changed.
+/// Compares two trees; `deep` compares the contents of sysext images, too, which reads every changed image.
 ///
 /// # Errors
-/// A file that a tree names and does not have, or has otherwise than it says.
+/// A file that a tree names and does not have, or that does not match its manifest.
 pub fn compare(from: &Tree, to: &Tree, deep: bool) -> Result<Difference> {
     let (old, new) = (from.manifest(), to.manifest());
     Ok(Difference {
@@ -116,7 +116,7 @@ pub fn compare(from: &Tree, to: &Tree, deep: bool) -> Result<Difference> {
 }
 
 impl Difference {
-    /// Whether the trees are the same: every byte that is published, and what is said of it.
+    /// Whether the trees are the same: every published byte, and the manifest.
     pub fn is_empty(&self) -> bool {
         self.from.build_id == self.to.build_id
     }
@@ -133,7 +133,7 @@ fn side(tree: &Tree) -> Side {
     }
 }
 
-/// What two maps do not agree on, sorted by name.
+/// Differences of two maps, sorted by name.
 fn changes<T: PartialEq>(before: BTreeMap<String, T>, mut after: BTreeMap<String, T>) -> Vec<Change<T>> {
     let mut changes = Vec::new();
     for (name, before) in before {

@@ -1,4 +1,4 @@
-//! Versions of what a tree brings: its sysexts, as their paths say, and the components and images of its lock.
+//! Versions of a tree's parts: its sysexts, from their paths, and the components and images of its lock.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use crate::tree::manifest::Role;
 use crate::tree::open::Tree;
 use crate::tree::sbom::purl::version_in;
 
-/// A version, with the bytes that are called so.
+/// A version, and the digest of the bytes that carry it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Version {
     /// As upstream spells it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Digest of the file, or of an image's manifest.
+    /// SHA-256 of the file, or of an image's manifest.
     pub sha256: Sha256,
 }
 
-/// Everything that has a version, by what it is. A name may have several at once.
+/// Everything that has a version, by name. One name may have several versions at once.
 pub fn versions(tree: &Tree) -> Result<BTreeMap<String, Vec<Version>>> {
     let mut versions: BTreeMap<String, Vec<Version>> = BTreeMap::new();
     let mut add = |name: String, version: Option<&str>, sha256| {

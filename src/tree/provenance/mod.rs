@@ -1,4 +1,4 @@
-//! Who built a tree out of what, signed: `provenance.json` and `manifest.json.minisig` beside the manifest.
+//! The builder of a tree and its inputs, signed: `provenance.json` and `manifest.json.minisig` beside the manifest.
 //!
 //! The statement is in-toto's, its predicate SLSA's provenance, its envelope DSSE (docs/formats/provenance.md). Owns what is
 //! said and whether it fits a tree. Leaves keys to [`minisign`](crate::trust::minisign) and who must have signed to
@@ -22,15 +22,15 @@ use crate::trust::minisign::{self, Signature};
 use crate::trust::rotation::Rotation;
 use crate::trust::signers::{self, Proof, Trust};
 
-/// Why a tree is not proven.
+/// Reasons why a tree is not proven.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not such a file.
+    /// A file that is not a signed statement.
     #[error("{subject} is not a signed statement of provenance: {why}")]
     Malformed {
-        /// The file.
+        /// Name of the file, for messages.
         subject: String,
-        /// What is wrong with it.
+        /// The fault in the file.
         why: String,
     },
     /// A signature that cannot be read.
@@ -39,15 +39,15 @@ pub enum Error {
     /// Too few signatures, or bad ones.
     #[error(transparent)]
     Trust(#[from] signers::Error),
-    /// What lies beside a manifest cannot be read.
+    /// A file beside the manifest cannot be read.
     #[error(transparent)]
     Store(#[from] disk::Error),
     /// A statement about another tree.
     #[error("{subject} is about another tree: it does not have the digest of {file}")]
     Another {
-        /// The statement.
+        /// Name of the statement, for messages.
         subject: String,
-        /// What it does not name, or names otherwise.
+        /// A file that it does not name, or with another digest.
         file: String,
     },
 }
@@ -79,7 +79,7 @@ impl Advice for Error {
     }
 }
 
-/// Judges the signatures of a manifest, and the statement where there is one: enough trusted keys must have signed each,
+/// Judges the signatures of a manifest, and the statement if there is one: enough trusted keys must have signed each,
 /// and the statement must be about this manifest and all files that it names. `place` names the tree in errors.
 pub fn judge(
     place: &str,
@@ -102,8 +102,8 @@ pub fn judge(
     Ok((proof, Some(statement)))
 }
 
-/// Judges what lies beside the manifest of a tree in a directory, and whether that is the manifest which the tree was opened
-/// with.
+/// Judges the files beside the manifest of a tree in a directory, and checks that the manifest is still the one that
+/// the tree was opened with.
 pub fn judge_directory(
     directory: &Path,
     tree: &Manifest,
@@ -119,7 +119,7 @@ pub fn judge_directory(
     }
 }
 
-/// A file beside a manifest, if it is there.
+/// Reads a file beside a manifest; `None` if it does not exist.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, disk::Error> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

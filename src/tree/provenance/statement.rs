@@ -1,5 +1,5 @@
 //! in-toto's Statement v1 with SLSA's provenance v1 inside (<https://slsa.dev/spec/v1.0/provenance>): the fields that
-//! prebake says.
+//! prebake uses.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::base::digest::Sha256;
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
-/// What the parameters of a build mean: docs/formats/provenance.md. Raised when that changes.
+/// URI of the definition of a build's parameters: docs/formats/provenance.md. Raised when their meaning changes.
 pub const BUILD_TYPE: &str = "urn:prebake:build:1";
 
 /// A statement about files.
@@ -23,7 +23,7 @@ pub struct Statement {
     /// The files: the manifest, and all that it names.
     pub subject: Vec<Resource>,
     predicate_type: String,
-    /// What is said of them.
+    /// The statement about these files.
     pub predicate: Predicate,
 }
 
@@ -34,55 +34,55 @@ pub struct Resource {
     /// Path in the tree, id in the lock, or file name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Canonical URL of what was fetched.
+    /// Canonical URL of a fetched file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// Lower-case hex by algorithm.
+    /// Lower-case hex digests by algorithm.
     pub digest: BTreeMap<String, String>,
     /// `signer`: fingerprint of the OpenPGP key whose signature was verified.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
-/// How the files came to be.
+/// Origin of the files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Predicate {
-    /// What was asked for, and what went in.
+    /// Parameters and inputs of the build.
     pub build_definition: BuildDefinition,
-    /// Who did it.
+    /// Builder of the files.
     pub run_details: RunDetails,
 }
 
-/// What was asked for, and what went in.
+/// Parameters and inputs of the build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BuildDefinition {
-    /// [`BUILD_TYPE`].
+    /// URI of their definition: [`BUILD_TYPE`].
     pub build_type: String,
-    /// What a person chose: the recipe, layers of the command line.
+    /// A person's choices: the recipe, layers of the command line.
     pub external_parameters: Value,
-    /// What followed from that.
+    /// Parameters that followed from these choices.
     pub internal_parameters: Value,
     /// Every input.
     pub resolved_dependencies: Vec<Resource>,
 }
 
-/// Who did it. When, is left out: the same build gives the same statement.
+/// Builder of the files. The time is left out, so the same build gives the same statement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunDetails {
-    /// Whom one has to trust.
+    /// The builder that one has to trust.
     pub builder: Builder,
 }
 
-/// Whom one has to trust to have built what was asked for.
+/// The builder, who must be trusted to have built from these parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Builder {
-    /// A URI.
+    /// URI of the builder.
     pub id: String,
-    /// Versions of the tools.
+    /// Versions of the builder's tools.
     pub version: BTreeMap<String, String>,
 }
 
@@ -95,7 +95,7 @@ impl Statement {
     /// Reads a statement of prebake.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// A description of the fault.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let statement: Statement = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let Statement { kind, predicate_type, .. } = &statement;
@@ -105,12 +105,12 @@ impl Statement {
         }
     }
 
-    /// Who is said to have built it.
+    /// URI of the builder that it names.
     pub fn builder(&self) -> &str {
         &self.predicate.run_details.builder.id
     }
 
-    /// Canonical JSON.
+    /// The file's bytes: canonical JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         canonical_json(self)
     }

@@ -9,18 +9,18 @@ use crate::base::error::{Advice, Exit};
 use crate::tree::manifest::File;
 use crate::tree::sbom::spdx::{Checksum, Document, Package};
 
-/// Begins the ids of published files.
+/// Prefix of the ids of published files.
 pub(crate) const FILE: &str = "File";
 
-/// Why an SBOM cannot be read.
+/// Reasons why an SBOM cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not SPDX 2.3 as prebake writes it.
+    /// A file that is not SPDX 2.3 as prebake writes it.
     #[error("{subject} is not an SPDX document of prebake")]
     Syntax {
-        /// The file.
+        /// Name of the file, for messages.
         subject: String,
-        /// What serde says.
+        /// serde's error.
         source: serde_json::Error,
     },
 }
@@ -40,7 +40,7 @@ pub fn parse(subject: &str, bytes: &[u8]) -> Result<Document, Error> {
     serde_json::from_slice(bytes).map_err(|source| Error::Syntax { subject: subject.into(), source })
 }
 
-/// The SBOM of a tree some of whose files have become others since it was built.
+/// The SBOM of a tree of which some files were replaced after the build.
 pub fn refreshed(mut document: Document, files: &BTreeMap<String, File>) -> Vec<u8> {
     for package in document.packages.iter_mut().filter(|package| is_published(package)) {
         let file = package.package_file_name.as_ref().and_then(|path| files.get(path));

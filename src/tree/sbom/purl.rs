@@ -6,12 +6,12 @@ use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
 use crate::registry::reference::ImageRef;
 
-/// What stays in a name or version as it is.
+/// Characters that stay unencoded in a name or version.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// In the value of a qualifier slashes and colons stay, too.
+/// In the value of a qualifier slashes and colons stay unencoded, too.
 const VALUE: &AsciiSet = &NAME.remove(b'/').remove(b':');
 
-/// A file that was fetched: `pkg:github/…` of a GitHub release, else `pkg:generic/…` with where it came from.
+/// A fetched file: `pkg:github/…` for a file of a GitHub release, else `pkg:generic/…` with its URL.
 pub fn fetched(name: &str, version: Option<&str>, url: &str, sha256: &Sha256) -> String {
     if let Some([owner, repository, tag]) = github_release(url) {
         let [owner, repository] = [owner, repository].map(str::to_lowercase);
@@ -22,7 +22,7 @@ pub fn fetched(name: &str, version: Option<&str>, url: &str, sha256: &Sha256) ->
     format!("pkg:generic/{}{version}?checksum=sha256:{sha256}&download_url={url}", encoded(name))
 }
 
-/// A Flatcar release. There is no type for it; the name and version are those of its `os-release`.
+/// A Flatcar release. Purl has no type for it; the name and version are those of its `os-release`.
 pub fn flatcar(version: &str, arch: Arch) -> String {
     format!("pkg:generic/flatcar@{}?arch={arch}", encoded(version))
 }
@@ -36,7 +36,7 @@ pub fn image(reference: &ImageRef, arch: Arch, manifest: &Sha256) -> String {
     format!("pkg:oci/{name}@sha256%3A{manifest}?arch={arch}&repository_url={url}{}", tag.unwrap_or_default())
 }
 
-/// The version that a URL names: the tag of a GitHub release, else a directory that looks like one (`v1.34.4`).
+/// The version in a URL: the tag of a GitHub release, else a directory that looks like a version (`v1.34.4`).
 pub fn version_in(url: &str) -> Option<&str> {
     if let Some([_, _, tag]) = github_release(url) {
         return Some(tag);

@@ -1,7 +1,7 @@
 //! The subset of SPDX 2.3 (JSON) that prebake writes and reads again.
 //!
-//! Field names and cardinalities are those of <https://spdx.github.io/spdx-spec/v2.3/>; what is optional there and unknown
-//! here is left out.
+//! Field names and cardinalities are those of <https://spdx.github.io/spdx-spec/v2.3/>; optional fields that prebake
+//! does not know are left out.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,73 +10,73 @@ use serde::{Deserialize, Serialize};
 use crate::base::canonical::canonical_json;
 use crate::base::digest::{Sha256, Sha512};
 
-/// The id of the document itself.
+/// Id of the document itself.
 pub const DOCUMENT: &str = "SPDXRef-DOCUMENT";
-/// SPDX's word for what is not claimed.
+/// SPDX's value for a fact that is not claimed.
 pub const NOASSERTION: &str = "NOASSERTION";
-/// Where documents are named whose creator has no place on the web (§6.5 of the specification).
+/// Namespace of documents whose creator has no website (§6.5 of the specification).
 const NAMESPACES: &str = "https://spdx.org/spdxdocs";
 
-/// A document.
+/// An SPDX document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
-    /// `SPDX-2.3`.
+    /// Version of SPDX: `SPDX-2.3`.
     pub spdx_version: String,
-    /// `CC0-1.0`, as the specification demands.
+    /// Licence of the data: `CC0-1.0`, as the specification requires.
     pub data_license: String,
-    /// [`DOCUMENT`].
+    /// Id of the document: [`DOCUMENT`].
     #[serde(rename = "SPDXID")]
     pub id: String,
-    /// What the document is about.
+    /// Name of the tree that it describes.
     pub name: String,
-    /// A URI that no other document has: it ends with the digest of all else.
+    /// A URI that no other document has: it ends with the digest of the rest.
     pub document_namespace: String,
-    /// Who made it, and when.
+    /// Creator and time of the document.
     pub creation_info: CreationInfo,
-    /// Everything that is spoken of, sorted by id.
+    /// All packages, sorted by id.
     pub packages: Vec<Package>,
-    /// How they belong together, sorted.
+    /// Relationships between packages, sorted.
     pub relationships: Vec<Relationship>,
 }
 
-/// Who made a document, and when.
+/// Creator and time of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreationInfo {
-    /// UTC, in whole seconds.
+    /// Time in UTC, in whole seconds.
     pub created: String,
-    /// `Tool: NAME`.
+    /// Creators in the form `Tool: NAME`.
     pub creators: Vec<String>,
 }
 
-/// Something that can be delivered: an operating system, a program, an image, a file.
+/// A unit of delivery: an operating system, a program, an image, a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Package {
-    /// Unique in the document.
+    /// Id that is unique in the document.
     #[serde(rename = "SPDXID")]
     pub id: String,
-    /// As upstream calls it; a published file is called by its path.
+    /// Upstream's name; for a published file, its path.
     pub name: String,
-    /// As upstream spells it.
+    /// Version in upstream's spelling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_info: Option<String>,
-    /// Path in the tree of a published file.
+    /// Path in the tree, for a published file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package_file_name: Option<String>,
-    /// Where it was fetched, or [`NOASSERTION`].
+    /// URL that it was fetched from, or [`NOASSERTION`].
     pub download_location: String,
-    /// Always false: file by file analyses need SHA-1.
+    /// Always false: an analysis by file would need SHA-1.
     pub files_analyzed: bool,
     /// Digests of the bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checksums: Vec<Checksum>,
-    /// Names in the world outside.
+    /// Names in other catalogues.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external_refs: Vec<ExternalRef>,
-    /// What kind of thing it is.
+    /// Kind of the package.
     pub primary_package_purpose: Purpose,
-    /// How its origin was judged.
+    /// How its origin was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_info: Option<String>,
 }
@@ -85,7 +85,7 @@ pub struct Package {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Purpose {
-    /// A program that was fetched.
+    /// A fetched program.
     Application,
     /// A container image.
     Container,
@@ -95,21 +95,21 @@ pub enum Purpose {
     Archive,
     /// A single file.
     File,
-    /// The tree.
+    /// The tree itself.
     Other,
 }
 
-/// A digest.
+/// A digest with its algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checksum {
     /// `SHA256` or `SHA512`.
     pub algorithm: String,
-    /// Lower-case hex.
+    /// The digest in lower-case hex.
     pub checksum_value: String,
 }
 
-/// A name that others know a package by.
+/// A name of a package in another catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalRef {
@@ -117,38 +117,38 @@ pub struct ExternalRef {
     pub reference_category: String,
     /// `purl` or `cpe23Type`.
     pub reference_type: String,
-    /// The name.
+    /// The package's name there.
     pub reference_locator: String,
 }
 
-/// How two elements belong together: the first, a verb, the second.
+/// A relationship of two elements: the first, a verb, the second.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Relationship {
-    /// Whose relationship it is.
+    /// Id of the first element.
     pub spdx_element_id: String,
-    /// The verb.
+    /// Kind of the relationship.
     pub relationship_type: Verb,
-    /// To whom.
+    /// Id of the second element.
     pub related_spdx_element: String,
 }
 
-/// What packages are to each other (§11.1).
+/// Kinds of relationships (§11.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verb {
-    /// The document is about it.
+    /// The first element, the document, describes the second.
     Describes,
-    /// It has the other inside.
+    /// The first element contains the second.
     Contains,
-    /// It was made of the other.
+    /// The first element was generated from the second.
     GeneratedFrom,
-    /// It is of no use without the other.
+    /// The first element depends on the second.
     DependsOn,
 }
 
 impl Document {
-    /// A document without a word in it.
+    /// A document without packages.
     pub fn new(name: &str, epoch: u64) -> Self {
         let created = SystemTime::UNIX_EPOCH + Duration::from_secs(epoch);
         Document {
@@ -159,7 +159,7 @@ impl Document {
             document_namespace: String::new(),
             creation_info: CreationInfo {
                 created: crate::base::clock::date(created),
-                // Without its version: a newer prebake that builds the same bytes gives the same tree.
+                // Without its version: a newer prebake that builds the same bytes makes the same tree.
                 creators: vec!["Tool: prebake".into()],
             },
             packages: Vec::new(),
@@ -167,7 +167,7 @@ impl Document {
         }
     }
 
-    /// Says that two elements belong together.
+    /// Adds a relationship.
     pub fn relate(&mut self, element: &str, verb: Verb, related: &str) {
         self.relationships.push(Relationship {
             spdx_element_id: element.into(),
@@ -176,7 +176,7 @@ impl Document {
         });
     }
 
-    /// The bytes, sorted and with their own namespace: canonical JSON.
+    /// The document's bytes: sorted, with its own namespace, as canonical JSON.
     pub fn into_bytes(mut self) -> Vec<u8> {
         self.packages.sort_by(|a, b| a.id.cmp(&b.id));
         self.relationships.sort();
@@ -189,7 +189,7 @@ impl Document {
 }
 
 impl Package {
-    /// A package of which nothing more is said.
+    /// A package without any of the optional fields.
     pub fn new(id: String, name: &str, purpose: Purpose) -> Self {
         Package {
             id,
@@ -205,40 +205,40 @@ impl Package {
         }
     }
 
-    /// Its SHA-256, where it has one.
+    /// Its SHA-256, if it has one.
     pub fn sha256(&self) -> Option<Sha256> {
         self.checksums.iter().find(|sum| sum.algorithm == "SHA256")?.checksum_value.parse().ok()
     }
 }
 
 impl Checksum {
-    /// SHA-256.
+    /// A SHA-256 entry.
     pub fn sha256(digest: &Sha256) -> Self {
         Checksum { algorithm: "SHA256".into(), checksum_value: digest.to_string() }
     }
 
-    /// SHA-512.
+    /// A SHA-512 entry.
     pub fn sha512(digest: &Sha512) -> Self {
         Checksum { algorithm: "SHA512".into(), checksum_value: digest.to_string() }
     }
 }
 
 impl ExternalRef {
-    /// A package URL.
+    /// A reference by package URL.
     pub fn purl(locator: String) -> Self {
         let (category, kind) = ("PACKAGE-MANAGER".into(), "purl".into());
         ExternalRef { reference_category: category, reference_type: kind, reference_locator: locator }
     }
 
-    /// A name of the CPE 2.3 dictionary.
+    /// A reference by a CPE 2.3 name.
     pub fn cpe(locator: String) -> Self {
         let (category, kind) = ("SECURITY".into(), "cpe23Type".into());
         ExternalRef { reference_category: category, reference_type: kind, reference_locator: locator }
     }
 }
 
-/// An id for something with a name of any letters: ids have letters, digits, dots and hyphens only, so a few digits of the
-/// name's digest keep two names apart that look alike then.
+/// An id for a name of any characters: ids have only letters, digits, dots and hyphens, so a few digits of the name's
+/// digest keep two names distinct that would look alike.
 pub fn id(kind: &str, name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let looks: String = name.chars().map(plain).collect();

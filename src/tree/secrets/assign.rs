@@ -1,39 +1,39 @@
-//! Names that say that a secret follows, and the values that they are given: `NAME=value` of environment files, units and
-//! scripts, `name: value` of YAML and JSON, `name = value` of TOML and INI, `--name value`, `<name>value</name>`, headers.
+//! Names that announce a secret, and their values: `NAME=value` of environment files, units and scripts, `name: value`
+//! of YAML and JSON, `name = value` of TOML and INI, `--name value`, `<name>value</name>`, headers.
 
 use super::effort::Effort;
 use super::kind::{Kind, decode};
 use super::value::{self, MAX_VALUE};
 use crate::base::finding::floor;
 
-/// Names end here, in bytes; the rest of a longer one is not looked at.
+/// Upper limit for names, in bytes; of a longer name only the end is read.
 const MAX_NAME: usize = 96;
 
-/// Lines in which quotes are counted, in bytes: a prompt is short.
+/// Part of a line in which quotes are counted, in bytes: a prompt is short.
 const MAX_PROMPT: usize = 1024;
 
-/// What before a name is looked at, in bytes.
+/// Part before a name that is read, in bytes.
 const MAX_BEFORE: usize = 256;
 
-/// What the value behind a name would be.
+/// Class of the value after a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Thought up by a person, so that any word may be one.
+    /// Chosen by a person, so it may be any word.
     Password,
-    /// Made by a program: no word.
+    /// Made by a program, so it is not a word.
     Secret,
-    /// Of HTTP, with its scheme before it.
+    /// An HTTP header, with its scheme before the secret.
     Header,
-    /// The name of what `value` brings.
+    /// The key `name`, whose value names the secret in the next `value`.
     Name,
-    /// Of what `name` said.
+    /// The key `value`, whose secret the last `name` named.
     Value,
 }
 
-/// How a name is tied to its value.
+/// Syntax between a name and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tie {
-    /// `NAME=value`, the name in capitals.
+    /// `NAME=value`, with the name in capitals.
     Variable,
     /// `name = value`, `name: value`, `name := value`, `name => value`.
     Sign,
@@ -43,23 +43,23 @@ enum Tie {
     Beside,
 }
 
-/// A name and what it is given.
+/// A name with its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair<'l> {
     pub class: Class,
-    /// Where the value begins, in bytes.
+    /// Offset of the value, in bytes.
     pub at: usize,
     pub value: &'l str,
     tie: Tie,
     quote: Option<u8>,
     /// The line has nothing else.
     alone: bool,
-    /// Not even a sign behind.
+    /// Not even a punctuation mark follows the value.
     last: bool,
     name: &'l str,
 }
 
-/// Ends of names behind which a password stands, in lower case and without `-`, `_` and `.`.
+/// Ends of names that announce a password, in lower case and without `-`, `_` and `.`.
 const PASSWORDS: [&str; 17] = [
     "password",
     "passwd",
@@ -79,7 +79,7 @@ const PASSWORDS: [&str; 17] = [
     "authpass",
     "privpass",
 ];
-/// Ends of names that are one only where they are a word of their own: `DB_PASS`, and not `bypass`.
+/// Ends of names that count only as a word of their own: `DB_PASS`, and not `bypass`.
 const WORDS: [(&str, Class); 6] = [
     ("pass", Class::Password),
     ("pwd", Class::Password),
@@ -88,7 +88,7 @@ const WORDS: [(&str, Class); 6] = [
     ("sas", Class::Secret),
     ("auth", Class::Secret),
 ];
-/// Ends of names behind which a token or a key stands.
+/// Ends of names that announce a token or a key.
 const SECRETS: [&str; 44] = [
     "token",
     "tokens",
@@ -135,7 +135,7 @@ const SECRETS: [&str; 44] = [
     "cookiesecret",
     "encrypt",
 ];
-/// Names with these are about something else, or about what is public.
+/// Names that contain one of these are about something else, or about something public.
 const OTHERS: [&str; 23] = [
     "public",
     "csrf",
@@ -161,7 +161,7 @@ const OTHERS: [&str; 23] = [
     "tokenid",
     "canceltoken",
 ];
-/// Headers that log in, without `-`.
+/// Headers with credentials, without `-`.
 const HEADERS: [&str; 9] = [
     "authorization",
     "proxyauthorization",
@@ -173,7 +173,7 @@ const HEADERS: [&str; 9] = [
     "xauthkey",
     "jobtoken",
 ];
-/// What stands before the secret in `Authorization:` (IANA's registry of schemes, and those that services made up).
+/// Schemes before the secret in `Authorization:` (IANA's registry, and those that services invented).
 const SCHEMES: [&str; 11] = [
     "basic",
     "bearer",
@@ -187,9 +187,9 @@ const SCHEMES: [&str; 11] = [
     "splunk",
     "sso-key",
 ];
-/// Words after which a name and its value stand apart: shells of all sorts, and Dockerfiles.
+/// Words after which a name and its value follow, separated by a blank: in shells of all sorts, and in Dockerfiles.
 const SETTERS: [&str; 7] = ["set", "setenv", "setx", "env", "arg", "setenvifempty", "export"];
-/// Behind the name of a text of several lines (YAML 1.2, §8.1).
+/// Signs after the name of a text of several lines (YAML 1.2, §8.1).
 const BLOCKS: [&str; 6] = ["|", ">", "|-", ">-", "|+", ">+"];
 /// Directives whose value follows a blank: Redis, keepalived, BIND, FRR, net-snmp, HAProxy.
 const DIRECTIVES: [&str; 12] = [
@@ -207,7 +207,7 @@ const DIRECTIVES: [&str; 12] = [
     "authkey",
 ];
 
-/// A name as it is compared: in lower case, without what separates its words.
+/// Normalizes a name for comparison: lower case, without the separators of its words. Returns its length in `room`.
 fn plain(name: &str, room: &mut [u8; MAX_NAME]) -> usize {
     let skip = name.len().saturating_sub(MAX_NAME);
     let mut length = 0;
@@ -218,7 +218,7 @@ fn plain(name: &str, room: &mut [u8; MAX_NAME]) -> usize {
     length
 }
 
-/// Last words of names that tell one secret from others of its kind: `DB_PASSWORD_PROD`.
+/// Last words of names that distinguish one secret from others of its kind: `DB_PASSWORD_PROD`.
 const SUFFIXES: [&str; 15] = [
     "prod",
     "production",
@@ -237,9 +237,9 @@ const SUFFIXES: [&str; 15] = [
     "master",
 ];
 
-/// What a name says of its value, be it one of several: `PASSWORD_1`, `token2`, `DB_PASSWORD_PROD`.
+/// Class of a name's value, also for numbered or suffixed names: `PASSWORD_1`, `token2`, `DB_PASSWORD_PROD`.
 pub(super) fn class(name: &str) -> Option<Class> {
-    /// A number and a suffix.
+    /// At most a number and a suffix.
     const PARTS: usize = 2;
     let name = name.trim_matches(['-', '_', '.']);
     if let Some(class) = class_of_one(name) {
@@ -304,7 +304,7 @@ fn class_of_one(name: &str) -> Option<Class> {
     WORDS.iter().find_map(word)
 }
 
-/// Words that the names of secrets are made of; longer ones first, so that none hides another.
+/// Words that occur in the names of secrets; longer ones first, so that none hides another.
 const GENERIC: [&str; 36] = [
     "authorization",
     "certificate",
@@ -344,7 +344,7 @@ const GENERIC: [&str; 36] = [
     "x",
 ];
 
-/// Whether a name has words only that the names of secrets are made of, so that showing it tells nobody anything.
+/// Whether a name consists only of words from names of secrets, so that showing it reveals nothing.
 pub(super) fn is_generic(name: &str) -> bool {
     let mut room = [0; MAX_NAME];
     let length = plain(name, &mut room);
@@ -355,12 +355,12 @@ pub(super) fn is_generic(name: &str) -> bool {
     rest.is_empty() && length >= 3
 }
 
-/// Whether a header logs in.
+/// Whether a header carries credentials.
 pub(super) fn is_login(header: &str) -> bool {
     matches!(class(header), Some(Class::Header | Class::Secret | Class::Password))
 }
 
-/// How often each quote stood in a line before a place: a name behind an odd one is inside of a text.
+/// Counts of each quote in a line before a position: a name after an odd count is inside a text.
 #[derive(Debug, Default)]
 struct Quotes {
     at: usize,
@@ -369,7 +369,7 @@ struct Quotes {
 }
 
 impl Quotes {
-    /// Goes on to a place, as far as lines are that have prompts.
+    /// Counts up to a position, at most within [`MAX_PROMPT`].
     fn until(&mut self, bytes: &[u8], at: usize) {
         for byte in bytes.get(self.at..at.min(MAX_PROMPT)).unwrap_or_default() {
             self.double += usize::from(*byte == b'"');
@@ -383,7 +383,8 @@ impl Quotes {
     }
 }
 
-/// Hands on every name of a line that says something, with its value. `parts` are the places of parts of names, in order.
+/// Calls `on` for every name in a line that announces something, with its value. `parts` are the offsets of parts of
+/// names, in order.
 pub(super) fn pairs<'l>(line: &'l str, parts: &[usize], effort: &Effort, mut on: impl FnMut(Pair<'l>)) {
     let bytes = line.as_bytes();
     let in_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
@@ -407,17 +408,17 @@ pub(super) fn pairs<'l>(line: &'l str, parts: &[usize], effort: &Effort, mut on:
     }
 }
 
-/// Steps for each byte of a value: it is compared with the words of some tables.
+/// Steps for each byte of a value, which is compared with the words of several tables.
 const PER_VALUE: usize = 4;
 
-/// What the name between two bytes is given.
+/// The pair of the name between two bytes and its value, if it has one.
 fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quotes) -> Option<Pair<'l>> {
     let bytes = line.as_bytes();
     let name = &line[start..end];
     let byte = |at: usize| bytes.get(at).copied().unwrap_or(b'\n');
     let blank = |byte: u8| byte == b' ' || byte == b'\t';
     let mut at = end;
-    // What closes the name: a quote, of JSON or in a text of JSON, an index, a tag.
+    // Skip the end of the name: a quote of JSON or of a text in JSON, an index.
     while b"\"'\\]".contains(&byte(at)) {
         at += 1;
     }
@@ -426,26 +427,26 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         at += 1;
     }
     let ahead = &line[floor(line, start.saturating_sub(MAX_BEFORE))..start];
-    // Helm's digest of what a pod reads, so that the pod restarts with it: `checksum/secret`.
+    // Helm's digest of a pod's configuration, which restarts the pod on a change: `checksum/secret`.
     if ahead.ends_with("checksum/") {
         return None;
     }
     let colon = byte(at) == b':';
-    // openssl(1)'s source of an empty pass phrase, before the next option.
+    // openssl(1)'s empty pass phrase, before the next option.
     let empty = name == "pass" && colon && line[at + 1..].trim_start().starts_with('-');
-    // What a test says that it came to.
+    // The result that a test prints.
     let passed = name == "PASS" && colon && ["echo ", "printf "].iter().any(|says| ahead.contains(says));
     // The label of a device (RFC 7512, §2.3).
     let label = name == "token" && ahead.contains("pkcs11:");
     if empty || passed || label {
         return None;
     }
-    // Values of Helm's charts, as its command is given them.
+    // Values of Helm's charts on its command line.
     let set = ahead.trim_end();
     let set = set.len() < ahead.len() && ["--set", "--set-string"].iter().any(|option| set.ends_with(option));
     let variable = |name: &str| !name.bytes().any(|byte| byte.is_ascii_lowercase());
     let tie = match (byte(at), byte(at + 1)) {
-        // A comparison, and a shell's word for a variable that is not set: `${PASSWORD:?set it}`.
+        // A comparison, or a shell's message for a variable that is not set: `${PASSWORD:?set it}`.
         (b'=', b'=' | b'~') | (b'!', _) | (b':', b':' | b'?') => return None,
         (b'=', b'>') | (b':' | b'?' | b'+', b'=') => {
             at += 2;
@@ -453,7 +454,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         }
         (b'=', _) => {
             at += 1;
-            // Connection strings and options of mount: `;Pwd=…;`, `,password=…`.
+            // Connection strings and mount options: `;Pwd=…;`, `,password=…`.
             let joined = start > 0 && b";,".contains(&bytes[start - 1]);
             let joined =
                 joined && memchr::memchr(b'(', &bytes[start.saturating_sub(MAX_BEFORE)..start]).is_none();
@@ -468,7 +469,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
             at += 1;
             Tie::Sign
         }
-        // An element, and no placeholder in a sentence.
+        // An XML element, not a placeholder in a sentence.
         (b'>', _)
             if start > 0
                 && bytes[start - 1] == b'<'
@@ -481,14 +482,14 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         _ if name.starts_with("--") => Tie::Flag,
         (b'"' | b'\'', _) => Tie::Beside,
         _ => {
-            // What is before the name, as far as such lines go.
+            // The part of the line before the name, as far as it is read.
             let from = floor(line, start.saturating_sub(MAX_BEFORE));
             let before = line[from..start].trim_end();
             let setter =
                 before.rsplit([' ', '\t', ';']).find(|word| !word.starts_with('-')).unwrap_or_default();
             let setter = setter.to_ascii_lowercase();
             let first = from == 0 && before.is_empty();
-            // Of a sentence's two words, the second has no digit.
+            // In a sentence of two words, the second has no digit.
             let own = || {
                 ["requirepass", "masterauth", "auth_pass"].contains(&name)
                     || line[end..].bytes().take(MAX_VALUE).any(|byte| byte.is_ascii_digit())
@@ -506,7 +507,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
     while blank(byte(at)) || byte(at) == b'[' {
         at += 1;
     }
-    // Of YAML, what a text of several lines begins with is no value.
+    // A backslash escapes the quote of a text within a text.
     let mut quote = None;
     if byte(at) == b'\\' && b"\"'".contains(&byte(at + 1)) {
         at += 1;
@@ -516,7 +517,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         at += 1;
     }
     if b"\"'".contains(&byte(at)) {
-        // A text that ends in the name, such as a prompt.
+        // A text that ends with the name, such as a prompt.
         let inside = start < MAX_PROMPT && quotes.is_odd(byte(at));
         if inside && closed == end {
             return None;
@@ -535,8 +536,8 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         None if class == Class::Header => rest.find(['"', '\'', '`', '\\', '<']).unwrap_or(rest.len()),
         None => rest.find(|c: char| c.is_whitespace() || "\"'`,;&|<>\\".contains(c)).unwrap_or(rest.len()),
     };
-    // A sign that ends commands elsewhere is one of a value's own where the line has nothing but its name before, and no other
-    // name behind.
+    // `;` and `&`, which end commands elsewhere, are part of the value if the line has only the name before it and no
+    // other name after it.
     let length = match rest.as_bytes().get(length) {
         Some(b';' | b'&') if quote.is_none() && length < 4 && matches!(tie, Tie::Sign | Tie::Variable) => {
             let whole = rest.find(char::is_whitespace).unwrap_or(rest.len());
@@ -550,12 +551,12 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
         _ => length,
     };
     let value = rest[..length].trim_end();
-    // What closes a map or list of YAML in one line.
+    // Strip brackets that close a YAML map or list in one line.
     let value = match quote.is_none() && !value.contains(['{', '[']) {
         true => value.trim_end_matches(['}', ']']),
         false => value,
     };
-    // A verb, and no name: `pass "successfully built"`, `we pass "-subj"`.
+    // A verb, not a name: `pass "successfully built"`, `we pass "-subj"`.
     if name == "pass" && tie == Tie::Beside && (value.contains(' ') || value.starts_with('-')) {
         return None;
     }
@@ -564,7 +565,7 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
     let before = line[from..start].trim_matches([' ', '\t', '-', '"', '\'']);
     let first = from == 0 && (before.is_empty() || before == "export" || before.starts_with('#'));
     let alone = first && (behind.is_empty() || behind.starts_with('#') || [",", ";", "\\"].contains(&behind));
-    // A text of several words without quotes goes on to the end of its line, as YAML and INI have it.
+    // A text of several words without quotes extends to the end of its line, as in YAML and INI.
     let words = (first && quote.is_none() && tie == Tie::Sign && matches!(class, Class::Password))
         .then(|| rest.split(" #").next().unwrap_or(rest).trim_end())
         .filter(|text| text.contains(' ') && stop < at + MAX_VALUE)
@@ -584,18 +585,18 @@ fn pair<'l>(line: &'l str, start: usize, end: usize, class: Class, quotes: &Quot
 }
 
 impl<'l> Pair<'l> {
-    /// What stands in a line of its own below its name.
+    /// A pair whose value is in a line of its own below its name.
     pub(super) fn below(class: Class, at: usize, value: &'l str) -> Self {
         Pair { class, at, value, tie: Tie::Sign, quote: None, alone: true, last: true, name: "" }
     }
 
-    /// Whether nothing follows, so that the value stands in the lines below.
+    /// Whether no value follows, so that it is in the lines below.
     pub(super) fn is_open(&self) -> bool {
         self.quote.is_none() && self.alone && (self.value.is_empty() || BLOCKS.contains(&self.value))
     }
 
-    /// Whether a bracket of the value, with which its line ends, is one that no program would write: without its other half, or in
-    /// the middle of a word.
+    /// Whether the value, which ends its line, has a bracket that cannot be code: without its counterpart, or in the
+    /// middle of a word.
     fn has_stray_bracket(&self) -> bool {
         let value = self.value;
         let count = |bracket: char| value.matches(bracket).count();
@@ -613,10 +614,11 @@ impl<'l> Pair<'l> {
             && value::is_opaque_in(value, self.quote)
     }
 
-    /// What the value is, if it is a secret. `named` is what an earlier name said of it; `context` is where it stands.
+    /// Kind of secret that the value is, if it is one. `named` is the class that an earlier `name` announced; `context`
+    /// is the kind of file.
     pub(super) fn secret(&self, named: Option<Class>, context: Context) -> Option<Kind> {
         let (value, quoted) = (self.value, self.quote.is_some());
-        // Programs: a call, an index, another variable.
+        // Code: a call, an index, another variable.
         let code = !quoted && value.contains(['(', ')', '[', ']', '{', '}']) && !self.has_stray_bracket();
         match if self.class == Class::Value { named? } else { self.class } {
             Class::Name | Class::Value => None,
@@ -625,10 +627,10 @@ impl<'l> Pair<'l> {
                 let letters =
                     value.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'.');
                 let word = !quoted && letters && !self.alone && self.tie == Tie::Sign;
-                // A name, or a remark: `not-the-real-one`.
+                // A name or a remark: `not-the-real-one`.
                 let dashed = value.split('-').count() >= 3
                     && value.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-                // Of Terraform's: `random_password.db.result`.
+                // A reference of Terraform: `random_password.db.result`.
                 let attribute = value.split('.').count() >= 3
                     && value.bytes().all(|byte| byte.is_ascii_lowercase() || b"_.".contains(&byte));
                 let word = word || !quoted && (dashed || attribute) && self.tie == Tie::Sign;
@@ -643,7 +645,7 @@ impl<'l> Pair<'l> {
             }
             Class::Secret => {
                 let variable = self.tie == Tie::Variable && is_variable(value);
-                // What K3s and RKE2 are given is any word.
+                // K3s and RKE2 accept any word.
                 let thought_up = (context == Context::Rancher || is_of_rancher(self.name))
                     && ["token", "agenttoken"].contains(
                         &self
@@ -665,8 +667,8 @@ impl<'l> Pair<'l> {
     }
 }
 
-/// Whether a value is what an object is called: three words or more of small letters with dashes between, the last of which may be
-/// a number or a digest.
+/// Whether a value looks like the name of an object: three or more words of lower-case letters with dashes between, the
+/// last of which may be a number or a digest.
 fn is_name_of_object(value: &str) -> bool {
     let Some((words, last)) = value.rsplit_once('-') else { return false };
     let word =
@@ -677,24 +679,24 @@ fn is_name_of_object(value: &str) -> bool {
         && last.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// Whether a variable is one of K3s or RKE2.
+/// Whether this is a variable of K3s or RKE2.
 fn is_of_rancher(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["k3s_", "rke2_"].iter().any(|begin| name.starts_with(begin))
 }
 
-/// Where a value stands.
+/// Kind of file that contains a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Context {
-    /// Anywhere.
+    /// Any file.
     Plain,
-    /// In what K3s or RKE2 reads.
+    /// A file that K3s or RKE2 reads.
     Rancher,
-    /// Among the texts of a user interface.
+    /// The texts of a user interface.
     Interface,
 }
 
-/// What a variable that is called after a secret is given, if it is more than the name of one.
+/// Whether the value of a variable named after a secret is more than the name of one.
 fn is_variable(value: &str) -> bool {
     let mixed = value.bytes().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
     let letters = value.bytes().all(|byte| byte.is_ascii_lowercase()) && value.len() >= 10;
@@ -706,7 +708,7 @@ fn is_variable(value: &str) -> bool {
         && !value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
-/// Whether this is the value of a header that logs in.
+/// The kind of secret in the value of a header, if it carries credentials.
 fn header(value: &str) -> Option<Kind> {
     let (first, rest) = value.split_once(' ').unwrap_or(("", value));
     let secret = match SCHEMES.contains(&first.to_ascii_lowercase().as_str()) {
@@ -720,8 +722,8 @@ fn header(value: &str) -> Option<Kind> {
     (given && (opaque || scheme && (secret.len() >= 8 || login()))).then_some(Kind::LoginHeader)
 }
 
-/// Whether a text of several words talks about a secret instead of being one. Passphrases are words without the signs of a
-/// sentence; those of names that say so may be any words but those by which people are asked for one.
+/// Whether a text of several words talks about a secret instead of being one. Passphrases are words without
+/// punctuation; after a name that announces one they may be any words except those that ask people for one.
 fn is_prose(name: &str, value: &str, quoted: bool) -> bool {
     const WORDS: [&str; 40] = [
         "a",
@@ -819,7 +821,7 @@ fn is_prose(name: &str, value: &str, quoted: bool) -> bool {
     }
 }
 
-/// Ports, days and lengths: no password that anybody is given.
+/// Ports, days and lengths, which are never passwords.
 fn is_short_number(value: &str) -> bool {
     value.len() < 6 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }

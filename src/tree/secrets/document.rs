@@ -1,5 +1,6 @@
-//! Secrets that are known by where they stand in a document: what is below `data:` and `stringData:` of a Kubernetes Secret, in
-//! YAML and JSON, and the list of logins of cloud-init. Line by line, for templates and broken documents are looked at, too.
+//! Secrets that are recognised by their position in a document: entries below `data:` and `stringData:` of a Kubernetes
+//! Secret, in YAML and JSON, and the list of logins of cloud-init. Reads line by line, so that templates and broken
+//! documents are covered, too.
 
 use super::kind::{Kind, decode};
 use super::lines;
@@ -7,47 +8,47 @@ use super::scan::Hit;
 use super::triggers::{Look, Seen};
 use super::value::{is_elsewhere, is_opaque, is_placeholder};
 
-/// Most open braces that are followed.
+/// Upper limit for the open braces that are followed.
 const MAX_OPEN: usize = 64;
-/// Longest key before the first brace of a line, in bytes.
+/// Upper limit for a key before the first brace of a line, in bytes.
 const MAX_KEY: usize = 256;
-/// Most findings of one document that are kept until its kind is known.
+/// Upper limit for the findings of one document that are kept until its kind is known.
 const MAX_WAITING: usize = 50;
 
-/// What a section of YAML holds.
+/// Kind of a section of YAML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
-    /// Base64.
+    /// Values in base64.
     Data,
-    /// Texts.
+    /// Values in plain text.
     StringData,
-    /// `NAME:PASSWORD`, a line each.
+    /// `NAME:PASSWORD`, one per line.
     Logins,
 }
 
-/// Where a document is at, as far as it was read.
+/// State of a document that is read line by line.
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     /// The section of YAML, and the column of its key.
     section: Option<(Section, usize)>,
-    /// The column of the entries of the section, and whether the last one's text is still to come.
+    /// The column of the section's entries, and whether the last entry's value is in the next lines.
     entry: Option<(usize, bool)>,
-    /// The columns in which `kind: Secret` stood.
+    /// The columns in which `kind: Secret` was found.
     secrets: Vec<usize>,
-    /// What is one if `kind: Secret` stands in that column.
+    /// Findings that count if `kind: Secret` is in the same column.
     waiting: Vec<(Hit, usize)>,
     /// The open braces of JSON.
     braces: Vec<Brace>,
-    /// The last word of JSON, if `:` followed it.
+    /// The last string of JSON, if `:` followed it.
     key: Option<String>,
 }
 
 /// An open brace of JSON.
 #[derive(Debug, Default)]
 struct Brace {
-    /// What its values are.
+    /// Kind of its values.
     section: Option<Section>,
-    /// Whether it has `kind: Secret`.
+    /// Whether it contains `kind: Secret`.
     secret: bool,
     waiting: Vec<Hit>,
 }
@@ -62,7 +63,7 @@ fn section(key: &str) -> Option<Section> {
 }
 
 impl Documents {
-    /// Ends a document of YAML: what was one for sure.
+    /// Ends a document of YAML; returns the findings that are certain.
     pub(super) fn end(&mut self) -> Vec<Hit> {
         let secrets = std::mem::take(&mut self.secrets);
         self.section = None;
@@ -71,7 +72,7 @@ impl Documents {
         sure.map(|(hit, _)| hit).collect()
     }
 
-    /// Whether a line may change where the document is at.
+    /// Whether a line may change the state of the document.
     pub(super) fn is_about(&self, line: &str, seen: &Seen) -> bool {
         self.section.is_some()
             || !self.braces.is_empty()
@@ -80,7 +81,7 @@ impl Documents {
             || memchr::memchr(b'{', line.as_bytes()).is_some()
     }
 
-    /// Takes a line: what is one for sure by now.
+    /// Reads a line; returns the findings that are certain now.
     pub(super) fn line(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) -> Vec<Hit> {
         let mut found = self.yaml(line, at);
         found.extend(self.json(line, at));
@@ -90,7 +91,7 @@ impl Documents {
     fn yaml(&mut self, line: &str, at: &dyn Fn(usize, Kind) -> Hit) -> Vec<Hit> {
         let mut found = Vec::new();
         let text = line.trim();
-        // Templates' own lines stand in any column.
+        // Control lines of templates may be in any column.
         if text.is_empty() || text.starts_with('#') || text.starts_with("{{") {
             return found;
         }
@@ -138,11 +139,11 @@ impl Documents {
         found
     }
 
-    /// Where an entry of a Secret has its value, if the line has one.
+    /// Offset of an entry's value in a Secret, if the line has one.
     fn entry(&mut self, line: &str, indent: usize, text: &str, section: Section) -> Option<usize> {
         let (column, open) = *self.entry.get_or_insert((indent, false));
         if indent > column {
-            // The lines of the value: the first one is told.
+            // Lines of the value: only the first one is reported.
             self.entry = Some((column, false));
             return (open && is_secret(text.trim(), section)).then_some(indent);
         }
@@ -199,7 +200,7 @@ impl Documents {
                         }
                     };
                     let end = end.max(start);
-                    // Strings end at quotes, words at signs: both are no part of a longer character.
+                    // Strings end at quotes, words at punctuation: neither is part of a multi-byte character.
                     let word = line.get(start..end).unwrap_or_default();
                     here = (end + usize::from(quoted)).max(here + 1);
                     let rest = line.get(here..).unwrap_or_default().trim_start();
@@ -224,7 +225,7 @@ impl Documents {
         found
     }
 
-    /// Closes the innermost brace: what was in it is known, or waits for what is around it.
+    /// Closes the innermost brace: its findings are certain, or wait for the brace around it.
     fn close(&mut self, indent: usize) -> Vec<Hit> {
         let Some(Brace { section, secret, waiting }) = self.braces.pop() else { return Vec::new() };
         if secret {
@@ -240,7 +241,7 @@ impl Documents {
     }
 }
 
-/// Where a string of JSON ends, or the line.
+/// Offset of the end of a JSON string, or of the line.
 fn end_of_string(bytes: &[u8], start: usize) -> usize {
     let mut here = start;
     while here < bytes.len() && bytes[here] != b'"' {
@@ -249,8 +250,8 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     here.min(bytes.len())
 }
 
-/// Entries that say what the secret is for (those of Argo CD, Flux, kubeadm's bootstrap tokens, operators of databases): words
-/// and addresses.
+/// Entries that describe the secret's use (those of Argo CD, Flux, kubeadm's bootstrap tokens, operators of databases):
+/// words and addresses.
 const PUBLIC: [&str; 56] = [
     "namespace",
     "name",
@@ -310,12 +311,12 @@ const PUBLIC: [&str; 56] = [
     "role",
 ];
 
-/// Whether a pair of a name and a text says what a secret is for.
+/// Whether a name and its text describe the use of a secret.
 pub(super) fn says_what_for(key: &str, text: &str) -> bool {
     is_public(key, text, Section::StringData)
 }
 
-/// Whether an entry says what its secret is for, by its name and a value that opens nothing.
+/// Whether an entry describes the use of its secret, by its name and a value without credentials.
 fn is_public(key: &str, value: &str, section: Section) -> bool {
     let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
     let plain = key.replace(['-', '_'], "");
@@ -331,7 +332,7 @@ fn is_public(key: &str, value: &str, section: Section) -> bool {
         _ => value.to_owned(),
     };
     let text = text.trim();
-    // A user's name may be a token, and a URL may hold a password.
+    // A user's name may be a token, and a URL may contain a password.
     let login = text
         .split_once("://")
         .is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')));
@@ -340,7 +341,7 @@ fn is_public(key: &str, value: &str, section: Section) -> bool {
     !text.is_empty() && !login && !opaque && !text.contains("PRIVATE KEY")
 }
 
-/// Whether the value of an entry is more than a placeholder, a template or something public.
+/// Whether the value of an entry is a secret, not a placeholder, a template or something public.
 fn is_secret(value: &str, section: Section) -> bool {
     let public = |text: &str| {
         is_placeholder(text)
@@ -353,7 +354,8 @@ fn is_secret(value: &str, section: Section) -> bool {
         Section::Logins => false,
         Section::Data => {
             let text = decode(value).filter(|bytes| !bytes.is_empty());
-            // What was encoded is meant as it is: a sign at its beginning refers to nothing, unless templates fill it in.
+            // An encoded value is literal: a sign at its beginning does not refer to anything, unless templates fill it
+            // in.
             let literal = |text: &str| {
                 text.len() >= 4
                     && text.starts_with(['$', '!', '@', '%', '&', '*', '<', '`'])

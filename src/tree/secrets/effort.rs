@@ -1,16 +1,16 @@
-//! How much one scan may do: as much as grows with its text, and so much for what unfolds out of it. A scan that has no more
-//! left goes on without what costs more, and says so.
+//! The budget of one scan: steps that grow with the text, and a fixed number of bytes to unpack. A scan that has used
+//! it up continues without the expensive checks, and reports that.
 
 use std::cell::Cell;
 
-/// Steps for each byte of a text: some hundred names a line and a few encodings around each other need less.
+/// Steps per byte of a text: some hundred names a line and a few nested encodings need less.
 const STEPS: u64 = 48;
-/// Steps that every text has, however short.
+/// Steps for every text, however short.
 const FREE: u64 = 1 << 20;
-/// Most bytes that the compressed streams in one text may unfold to, all together.
+/// Upper limit for the unpacked bytes of all compressed streams in one text together.
 pub(super) const MAX_INSIDE: u64 = 16 << 20;
 
-/// What a scan has left.
+/// The remaining budget of a scan.
 #[derive(Debug)]
 pub(super) struct Effort {
     steps: Cell<u64>,
@@ -29,12 +29,12 @@ impl Effort {
         }
     }
 
-    /// So many more bytes were read.
+    /// Adds the steps for this many more bytes.
     pub(super) fn earn(&self, bytes: usize) {
         self.steps.set(self.steps.get().saturating_add(bytes as u64 * STEPS));
     }
 
-    /// Takes so many steps; `false` if they are not there.
+    /// Spends this many steps; `false` if fewer are left.
     pub(super) fn spend(&self, steps: usize) -> bool {
         self.spent.set(self.spent.get().saturating_add(steps as u64));
         let left = self.steps.get().checked_sub(steps as u64);
@@ -45,18 +45,18 @@ impl Effort {
         left.is_some()
     }
 
-    /// Most bytes that a stream may still unfold to.
+    /// Number of bytes that streams may still unpack to.
     pub(super) fn room(&self) -> u64 {
         self.unfolded.get()
     }
 
-    /// So many bytes were unfolded: they are read as any others.
+    /// Counts unpacked bytes, which earn steps like any others.
     pub(super) fn unfold(&self, bytes: usize) {
         self.unfolded.set(self.unfolded.get().saturating_sub(bytes as u64));
         self.earn(bytes);
     }
 
-    /// Something is left that nobody looks at.
+    /// Records that something was left unscanned.
     pub(super) fn run_out(&self) {
         self.ran_out.set(true);
     }
@@ -65,7 +65,7 @@ impl Effort {
         self.ran_out.get()
     }
 
-    /// Steps so far.
+    /// Steps spent so far.
     #[cfg(test)]
     pub(super) fn spent(&self) -> u64 {
         self.spent.get()

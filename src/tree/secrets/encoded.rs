@@ -1,5 +1,5 @@
-//! What is packed or encoded inside of something else: base64, base32, hexadecimal digits, percent signs, escapes, UTF-16,
-//! compressed streams; and private keys whose form is no text.
+//! Data packed or encoded inside other data: base64, base32, hexadecimal digits, percent signs, escapes, UTF-16,
+//! compressed streams; and private keys in binary forms.
 
 use std::io::{self, Read};
 
@@ -10,22 +10,22 @@ use super::effort::Effort;
 use super::kind::{Kind, all, base64, base64_url, decode};
 use crate::format::cpio::Compression;
 
-/// Most bytes that one compressed stream may unfold to.
+/// Upper limit for the unpacked bytes of one compressed stream.
 pub(super) const MAX_UNFOLDED: u64 = 16 << 20;
-/// Shortest digits that may hold a text with a secret.
+/// Length of the shortest row of digits that may encode a text with a secret.
 pub(super) const LEAST: usize = 40;
-/// Shortest row of hexadecimal digits or base32 that is looked into: longer than digests that need not be.
+/// Length of the shortest row of hexadecimal digits or base32 that is decoded, so that short digests are not.
 const LEAST_WIDE: usize = 56;
 
-/// What bytes turned out to be.
+/// The decoded form of bytes.
 pub(super) enum Inside {
-    /// A secret in a form that is no text.
+    /// A secret in a binary form.
     Key(Kind),
-    /// What a stream or another alphabet held.
+    /// The content of a stream, or a text in another encoding.
     Bytes(Vec<u8>),
 }
 
-/// Every reading of a row of digits that the alphabet allows.
+/// All decodings of a row of digits that its alphabet allows.
 pub(super) fn readings(word: &str, effort: &Effort) -> Vec<Vec<u8>> {
     let digits = word.trim_end_matches('=');
     let mut readings = Vec::new();
@@ -59,7 +59,7 @@ fn hex(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// RFC 4648, §6; the letters were judged.
+/// Decodes base32 (RFC 4648, §6); the caller has checked the alphabet.
 fn base32(digits: &str) -> Vec<u8> {
     let (mut bytes, mut held, mut bits) = (Vec::with_capacity(digits.len() * 5 / 8), 0u32, 0);
     for digit in digits.bytes() {
@@ -74,7 +74,8 @@ fn base32(digits: &str) -> Vec<u8> {
     bytes
 }
 
-/// What bytes hold that are no text themselves. A stream unfolds as far as `effort` goes, which it uses up.
+/// Decodes bytes that are not a text themselves. Unpacking a stream uses up `effort`, and stops when there is none
+/// left.
 pub(super) fn inside(bytes: &[u8], effort: &Effort) -> Option<Inside> {
     if let Some(kind) = key(bytes) {
         return Some(Inside::Key(kind));
@@ -95,10 +96,10 @@ pub(super) fn inside(bytes: &[u8], effort: &Effort) -> Option<Inside> {
         _ => stream(&mut from)?,
     };
     let mut unfolded = Vec::new();
-    // What was before the place where a stream is broken has been unfolded.
+    // A broken stream is unpacked up to the break.
     let mut reader = reader.take(most);
     let _ = reader.read_to_end(&mut unfolded);
-    // What is behind is not looked at, if there is any.
+    // A rest beyond the limit is not scanned.
     if reader.limit() == 0 && !reader.into_inner().read(&mut [0]).is_ok_and(|more| more == 0) {
         effort.run_out();
     }
@@ -106,14 +107,14 @@ pub(super) fn inside(bytes: &[u8], effort: &Effort) -> Option<Inside> {
     (!unfolded.is_empty()).then_some(Inside::Bytes(unfolded))
 }
 
-/// xz, LZMA and zstd, as the kernel's archives have them.
+/// A decoder for xz and zstd.
 fn stream<'r>(from: &'r mut &[u8]) -> Option<Box<dyn Read + 'r>> {
     let compression =
         Compression::of(from).filter(|one| matches!(one, Compression::Xz | Compression::Zstd))?;
     compression.decoder(from).ok()?
 }
 
-/// Whether these first bytes may be those of a form that [`inside`] knows.
+/// Whether these first bytes may begin a form that [`inside`] decodes.
 pub(super) fn may_be_binary(probe: &[u8]) -> bool {
     matches!(probe, [0x30, 0x80..=0x84, ..] | [0x30, 0x20..=0x7f, 0x02, ..])
         || key(probe).is_some()
@@ -121,12 +122,12 @@ pub(super) fn may_be_binary(probe: &[u8]) -> bool {
         || is_stream(probe)
 }
 
-/// xz and zstd; gzip unfolds as it streams.
+/// Whether this is xz or zstd; gzip is unpacked while it is read.
 pub(super) fn is_stream(probe: &[u8]) -> bool {
     probe.starts_with(b"\xfd7zXZ\0") || probe.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
 }
 
-/// Private keys and key stores by their first bytes.
+/// Kind of a private key or a key store, by its first bytes.
 fn key(bytes: &[u8]) -> Option<Kind> {
     match bytes {
         // Java's JKS and JCEKS; KeePass; MIT Kerberos' keytab of version 2 with an entry of less than 64 KiB.
@@ -134,7 +135,7 @@ fn key(bytes: &[u8]) -> Option<Kind> {
         | [0xce, 0xce, 0xce, 0xce, ..]
         | [0x03, 0xd9, 0xa2, 0x9a, ..]
         | [0x05, 0x02, 0, 0, _, _, 0, ..] => Some(Kind::KeyStore),
-        // OpenPGP's secret key packet, tag 5 in the old and the new form, of version 4 (RFC 9580, §4.2 and §5.5).
+        // OpenPGP's secret key packet, tag 5 in the old and the new form, version 4 (RFC 9580, §4.2 and §5.5).
         [0x94, _, 4, rest @ ..]
         | [0x95, _, _, 4, rest @ ..]
         | [0xc5, 0..=191, 4, rest @ ..]
@@ -154,7 +155,7 @@ fn der(bytes: &[u8]) -> Option<Kind> {
     const INTEGER: u8 = 0x02;
     const OCTETS: u8 = 0x04;
     const OID: u8 = 0x06;
-    /// 1.2.840.113549.1, RSA's arc; 5 is that of passwords, 7 that of messages, 12.1 of older passwords.
+    /// 1.2.840.113549.1, RSA's arc: below it, 5 is for passwords, 7 for messages, 12.1 for older passwords.
     const RSA: [u8; 7] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01];
     let (tag, outer, rest) = tlv(bytes)?;
     if tag != SEQUENCE || rest.iter().filter(|byte| !byte.is_ascii_whitespace()).count() > 2 {
@@ -184,7 +185,7 @@ fn der(bytes: &[u8]) -> Option<Kind> {
     }
 }
 
-/// A tag, its contents, and what follows them (X.690, §8.1).
+/// Splits bytes into a tag, its contents, and the rest (X.690, §8.1).
 fn tlv(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, bytes) = bytes.split_first()?;
     let (length, bytes) = bytes.split_first()?;
@@ -208,7 +209,7 @@ fn is_utf16(probe: &[u8]) -> bool {
         || probe.starts_with(&[0xfe, 0xff])
 }
 
-/// A text of UTF-16, with its mark or told by the zeros of ASCII.
+/// Decodes UTF-16, recognised by its byte order mark or by the zeros of ASCII characters.
 fn utf16(bytes: &[u8]) -> Option<String> {
     if !is_utf16(bytes.get(..bytes.len().min(4096))?) {
         return None;
@@ -222,7 +223,8 @@ fn utf16(bytes: &[u8]) -> Option<String> {
     Some(char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect())
 }
 
-/// A line as it is without percent signs, or without the escapes of JSON, C and shells; none where it has none.
+/// A line with its percent signs decoded, and a line without the escapes of JSON, C and shells; empty if it has
+/// neither.
 pub(super) fn plain(line: &str) -> Vec<String> {
     let mut views = Vec::new();
     let percent =
@@ -238,7 +240,8 @@ pub(super) fn plain(line: &str) -> Vec<String> {
     views
 }
 
-/// Without escapes: `\n`, `\"`, `\u002d`, `\x2d` and so on. A string of several lines begins one of its own.
+/// Removes escapes: `\n`, `\"`, `\u002d`, `\x2d` and so on. If the string has several lines, its quotes become line
+/// ends, too.
 fn unescaped(line: &str) -> String {
     let several = line.contains("\\n");
     let mut text = String::with_capacity(line.len());
@@ -269,7 +272,7 @@ fn unescaped(line: &str) -> String {
     text
 }
 
-/// Ends where a broken stream ends: what was before it has been looked at.
+/// A reader that treats an error of a broken stream as its end, so that the part before it is scanned.
 pub(super) struct Forgiving<R>(pub R);
 
 impl<R: Read> Read for Forgiving<R> {

@@ -1,5 +1,5 @@
-//! Which secrets are known, and what each looks like: what is known by its own shape stands in [`super::token`], here is
-//! what is known by the word before it.
+//! The kinds of secrets, and patterns for those that are recognised by the word before them; [`super::token`] has the
+//! patterns of those with a shape of their own.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 
-/// Padding is cut off with the words, and a cut word has odd bits at its end.
+/// Padding is cut off with the words, and a cut word has leftover bits at its end.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -20,31 +20,31 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// In PEM, DER or SSH's format, as a JWK, whatever the algorithm, encrypted or not.
+    /// In PEM, DER or SSH's format or as a JWK, of any algorithm, encrypted or not.
     PrivateKey,
-    /// PKCS #12, Java's, KeePass', Kerberos' keytab.
+    /// PKCS #12, Java's and KeePass' stores, Kerberos' keytab.
     KeyStore,
-    /// A text that a passphrase encrypts, such as Ansible's: it can be guessed by.
+    /// A text encrypted with a passphrase, such as Ansible's; the passphrase can be guessed from it.
     Vault,
-    /// An identity of age.
+    /// A secret key of age.
     AgeKey,
     /// A secret key of minisign or signify, and so of prebake.
     MinisignKey,
-    /// PuTTY's key file, which always holds the private key.
+    /// PuTTY's key file, which always contains the private key.
     PuttyKey,
-    /// Of WireGuard, in systemd's or its own files.
+    /// A private or preshared key of WireGuard, in systemd's or its own files.
     WireguardKey,
-    /// `ID.SECRET`, by which anybody joins the cluster.
+    /// `ID.SECRET`, with which anybody can join the cluster.
     BootstrapToken,
-    /// By which a node joins a cluster of K3s or RKE2.
+    /// A token with which a node joins a cluster of K3s or RKE2.
     ClusterToken,
-    /// The key that kubeadm encrypts a control plane's certificates with.
+    /// The key with which kubeadm encrypts a control plane's certificates.
     CertificateKey,
     /// A user's key or token in a kubeconfig.
     KubeconfigUser,
-    /// The key that the API server encrypts its data with.
+    /// The key with which the API server encrypts its data.
     EncryptionKey,
-    /// What logs in to a registry.
+    /// The login of a container registry.
     RegistryLogin,
     /// A signed token, such as a service account's.
     WebToken,
@@ -54,24 +54,25 @@ pub enum Kind {
     ServiceToken,
     /// Name and password in a URL.
     UrlPassword,
-    /// What opens an encrypted volume.
+    /// The key of an encrypted volume.
     VolumeKey,
-    /// A header that logs in.
+    /// An HTTP header with credentials.
     LoginHeader,
-    /// What a Kubernetes Secret holds.
+    /// An entry of a Kubernetes Secret.
     KubernetesSecret,
-    /// Given behind a name such as `password`, or to a command.
+    /// A value after a name such as `password`, or a command's password.
     Password,
-    /// Given behind a name such as `token` or `API_KEY`.
+    /// A value after a name such as `token` or `API_KEY`.
     Secret,
-    /// The hash of a password: no secret itself, but it can be guessed by.
+    /// The hash of a password: not a secret itself, but the password can be guessed from it.
     PasswordHash,
-    /// No secret, but what was not looked at behind this place: a scan does no more than grows with its text.
+    /// Not a secret, but an unscanned rest after this place: the work of a scan is limited by the length of its text.
     Unread,
 }
 
 impl Kind {
-    /// A hash is public on some systems; all else opens something at once.
+    /// A warning for hashes, which are public on some systems, and for unscanned rests; every other kind gives access
+    /// at once.
     pub fn severity(self) -> Severity {
         match self {
             Kind::PasswordHash | Kind::Unread => Severity::Warning,
@@ -111,20 +112,21 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The end of the table in containerd's config that holds the login of a registry.
+/// The end of the header of the table in containerd's config that has a registry's login.
 pub(super) const CONTAINERD_LOGIN: &str = ".auth]";
 
-/// Stands for a document that has a `kty`: a JSON Web Key.
+/// Marks a document that has a `kty`: a JSON Web Key.
 pub(super) const WEB_KEY: &str = "kty";
-/// Stands for a document that has `auths`: logins of registries, as docker and containers keep them.
+/// Marks a document that has `auths`: logins of registries, as docker and containers store them.
 pub(super) const AUTHS: &str = "auths";
 
-/// What is known by the key that it stands behind. Keys are compared in lower case and without `-` and `_`.
+/// A pattern for a secret that is recognised by the key before it. Keys are compared in lower case and without `-` and
+/// `_`.
 pub(super) struct Keyed {
     pub key: fn(&str) -> bool,
     pub value: fn(&str) -> bool,
     pub kind: Kind,
-    /// The value is one only in a document of that `kind:`, which may be said behind it, or in such a table.
+    /// The value counts only in a document of that `kind:`, which may also come later, or in such a table.
     pub document: Option<&'static str>,
 }
 
@@ -152,19 +154,19 @@ pub(super) static KEYED: [Keyed; 19] = [
         |value| value.len() >= 16,
         Kind::RegistryLogin,
     ),
-    // 32 bytes; the padding is no part of a word.
+    // 32 bytes; the padding is not part of a word.
     keyed(
         |key| ["privatekey", "presharedkey"].contains(&key),
         |value| value.len() == 43 && all(value, base64),
         Kind::WireguardKey,
     ),
-    // A user's and its secret's, of Ceph: base64 of a type, a time and 16 bytes (ceph, `CryptoKey`).
+    // Keys of Ceph's users: base64 of a type, a time and 16 bytes (ceph, `CryptoKey`).
     keyed(
         |key| key == "key",
         |value| value.len() == 38 && value.starts_with("AQ") && all(value, base64),
         Kind::Secret,
     ),
-    // Of Consul, Nomad and Serf: 16, 24 or 32 bytes by which members talk.
+    // Keys of Consul, Nomad and Serf: 16, 24 or 32 bytes that encrypt the traffic between members.
     keyed(
         |key| key == "encrypt",
         |value| [22, 32, 43].contains(&value.len()) && all(value, base64),
@@ -189,7 +191,7 @@ pub(super) static KEYED: [Keyed; 19] = [
         |value| value.len() >= 16 && all(value, base64_url),
         Kind::PrivateKey,
     ),
-    // What containers' auth.json keeps in the place of `auth`.
+    // containers' auth.json may have this in place of `auth`.
     in_document(AUTHS, |key| key == "password", super::value::is_given, Kind::RegistryLogin),
     in_document("Config", |key| key == "token", is_opaque, Kind::KubeconfigUser),
     in_document("Config", |key| key == "password", is_opaque, Kind::KubeconfigUser),
@@ -221,13 +223,13 @@ const fn in_document(
     Keyed { key, value, kind, document: Some(document) }
 }
 
-/// Beginnings of password hashes, as crypt(5) lists them, and those of Apache, Django, Cisco and LDAP (RFC 2307).
+/// Beginnings of password hashes, as listed in crypt(5), and those of Apache, Django, Cisco and LDAP (RFC 2307).
 pub(super) const HASHES: [&str; 24] = [
     "$1$", "$3$", "$5$", "$6$", "$7$", "$8$", "$9$", "$y$", "$gy$", "$2$", "$2a$", "$2b$", "$2x$", "$2y$",
     "$apr1$", "$sha1$", "$md5", "$argon2", "$scrypt$", "$pbkdf2", "{SHA", "{SSHA", "{PBKDF2", "{CRYPT}",
 ];
 
-/// `[a-z0-9]{6}.[a-z0-9]{16}` (kubeadm's `BootstrapTokenPattern`).
+/// Whether a word matches `[a-z0-9]{6}.[a-z0-9]{16}` (kubeadm's `BootstrapTokenPattern`).
 pub(super) fn is_bootstrap_token(word: &str) -> bool {
     let lower = |part: &str, length| {
         part.len() == length && all(part, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
@@ -235,7 +237,8 @@ pub(super) fn is_bootstrap_token(word: &str) -> bool {
     word.split_once('.').is_some_and(|(id, secret)| lower(id, 6) && lower(secret, 16))
 }
 
-/// Three parts of base64url, the first of which is a JSON object that names an algorithm (RFC 7519, RFC 7515).
+/// Whether a word has three parts of base64url, the first of which is a JSON object that names an algorithm (RFC 7519,
+/// RFC 7515).
 pub(super) fn is_web_token(word: &str) -> bool {
     if !word.starts_with('e') {
         return false;
@@ -254,19 +257,19 @@ pub(super) fn is_web_token(word: &str) -> bool {
         && decode(&standard(head)).is_some_and(|json| json.starts_with(b"{") && contains(&json, b"\"alg\""))
 }
 
-/// Base64 of `NAME:PASSWORD`, as docker keeps it.
+/// Whether a word is the base64 of `NAME:PASSWORD`, as docker stores it.
 fn is_login(word: &str) -> bool {
     let text = decode(word).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let printable = text.chars().all(|c| !c.is_control());
     printable && text.split_once(':').is_some_and(|(name, password)| !name.is_empty() && !password.is_empty())
 }
 
-/// A value that somebody is given, and no place where it is filled in, nor a word of a sentence.
+/// Whether a word may be a real value: not a placeholder, and not too short.
 fn is_opaque(word: &str) -> bool {
     word.len() >= 8 && !word.starts_with(['$', '{', '<', '%', '/', '*', '.'])
 }
 
-/// Base64 with or without its padding; a digit too many at the end is left out.
+/// Decodes base64 with or without its padding; a surplus digit at the end is dropped.
 pub(super) fn decode(word: &str) -> Option<Vec<u8>> {
     let digits = word.trim_end_matches('=');
     let whole = digits.len() - usize::from(digits.len() % 4 == 1);

@@ -1,4 +1,5 @@
-//! Secrets that are known by their place in a line: arguments of commands, fields of small formats, hashes of passwords.
+//! Secrets that are recognised by their position in a line: arguments of commands, fields of small formats, hashes of
+//! passwords.
 
 use std::ops::Range;
 
@@ -10,20 +11,21 @@ use super::token;
 use super::triggers::{Look, Seen};
 use super::value::{is_given, is_opaque};
 
-/// How an option of a command is followed by a secret.
+/// How an option of a command gets its secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// By the next word, or what is joined to it.
+    /// As the next word, or joined to the option.
     Word,
-    /// What is joined to it.
+    /// Joined to the option only.
     Joined,
-    /// By `NAME:PASSWORD`, or `NAME%PASSWORD` of Samba's.
+    /// As `NAME:PASSWORD`, or as Samba's `NAME%PASSWORD`.
     Login,
-    /// By `NAME=PASSWORD` among others, with commas between: `-o user=me,password=…`.
+    /// As `NAME=PASSWORD` in a list with commas: `-o user=me,password=…`.
     List,
 }
 
-/// Options of commands that are given a secret (their manual pages); those of long names are found by their names.
+/// Options of commands that take a secret (their manual pages). Options with telling long names are found by these
+/// names.
 const COMMANDS: [(&[&str], &[&str], Form); 20] = [
     (&["curl"], &["-u", "--user", "-U", "--proxy-user"], Form::Login),
     (&["http", "https", "xh"], &["-a", "--auth"], Form::Login),
@@ -54,12 +56,12 @@ const COMMANDS: [(&[&str], &[&str], Form); 20] = [
         Form::Login,
     ),
 ];
-/// Commands whose `-p` is a password behind the word `login`.
+/// Commands whose `-p` is a password after the word `login`.
 const LOGINS: [&str; 10] =
     ["docker", "podman", "nerdctl", "skopeo", "buildah", "oras", "crane", "helm", "az", "oc"];
-/// Commands whose secret is a word of its own, behind these: the words before it, and how many others stand between.
+/// Commands that take a secret as an argument: the words before it, and the number of other arguments between.
 const PLACES: [(&str, &[&str], usize); 5] = [
-    // Vault's `login TOKEN` (and OpenBao's), `login -method=userpass username=… password=…` is found by its names.
+    // Vault's `login TOKEN` (and OpenBao's); `login -method=userpass username=… password=…` is found by its names.
     ("vault", &["login"], 0),
     ("bao", &["login"], 0),
     // wpa_passphrase(8): SSID PASSPHRASE.
@@ -79,7 +81,7 @@ const READERS: [(&str, &str); 7] = [
     ("smbpasswd", "-s"),
 ];
 
-/// A word of a command line without its quotes, and its first byte.
+/// The words of a command line without their quotes, each with its offset.
 fn words(line: &str) -> Vec<(usize, &str)> {
     let quote = |c: char| "\"'`(),[]".contains(c);
     let word = |word: &'_ str| {
@@ -90,7 +92,7 @@ fn words(line: &str) -> Vec<(usize, &str)> {
     words.map(|(at, length)| (at, &line[at..at + length])).collect()
 }
 
-/// Every secret of a line by its place.
+/// Every secret of a line with its offset.
 pub(super) fn secrets(path: &Name, line: &str, seen: &Seen, effort: &Effort) -> Vec<(usize, Kind)> {
     let mut found = Vec::new();
     if seen.any(&[Look::Middle]) {
@@ -118,7 +120,7 @@ pub(super) fn secrets(path: &Name, line: &str, seen: &Seen, effort: &Effort) -> 
     found
 }
 
-/// `K10DIGEST::USER:PASSWORD`, and its short form without the digest is no more than an assignment.
+/// Finds `K10DIGEST::USER:PASSWORD`; the short form without the digest is found only as an assignment.
 fn cluster_token(line: &str) -> Option<(usize, Kind)> {
     let at = line.find("K10")?;
     let (digest, rest) = line[at + 3..].split_once("::")?;
@@ -126,7 +128,7 @@ fn cluster_token(line: &str) -> Option<(usize, Kind)> {
         .then_some((at, Kind::ClusterToken))
 }
 
-/// The signature of Azure's shared access and of presigned URLs of S3: whoever has the URL is let in.
+/// The signature of Azure's shared access and of presigned URLs of S3: anybody with the URL has access.
 fn shared_access(line: &str) -> Option<(usize, Kind)> {
     let of = |name: &str, mark: &str| {
         let at = line.find(name).filter(|_| line.contains(mark))? + name.len();
@@ -139,8 +141,8 @@ fn shared_access(line: &str) -> Option<(usize, Kind)> {
         .or_else(|| of("X-Goog-Signature=", "X-Goog-"))
 }
 
-/// `SetCredential=ID:VALUE` of a unit (systemd.exec(5): not for what is sensitive), and its kernel argument. Sealed ones are
-/// others.
+/// `SetCredential=ID:VALUE` of a unit (systemd.exec(5): not for sensitive data), and its kernel argument. Encrypted
+/// credentials have another name.
 fn credential(line: &str) -> Option<(usize, Kind)> {
     let key = ["SetCredential=", "systemd.set_credential="].into_iter().find(|key| line.contains(key))?;
     let start = line.find(key)? + key.len();
@@ -151,9 +153,9 @@ fn credential(line: &str) -> Option<(usize, Kind)> {
     (is_opaque(value) || says && is_given(value)).then_some((at, Kind::Password))
 }
 
-/// Where the hash of a password begins, in any form of crypt(5), LDAP's, PostgreSQL's and GRUB's.
+/// Offsets of password hashes, in any form of crypt(5), LDAP's, PostgreSQL's and GRUB's.
 fn hashes(line: &str, seen: &Seen) -> Vec<usize> {
-    /// Longer than the digits that tell.
+    /// Upper limit for the digits that are read, in bytes.
     const ENOUGH: usize = 128;
     let mut found = Vec::new();
     let digit = |byte: &&u8| byte.is_ascii_alphanumeric() || b"./$=,+:-_}".contains(byte);
@@ -162,7 +164,7 @@ fn hashes(line: &str, seen: &Seen) -> Vec<usize> {
         let rest = &line.as_bytes()[at + prefix.len()..];
         let length = rest.iter().take(ENOUGH).take_while(digit).count();
         let joined = line[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
-        // The salt, `$`, and the digits; a shell's variables have names.
+        // The salt, `$`, and the digits; a shell's variables have names instead.
         let is_hash = prefix.starts_with('{') || rest[..length].contains(&b'$');
         if length + prefix.len() >= 20 && is_hash && !joined {
             found.push(at);
@@ -174,7 +176,7 @@ fn hashes(line: &str, seen: &Seen) -> Vec<usize> {
             found.extend(places.map(|(at, _)| at));
         }
     }
-    // DES and BSDi have no mark: a line of shadow(5) with 13 or 20 digits.
+    // DES and BSDi have no prefix: look for a line of shadow(5) with 13 or 20 digits.
     let fields: Vec<&str> = line.trim_end().splitn(10, ':').collect();
     let crypt = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/';
     if let [name, hash, day, _, _, _, _, _, _] = fields[..]
@@ -188,12 +190,12 @@ fn hashes(line: &str, seen: &Seen) -> Vec<usize> {
     found
 }
 
-/// The name of a file, as small formats are told by it.
+/// The name of a file, by which small formats are recognised.
 #[derive(Debug, Default)]
 pub(super) struct Name {
-    /// In lower case, without the directories.
+    /// File name in lower case, without directories.
     pub(super) file: String,
-    /// The whole path in lower case.
+    /// Whole path in lower case.
     whole: String,
 }
 
@@ -203,22 +205,22 @@ impl Name {
         Name { file: whole.rsplit('/').next().unwrap_or(&whole).to_owned(), whole }
     }
 
-    /// Whether K3s or RKE2 reads it: their tokens are words that people think up.
+    /// Whether K3s or RKE2 reads the file: their tokens are words that people choose.
     pub(super) fn is_rancher(&self) -> bool {
         ["etc/rancher/", "lib/rancher/"].iter().any(|part| self.whole.contains(part))
     }
 
-    /// Whether people read it: documents show examples.
+    /// Whether the file is a document for people, which may show examples.
     pub(super) fn is_document(&self) -> bool {
         [".md", ".mdx", ".rst", ".adoc", ".html", ".txt"].iter().any(|end| self.file.ends_with(end))
     }
 
-    /// Whether this is the token of kubeadm's own documents, in a document.
+    /// Whether this is the token of kubeadm's own documentation, in a document.
     pub(super) fn is_example(&self, word: &str) -> bool {
         word == "abcdef.0123456789abcdef" && self.is_document()
     }
 
-    /// Whether it holds the texts of a user interface.
+    /// Whether the file has the texts of a user interface.
     pub(super) fn is_interface(&self) -> bool {
         ["i18n", "/locale", "/lang/", "/languages/", "translation", "l10n"]
             .iter()
@@ -227,7 +229,7 @@ impl Name {
     }
 }
 
-/// The secret of a line in one of the small formats that have no names for it.
+/// The secret of a line in a small format that gives it no name.
 fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
     let file = path.file.as_str();
     let of_file = file.ends_with("ap-secrets")
@@ -263,7 +265,8 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
     if file.ends_with("ap-secrets") {
         return given(field(2)?);
     }
-    // chrony.keys and ntp.keys: number, kind, secret; `HEX:` and `ASCII:` stand before it (chrony.conf(5), `keyfile`).
+    // chrony.keys and ntp.keys: number, type, secret, which may begin with `HEX:` or `ASCII:` (chrony.conf(5),
+    // `keyfile`).
     if file.contains("chrony") || file == "ntp.keys" {
         let numbered = all(field(0)?.1, |byte| byte.is_ascii_digit());
         let (at, secret) = field(if fields.len() == 2 { 1 } else { 2 })?;
@@ -275,7 +278,7 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
         let (token, rest) = text.split_once(',')?;
         return (token.len() >= 8 && rest.contains(',') && is_given(token.trim_matches('"'))).then_some(0);
     }
-    // strongSwan's ipsec.secrets: selectors, `:`, the kind and the secret; PSKs are found by their name.
+    // strongSwan's ipsec.secrets: selectors, `:`, the type and the secret; PSKs are found by their name.
     if let Some((before, rest)) = text.split_once(": ")
         && !before.contains('"')
         && let Some(secret) =
@@ -283,14 +286,14 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
     {
         return Some(text.len() - secret.len());
     }
-    // SQL: `CREATE USER … IDENTIFIED BY '…'`, and what stands between (MySQL's and Oracle's manuals).
+    // SQL: `CREATE USER … IDENTIFIED BY '…'`, and the words that may come between (MySQL's and Oracle's manuals).
     let lower = text.to_ascii_lowercase();
     if let Some(at) = lower.find("identified by ").map(|at| at + "identified by ".len()) {
         let (at, rest) = match text[at..].strip_prefix("PASSWORD ").or(text[at..].strip_prefix("password ")) {
             Some(rest) => (at + "password ".len(), rest),
             None => (at, &text[at..]),
         };
-        // Sentences say so, too, of what is no user.
+        // Ordinary sentences use these words, too, about other things than users.
         let head = &lower[..lower.find("identified by ").unwrap_or_default()];
         let sql = ["create user", "alter user", "grant ", "create role", "alter role", "set password", "@"];
         let is_sql = head.trim().is_empty() || sql.iter().any(|word| head.contains(word));
@@ -313,7 +316,7 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
         .then_some(at);
     }
     match (field(0)?.1, fields.len()) {
-        // net-snmp: name, hash, secret.
+        // net-snmp: user name, hash, secret.
         ("createUser" | "createuser", 4..) => field(3).and_then(given),
         ("rocommunity" | "rwcommunity" | "rocommunity6" | "rwcommunity6", 2..) => {
             field(1).filter(|(_, value)| !["public", "private"].contains(value)).and_then(given)
@@ -334,7 +337,8 @@ fn of_format(path: &Name, line: &str, seen: &Seen) -> Option<usize> {
     }
 }
 
-/// What is on a line of .netrc (inetutils: netrc): `machine HOST login NAME password SECRET`, or a part of it.
+/// Reads a line of .netrc (inetutils: netrc): `machine HOST login NAME password SECRET`, or a part of it. Returns
+/// whether it names a machine, and the offset of its secret.
 pub(super) fn netrc(line: &str) -> Option<(bool, Option<usize>)> {
     let first = line.split_whitespace().next()?;
     if !["default", "machine", "login", "password", "account"].contains(&first) {
@@ -356,7 +360,7 @@ pub(super) fn netrc(line: &str) -> Option<(bool, Option<usize>)> {
     Some((first, secret.map(|pair| pair[1].0)))
 }
 
-/// `NAME:PASSWORD`, as chpasswd(8) and cloud-init's list have it.
+/// The offset of the password in `NAME:PASSWORD`, as in chpasswd(8) and cloud-init's list.
 pub(super) fn login(text: &str) -> Option<usize> {
     let (name, password) = text.split_once(':')?;
     let name_like = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@\\".contains(&byte);
@@ -368,13 +372,14 @@ fn is_number(text: &str) -> bool {
     all(text, |byte| byte.is_ascii_digit() || byte == b':')
 }
 
-/// Most options of commands that are looked for at once.
+/// Upper limit for the sets of options that are searched at once.
 const MAX_ACTIVE: usize = 12;
 
-/// Steps for each word of a command: it is compared with the names of all.
+/// Steps for each word of a command, which is compared with the names of all commands.
 const PER_WORD: usize = 8;
 
-/// Every secret that a command is given. A line is gone over once: what a command has named is looked for until it ends.
+/// Every secret in the arguments of a command. One pass over the line: the options of a command are searched for until
+/// the command ends.
 fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
     let mut found = Vec::new();
     let words = words(line);
@@ -383,7 +388,7 @@ fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
     let logins = reader == Some(Reader::Logins);
     let mut said = if reads { said(line) } else { Vec::new() }.into_iter().peekable();
     let secrets = line.contains("secret");
-    // What the command of these words is looked through for.
+    // Options of the current command.
     let mut active: Vec<(&[&str], Form)> = Vec::new();
     let mut named = None;
     let mut waits: Option<Form> = None;
@@ -402,7 +407,7 @@ fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
         if let Some(secret) = word.strip_prefix("pass:").filter(|secret| is_given(secret)) {
             found.push((at + word.len() - secret.len(), Kind::Password));
         }
-        // kubectl(1), `create secret generic --from-literal=NAME=VALUE`, or with a blank.
+        // kubectl(1), `create secret generic --from-literal=NAME=VALUE`, or with a blank instead of the first `=`.
         let behind_option = std::mem::replace(&mut literal, *word == "--from-literal").then_some(*word);
         let pair = word.strip_prefix("--from-literal=").or(behind_option);
         if let Some((name, secret)) = pair.and_then(|pair| pair.split_once('='))
@@ -498,16 +503,16 @@ fn of_command(line: &str, effort: &Effort) -> Vec<(usize, Kind)> {
     found
 }
 
-/// What a command reads from standard input.
+/// Format that a command reads from standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// `NAME:PASSWORD`, a line each.
+    /// `NAME:PASSWORD`, one per line.
     Logins,
-    /// A password.
+    /// One password.
     Password,
 }
 
-/// Whether one of these words is a command that reads a secret.
+/// The format that is read, if one of these words is a command that reads a secret.
 fn reader(words: &[(usize, &str)]) -> Option<Reader> {
     let is = |text: &str| words.iter().any(|(_, word)| command(word) == text);
     let reads = READERS.iter().any(|(name, option)| {
@@ -518,7 +523,7 @@ fn reader(words: &[(usize, &str)]) -> Option<Reader> {
     reads.then(|| if is("chpasswd") { Reader::Logins } else { Reader::Password })
 }
 
-/// The command that reads a here-document which begins in a line, and the word that ends it.
+/// The format of a here-document that begins in a line, and the word that ends it.
 pub(super) fn here_document(line: &str) -> Option<(Reader, &str)> {
     let (before, end) = line.split_once("<<").filter(|(_, end)| !end.starts_with('<'))?;
     let word = end.trim_start_matches(['-', ' ', '~']).split([' ', '|', ';', '>']).next()?;
@@ -530,11 +535,11 @@ pub(super) fn here_document(line: &str) -> Option<(Reader, &str)> {
     (!word.is_empty()).then_some((reader, word))
 }
 
-/// What `echo` and `printf` say to a command that reads a secret: their texts as far as the pipe. One pass over the line; quotes
-/// count from the command on, for the whole may stand in quotes of YAML or of `sh -c`.
+/// Ranges of the texts that `echo` and `printf` pipe to a command that reads a secret. One pass over the line; quotes
+/// are counted from the command on, since the whole may be in quotes of YAML or of `sh -c`.
 fn said(line: &str) -> Vec<Range<usize>> {
     let bytes = line.as_bytes();
-    // Where the next sign stands, outside of quotes, that ends a command.
+    // Position of the next character outside of quotes that ends a command.
     let end = |from: usize| {
         let (mut at, mut quote) = (from, None);
         while at < bytes.len() {
@@ -572,7 +577,8 @@ fn said(line: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// What is joined to an option in this word, if it has that option: `-pX`, `--auth=X`, and behind other letters, `-sSuX`.
+/// The value that is joined to an option in this word, if the word is that option: `-pX`, `--auth=X`, and after other
+/// letters, `-sSuX`.
 fn behind<'w>(word: &'w str, option: &str) -> Option<&'w str> {
     if let Some(rest) = word.strip_prefix(option) {
         return (rest.is_empty() || rest.starts_with('=') || option.len() == 2).then_some(rest);
@@ -581,17 +587,17 @@ fn behind<'w>(word: &'w str, option: &str) -> Option<&'w str> {
     short(word, letter)
 }
 
-/// What follows a letter in a word of short options that stand together. Those before it take no value: they are few, and
+/// The rest of a word of combined short options after this letter. Options before it take no value: they are few, and
 /// letters.
 fn short(word: &str, letter: char) -> Option<&str> {
     let letters = word.strip_prefix('-').filter(|letters| !letters.starts_with('-'))?;
     let (before, rest) = letters.split_once(letter)?;
-    // Options of curl that take a value eat what is joined to them.
+    // Options of curl that take a value swallow the rest of the word.
     let plain = |byte: u8| byte.is_ascii_alphabetic() && !b"XHdoTFAbceEmQrtwxyYzCKP".contains(&byte);
     (before.len() <= 6 && all(before, plain)).then_some(rest)
 }
 
-/// The secret in the value of an option.
+/// Offset of the secret in the value of an option.
 fn given(at: usize, value: &str, form: Form) -> Option<usize> {
     match form {
         Form::Login => {
@@ -606,9 +612,9 @@ fn given(at: usize, value: &str, form: Form) -> Option<usize> {
             let (_, secret) = field.split_once('=')?;
             is_given(secret).then_some(at + secret.as_ptr() as usize - value.as_ptr() as usize)
         }
-        // `zip -P` is followed by the archive where the password is asked for.
+        // `zip -P` may be followed by the archive, if zip asks for the password.
         Form::Word => (is_given(value) && !value.ends_with(".zip")).then_some(at),
-        // Long options with one dash that somebody took for those of mysql(1): `-port=3307`, `-prod`.
+        // Long options with one dash that look like `-p` of mysql(1): `-port=3307`, `-prod`.
         Form::Joined => {
             let long = ["ort", "rod", "rotocol", "rint"].iter().any(|rest| {
                 value.strip_prefix(rest).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', '-']))
@@ -618,14 +624,14 @@ fn given(at: usize, value: &str, form: Form) -> Option<usize> {
     }
 }
 
-/// A password too short for [`is_given`], which a person typed beside a name.
+/// Whether this is a password too short for [`is_given`], which a person typed beside a name.
 fn is_short(secret: &str) -> bool {
     (1..4).contains(&secret.len())
         && !secret.starts_with(['$', '{', '<', '%', '*', '.', '/'])
         && !is_number(secret)
 }
 
-/// A command without the path to it.
+/// Name of a command without its directory.
 fn command(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word).trim_start_matches(['@', '-', '+', '='])
 }

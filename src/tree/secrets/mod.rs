@@ -1,9 +1,9 @@
-//! Secrets that would be published: what is public is read by everybody who reaches the server.
+//! Secrets that would be published: a public file can be read by everybody who reaches the server.
 //!
-//! Owns what a secret looks like and where the public part of a tree comes from: configs, kernel arguments, templates, the
-//! folders of sysexts, what their components bring, and the configs of container images. Each finding names the file and
-//! line that a person wrote and shows nothing of the secret. Leaves to `compile` and `build` when they ask, and to
-//! `publish::private` where secrets belong.
+//! Owns the patterns of secrets and the sources of a tree's public part: configs, kernel arguments, templates, the
+//! folders of sysexts, their fetched components, and the configs of container images. Each finding names the file and
+//! line that a person wrote and shows nothing of the secret. Leaves the calls to `compile` and `build`, and the storage
+//! of secrets to `publish::private`.
 
 mod assign;
 mod document;
@@ -27,8 +27,8 @@ pub use kind::Kind;
 pub use place::{masked_place, masked_text};
 pub use scan::{Hit, scan};
 
-/// What of the files that are put into an initrd is a secret: everybody who is served the initrd reads it. Warnings, for an
-/// initrd of one's own may stay on one's own disk.
+/// Scans the files that are put into an initrd, which everybody who gets the initrd can read. Findings are warnings,
+/// since a private initrd may stay on its owner's disk.
 ///
 /// # Errors
 /// A file that cannot be read.

@@ -1,6 +1,6 @@
-//! Where a person wrote a secret: in the layer, or in the local file that the layer names.
+//! The place where a person wrote a secret: in the layer, or in the local file that the layer names.
 //!
-//! What a place shows ends where the secret begins: findings are printed into the logs of CI.
+//! The shown part of a line ends where the secret begins, since findings are printed into the logs of CI.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,15 +11,15 @@ use super::assign;
 use super::scan::{Hit, scan};
 use crate::base::finding::{Place, Source};
 
-/// Longest local file that is searched for the line, in bytes.
+/// Upper limit for a local file that is searched for the line, in bytes.
 const MAX_FILE: u64 = 64 << 20;
 
-/// The place of a secret in contents that a layer brought from `origin`, and that of the layer, where another file holds
-/// them. `name` is the path on the machine.
+/// The place of a secret in contents that a layer brought from `origin`; also the place in the layer, if the secret is
+/// in another file. `name` is the path on the machine.
 pub(crate) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit) -> (Place, Option<Place>) {
     let line = contents.split(|byte| *byte == b'\n').nth(hit.line - 1).unwrap_or_default();
     let line = String::from_utf8_lossy(line);
-    // A block's text begins below its `|`, all other text beside its key.
+    // The text of a block begins below its `|`, any other text beside its key.
     for number in [origin.line + hit.line, origin.line + hit.line - 1] {
         let Some(written) = origin.source.line(number) else { continue };
         if let Some(column) = column_in(written, &line, hit.column) {
@@ -32,7 +32,7 @@ pub(crate) fn of_contents(origin: &Place, name: &str, contents: &[u8], hit: Hit)
     }
 }
 
-/// The place of a secret in a text whose line may stand anywhere in a source: in the values of a file of YAML.
+/// The place of a secret in a text whose line may be anywhere in a source, such as in the values of a YAML file.
 pub(crate) fn of_text(source: &Arc<Source>, text: &str, hit: Hit) -> Place {
     let line = text.lines().nth(hit.line - 1).unwrap_or_default();
     let found = source.text.lines().enumerate().find_map(|(index, written)| {
@@ -41,18 +41,18 @@ pub(crate) fn of_text(source: &Arc<Source>, text: &str, hit: Hit) -> Place {
     found.unwrap_or_else(|| masked(&source.name, "", 1, 1))
 }
 
-/// The place of a secret in the text that a person wrote.
+/// The place of a secret in a text that a person wrote.
 pub(crate) fn of_source(name: &str, line: &str, hit: Hit) -> Place {
     masked(name, line, hit.line, hit.column)
 }
 
-/// The place itself, without what stands there: for messages that do not show it, either.
+/// The same place without the text there, for messages that hide it, too.
 pub fn masked_place(place: &Place) -> Place {
     let line = place.source.line(place.line).unwrap_or_default();
     masked(&place.source.name, line, place.line, place.column)
 }
 
-/// In which column a written line has what stands in a column of the contents; nothing if it is another line.
+/// The column in a written line that corresponds to a column of the contents; `None` if it is another line.
 fn column_in(written: &str, line: &str, column: usize) -> Option<usize> {
     let text = line.trim();
     let at = written.find(text).filter(|_| !text.is_empty())?;
@@ -60,21 +60,21 @@ fn column_in(written: &str, line: &str, column: usize) -> Option<usize> {
     Some(written[..at].chars().count() + column.saturating_sub(indent).max(1))
 }
 
-/// A line as far as a column, in a source that has nothing else. Of what stands before, no more than the name of the secret is
-/// shown: another secret may be among it.
+/// A line up to a column, as the only text of its source. Of the part before the column, only the name of the secret is
+/// shown, since another secret may be in it.
 pub(crate) fn masked(name: &str, line: &str, number: usize, column: usize) -> Place {
     let before: Vec<char> = line.chars().take(column - 1).collect();
     let text = format!("{}{}…", "\n".repeat(number - 1), name_alone(&before));
     Place { source: Source::new(name, text), line: number, column }
 }
 
-/// What stands before a secret, as wide as it was: the name directly before it, and one mark for all else. How long anything is in
-/// that is not told.
+/// The part of a line before a secret, with the same width: the name directly before the secret is kept, and one mark
+/// replaces the rest. The mark does not show how long anything in the rest is.
 fn name_alone(before: &[char]) -> String {
     const MARK: &str = "***";
-    /// Longest name, in characters.
+    /// Upper limit for a name, in characters.
     const MAX_NAME: usize = 40;
-    /// Most signs that a line of YAML, JSON or TOML begins with before its first name.
+    /// Upper limit for the punctuation before the first name in a line of YAML, JSON or TOML.
     const MAX_SIGNS: usize = 3;
     let is_sign = |c: char| "\"'-{[,".contains(c);
     let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
@@ -82,7 +82,7 @@ fn name_alone(before: &[char]) -> String {
     let end = before.len() - count(before, &|c| c.is_whitespace() || "\"':=>([".contains(c));
     let start = end - count(&before[..end], &is_part);
     let tied = before[end..].iter().any(|c| ":= ".contains(*c));
-    // A name that is joined to something by a sign may be a part of a secret's middle.
+    // A name that is joined to something by punctuation may be part of a secret.
     let apart = start
         .checked_sub(1)
         .is_none_or(|at| before[at].is_whitespace() || is_sign(before[at]) || ";&?".contains(before[at]));
@@ -117,9 +117,10 @@ fn local_file(origin: &Place, name: &str, line: &str, hit: Hit) -> Option<Place>
     })
 }
 
-/// What `local:` names, where a file or a tree is written: at its value, or at the first key of a map, of either style.
+/// The value of `local:`, whether a file or a tree is written: at its value, or at the first key of a map, of either
+/// style.
 fn local(origin: &Place) -> Option<String> {
-    /// Longest map of a tree, in lines.
+    /// Upper limit for the map of a tree, in lines.
     const MAX_LINES: usize = 12;
     let first = origin.source.line(origin.line)?;
     let value: String = first.chars().skip(origin.column - 1).collect();
@@ -155,7 +156,7 @@ fn line_of(path: &Path, number: usize) -> Option<String> {
     Some(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// A text as far as its first secret, for messages; nothing where it has none.
+/// A text up to its first secret, for messages; `None` if it has none.
 pub fn masked_text(text: &str) -> Option<String> {
     let hit = scan("", text.as_bytes()).ok()?.into_iter().next()?;
     let before: Vec<char> = text.chars().take(hit.column - 1).collect();

@@ -1,7 +1,7 @@
-//! Finds secrets in a text as it streams by: line by line, whatever pieces it comes in.
+//! Finds secrets in a streamed text: line by line, regardless of the pieces it arrives in.
 //!
-//! What is no text is passed over, but for private keys and key stores in forms of their own. Encodings and compressed streams
-//! are looked into, a few levels deep and as far as a budget goes.
+//! Binary files are skipped, except for private keys and key stores in their own forms. Encodings and compressed
+//! streams are decoded, a few levels deep and within a budget.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -23,29 +23,30 @@ use super::triggers::{Look, Seen};
 use super::{token, value};
 use crate::base::finding::{Severity, floor};
 
-/// A file with a zero among so many first bytes is no text (git's own rule).
+/// Number of first bytes that decide: a file with a zero among them is not a text (git's own rule).
 const PROBE: usize = 8000;
-/// Longest line that is looked at as a whole, in bytes; a longer one is looked at in pieces.
+/// Upper limit for a line that is scanned as a whole, in bytes; a longer one is scanned in pieces.
 const MAX_LINE: usize = 1 << 20;
-/// How much of a piece is looked at again with the next, in bytes: longer than any secret's own line.
+/// Part of a piece that is scanned again with the next one, in bytes: longer than the line of any secret.
 const OVERLAP: usize = 8 << 10;
-/// Most bytes of a file, unpacked, that are looked at.
+/// Upper limit for the scanned part of a file, unpacked, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
-/// Levels of encodings inside of encodings.
+/// Upper limit for nested encodings.
 const MAX_DEPTH: usize = 6;
-/// Most bytes that a compressed file is unpacked to.
+/// Upper limit for an unpacked compressed file, in bytes.
 const MAX_UNPACKED: u64 = 64 << 20;
-/// Longest row of digits over several lines that is put together, in bytes.
+/// Upper limit for digits that are joined over several lines, in bytes.
 const MAX_BLOCK: usize = 1 << 20;
-/// Lines between the head of a private key and its first digits: `Proc-Type`, `DEK-Info`, and an empty one.
+/// Upper limit for lines between the head of a private key and its first digits: `Proc-Type`, `DEK-Info`, and an empty
+/// one.
 const MAX_HEADERS: usize = 8;
-/// Most findings of one text.
+/// Upper limit for the findings of one text.
 const MAX_HITS: usize = 50;
-/// How a key file of PuTTY begins, which always holds both keys.
+/// Beginning of a key file of PuTTY, which always contains both keys.
 const PUTTY: &str = "PuTTY-User-Key-File-";
-/// Secrets begin a word of their own, and these bytes end it.
+/// Bytes that end a word; a secret is at the beginning of a word.
 const BETWEEN: &[u8] = b" \t\r\"'`=,;:(){}[]<>|&";
-/// Those bytes, as they are looked up.
+/// The same bytes as a lookup table.
 const ENDS_WORD: [bool; 256] = {
     let (mut table, mut index) = ([false; 256], 0);
     while index < BETWEEN.len() {
@@ -57,18 +58,18 @@ const ENDS_WORD: [bool; 256] = {
 /// A secret in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hit {
-    /// From 1.
+    /// Line, from 1.
     pub line: usize,
-    /// In characters, from 1: where the secret begins, or what it is encoded in.
+    /// Column in characters, from 1: the beginning of the secret, or of the encoding that contains it.
     pub column: usize,
-    /// What it is.
+    /// Kind of the secret.
     pub kind: Kind,
 }
 
-/// Every secret in a text, in its order. `path` is what the text is called: a file whose name says `token` may hold one bare.
+/// Every secret in a text, in order. `path` is the name of the text: a file named after a token may contain a bare one.
 ///
 /// # Errors
-/// What reading comes to.
+/// A failed read.
 pub fn scan(path: &str, mut reader: impl Read) -> io::Result<Vec<Hit>> {
     with_effort(path, &mut reader, &Effort::new())
 }
@@ -82,7 +83,7 @@ fn with_effort(path: &str, reader: &mut dyn Read, effort: &Effort) -> io::Result
     Ok(hits)
 }
 
-/// How much work it is to look through a text, in steps that do not depend on the machine.
+/// The work of scanning a text, in steps that do not depend on the machine.
 #[cfg(test)]
 pub(super) fn work(path: &str, mut reader: impl Read) -> io::Result<u64> {
     let effort = Effort::new();
@@ -90,7 +91,7 @@ pub(super) fn work(path: &str, mut reader: impl Read) -> io::Result<u64> {
     Ok(effort.spent())
 }
 
-/// Whether a file that begins like this is looked into: a text, or a form of private keys that is none.
+/// Whether a file that begins like this is scanned: a text, or a binary form of private keys.
 pub(crate) fn is_looked_into(probe: &[u8]) -> bool {
     !probe.contains(&0) || encoded::may_be_binary(probe)
 }
@@ -99,7 +100,7 @@ fn at_depth(path: &str, reader: &mut dyn Read, depth: usize, effort: &Effort) ->
     let mut reader = BufReader::with_capacity(64 << 10, reader.take(MAX_BYTES));
     let mut probe = Vec::with_capacity(PROBE);
     (&mut reader).take(PROBE as u64).read_to_end(&mut probe)?;
-    // systemd opens volumes with what lies here, whatever it is (crypttab(5)).
+    // systemd opens volumes with any file here, whatever its content (crypttab(5)).
     if path.contains("cryptsetup-keys.d/") && !probe.is_empty() {
         return Ok(vec![Hit { line: 1, column: 1, kind: Kind::VolumeKey }]);
     }
@@ -125,7 +126,7 @@ fn at_depth(path: &str, reader: &mut dyn Read, depth: usize, effort: &Effort) ->
             None => of_text(path, bytes.as_slice(), depth, effort),
         };
     }
-    // Nobody unpacks what is packed so often.
+    // Data that is packed this deep is not unpacked.
     if depth == MAX_DEPTH && (probe.starts_with(&[0x1f, 0x8b]) || encoded::is_stream(&probe)) {
         effort.run_out();
         return Ok(Vec::new());
@@ -146,9 +147,9 @@ fn of_text(path: &str, reader: impl BufRead, depth: usize, effort: &Effort) -> i
 struct Line<'l> {
     text: &'l str,
     number: usize,
-    /// Characters of the line before this piece.
+    /// Number of characters of the line before this piece.
     before: usize,
-    /// How many characters begin before each [`Line::MARK`]th byte, where they are not as many as bytes.
+    /// Number of characters before each [`Line::MARK`]th byte, if that differs from the number of bytes.
     marks: OnceCell<Vec<usize>>,
 }
 
@@ -159,7 +160,7 @@ impl<'l> Line<'l> {
         Line { text, number, before, marks: OnceCell::new() }
     }
 
-    /// What stands at a byte.
+    /// A hit at this byte.
     fn at(&self, byte: usize, kind: Kind) -> Hit {
         let begins = |bytes: &[u8]| bytes.iter().filter(|byte| **byte as i8 >= -0x40).count();
         let marks = self.marks.get_or_init(|| {
@@ -183,29 +184,29 @@ impl<'l> Line<'l> {
     }
 }
 
-/// Rows of digits that are one over several lines.
+/// A row of digits that continues over several lines.
 #[derive(Debug, Default)]
 struct Block {
     digits: String,
     lines: usize,
-    /// Where it begins.
+    /// Line and column of its beginning.
     line: usize,
     column: usize,
 }
 
-/// What the last word was, as a key.
+/// The last word, as a key.
 #[derive(Clone, Copy, Debug, Default)]
 struct Key {
-    /// The rows of [`KEYED`], a bit each.
+    /// The matching rows of [`KEYED`], one bit each.
     rows: u32,
-    /// `kind`.
+    /// Whether it is `kind`.
     kind: bool,
 }
 
 struct Scanner<'s> {
     path: &'s str,
     name: Name,
-    /// Whether the name of the file says that a bare word may be a token.
+    /// Whether the name of the file announces a token, so that a bare word may be one.
     names_token: bool,
     depth: usize,
     effort: &'s Effort,
@@ -213,28 +214,30 @@ struct Scanner<'s> {
     line: usize,
     hits: Vec<Hit>,
     key: Key,
-    /// The head of a private key, and how many more lines may pass until its first digits.
+    /// The head of a private key, and how many more lines may come before its first digits.
     head: Option<(Hit, usize)>,
-    /// Inside of a private key that was found: its digits are no other secret.
+    /// Inside a private key that was found: its digits are not another secret.
     in_key: bool,
     /// The `kind`s and tables of this document.
     documents: BTreeSet<&'static str>,
-    /// What counts only in a document of that kind.
+    /// Findings that count only in a document of that kind.
     tentative: Vec<(Hit, &'static str)>,
-    /// What is known by where it stands in YAML and JSON.
+    /// Secrets that are recognised by their position in YAML and JSON.
     places: Documents,
-    /// What the last name says of the lines below it, and how far its line is indented: they are further in, or of a list.
+    /// The class of the last name without a value, and the indent of its line: its value may be in the next lines, if
+    /// they are indented further or are list items.
     open: Option<(Class, usize)>,
-    /// What `name:` said of the `value:` that follows.
+    /// The class that `name:` announced for the following `value:`.
     named: Option<Class>,
     block: Block,
     /// Whether a line of .netrc named a machine.
     netrc: bool,
-    /// Where a list of logins, or a password, ends that a script hands to a command, such as chpasswd(8).
+    /// The here-document in which a script passes logins or a password to a command, such as chpasswd(8), and the word
+    /// that ends it.
     logins_until: Option<(Reader, String)>,
     /// The first line that is not empty, if it is one word: its number, its column and the word.
     only: Option<(usize, usize, String)>,
-    /// Whether there is more than that.
+    /// Whether there is more text than that line.
     others: bool,
 }
 
@@ -274,7 +277,8 @@ impl<'s> Scanner<'s> {
                 self.effort.run_out();
             }
             self.line += 1;
-            // Characters of this line that are behind, and how many bytes of `line` were looked at already.
+            // Number of characters of this line before the piece, and number of bytes in `line` that were already
+            // scanned.
             let (mut before, mut again) = (0, 0);
             line.clear();
             loop {
@@ -302,7 +306,7 @@ impl<'s> Scanner<'s> {
                 line.drain(..cut);
                 again = line.len();
             }
-            // Warnings must not hide what is an error.
+            // Warnings must not hide errors.
             if self.hits.len() >= MAX_HITS && self.hits.iter().filter(|hit| is_error(hit)).count() >= MAX_HITS
             {
                 return Ok(());
@@ -323,7 +327,7 @@ impl<'s> Scanner<'s> {
         self.bare();
         self.hits.sort_unstable();
         self.hits.dedup_by_key(|hit| (hit.line, hit.column));
-        // What is known by its own form is told, and not once more by the name before it.
+        // A secret that is recognised by its own shape is not reported again because of the name before it.
         let known: BTreeSet<_> =
             self.hits.iter().filter(|hit| !is_general(hit.kind)).map(|hit| (hit.line, hit.column)).collect();
         self.hits.retain(|hit| {
@@ -338,7 +342,7 @@ impl<'s> Scanner<'s> {
         self.hits
     }
 
-    /// A file that is a secret and nothing else, as its name says.
+    /// Reports a file that contains only a secret, according to its name.
     fn bare(&mut self) {
         let only = self.only.take().filter(|_| !self.others);
         let Some((line, column, word)) = only else { return };
@@ -371,7 +375,7 @@ impl<'s> Scanner<'s> {
         self.hits.extend(self.places.end());
     }
 
-    /// Looks at a line, or a piece of a long one behind so many characters.
+    /// Scans a line, or a piece of a long one after `before` characters.
     fn piece(&mut self, bytes: &[u8], before: usize, continued: bool) {
         let line = String::from_utf8_lossy(bytes);
         let line = line.trim_end_matches(['\n', '\r']);
@@ -388,7 +392,7 @@ impl<'s> Scanner<'s> {
             self.end_document();
         }
         if text.starts_with('[') {
-            // A table of TOML ends the one before it.
+            // The header of a TOML table ends the table before it.
             self.end_document();
             if text.ends_with(CONTAINERD_LOGIN) {
                 self.documents.insert(CONTAINERD_LOGIN);
@@ -448,7 +452,7 @@ impl<'s> Scanner<'s> {
         self.seen = seen;
     }
 
-    /// The lines that a script hands to a command as they stand: `chpasswd <<EOF`.
+    /// Scans a here-document that a script passes to a command: `chpasswd <<EOF`.
     fn logins(&mut self, text: &str, indent: usize, here: &Line<'_>, seen: &Seen) {
         if let Some((reader, end)) = self.logins_until.take() {
             if *text == end {
@@ -460,7 +464,7 @@ impl<'s> Scanner<'s> {
                     self.hits.extend(login.map(|behind| here.at(indent + behind, Kind::Password)));
                     self.logins_until = Some((reader, end));
                 }
-                // What is read is the first line.
+                // Only the first line is read.
                 Reader::Password => {
                     self.hits.extend(value::is_given(text).then(|| here.at(indent, Kind::Password)));
                 }
@@ -472,7 +476,7 @@ impl<'s> Scanner<'s> {
         }
     }
 
-    /// What the words of a line are by themselves, and by the word before them.
+    /// Checks the words of a line by their own shape, and by the word before them.
     fn words(&mut self, here: &Line<'_>, seen: &Seen, continued: bool) {
         let line = here.text;
         let keys = seen.any(&[Look::Name, Look::Document])
@@ -513,11 +517,11 @@ impl<'s> Scanner<'s> {
         }
     }
 
-    /// A word as keys are compared: in lower case, without `-` and `_`.
+    /// The rows of [`KEYED`] that a word matches as a key: in lower case, without `-` and `_`.
     fn key(&mut self, word: &str) -> Key {
         /// Longer than any key, in bytes; of a longer word the end is compared.
         const MAX_KEY: usize = 48;
-        // What keys end with.
+        // Last letters of all keys.
         if !word.bytes().next_back().is_some_and(|byte| b"nNsStTyYaAhHdDpPkKeE".contains(&byte)) {
             return Key::default();
         }
@@ -534,7 +538,7 @@ impl<'s> Scanner<'s> {
         Key { rows: rows.fold(0, |rows, (row, _)| rows | 1 << row), kind: key == "kind" }
     }
 
-    /// What names in a line say of their values.
+    /// Checks the values of the names in a line.
     fn pairs(&mut self, here: &Line<'_>, seen: &Seen) {
         let line = here.text;
         if seen.names.is_empty() && self.open.is_none() {
@@ -559,7 +563,7 @@ impl<'s> Scanner<'s> {
                 class => self.open = pair.is_open().then_some((class, indent)),
             }
         });
-        // A name of its own begins a table, and no value.
+        // A line with a name of its own begins a table; it is not a value.
         let below = !any && !text.ends_with(':') && !text.contains(": ");
         let inside = |outer: usize| indent > outer || text.starts_with("- ");
         if let Some((class, _)) = open.filter(|(_, outer)| below && inside(*outer)) {
@@ -570,7 +574,7 @@ impl<'s> Scanner<'s> {
         }
     }
 
-    /// A line as it is without what escapes it.
+    /// Scans a line without its escapes.
     fn views(&mut self, here: &Line<'_>, found: usize) {
         let line = here.text;
         if self.depth == MAX_DEPTH {
@@ -588,7 +592,7 @@ impl<'s> Scanner<'s> {
         }
     }
 
-    /// Puts rows of digits together that go on over lines.
+    /// Joins rows of digits that continue over several lines.
     fn block(&mut self, here: &Line<'_>) {
         let line = here.text;
         let clutter = |c: char| c.is_whitespace() || "\\\"'`#,;".contains(c);
@@ -619,7 +623,7 @@ impl<'s> Scanner<'s> {
         }
     }
 
-    /// What follows the head of a private key.
+    /// Checks the line after the head of a private key.
     fn body(&mut self, line: &str) {
         let Some((hit, left)) = self.head.take() else { return };
         match first_digits(line) {
@@ -632,7 +636,7 @@ impl<'s> Scanner<'s> {
         }
     }
 
-    /// What a word is by its own shape, or holds.
+    /// Kind of the secret that a word is by its own shape, or that it encodes.
     fn word(&self, word: &str, continued: bool) -> Option<Kind> {
         if self.names_token && is_bootstrap_token(word) {
             return Some(Kind::BootstrapToken);
@@ -646,14 +650,14 @@ impl<'s> Scanner<'s> {
         if self.in_key {
             return None;
         }
-        // The next piece of a long line begins anywhere in a group of digits.
+        // The next piece of a long line may begin anywhere in a group of digits.
         let starts = if continued { 0..8 } else { 0..1 };
         let words = starts.filter_map(|start| word.get(start..));
         let readings = words.flat_map(|word| encoded::readings(word, self.effort));
         readings.into_iter().find_map(|bytes| self.inner(&bytes))
     }
 
-    /// The first secret in what was encoded, if that is a text, a stream or a key.
+    /// The first secret in decoded bytes, if they are a text, a stream or a key.
     fn inner(&self, bytes: &[u8]) -> Option<Kind> {
         if !self.effort.spend(bytes.len()) {
             return None;
@@ -684,12 +688,12 @@ fn is_error(hit: &Hit) -> bool {
     hit.kind.severity() == Severity::Error
 }
 
-/// Kinds that a name alone tells.
+/// Whether only the name before a secret determines this kind.
 fn is_general(kind: Kind) -> bool {
     matches!(kind, Kind::LoginHeader | Kind::KubernetesSecret | Kind::Password | Kind::Secret)
 }
 
-/// The words of a line, each with its first byte.
+/// The words of a line, each with its offset.
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
     let bytes = line.as_bytes();
     let mut at = 0;
@@ -698,19 +702,19 @@ fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
         let start = at;
         let length = bytes[at..].iter().position(|byte| ENDS_WORD[usize::from(*byte)]);
         at += length.unwrap_or(bytes.len() - at);
-        // What ends a word is ASCII, so that no character is cut.
+        // All bytes that end words are ASCII, so no character is cut.
         Some((start, &line[start..at]))
     })
 }
 
-/// Every head of a private key, `-----BEGIN … PRIVATE KEY…-----`: where it begins, and what follows it in the line. Editors
-/// make other dashes of `-`, and people other letters.
+/// Every head of a private key, `-----BEGIN … PRIVATE KEY…-----`: its offset, and the rest of the line. Editors replace
+/// `-` by other dashes, and people write it in lower case.
 fn heads(line: &str) -> Vec<(usize, &str)> {
     const DASHES: &[char] =
         &['-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}'];
-    // Of OpenVPN's labels one has a dash itself.
+    // One of OpenVPN's labels has a dash itself.
     const LABELS: [&str; 3] = ["PRIVATE KEY", "OPENVPN STATIC KEY", "OPENVPN TLS"];
-    /// Longest label, and most of what follows that is looked at, in bytes.
+    /// Upper limits for a label and for the rest that is read, in bytes.
     const MAX_LABEL: usize = 64;
     const MAX_REST: usize = 2048;
     let mut heads = Vec::new();
@@ -732,9 +736,9 @@ fn heads(line: &str) -> Vec<(usize, &str)> {
     heads
 }
 
-/// Whether a text goes on as the digits of a key do; nothing where it says no more than a header.
+/// Whether a text continues with the digits of a key; `None` if it has only headers.
 fn first_digits(text: &str) -> Option<bool> {
-    // Line ends that JSON spells out, and what programs and comments put in front.
+    // Line ends that JSON escapes, and characters that programs and comments put before a line.
     let text = &text[..floor(text, 2048)];
     let text: Cow<'_, str> = match text.contains('\\') {
         true => text.replace("\\n", "\n").replace("\\r", "").into(),
@@ -749,7 +753,7 @@ fn first_digits(text: &str) -> Option<bool> {
             .is_some_and(|(name, _)| all(name, |b| b.is_ascii_alphanumeric() || b == b'-'));
         match () {
             _ if header => {}
-            // As examples cut a key short.
+            // Examples shorten a key like this.
             _ if line.contains("XXXXXX") || line.contains("xxxxxx") => return Some(false),
             _ => return Some(digits >= 16),
         }
@@ -757,7 +761,7 @@ fn first_digits(text: &str) -> Option<bool> {
     None
 }
 
-/// Where a URL, of any scheme, holds a password that is no placeholder, or a token in the place of a name.
+/// Offsets of passwords in URLs of any scheme, and of tokens in place of a user name; placeholders do not count.
 fn url_passwords(line: &str) -> Vec<usize> {
     let found = |(at, separator): (usize, &str)| {
         let rest = &line[at + separator.len()..];
@@ -766,7 +770,7 @@ fn url_passwords(line: &str) -> Vec<usize> {
         let (user, _) = rest[..end].rsplit_once('@')?;
         let secret = match user.split_once(':') {
             Some((_, password)) => {
-                // `%21` is a sign, `%s` and `%(name)s` are places to fill in.
+                // `%21` is an encoded character; `%s` and `%(name)s` are placeholders.
                 let escape = |text: &str| {
                     text.len() >= 3 && text.bytes().skip(1).take(2).all(|byte| byte.is_ascii_hexdigit())
                 };

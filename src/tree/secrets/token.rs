@@ -1,12 +1,12 @@
-//! Secrets that are known by how they begin. Those who issue them give them a beginning so that scanners find them: a row
-//! each, behind the document that says so.
+//! Secrets that are recognised by their prefix. Their issuers gave them prefixes so that scanners can find them: one
+//! row each, below the document that defines it.
 
 use super::kind::{Kind, base64, base64_url};
 
-/// Which bytes a token is made of.
+/// Whether a byte may be part of a token.
 type Letters = fn(u8) -> bool;
 
-/// A beginning, the letters that follow, and how many there are at least.
+/// A prefix, the bytes that follow, and their minimum number.
 pub(super) struct Shape {
     prefix: &'static str,
     letters: Letters,
@@ -28,12 +28,12 @@ static SHAPES: [Shape; 145] = [
     shape("AGE-SECRET-KEY-1", upper, 58, Kind::AgeKey),
     shape("AGE-SECRET-KEY-PQ-1", upper, 58, Kind::AgeKey),
     shape("AGE-PLUGIN-", plugin, 20, Kind::AgeKey),
-    // minisign and signify: base64 of `Ed`, the algorithm of the passphrase (`Sc`, none or `BK`) and of the checksum; a public
-    // key has neither.
+    // minisign and signify: base64 of `Ed`, the algorithm of the passphrase (`Sc`, none or `BK`) and that of the
+    // checksum; a public key has neither.
     shape("RWRTY0Iy", base64, 200, Kind::MinisignKey),
     shape("RWQAAEIy", base64, 200, Kind::MinisignKey),
     shape("RWRCSw", base64, 130, Kind::MinisignKey),
-    // The body of OpenSSH's format, whose head was taken off: base64 of `openssh-key-v1` (PROTOCOL.key).
+    // The body of OpenSSH's format without its head: base64 of `openssh-key-v1` (PROTOCOL.key).
     shape("b3BlbnNzaC1rZXktdjEA", base64, 60, Kind::PrivateKey),
     // NATS' seeds: base32 of the kind and 32 bytes (nkeys, README).
     shape("SUA", upper, 55, Kind::PrivateKey),
@@ -41,7 +41,7 @@ static SHAPES: [Shape; 145] = [
     shape("SOA", upper, 55, Kind::PrivateKey),
     // K3s and RKE2: `K10`, the digest of the CA, `::`, then user and password (K3s docs, `token`).
     shape("K10", hex, 64, Kind::ClusterToken),
-    // AWS: 16 letters of base32 behind the kind of the id (IAM's reference of ids); Bedrock's keys.
+    // AWS: 16 letters of base32 after the kind of the id (IAM's reference of ids); Bedrock's keys.
     shape("AKIA", upper, 16, Kind::CloudKey),
     shape("ASIA", upper, 16, Kind::CloudKey),
     shape("ABSK", base64, 60, Kind::CloudKey),
@@ -100,11 +100,11 @@ static SHAPES: [Shape; 145] = [
     token("gloas-", dotted, 20),
     token("glffct-", dotted, 20),
     token("GR1348941", base64_url, 20),
-    // Gitea's and Forgejo's runners have no beginning. Bitbucket's app passwords and Atlassian's API tokens.
+    // Gitea's and Forgejo's runners have no prefix. Bitbucket's app passwords and Atlassian's API tokens.
     token("ATBB", alnum, 28),
     token("ATATT3", base64_url, 60),
     token("ATCTT3", base64_url, 60),
-    // Slack ("Token types"; incoming webhooks), Discord's and Teams' webhooks stand in `HOOKS`.
+    // Slack ("Token types"; incoming webhooks); Discord's and Teams' webhooks are in `HOOKS`.
     token("xoxb-", base64_url, 24),
     token("xoxp-", base64_url, 24),
     token("xoxa-", base64_url, 24),
@@ -113,17 +113,18 @@ static SHAPES: [Shape; 145] = [
     token("xoxr-", base64_url, 24),
     token("xoxs-", base64_url, 24),
     token("xapp-", base64_url, 24),
-    // HashiCorp: Vault's service, batch and recovery tokens ("Tokens"), HCP Terraform's stand in `INFIXES`, Boundary's.
+    // HashiCorp: Vault's service, batch and recovery tokens ("Tokens"), Boundary's; HCP Terraform's are in `INFIXES`.
     token("hvs.", base64_url, 20),
     token("hvb.", base64_url, 20),
     token("hvr.", base64_url, 20),
     token("at_", alnum, 40),
-    // Overlay networks: Tailscale ("Key prefixes"), NetBird, Cloudflare's tunnels have none (`eyJ…`), ngrok's API keys.
+    // Overlay networks: Tailscale ("Key prefixes"), NetBird, ngrok's API keys; Cloudflare's tunnels have no prefix
+    // (`eyJ…`).
     token("tskey-", base64_url, 16),
     token("nbp_", alnum, 30),
     token("tsoidc-", base64_url, 16),
-    // Registries of packages and images: npm, PyPI (a macaroon), RubyGems, Docker ("Personal access tokens"), JFrog, Quay has
-    // none, Clojars, Terraform modules, NuGet, crates.io.
+    // Registries of packages and images: npm, PyPI (a macaroon), RubyGems, Docker ("Personal access tokens"), JFrog,
+    // Clojars, Terraform modules, NuGet, crates.io; Quay has no prefix.
     token("npm_", alnum, 36),
     token("pypi-AgE", base64_url, 40),
     token("rubygems_", hex, 40),
@@ -134,7 +135,8 @@ static SHAPES: [Shape; 145] = [
     token("CLOJARS_", alnum, 50),
     token("oy2", lower, 43),
     token("cio", alnum, 32),
-    // Models: Hugging Face, OpenAI, Anthropic, Google's stand above, Groq, xAI, Replicate, Perplexity, NVIDIA, OpenRouter.
+    // AI models: Hugging Face, OpenAI, Anthropic, Groq, xAI, Replicate, Perplexity, NVIDIA, OpenRouter; Google's are
+    // above.
     token("hf_", alnum, 30),
     token("api_org_", alnum, 30),
     token("sk-proj-", base64_url, 20),
@@ -148,7 +150,7 @@ static SHAPES: [Shape; 145] = [
     token("r8_", alnum, 30),
     token("pplx-", alnum, 40),
     token("nvapi-", base64_url, 40),
-    // Money: Stripe ("API keys"; webhooks), Square, Shopify, Flutterwave, EasyPost.
+    // Payment: Stripe ("API keys"; webhooks), Square, Shopify, Flutterwave, EasyPost.
     token("sk_live_", alnum, 16),
     token("sk_test_", alnum, 16),
     token("rk_live_", alnum, 16),
@@ -159,11 +161,11 @@ static SHAPES: [Shape; 145] = [
     token("shpat_", hex, 32),
     token("shpss_", hex, 32),
     token("shpca_", hex, 32),
-    // Mail and messages: SendGrid, Brevo, Mailchimp's and Mailgun's have none, Twilio's keys.
+    // Mail and messages: SendGrid, Brevo, Twilio's keys; Mailchimp's and Mailgun's have no prefix.
     token("SG.", dotted, 40),
     token("xkeysib-", hex_dashed, 60),
-    // Watching: Grafana ("Service account tokens"), New Relic, Sentry ("Auth tokens"), Datadog's have none, Dynatrace,
-    // Honeycomb, PostHog, SonarQube, Snyk, PagerDuty's have none.
+    // Monitoring: Grafana ("Service account tokens"), New Relic, Sentry ("Auth tokens"), Dynatrace, Honeycomb, PostHog,
+    // SonarQube, Snyk; Datadog's and PagerDuty's have no prefix.
     token("glsa_", word, 36),
     token("glc_", base64, 32),
     token("NRAK-", upper, 27),
@@ -175,7 +177,8 @@ static SHAPES: [Shape; 145] = [
     token("squ_", hex, 40),
     token("sqp_", hex, 40),
     token("sqa_", hex, 40),
-    // Secrets' own keepers and CI: Doppler, 1Password's service accounts and secret keys, Pulumi, CircleCI, Buildkite, Prefect.
+    // Secret managers and CI: Doppler, 1Password's service accounts and secret keys, Pulumi, CircleCI, Buildkite,
+    // Prefect.
     token("dp.pt.", alnum, 40),
     token("dp.st.", dotted, 40),
     token("dp.ct.", alnum, 40),
@@ -188,8 +191,8 @@ static SHAPES: [Shape; 145] = [
     token("CCIPAT_", word, 40),
     token("bkua_", hex, 40),
     token("pnu_", alnum, 36),
-    // Other services of developers: Linear, Notion, Figma, Postman, Contentful, Sourcegraph, Mapbox' secret tokens, Airtable's
-    // stand in `INFIXES`.
+    // Other developer services: Linear, Notion, Figma, Postman, Contentful, Sourcegraph, Mapbox' secret tokens;
+    // Airtable's are in `INFIXES`.
     token("lin_api_", alnum, 40),
     token("ntn_", alnum, 40),
     token("figd_", base64_url, 40),
@@ -199,18 +202,20 @@ static SHAPES: [Shape; 145] = [
     token("sk.eyJ", dotted, 60),
 ];
 
-/// What is known by a part in its middle: letters before it, the part, letters behind it.
+/// Tokens that are recognised by a part in their middle: number of bytes before it, the part, the bytes after it and
+/// their minimum number.
 static INFIXES: [(usize, &str, Letters, usize); 4] = [
     // HCP Terraform ("API tokens"): 14 letters, the version, 67 letters.
     (14, ".atlasv1.", base64_url, 30),
     // Entra ID's client secrets: three letters, a digit, `Q~`.
     (3, "8Q~", entra, 31),
     (3, "7Q~", entra, 31),
-    // Telegram's bots: the id, `:`, and 35 letters that begin with `AA`; words end at `:`, so lines are looked at.
+    // Telegram's bots: the id, `:`, and 35 characters that begin with `AA`; words end at `:`, so whole lines are
+    // searched.
     (8, ":AA", base64_url, 30),
 ];
 
-/// URLs that are themselves the right to write: whoever has them may post.
+/// URLs that include the permission to post: anybody who has one may use it.
 static HOOKS: [(&str, usize); 6] = [
     ("hooks.slack.com/services/T", 20),
     ("hooks.slack.com/workflows/T", 20),
@@ -220,27 +225,27 @@ static HOOKS: [(&str, usize); 6] = [
     ("api.telegram.org/bot", 40),
 ];
 
-/// The beginnings in the table, in its order.
+/// The prefixes in the table, in its order.
 pub(super) fn prefixes() -> impl Iterator<Item = &'static str> {
     SHAPES.iter().map(|shape| shape.prefix)
 }
 
-/// Digits around a token that make it a part of something else: a row of base64 that goes on like this on both sides.
+/// Length of a row of base64 digits around a match that makes the match a part of something else.
 const ROW: usize = 160;
 
-/// What stands at a byte of a line where it has a beginning of the table. `is_row` tells that the line goes on with digits of
-/// the one before it.
+/// Kind of the token at a byte of a line where a prefix of the table was found. `is_row` means that the line continues
+/// the digits of the line before.
 pub(super) fn shaped(line: &str, at: usize, shape: usize, is_row: bool) -> Option<Kind> {
     let (bytes, shape) = (line.as_bytes(), SHAPES.get(shape)?);
     let rest = bytes[at..].strip_prefix(shape.prefix.as_bytes())?;
-    // A secret does not begin in the middle of a word: where letters and digits go on, none begins.
+    // A token does not begin in the middle of a word, so no letter or digit comes before it.
     let before = at.checked_sub(1).map(|before| bytes[before]);
     if before.is_some_and(|byte| byte.is_ascii_alphanumeric()) {
         return None;
     }
     let secret =
         &rest[..rest.iter().take(2 * shape.least).take_while(|byte| (shape.letters)(**byte)).count()];
-    // Those of AWS' documents end like this.
+    // Tokens in AWS' documentation end like this.
     if secret.len() < shape.least || secret.ends_with(b"EXAMPLE") {
         return None;
     }
@@ -252,14 +257,14 @@ pub(super) fn shaped(line: &str, at: usize, shape: usize, is_row: bool) -> Optio
     (!inside && !goes_on).then_some(shape.kind)
 }
 
-/// Whether a line goes on as one row of digits to its end.
+/// Whether the rest of a line is one row of base64 digits.
 fn long_row(rest: &[u8]) -> bool {
     rest.len() >= 24 && rest.iter().take(ROW).all(|byte| base64(*byte) || *byte == b'=')
 }
 
-/// Where a line has a token that is known by its middle, or a URL by which anybody may write.
+/// Offsets of tokens that are recognised by their middle, and of URLs with which anybody may post.
 pub(super) fn in_line(line: &str) -> Vec<usize> {
-    /// Longest part of a token before its middle, in bytes.
+    /// Upper limit for the part of a token before its middle, in bytes.
     const MAX_AHEAD: usize = 64;
     let mut found = Vec::new();
     for (before, infix, letters, least) in &INFIXES {
@@ -289,7 +294,7 @@ pub(super) fn in_line(line: &str) -> Vec<usize> {
     found
 }
 
-/// Whether this is no row of `x` or `0`, as examples have it.
+/// Whether a token is more than a repeated character, such as the `x` or `0` of examples.
 fn is_varied(secret: &[u8]) -> bool {
     secret.iter().any(|byte| !secret.first().is_some_and(|first| first.eq_ignore_ascii_case(byte)))
 }
@@ -310,7 +315,7 @@ fn upper_dashed(byte: u8) -> bool {
     upper(byte) || byte == b'-'
 }
 
-/// Bech32 behind the plugin's name.
+/// Bech32 after the plugin's name.
 fn plugin(byte: u8) -> bool {
     upper(byte) || b"-+._".contains(&byte)
 }

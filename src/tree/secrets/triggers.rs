@@ -1,4 +1,5 @@
-//! Where a line needs a closer look: one automaton goes over its bytes once, and what it does not stop at is not looked at again.
+//! Finds the lines that need a closer look: one automaton passes over each line once, and only the checks that it
+//! triggers run.
 
 use std::sync::LazyLock;
 
@@ -6,43 +7,43 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::token;
 
-/// What a closer look is for; a bit each.
+/// A check to run on a line, as one bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Look {
-    /// A part of a name that says something of its value.
+    /// A part of a name that announces something about its value.
     Name = 1,
-    /// A beginning of [`token::SHAPES`].
+    /// A prefix of [`token::SHAPES`].
     Shape = 1 << 1,
-    /// What is known by a part in its middle.
+    /// A token that is recognised by its middle.
     Middle = 1 << 2,
     /// The head of a private key.
     Head = 1 << 3,
-    /// A URL.
+    /// A URL, which may contain a password.
     Url = 1 << 4,
     /// The signature in a URL.
     Signature = 1 << 5,
     /// The join token of a cluster.
     Cluster = 1 << 6,
-    /// A credential of systemd's.
+    /// A credential of systemd.
     Credential = 1 << 7,
-    /// The hash of a password that does not begin with a sign.
+    /// The hash of a password that does not begin with a punctuation mark.
     Hash = 1 << 8,
-    /// A command that is given a secret.
+    /// A command that takes a secret.
     Command = 1 << 9,
-    /// A small format that has no names.
+    /// A small format without names.
     Format = 1 << 10,
     /// The kind of a document, or a section of one.
     Document = 1 << 11,
-    /// What escapes something.
+    /// An escape sequence.
     Escape = 1 << 12,
     /// A JSON Web Token.
     WebToken = 1 << 13,
-    /// Something that K3s or RKE2 reads.
+    /// A setting of K3s or RKE2.
     Rancher = 1 << 14,
 }
 
-/// What is looked for, without case. Names are found by a part of theirs that `-`, `_` and `.` do not separate.
+/// Patterns, matched without case. A name is found by a part of it that `-`, `_` and `.` do not interrupt.
 static PARTS: [(Look, &[&str]); 14] = [
     (
         Look::Name,
@@ -151,11 +152,11 @@ static PARTS: [(Look, &[&str]); 14] = [
     (Look::Rancher, &["k3s", "rke2"]),
 ];
 
-/// The automaton, and what each of its patterns is for.
+/// The automaton, and the check that each of its patterns triggers.
 struct Machine {
     automaton: Option<AhoCorasick>,
     looks: Vec<Look>,
-    /// How many patterns stand before the first shape.
+    /// Number of patterns before the first shape.
     shapes: usize,
 }
 
@@ -173,18 +174,18 @@ static MACHINE: LazyLock<Machine> = LazyLock::new(|| {
     Machine { automaton, looks: all.into_iter().map(|(look, _)| look).collect(), shapes }
 });
 
-/// What was seen in a line.
+/// The triggers found in a line.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     looks: u32,
-    /// Where a part of a name begins, in order.
+    /// Offsets of parts of names, in order.
     pub(super) names: Vec<usize>,
-    /// Where a shape begins, and its index.
+    /// Offset and index of each shape.
     pub(super) shapes: Vec<(usize, usize)>,
 }
 
 impl Seen {
-    /// Goes over a line.
+    /// Searches a line for triggers.
     pub(super) fn line(&mut self, line: &str) {
         self.looks = 0;
         self.names.clear();
@@ -202,7 +203,7 @@ impl Seen {
         }
     }
 
-    /// Whether something of that kind is there.
+    /// Whether one of these triggers was found.
     pub(super) fn any(&self, looks: &[Look]) -> bool {
         looks.iter().any(|look| self.looks & *look as u32 != 0)
     }

@@ -1,11 +1,11 @@
-//! Whether a value is a secret itself, or a place where one is filled in, a reference to one, or a word that everybody knows.
+//! Decides whether a value is a secret itself, or a placeholder, a reference to one, or a word that everybody knows.
 
 use super::kind::base64;
 
-/// Longest value that is judged, in bytes.
+/// Upper limit for a value, in bytes.
 pub(super) const MAX_VALUE: usize = 1024;
 
-/// Words that tell that somebody is to put a secret here, anywhere in a value.
+/// Words that ask for a secret to be put here, anywhere in a value.
 const TO_FILL_IN: [&str; 40] = [
     "changeme",
     "change-me",
@@ -49,7 +49,7 @@ const TO_FILL_IN: [&str; 40] = [
     "not_set",
 ];
 
-/// Words that open nothing that is not open already: defaults that everybody tries first, types, and what is no value.
+/// Words that protect nothing: defaults that everybody tries first, names of types, and words that are not values.
 const COMMON: [&str; 101] = [
     "",
     "0",
@@ -129,7 +129,7 @@ const COMMON: [&str; 101] = [
     "true",
     "value",
     "yes",
-    // How passwords are hashed.
+    // Algorithms that hash passwords.
     "argon2",
     "argon2i",
     "argon2id",
@@ -137,7 +137,7 @@ const COMMON: [&str; 101] = [
     "scrypt",
     "yescrypt",
     "pbkdf2",
-    // What a password is called, in the texts of user interfaces.
+    // The word for password in the texts of user interfaces.
     "passwort",
     "kennwort",
     "contraseña",
@@ -156,13 +156,13 @@ const COMMON: [&str; 101] = [
     "비밀번호",
 ];
 
-/// Words that a placeholder is made of, besides those.
+/// Further words that placeholders are made of.
 const NAMES: [&str; 19] = [
     "my", "your", "the", "a", "some", "super", "user", "db", "database", "api", "access", "new", "strong",
     "here", "very", "of", "agent", "server", "cluster",
 ];
 
-/// Beginnings of what is looked up elsewhere: variables, templates, paths, URLs, tags of YAML, references of tools.
+/// Beginnings of references: variables, templates, paths, URLs, tags of YAML, references of tools.
 const ELSEWHERE: [&str; 45] = [
     "$",
     "{{",
@@ -211,18 +211,19 @@ const ELSEWHERE: [&str; 45] = [
     "ssh-",
 ];
 
-/// Ends of the names of files.
+/// File name extensions.
 const FILES: [&str; 13] = [
     ".pem", ".key", ".crt", ".txt", ".json", ".yaml", ".yml", ".jks", ".p12", ".pfx", ".conf", ".file",
     ".env",
 ];
 
-/// Whether a value says where the secret is, or comes from, instead of being one.
+/// Whether a value refers to a secret elsewhere instead of being one.
 pub(super) fn is_elsewhere(value: &str) -> bool {
     is_elsewhere_in(value, None)
 }
 
-/// The same behind a quote: a text that begins with a sign is looked up only if it goes on as references do.
+/// The same for a value after a quote: a text that begins with a punctuation mark is a reference only if it continues
+/// like one.
 fn is_elsewhere_in(value: &str, quote: Option<u8>) -> bool {
     let begins = |begin: &&str| {
         value.get(..begin.len()).is_some_and(|start| start.eq_ignore_ascii_case(begin))
@@ -234,13 +235,13 @@ fn is_elsewhere_in(value: &str, quote: Option<u8>) -> bool {
         || is_sealed(value)
 }
 
-/// Whether a quoted value that begins with a sign is itself what is meant, and no reference.
+/// Whether a quoted value that begins with a punctuation mark is literal, not a reference.
 fn is_plain_behind(value: &str, quote: Option<u8>) -> bool {
     let (Some(sign), rest) = (value.bytes().next(), value.get(1..).unwrap_or_default()) else { return false };
     let name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let digits = || rest.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).count();
     match sign {
-        // Shells: `$NAME`, `$1`, `$(…)`. In single quotes nothing is looked up but by those who fill in templates.
+        // Shells: `$NAME`, `$1`, `$(…)`. In single quotes only templates replace anything.
         b'$' if rest.starts_with(['{', '(', '$', '[', '\'', '"', '@', '<', '%']) || rest.ends_with('$') => {
             false
         }
@@ -248,20 +249,20 @@ fn is_plain_behind(value: &str, quote: Option<u8>) -> bool {
             rest.bytes().any(|byte| byte.is_ascii_lowercase()) && rest.len() >= 5 && !rest.contains('.')
         }
         b'$' => {
-            // `$ecr3t!` is more than a name, `$name.field` and `$a/$b` are none.
+            // `$ecr3t!` is more than a variable's name; `$name.field` and `$a/$b` are references.
             rest.bytes().any(|byte| b"!#%&*+?^~;,".contains(&byte))
                 && !rest.contains(['$', '/'])
                 && rest.len() >= 5
                 || name(rest) && digits() >= 2 && rest.bytes().any(|byte| byte.is_ascii_uppercase())
         }
-        // Of systemd, Windows, Python and C: `%i`, `%NAME%`, `%(name)s`, `%s`.
+        // References of systemd, Windows, Python and C: `%i`, `%NAME%`, `%(name)s`, `%s`.
         b'%' => {
             !value.ends_with('%')
                 && rest.len() >= 5
                 && !rest.starts_with(['(', '{', '[', '<', '%', '.'])
                 && !rest.contains("%s")
         }
-        // A file, a package, a place to fill in.
+        // A file, a package, or a placeholder.
         b'@' => !value.ends_with('@') && rest.len() >= 5 && !rest.contains(['/', '.', '@']) && !is_name(rest),
         // A tag of YAML has no digits.
         b'!' => rest.len() >= 4 && !is_name(rest) && !rest.contains(' '),
@@ -275,8 +276,9 @@ fn is_name(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphabetic() || b"_-".contains(&byte))
 }
 
-/// Whether a value is sealed for a cluster's own key: base64 of the length of a session key by RSA of 4,096 bits (0x0200), the key
-/// and the text (Sealed Secrets, `crypto.HybridEncrypt`). Names beside it are those of the secret.
+/// Whether a value is encrypted for a cluster's own key: base64 of the length of a session key encrypted by RSA of
+/// 4,096 bits (0x0200), that key, and the text (Sealed Secrets, `crypto.HybridEncrypt`). The names beside it are those
+/// of the secret.
 fn is_sealed(value: &str) -> bool {
     const LEAST: usize = 512 * 4 / 3;
     value.len() >= LEAST
@@ -285,7 +287,7 @@ fn is_sealed(value: &str) -> bool {
         && value.bytes().all(|byte| base64(byte) || byte == b'=')
 }
 
-/// Whether a value only holds a secret's place, or is one that everybody tries first.
+/// Whether a value is only a placeholder, or one that everybody tries first.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let core = lower.trim_matches(|c: char| !c.is_ascii_alphanumeric());
@@ -299,7 +301,7 @@ pub(super) fn is_placeholder(value: &str) -> bool {
     COMMON.contains(&core)
         || TO_FILL_IN.iter().any(|word| lower.contains(word))
         || lower.contains("example") && !value.bytes().any(|byte| byte.is_ascii_digit())
-        // As AWS' documents write their ids and keys.
+        // The ids and keys in AWS' documentation end like this.
         || value.ends_with("EXAMPLE")
         || value.ends_with("EXAMPLEKEY")
         || lower.contains("...")
@@ -309,22 +311,22 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || words().count() > 1 && words().all(|word| COMMON.contains(&word) || NAMES.contains(&word))
 }
 
-/// Whether a value may be a password: anything that is neither looked up elsewhere nor a placeholder.
+/// Whether a value may be a password: anything that is neither a reference nor a placeholder.
 pub(super) fn is_given(value: &str) -> bool {
     value.len() >= 4 && !is_elsewhere(value) && !is_placeholder(value)
 }
 
-/// The same for what stands behind a quote.
+/// The same for a value after a quote.
 pub(super) fn is_given_in(value: &str, quote: Option<u8>) -> bool {
     value.len() >= 4 && !is_elsewhere_in(value, quote) && !is_placeholder(value)
 }
 
-/// Whether a value is one that nobody thinks up as a name: digits among letters, or many letters of both cases.
+/// Whether a value is too random for a name that a person chooses: digits among letters, or many letters of both cases.
 pub(super) fn is_opaque(value: &str) -> bool {
     is_opaque_in(value, None)
 }
 
-/// The same for what stands behind a quote.
+/// The same for a value after a quote.
 pub(super) fn is_opaque_in(value: &str, quote: Option<u8>) -> bool {
     if value.len() < 8 || value.contains(char::is_whitespace) || !is_given_in(value, quote) {
         return false;
@@ -341,14 +343,14 @@ pub(super) fn is_opaque_in(value: &str, quote: Option<u8>) -> bool {
         return false;
     }
     if digits == 0 {
-        // Base64 changes its case all the time, names in camel case do so at words.
+        // Base64 changes its case all the time, names in camel case only between words.
         let changes = value
             .as_bytes()
             .windows(2)
             .filter(|two| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase());
         return value.len() >= 20 && upper >= 5 && lower >= 5 && changes.count() * 6 >= value.len();
     }
-    // `name-of-a-thing-2`, `v1.2.3`, `us_east_1`: words and numbers, nowhere mixed but for a number behind a word.
+    // `name-of-a-thing-2`, `v1.2.3`, `us_east_1`: words and numbers, mixed only as a number after a word.
     let plain = |part: &str| {
         let word = part.trim_end_matches(|c: char| c.is_ascii_digit());
         let digits = part.len() - word.len();

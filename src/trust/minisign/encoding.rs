@@ -1,4 +1,4 @@
-//! What the three files share: lines with comments, and base64 of a fixed size.
+//! Encoding shared by the three kinds of file: lines with comments, and base64 of a fixed size.
 
 use std::ops::RangeInclusive;
 
@@ -9,18 +9,19 @@ use zeroize::Zeroizing;
 use super::{ED25519, Error, MAX_BYTES};
 use crate::base::finding::plain;
 
-/// Before the comment that no signature covers.
+/// Prefix of the first line's comment, which no signature covers.
 pub const UNTRUSTED: &str = "untrusted comment: ";
-/// Before the comment that a signature covers.
+/// Prefix of the comment that the global signature covers.
 pub const TRUSTED: &str = "trusted comment: ";
 
-/// The kind of a file that [`Reading::must_not_be_mistaken`] is stricter with: minisign reads over the mark in keys.
+/// The `kind` of signatures. [`Reading::must_not_be_mistaken`] refuses a byte order mark in them; in keys minisign
+/// skips it.
 pub const SIGNATURE: &str = "signature";
 
-/// What is done about a file of which no more is known.
+/// The hint of errors that know nothing more specific about the file.
 const WAY_OUT: &str = "`prebake key show FILE` shows what kind of file it is";
 
-/// How many bytes are in the lines of base64 that all begin with `Ed` or `ED`, and what they are.
+/// Lengths, in bytes, of the decoded lines that begin with `Ed` or `ED`, each with the kind of file and a hint.
 const LINES: [(usize, &str, &str); 4] = [
     (
         42,
@@ -36,10 +37,11 @@ const LINES: [(usize, &str, &str); 4] = [
     (158, "secret key", "give the public key beside it, which ends in .pub; never pass a secret key on"),
 ];
 
-/// Characters that move a terminal's cursor; a tab separates the fields of a trusted comment.
+/// Control characters, which could move a terminal's cursor. Tab is not among them: it separates the fields of a
+/// trusted comment.
 const CONTROLS: [RangeInclusive<char>; 3] = ['\0'..='\x08', '\n'..='\x1f', '\x7f'..='\u{9f}'];
 
-/// One file while it is read: what it is called and what it should be, for messages.
+/// One file while it is read: its name and its expected kind, for messages.
 #[derive(Clone, Copy)]
 pub struct Reading<'a> {
     pub subject: &'a str,
@@ -47,18 +49,18 @@ pub struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// The error that it is not what it should be.
+    /// The error for a file that is not of the expected kind.
     pub fn bad(self, why: impl Into<String>) -> Error {
         self.bad_with(why, WAY_OUT)
     }
 
-    /// The same with a way out of its own.
+    /// Like [`Reading::bad`], with a hint of its own.
     fn bad_with(self, why: impl Into<String>, hint: &'static str) -> Error {
         Error::Malformed { subject: self.subject.into(), kind: self.kind, why: why.into(), hint }
     }
 
-    /// The error that it is something else, where people take one for the other or an editor changed it; nothing where it
-    /// may be what it should be.
+    /// Returns an error if the file is recognisably of another kind (OpenPGP, SSH, PEM, UTF-16 …), which people confuse
+    /// with this one, or if an editor has changed it; `Ok` otherwise.
     pub fn must_not_be_mistaken(self, bytes: &[u8]) -> Result<(), Error> {
         let first =
             std::str::from_utf8(bytes).unwrap_or_default().split(['\n', '\r']).next().unwrap_or_default();
@@ -88,7 +90,7 @@ impl<'a> Reading<'a> {
         Err(self.bad_with(found.0, found.1))
     }
 
-    /// The error of a signature that no trusted comment follows.
+    /// The error for a signature without a trusted comment.
     pub fn not_commented(self) -> Error {
         self.bad_with(
             "its third line is not a trusted comment, as in signatures of OpenBSD's signify",
@@ -105,7 +107,7 @@ impl<'a> Reading<'a> {
         std::str::from_utf8(bytes).map_err(|_| self.bad("it is not text"))
     }
 
-    /// What follows the word before a comment.
+    /// The comment without its prefix `word`.
     pub fn comment<'t>(self, line: &'t str, word: &str) -> Result<&'t str, Error> {
         let comment =
             line.strip_prefix(word).ok_or_else(|| self.bad(format!("no line with `{}`", word.trim_end())))?;
@@ -115,8 +117,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The one line of base64 in a key file: the second, as minisign reads it whatever stands in the first and behind it, or
-    /// alone.
+    /// The one line of base64 in a key file: the second line, whatever the first one and the lines after it say (as
+    /// minisign reads it), or the only line.
     pub fn key_line(self, text: &str) -> Result<&str, Error> {
         self.text(text.as_bytes())?;
         let mut lines = text.trim().split('\n');
@@ -150,7 +152,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The bytes of a file must begin with the name of Ed25519.
+    /// Refuses bytes that do not begin with Ed25519's two-byte algorithm name.
     pub fn must_be_ed25519(self, bytes: &[u8]) -> Result<(), Error> {
         match [bytes[0], bytes[1]] {
             ED25519 => Ok(()),
@@ -159,7 +161,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The next `N` bytes.
+/// Takes the next `N` bytes off the front.
 pub fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     let mut taken = [0; N];
     let (front, rest) = bytes.split_at(N);
@@ -173,7 +175,7 @@ pub fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Whether a character does not belong into a comment.
+/// Whether a character is not allowed in a comment.
 pub fn is_control(character: char) -> bool {
     CONTROLS.iter().any(|range| range.contains(&character))
 }

@@ -8,9 +8,9 @@
 //!              trusted comment: …              signature over the signature and this comment
 //!              base64(signature)
 //! ```
-//! Owns the three files and their cryptography. Leaves to `trust` who must have signed, and to `cli` where keys and
-//! passphrases come from. Peers: minisign 0.11 (`minisign -V` takes what is written here) and libsodium, whose scrypt
-//! limits it uses.
+//! Owns the three files and their cryptography. Leaves the required signers to `trust`, and the sources of keys and
+//! passphrases to `cli`. Compatible with minisign 0.11 (`minisign -V` accepts prebake's signatures) and libsodium,
+//! whose scrypt limits it uses.
 
 mod encoding;
 mod public;
@@ -35,15 +35,16 @@ pub use signature::{Signature, trusted_comment};
 pub const SUFFIX: &str = ".minisig";
 /// Largest key or signature file that is read, in bytes. minisign writes comments of up to 1 KiB and 8 KiB.
 pub const MAX_BYTES: usize = 16 << 10;
-/// Largest file that a legacy signature is judged for, in bytes: it must be held in memory. minisign's own limit.
+/// Largest file that a legacy signature is verified for, in bytes, because the file must be held in memory. minisign
+/// has the same limit.
 pub const MAX_LEGACY: u64 = 1 << 30;
 
-/// What all of minisign's keys begin with: the algorithm Ed25519.
+/// First two bytes of every minisign key: the algorithm Ed25519.
 const ED25519: [u8; 2] = *b"Ed";
-/// What a signature over a BLAKE2b-512 digest begins with.
+/// First two bytes of a signature over a BLAKE2b-512 digest.
 const PREHASHED: [u8; 2] = *b"ED";
 
-/// The random number by which a signature names its key. It finds a key, it proves nothing.
+/// The random number by which a signature names its key. It helps to find the key and proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; 8]);
 
@@ -66,20 +67,21 @@ impl Serialize for KeyId {
     }
 }
 
-/// The BLAKE2b-512 digest of a message: what a signature covers unless it is a legacy one.
+/// The BLAKE2b-512 digest of a message. Every signature covers this digest, except legacy ones, which cover the message
+/// itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Prehash([u8; 64]);
 
 impl Prehash {
-    /// Of bytes in memory.
+    /// Digests bytes in memory.
     pub fn of(message: &[u8]) -> Self {
         Prehash(Blake2b512::digest(message).into())
     }
 
-    /// Of a stream, read to its end.
+    /// Digests a stream, read to its end.
     pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
         let mut hasher = Blake2b512::new();
-        // What a core's own cache holds.
+        // Fits into one core's own cache.
         let mut buffer = vec![0; 128 << 10];
         loop {
             match reader.read(&mut buffer)? {
@@ -90,40 +92,40 @@ impl Prehash {
     }
 }
 
-/// Why a key or signature cannot be used or is not believed.
+/// Reasons why a key or signature cannot be used or is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not such a file.
+    /// The file is not of the expected kind.
     #[error("{subject} is not a minisign {kind}: {why}")]
     Malformed {
-        /// The file.
+        /// Path or name of the file, for the message.
         subject: String,
-        /// What was expected, in words.
+        /// The expected kind of file, in words.
         kind: &'static str,
-        /// What is wrong with it.
+        /// The problem, in words.
         why: String,
-        /// What to do about that.
+        /// The way out.
         hint: &'static str,
     },
-    /// A key or signature of something else than Ed25519.
+    /// The key or signature is not for Ed25519.
     #[error("{subject} is a {kind} of another algorithm ({}), not Ed25519", found.escape_ascii())]
     Algorithm {
-        /// The file.
+        /// Path or name of the file, for the message.
         subject: String,
-        /// What was expected, in words.
+        /// The expected kind of file, in words.
         kind: &'static str,
-        /// The two bytes that name it.
+        /// The two bytes that name the algorithm.
         found: [u8; 2],
     },
-    /// A public key for which anybody can make signatures, or that is no point of the curve.
+    /// A public key that anybody can make signatures for, or that is no point of the curve.
     #[error("{subject} holds {id}, which is no safe Ed25519 key")]
     WeakKey {
-        /// The file.
+        /// Path or name of the key file, for the message.
         subject: String,
-        /// The key.
+        /// The key's id.
         id: KeyId,
     },
-    /// More memory or time for the passphrase than minisign ever asks for.
+    /// The passphrase's scrypt parameters ask for more memory or time than minisign ever does.
     #[error(
         "{subject} asks for {memory} bytes of memory and {operations} operations for its passphrase, more than minisign writes"
     )]
@@ -135,12 +137,12 @@ pub enum Error {
         /// scrypt's limit of operations.
         operations: u64,
     },
-    /// This machine lacks the memory that the passphrase takes.
+    /// This machine lacks the memory that scrypt needs for the passphrase.
     #[error("{subject} needs {memory} bytes of memory for its passphrase, and they cannot be had")]
     Memory {
         /// The key file.
         subject: String,
-        /// In bytes.
+        /// Memory that scrypt needs, in bytes.
         memory: u64,
     },
     /// The passphrase does not open the key.
@@ -149,44 +151,44 @@ pub enum Error {
         /// The key file.
         subject: String,
     },
-    /// A secret key whose parts do not belong together.
+    /// A secret key whose parts contradict each other.
     #[error("{subject} is damaged: its {what}")]
     Damaged {
         /// The key file.
         subject: String,
-        /// Which part contradicts which.
+        /// The contradicting parts, in words.
         what: &'static str,
     },
-    /// The operating system gave no random numbers.
+    /// The operating system provided no random numbers.
     #[error("the system provides no random numbers for a key")]
     NoRandomness,
-    /// Signed by somebody else.
+    /// The signature was made by another key.
     #[error("{subject} was made by {signer}, not by {key}")]
     Foreign {
         /// The signature file.
         subject: String,
-        /// Who made it, as it says.
+        /// The signer's key id, as the signature states it.
         signer: KeyId,
-        /// Who was expected.
+        /// The expected signer's key id.
         key: KeyId,
     },
-    /// The bytes are not the signed bytes.
+    /// The signature does not match the message.
     #[error("{subject} does not match: the bytes are not what {signer} signed")]
     Mismatch {
         /// The signature file.
         subject: String,
-        /// The key.
+        /// The key's id.
         signer: KeyId,
     },
-    /// The trusted comment is not the signed one.
+    /// The trusted comment differs from the signed one.
     #[error("the trusted comment of {subject} is not the one that {signer} signed")]
     Comment {
         /// The signature file.
         subject: String,
-        /// The key.
+        /// The key's id.
         signer: KeyId,
     },
-    /// A legacy signature covers the bytes themselves, and they are not at hand.
+    /// A legacy signature covers the message itself, and only the digest is available.
     #[error("{subject} is a legacy signature, which needs the whole file in memory")]
     Legacy {
         /// The signature file.

@@ -11,7 +11,7 @@ use super::{ED25519, Error, KeyId};
 const LENGTH: usize = 42;
 const KIND: &str = "public key";
 
-/// A key that signatures are judged by.
+/// A key that verifies signatures.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey {
     id: KeyId,
@@ -39,12 +39,12 @@ impl PublicKey {
         PublicKey { id, point: point.to_bytes() }
     }
 
-    /// By which signatures name it.
+    /// The id by which signatures name this key.
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// The key itself. Two keys are the same key if this is the same, whatever ids they go by.
+    /// The key itself. Two keys with the same point are the same key, even if their ids differ.
     pub fn point(&self) -> &[u8; 32] {
         &self.point
     }
@@ -54,15 +54,15 @@ impl PublicKey {
         format!("{UNTRUSTED}minisign public key {}\n{self}\n", self.id)
     }
 
-    /// Whether these bytes have this signature.
+    /// Whether the key made this bare signature over these bytes.
     pub fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
-        // Strict, as libsodium: no small orders and no second encodings of a signature.
+        // Strict, as in libsodium: points of small order and second encodings of a signature are refused.
         VerifyingKey::from_bytes(&self.point).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
     }
 }
 
-/// The line of base64.
+/// Prints the line of base64.
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = [0; LENGTH];

@@ -1,4 +1,4 @@
-//! Secret keys: made, sealed with a passphrase, opened, and signed with.
+//! Secret keys: generating, sealing with a passphrase, unlocking, and signing.
 
 use std::fmt;
 
@@ -15,30 +15,30 @@ const LENGTH: usize = 158;
 const KIND: &str = "secret key";
 /// The key derivation of a sealed key: scrypt (libsodium's salsa208sha256).
 const SCRYPT: [u8; 2] = *b"Sc";
-/// No key derivation: the key lies open.
+/// No key derivation: the key is not sealed.
 const NONE: [u8; 2] = [0, 0];
 /// The checksum: BLAKE2b-256.
 const BLAKE2B: [u8; 2] = *b"B2";
 
-/// The id, the seed with the public key, and the checksum: what a passphrase seals.
+/// Length in bytes of the part that a passphrase seals: id, seed with public key, and checksum.
 const BODY: usize = 8 + 64 + 32;
 
-/// A key that signs. Nothing of it is shown, and its memory is cleared.
+/// A key that signs. `Debug` shows only its id, and its memory is cleared on drop.
 pub struct SecretKey {
     id: KeyId,
     key: SigningKey,
 }
 
-/// What a secret key file holds.
+/// Content of a secret key file.
 #[derive(Debug)]
 pub enum Secret {
-    /// It needs a passphrase.
+    /// Sealed with a passphrase.
     Locked(Locked),
-    /// It needs none.
+    /// Not sealed.
     Open(SecretKey),
 }
 
-/// A secret key below its passphrase.
+/// A secret key that is still sealed with its passphrase.
 pub struct Locked {
     subject: String,
     salt: [u8; 32],
@@ -47,20 +47,21 @@ pub struct Locked {
     body: [u8; BODY],
 }
 
-/// What a passphrase costs, as libsodium's `crypto_pwhash_scryptsalsa208sha256` counts it.
+/// scrypt's cost, as libsodium's `crypto_pwhash_scryptsalsa208sha256` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
-    /// Salsa20/8 cores.
+    /// Number of Salsa20/8 core calls.
     pub operations: u64,
-    /// Bytes.
+    /// Memory in bytes.
     pub memory: u64,
 }
 
 impl Limits {
-    /// `…_OPSLIMIT_SENSITIVE` and `…_MEMLIMIT_SENSITIVE`: what minisign seals keys with. It goes lower only on machines that
-    /// lack the memory, and never higher, so that a file which asks for more is not its work.
+    /// `…_OPSLIMIT_SENSITIVE` and `…_MEMLIMIT_SENSITIVE`, the limits with which minisign seals keys. minisign uses
+    /// lower ones only on machines that lack the memory, and never higher ones, so a file that asks for more was not
+    /// made by minisign.
     pub const SENSITIVE: Limits = Limits { operations: 1 << 25, memory: 1 << 30 };
-    /// The fewest operations that libsodium counts with.
+    /// libsodium counts at least this many operations.
     const LEAST_OPERATIONS: u64 = 1 << 15;
     /// scrypt's block size r in libsodium.
     const BLOCK: u64 = 8;
@@ -75,16 +76,16 @@ impl Limits {
         (log_n, lanes as u32)
     }
 
-    /// What scrypt takes, in bytes of memory.
+    /// Memory that scrypt needs, in bytes.
     fn memory(self) -> u64 {
         (128 * Self::BLOCK) << self.parameters().0
     }
 
-    /// The bytes that cover a body.
+    /// The key stream that is XORed over the body.
     fn pad(self, subject: &str, passphrase: &str, salt: &[u8; 32]) -> Result<Zeroizing<[u8; BODY]>, Error> {
         let (log_n, lanes) = self.parameters();
         let memory = self.memory();
-        // scrypt would abort the process.
+        // Checked here, because scrypt would abort the process.
         if Vec::<u8>::new().try_reserve_exact(memory as usize).is_err() {
             return Err(Error::Memory { subject: subject.into(), memory });
         }
@@ -132,7 +133,7 @@ impl SecretKey {
             }
             NONE => {
                 let body = Zeroizing::new(take::<BODY>(&mut rest));
-                // minisign -W writes no checksum into a key that it does not seal.
+                // `minisign -W` writes no checksum into a key that it does not seal.
                 let (_, checksum) = body.split_at(BODY - 32);
                 if checksum.iter().any(|byte| *byte != 0) && !is_whole(&body) {
                     return Err(Error::Damaged { subject: subject.into(), what: "checksum does not match" });
@@ -154,17 +155,17 @@ impl SecretKey {
         Ok(SecretKey { id, key })
     }
 
-    /// By which its signatures name it.
+    /// The id by which its signatures name it.
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// What others judge its signatures by.
+    /// The public key, which verifies its signatures.
     pub fn public(&self) -> PublicKey {
         PublicKey::new(self.id, &self.key.verifying_key())
     }
 
-    /// The secret key file, sealed where a passphrase is given. That takes 1 GiB of memory and some seconds.
+    /// The secret key file, sealed if a passphrase is given. Sealing takes 1 GiB of memory and some seconds.
     pub fn to_file(&self, passphrase: Option<&str>) -> Result<Zeroizing<String>, Error> {
         self.sealed(passphrase.map(|passphrase| (passphrase, Limits::SENSITIVE)))
     }
@@ -195,29 +196,29 @@ impl SecretKey {
         Ok(Zeroizing::new(format!("{UNTRUSTED}{comment}\n{}\n", *line)))
     }
 
-    /// Signs bytes. The same key, bytes and comment give the same signature each time; a control character in the comment
-    /// is written as its escape.
+    /// Signs bytes. The same key, bytes and comment give the same signature each time; control characters in the
+    /// comment are escaped.
     pub fn sign(&self, message: &[u8], trusted_comment: &str) -> Signature {
         self.sign_prehash(&Prehash::of(message), trusted_comment)
     }
 
-    /// Signs bytes as they are, for envelopes other than minisign's. They must begin with something that nothing else which
-    /// the key signs can begin with.
+    /// Signs bytes as they are, for envelopes other than minisign's. Callers must give `message` a prefix that no other
+    /// message signed with this key can have.
     pub fn sign_bare(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()
     }
 
-    /// Signs a message of which only the digest is at hand.
+    /// Signs a message of which only the digest is available.
     pub fn sign_prehash(&self, prehash: &Prehash, trusted_comment: &str) -> Signature {
         Signature::new(self.id, trusted_comment, &prehash.0, |bytes| self.key.sign(bytes).to_bytes())
     }
 }
 
 impl Locked {
-    /// Opens it. That takes up to 1 GiB of memory and some seconds.
+    /// Unlocks the key. That takes up to 1 GiB of memory and some seconds.
     ///
     /// # Errors
-    /// [`Error::Passphrase`] where it is another one, or the file is damaged: nobody can tell the two apart.
+    /// [`Error::Passphrase`] for a wrong passphrase or a damaged file: nobody can tell the two apart.
     pub fn unlock(&self, passphrase: &str) -> Result<SecretKey, Error> {
         let mut body = Zeroizing::new(self.body);
         cover(&mut *body, &*self.limits.pad(&self.subject, passphrase, &self.salt)?);
@@ -227,7 +228,7 @@ impl Locked {
         }
     }
 
-    /// What unlocking takes, in bytes of memory.
+    /// Memory needed for unlocking, in bytes.
     pub fn memory(&self) -> u64 {
         self.limits.memory()
     }
@@ -253,7 +254,7 @@ fn cover(body: &mut [u8], pad: &[u8; BODY]) {
     body.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
 }
 
-/// Over the algorithm, the id and both halves of the key.
+/// The BLAKE2b-256 digest of the algorithm, the id and both halves of the key.
 fn checksum(body: &[u8]) -> [u8; 32] {
     Blake2b256::new().chain_update(ED25519).chain_update(&body[..72]).finalize().into()
 }

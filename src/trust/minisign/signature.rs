@@ -1,16 +1,16 @@
-//! Signatures: four lines, each byte of which is judged.
+//! Signatures: four lines, of which every byte is checked.
 
 use super::encoding::{Reading, SIGNATURE, TRUSTED, UNTRUSTED, encode, is_control, take};
 use super::{ED25519, Error, KeyId, MAX_BYTES, PREHASHED, Prehash, PublicKey};
 
 const LENGTH: usize = 74;
-/// How many lines a signature file has.
+/// Number of lines in a signature file.
 const LINES: usize = 4;
 const KIND: &str = SIGNATURE;
-/// How many bytes minisign reads of the lines with comments, line ends among them.
+/// Most bytes that minisign reads of a comment line, including the line end.
 const MAX_UNTRUSTED: usize = 1023;
 const MAX_TRUSTED: usize = 8191;
-/// The untrusted comment that minisign writes where it is told none.
+/// The untrusted comment that minisign writes by default.
 const MINISIGNS_COMMENT: &str = "signature from minisign secret key";
 
 /// A detached signature.
@@ -24,8 +24,8 @@ pub struct Signature {
     global: [u8; 64],
 }
 
-/// What prebake has its signatures say of a file: the time of the artifact, not of the signing, so that signing twice gives the
-/// same bytes. The words are minisign's.
+/// The trusted comment of prebake's signatures. `epoch` is the artifact's time and not that of the signing, so that
+/// signing twice gives the same bytes. The wording is minisign's.
 pub fn trusted_comment(epoch: u64, file: &str) -> String {
     format!("timestamp:{epoch}\tfile:{file}\thashed")
 }
@@ -48,8 +48,8 @@ impl Signature {
         Signature { subject, is_legacy: false, key_id, signature, trusted_comment, global }
     }
 
-    /// Reads a `.minisig` file. Each byte counts: what [`Signature::verify`] takes has no other spelling, but for the first
-    /// line, which may be ours or minisign's own.
+    /// Reads a `.minisig` file strictly: a signature that [`Signature::verify`] accepts has only one spelling, except
+    /// for the first line, which may be prebake's or minisign's own.
     ///
     /// # Errors
     /// [`Error::Malformed`], [`Error::Algorithm`].
@@ -64,20 +64,21 @@ impl Signature {
         }
     }
 
-    /// The same for files that people made, kept and passed on: all that minisign takes, who reads four lines. Any untrusted
-    /// comment will do, and is dropped; lines may end as on Windows, and the last one need not end; whatever follows is passed
-    /// over. Nothing that is signed may differ.
+    /// Reads a signature as leniently as minisign does, for files that people made, kept and passed on. Any untrusted
+    /// comment is accepted and dropped, lines may end with CRLF, the last line end may be missing, and anything after
+    /// the fourth line is ignored. The signed parts must match exactly.
     pub fn parse_commented(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
         Ok(Signature::read_as_minisign(subject, bytes)?.0)
     }
 
-    /// Reads a file in which several signers' signatures stand one after the other, each by [`Signature::parse`]. minisign
-    /// itself looks at the first.
+    /// Reads a file with the signatures of several signers one after the other, each by [`Signature::parse`]. minisign
+    /// itself reads only the first.
     pub fn parse_all(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
         each(bytes).map(|file| Signature::parse(subject, file)).collect()
     }
 
-    /// The same by [`Signature::parse_commented`]: each line that begins as an untrusted comment begins another signature.
+    /// Like [`Signature::parse_all`], but by [`Signature::parse_commented`]: each line that begins with `untrusted
+    /// comment:` starts another signature.
     pub fn parse_all_commented(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
         let (first, mut rest) = Signature::read_as_minisign(subject, bytes)?;
         let mut signatures = vec![first];
@@ -92,7 +93,7 @@ impl Signature {
         }
     }
 
-    /// Reads a signature as minisign 0.11 does, and says which bytes are behind it.
+    /// Reads a signature as minisign 0.11 does, and returns the bytes after it.
     fn read_as_minisign<'b>(subject: &str, bytes: &'b [u8]) -> Result<(Self, &'b [u8]), Error> {
         let reading = Reading { subject, kind: KIND };
         if bytes.len() > MAX_BYTES {
@@ -100,7 +101,7 @@ impl Signature {
         }
         reading.must_not_be_mistaken(bytes)?;
         let mut rest = bytes;
-        // A line, how long it was with its end, and whether it had one.
+        // Returns a line, its length including the line end, and whether it had a line end.
         let mut line = || {
             let end = rest.iter().position(|byte| *byte == b'\n');
             let (whole, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
@@ -178,27 +179,27 @@ impl Signature {
         format!("signature by {}", self.key_id)
     }
 
-    /// What it is called in messages: the file that it was read from.
+    /// The file's path or name, for messages.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// Who made it, as it says.
+    /// The signer's key id, as the signature states it.
     pub fn key_id(&self) -> KeyId {
         self.key_id
     }
 
-    /// What the signer says beside the bytes; to be believed once the signature is verified.
+    /// The signer's own statement about the bytes. Believe it only after the signature is verified.
     pub fn trusted_comment(&self) -> &str {
         &self.trusted_comment
     }
 
-    /// Whether it covers the bytes themselves instead of their digest (`minisign -S -l`).
+    /// Whether it covers the message itself instead of its digest (`minisign -S -l`).
     pub fn is_legacy(&self) -> bool {
         self.is_legacy
     }
 
-    /// Whether a key made it, over these bytes and its trusted comment.
+    /// Verifies that `key` made this signature over these bytes and its trusted comment.
     ///
     /// # Errors
     /// [`Error::Foreign`], [`Error::Mismatch`], [`Error::Comment`].
@@ -209,7 +210,7 @@ impl Signature {
         }
     }
 
-    /// The same where only the digest is at hand.
+    /// Like [`Signature::verify`], if only the digest is available.
     ///
     /// # Errors
     /// [`Error::Legacy`] too.
@@ -236,12 +237,12 @@ impl Signature {
     }
 }
 
-/// How many characters of base64 so many bytes are.
+/// Length of the base64 text of this many bytes.
 const fn encoded_len(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }
 
-/// Four lines at a time, and what is left.
+/// Splits a file every four lines; the last piece may be shorter.
 fn each(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let mut ends = (0..bytes.len()).filter(|at| bytes[*at] == b'\n');

@@ -2,7 +2,7 @@ use super::secret::Limits;
 use super::*;
 use crate::trust::minisign::{self, public, secret, signature};
 
-/// What a passphrase costs in these tests: 1 MiB.
+/// scrypt's cost in these tests: 1 MiB.
 const CHEAP: Limits = Limits { operations: 1 << 15, memory: 1 << 20 };
 
 const MESSAGE: &[u8] = b"hello\n";
@@ -38,7 +38,7 @@ fn locked(text: &str) -> Locked {
     }
 }
 
-/// The bytes of a key file's second line, changed, as a file again.
+/// A key file with the bytes of its second line changed.
 fn with_bytes(file: &str, change: impl Fn(&mut Vec<u8>)) -> String {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::STANDARD;
@@ -102,7 +102,7 @@ fn each_flipped_bit_of_a_signature_is_refused() {
 fn a_signature_that_is_cut_short_or_goes_on_is_refused() {
     for end in 0..SIGNED.len() {
         assert!(signature::Signature::parse("m.minisig", &SIGNED.as_bytes()[..end]).is_err(), "{end} bytes");
-        // People's files may lack the last line end, which minisign does not ask for.
+        // Files from elsewhere may lack the last line end, which minisign does not require.
         let is_whole = end == SIGNED.len() - 1;
         let commented = signature::Signature::parse_commented("m.minisig", &SIGNED.as_bytes()[..end]);
         assert_eq!(commented.is_ok(), is_whole, "{end} bytes");
@@ -133,7 +133,7 @@ fn signatures_that_stand_one_after_the_other_are_read_whole() {
     for bad in [format!("\n{two}"), two.replace("=\n", "="), format!("{two}untrusted comment: x\n")] {
         assert!(signature::Signature::parse_all_commented("m.minisig", bad.as_bytes()).is_err(), "{bad:?}");
     }
-    // As an editor or git on Windows leaves them.
+    // Variants that editors, or git on Windows, leave behind.
     for kept in [
         format!("{two}\n\n"),
         two.replace('\n', "\r\n"),
@@ -196,7 +196,7 @@ fn an_open_key_is_written_and_read_again_with_its_checksum() {
     let key = secret::SecretKey::generate().unwrap();
     let file = key.to_file(None).unwrap();
     assert_eq!(open(&file).public(), key.public());
-    // The id alone is in no signature of the key's own: the checksum guards it.
+    // None of the key's own signatures contains the id alone, so only the checksum guards it.
     let changed = with_bytes(&file, |bytes| bytes[54] ^= 1);
     let error = secret::SecretKey::parse("a.key", &changed).unwrap_err();
     assert!(matches!(error, minisign::Error::Damaged { what: "checksum does not match", .. }), "{error}");
@@ -243,7 +243,7 @@ fn a_key_of_another_algorithm_is_named_so() {
 
 #[test]
 fn a_key_for_which_anybody_can_sign_is_refused() {
-    // The neutral point, for which R = S·B is a signature of every message; and no point at all.
+    // The neutral point, for which R = S·B is a signature of every message; and a value that is no point at all.
     let neutral = with_bytes(PUBLIC, |bytes| {
         bytes[10..].fill(0);
         bytes[10] = 1;
@@ -270,7 +270,7 @@ fn the_kinds_of_files_are_not_mistaken_for_each_other() {
 #[test]
 fn minisigns_limits_are_a_gibibyte_in_one_lane() {
     let limits = |operations, memory| Limits { operations, memory };
-    // libsodium's SENSITIVE, INTERACTIVE, and what it clamps.
+    // libsodium's SENSITIVE and INTERACTIVE limits, and limits that it clamps.
     for (limits, expected) in [
         (Limits::SENSITIVE, (20, 1)),
         (limits(1 << 19, 1 << 24), (14, 1)),
@@ -329,7 +329,7 @@ fn what_is_taken_for_a_minisign_file_is_called_by_its_name() {
     }
     assert!(secret::SecretKey::parse("x", PUBLIC).unwrap_err().to_string().contains("it is a public key"));
     assert!(secret::SecretKey::parse("x", SIGNED).unwrap_err().to_string().contains("it is a signature"));
-    // What an editor on Windows does to a key changes nothing in it.
+    // The mark and line ends that an editor on Windows adds to a key change nothing in it.
     let marked = format!("\u{feff}{}\r\n", PUBLIC.replace('\n', "\r\n"));
     assert_eq!(
         public::PublicKey::parse("x", &marked).unwrap(),

@@ -1,7 +1,7 @@
-//! ASCII armor: the packets in a text, as gpg finds them there (RFC 9580 §6.2).
+//! ASCII armor: finds the packets in a text, as gpg does (RFC 9580 §6.2).
 //!
-//! Text may stand in front of and behind a block, lines may end as on Windows and in blanks, the checksum may be missing, and
-//! so may what ends the block. A checksum that is there must match, and headers must be headers.
+//! Other text may surround a block, lines may end with CRLF and trailing blanks, and the checksum and the block's last
+//! line may be missing. A checksum that is present must match, and headers must be well-formed.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -12,24 +12,25 @@ use super::words;
 const BEGIN: &str = "-----BEGIN PGP ";
 const ENGINE: GeneralPurpose = GeneralPurpose::new(&STANDARD, NO_PAD);
 
-/// What a file holds.
+/// Content of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Packets as they are.
+    /// Bare packets.
     Binary,
-    /// Armored blocks: what each is called, such as `SIGNATURE`, and its packets.
+    /// Armored blocks, each with its label, such as `SIGNATURE`, and its packets.
     Armored(Vec<(String, Vec<u8>)>),
 }
 
-/// Takes a file apart.
+/// Finds the packets in a file.
 ///
 /// # Errors
-/// What is wrong with it, or what it is instead, in words.
+/// In words, the file's defect, or the kind of file that it is instead.
 pub fn read(bytes: &[u8]) -> Result<Form, String> {
     if let Some(mistaken) = mistaken(bytes) {
         return Err(mistaken.into());
     }
-    // The first bit of every packet is set, and that of no text but UTF-8's, which is then not the first line of a block.
+    // Every packet starts with a byte of 0x80 or more. A text can start with one only in UTF-8, and then that line is
+    // not the first line of a block.
     if bytes.first().is_some_and(|byte| byte & 0x80 != 0) && std::str::from_utf8(bytes).is_err() {
         return Ok(Form::Binary);
     }
@@ -44,14 +45,14 @@ pub fn read(bytes: &[u8]) -> Result<Form, String> {
     }
 }
 
-/// Whether a file may be a signature, by its first words or first byte.
+/// Whether a file may be a signature, judged by its first words or first byte.
 pub fn is_signature(bytes: &[u8]) -> bool {
     let is_packet = matches!(bytes, [0x88..=0x8b | 0xc2, ..]) && std::str::from_utf8(bytes).is_err();
     let labels = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).filter_map(begin);
     is_packet || labels.into_iter().any(|label| matches!(label, "SIGNATURE" | "MESSAGE"))
 }
 
-/// What people and mirrors hand out in place of OpenPGP's files.
+/// Recognises files that people and mirrors provide instead of OpenPGP's, and names their kind.
 fn mistaken(bytes: &[u8]) -> Option<&'static str> {
     let begins = |word: &str| bytes.trim_ascii_start().starts_with(word.as_bytes());
     let marked = |word: &str| {
@@ -75,12 +76,12 @@ fn mistaken(bytes: &[u8]) -> Option<&'static str> {
     kinds.into_iter().find_map(|(is, what)| (is && !is_armored).then_some(what))
 }
 
-/// What the block is called that a line begins.
+/// The label of the block that a line begins.
 fn begin(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line).ok()?.strip_prefix(BEGIN)?.strip_suffix("-----")
 }
 
-/// The packets of a block, behind its first line.
+/// The packets of a block, from the lines after its first.
 fn block<'l>(lines: &mut impl Iterator<Item = &'l [u8]>) -> Result<Vec<u8>, String> {
     for line in lines.by_ref().take_while(|line| !line.is_empty()) {
         let colon = line.iter().position(|byte| *byte == b':');
@@ -104,7 +105,7 @@ fn block<'l>(lines: &mut impl Iterator<Item = &'l [u8]>) -> Result<Vec<u8>, Stri
             }
         }
         if checksum.is_some() {
-            // The rest up to the end of the block is passed over.
+            // Skips the rest up to the end of the block.
             if !line.starts_with(b"-----") {
                 let _ = lines.find(|line| line.starts_with(b"-----"));
             }
@@ -122,7 +123,7 @@ fn block<'l>(lines: &mut impl Iterator<Item = &'l [u8]>) -> Result<Vec<u8>, Stri
     Ok(bytes)
 }
 
-/// RFC 9580 §6.1.1.
+/// The armor checksum (RFC 9580 §6.1.1).
 fn crc24(bytes: &[u8]) -> u32 {
     const GENERATOR: u32 = 0x0186_4cfb;
     let shift = |crc: u32| if crc & 0x0080_0000 != 0 { (crc << 1) ^ GENERATOR } else { crc << 1 };
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_checksum_is_that_of_the_standard() {
-        // The value that every implementation's tests hold for "123456789" (CRC-24/OPENPGP).
+        // The check value for "123456789" in every implementation's tests (CRC-24/OPENPGP).
         assert_eq!(crc24(b"123456789"), 0x21cf02);
     }
 

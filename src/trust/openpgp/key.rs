@@ -1,4 +1,4 @@
-//! Key files: the certificates in them, and whether each key of one is to be believed.
+//! Key files: their certificates, and the verdict on each key of a certificate.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -14,49 +14,49 @@ use super::words::flaw;
 use super::{Error, Fingerprint, MAX_BYTES, Refusal, known, policy};
 use crate::base::clock;
 
-/// Most keys of a file that an error names.
+/// Most keys of a file that an error message lists.
 const MOST_NAMED: usize = 4;
 
-/// Keys that are revoked, each with the time from which on its signatures are void; the epoch for a compromised key.
+/// Revoked keys, each with the time from which its signatures are void: the epoch for a compromised key.
 pub type Revoked = BTreeMap<Fingerprint, SystemTime>;
 
-/// A primary key with what is bound to it, judged once.
+/// A primary key and the keys bound to it, judged once.
 #[derive(Debug)]
 pub struct Certificate {
-    /// Whose it says it is. Nothing but the fingerprint proves it.
+    /// User ids, as the file states them. Only the fingerprint proves who the key belongs to.
     pub users: Vec<String>,
     /// The primary key first.
     pub parts: Vec<Arc<Part>>,
-    /// Keys that are known to be revoked, though the file does not say so.
+    /// Keys known to be revoked whose revocation the file lacks.
     withheld: Vec<Fingerprint>,
 }
 
-/// A primary key or subkey, which may have made a signature.
+/// A primary key or subkey, a possible signer.
 #[derive(Debug)]
 pub struct Part {
     pub(super) key: Box<dyn VerifyingKey + Send + Sync>,
-    /// Its fingerprint.
+    /// 20 bytes, version 4.
     pub fingerprint: Fingerprint,
-    /// When it was made.
+    /// Creation time.
     pub created: SystemTime,
-    /// When its signatures stop to count, if ever.
+    /// The time from which its signatures no longer count, if any.
     pub expires: Option<SystemTime>,
-    /// From when on its signatures are void; the epoch for a compromised key.
+    /// The time from which its signatures are void, if it is revoked: the epoch for a compromised key.
     pub revoked: Option<SystemTime>,
-    /// `certify`, `sign`, `encrypt`, `authenticate`.
+    /// Key flags: `certify`, `sign`, `encrypt`, `authenticate`.
     pub usage: Vec<&'static str>,
-    /// When the primary key last said what this key is for and how long, if it did.
+    /// Time of the primary key's newest statement on this key's usage and expiry, if there is one.
     bound: Option<SystemTime>,
     flaw: Option<Refusal>,
 }
 
-/// A key file's certificate that has the pinned primary: whose signatures are believed.
+/// The certificate of a key file that has the pinned primary. Signatures are believed by this certificate.
 #[derive(Debug)]
 pub struct TrustedKey {
     subject: String,
     certificate: Certificate,
     primary: Fingerprint,
-    /// What the file itself revokes.
+    /// Revocations in the file itself.
     revoked: Revoked,
 }
 
@@ -92,13 +92,13 @@ impl TrustedKey {
         self.primary
     }
 
-    /// The keys below it, itself first.
+    /// The certificate's keys, the primary first.
     pub fn parts(&self) -> &[Arc<Part>] {
         &self.certificate.parts
     }
 
-    /// Refuses a file without the revocations that were known when prebake was built: whoever serves it has an old copy, or cut
-    /// them out. The keys are revoked all the same.
+    /// Refuses a file that lacks revocations known when prebake was built: its server has an old copy, or cut them out.
+    /// The keys count as revoked all the same.
     ///
     /// # Errors
     /// [`Error::RolledBack`].
@@ -111,13 +111,14 @@ impl TrustedKey {
         }
     }
 
-    /// The keys that its file revokes, but for those that prebake knows by itself: what a lock has to remember of it.
+    /// The revocations in the file that a lock has to remember: all but those that are built into prebake.
     pub fn revoked(&self) -> Revoked {
         let revoked = self.revoked.iter().filter(|(key, _)| !known::REVOKED.contains(key));
         revoked.map(|(key, from)| (*key, *from)).collect()
     }
 
-    /// Has revocations count that another copy of the same key holds. They are signed by its primary, wherever they come from.
+    /// Applies the revocations in another copy of the same key. The primary signed them, so their origin does not
+    /// matter.
     pub fn learn(&mut self, other: &TrustedKey) {
         for part in &mut self.certificate.parts {
             let (Some(from), Some(part)) = (other.revoked.get(&part.fingerprint), Arc::get_mut(part)) else {
@@ -127,8 +128,9 @@ impl TrustedKey {
         }
     }
 
-    /// Refuses a file that has a key, and not its revocation of which something is known, or a milder one: whoever gave it has an
-    /// old copy, or cut it out. A key that it does not have signs nothing.
+    /// Refuses a file that has a key listed in `known`, but lacks its revocation or has a milder one: the file is an
+    /// old copy, or the revocation was cut out. A key missing from the file signs nothing, so its revocation is not
+    /// required.
     ///
     /// # Errors
     /// [`Error::RolledBack`].
@@ -148,8 +150,8 @@ impl TrustedKey {
         }
     }
 
-    /// Refuses to replace `earlier` if this says less: a subkey, a revocation or a later word on what a key is for that is gone is
-    /// a sign of an old copy, with which a revoked or expired key could be brought back.
+    /// Refuses to replace `earlier` by a file that says less. A missing subkey, revocation or later statement on a
+    /// key's usage is a sign of an old copy, which could bring a revoked or expired key back.
     pub fn must_follow(&self, earlier: &TrustedKey, subject: &str) -> Result<(), Error> {
         let lost = |old: &Arc<Part>| {
             let key = old.fingerprint;
@@ -171,11 +173,11 @@ impl TrustedKey {
     }
 }
 
-/// In what a key's revocation is less than it was, in words.
+/// Describes how a key's revocation is milder than it was; `None` if it is not.
 fn milder(key: Fingerprint, now: Option<SystemTime>, was: SystemTime) -> Option<String> {
     match now {
         None => Some(format!("the revocation of {key} is missing")),
-        // Times are kept to the second.
+        // Times are stored with a precision of one second.
         Some(now) if now > was + Duration::from_secs(1) => {
             Some(format!("the revocation of {key} takes effect only from {}", clock::date(now)))
         }
@@ -184,7 +186,7 @@ fn milder(key: Fingerprint, now: Option<SystemTime>, was: SystemTime) -> Option<
 }
 
 impl Certificate {
-    /// Every version 4 key of a key file, whoever it belongs to: for people to look at.
+    /// Reads every version 4 key of a key file without judging its owner, for display.
     pub fn read_all(subject: &str, bytes: &[u8]) -> Result<Vec<Certificate>, Error> {
         let keys = read(subject, bytes)?;
         let certificates = keys.iter().map(|key| Certificate::new(users(key), parts(key)));
@@ -204,7 +206,7 @@ impl Certificate {
 }
 
 impl Part {
-    /// Why a signature that it made at this time would be refused, if so.
+    /// The reason to refuse a signature made by this key at this time, if there is one.
     pub fn refusal(&self, signed: SystemTime) -> Option<Refusal> {
         let flaws = [
             (signed < self.created, Refusal::NotYetValid),
@@ -215,18 +217,18 @@ impl Part {
     }
 }
 
-/// Whose a key says it is.
+/// The user ids of a key.
 fn users(key: &SignedPublicKey) -> Vec<String> {
     key.details.users.iter().map(|user| String::from_utf8_lossy(user.id.id()).into_owned()).collect()
 }
 
-/// The keys in a file. Several armored blocks, one after the other, are read as one file.
+/// Reads the keys in a file. Several armored blocks, one after the other, are read as one file.
 fn read(subject: &str, bytes: &[u8]) -> Result<Vec<SignedPublicKey>, Error> {
     let bad = |why: String| Error::KeyFile { subject: subject.into(), why };
     if bytes.len() > MAX_BYTES {
         return Err(bad(format!("longer than {MAX_BYTES} bytes")));
     }
-    // A mark in front of a key has always been read over, as text in front of it is.
+    // A byte order mark before a key has always been skipped, like any text before it.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let blocks = match armor::read(bytes).map_err(bad)? {
         Form::Binary => vec![bytes.to_vec()],
@@ -244,7 +246,7 @@ fn read(subject: &str, bytes: &[u8]) -> Result<Vec<SignedPublicKey>, Error> {
     if found.is_empty() { Err(bad("it contains no key".into())) } else { Ok(found) }
 }
 
-/// What key flags allow (RFC 9580 §5.2.3.29).
+/// Names of the usages that key flags allow (RFC 9580 §5.2.3.29).
 fn usage(flags: &KeyFlags) -> Vec<&'static str> {
     let all = [
         (flags.certify(), "certify"),
@@ -333,12 +335,13 @@ fn parts(key: &SignedPublicKey) -> Vec<Part> {
     parts
 }
 
-/// The self-signature that counts is the newest valid one (RFC 9580 §5.2.3.10).
+/// The newest valid self-signature, which is the one that counts (RFC 9580 §5.2.3.10).
 fn newest<'s>(signatures: impl Iterator<Item = &'s Signature>) -> Option<&'s Signature> {
     signatures.max_by_key(|signature| signature.created())
 }
 
-/// From when on a key's signatures are void. Only "superseded" and "retired" leave older signatures standing.
+/// The time from which a key's signatures are void. Only the reasons "superseded" and "retired" leave older signatures
+/// valid.
 fn revocation<'s>(valid: impl Iterator<Item = &'s Signature>) -> Option<SystemTime> {
     let from = |revocation: &Signature| match revocation.revocation_reason_code() {
         Some(RevocationCode::KeySuperseded | RevocationCode::KeyRetired) => {

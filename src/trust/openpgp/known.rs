@@ -1,10 +1,10 @@
-//! What is known of keys without any key file: revocations that whoever serves one may have cut out of it.
+//! Built-in knowledge about keys: revocations that a server could have cut out of a key file.
 
 use super::Fingerprint;
 
-/// Subkeys of Flatcar's image signing key that were revoked as compromised (reason 2), the first two of 2018; read in
-/// `Flatcar_Image_Signing_Key.asc` with the primary [`FLATCAR_PRIMARY`](super::FLATCAR_PRIMARY), which a test holds this
-/// against.
+/// Subkeys of Flatcar's image signing key that were revoked as compromised (reason 2), the first two of 2018. Taken
+/// from `Flatcar_Image_Signing_Key.asc`, whose primary is [`FLATCAR_PRIMARY`](super::FLATCAR_PRIMARY); a test compares
+/// this table with that file.
 pub(super) const REVOKED: [Fingerprint; 2] = [
     Fingerprint([
         0x1e, 0x10, 0x0d, 0xd7, 0xa6, 0x77, 0xa6, 0xf9, 0xa5, 0x32, 0xc9, 0xf9, 0xb5, 0x1d, 0xe3, 0x77, 0x06,

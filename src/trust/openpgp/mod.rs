@@ -1,11 +1,11 @@
 //! Detached OpenPGP signatures, judged against a pinned primary key.
 //!
 //! The pin is the fingerprint of a *primary* key. The key file may come from anywhere: it is refused unless it holds
-//! that primary. Then each signing key below it is judged: its binding and back signature, its usage, its expiry at
-//! the time of the signature, its revocation. Revocations that were known when prebake was built stay known, whatever a file
-//! leaves out. gpg's exit code alone says none of this (a signature by an expired or
-//! revoked subkey still "verifies"), which is why the policy is ours and only the primitives are rPGP's.
-//! Verification is one pass: bytes are pushed while they arrive, and the SHA-512 falls out of the same pass.
+//! that primary. Then each signing key below it is judged: its binding and back signature, its usage, its expiry at the
+//! time of the signature, its revocation. Revocations that were known when prebake was built stay known, even if a file
+//! leaves them out. gpg's exit code alone says none of this (a signature by an expired or revoked subkey still
+//! "verifies"), which is why the policy is ours and only the primitives are rPGP's. Verification is one pass: bytes are
+//! pushed while they arrive, and the SHA-512 falls out of the same pass.
 
 mod armor;
 mod key;
@@ -31,9 +31,9 @@ pub use verify::{Signed, Verifier};
 
 /// Largest key file and signature file that is read, in bytes. Flatcar's are 12 KiB and 594 bytes.
 pub const MAX_BYTES: usize = 1 << 20;
-/// Most signatures in one file; each costs a pass of hashing over what it is of, and vendors sign with one key or two.
+/// Most signatures in one file. Each costs a hashing pass over the signed data, and vendors sign with one key or two.
 pub const MAX_SIGNATURES: usize = 16;
-/// What to do about bytes that the wrong key vouches for.
+/// Hint for files that are signed by the wrong key.
 const SUSPICIOUS: &str =
     "do not use these bytes; check the mirror, then whether the vendor rotated its key (update the key file)";
 /// How far a signer's clock may run ahead of ours.
@@ -96,33 +96,33 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// Why a key or signature is not trusted.
+/// Reasons why a key or signature is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not an OpenPGP key file.
     #[error("{subject} is not an OpenPGP public key file: {why}")]
     KeyFile {
-        /// The file.
+        /// Path or URL of the key file, for the message.
         subject: String,
-        /// What the parser says.
+        /// The parser's complaint.
         why: String,
     },
     /// The key file holds other keys than the pinned one.
     #[error("{subject} does not hold the pinned primary key {pin}; it holds {found}")]
     WrongPrimary {
-        /// The file.
+        /// Path or URL of the key file, for the message.
         subject: String,
-        /// What was expected.
+        /// The pinned primary key.
         pin: Fingerprint,
-        /// What is there.
+        /// The keys that the file holds, in words.
         found: String,
     },
-    /// The key file is older than one that was seen before.
+    /// The key file is older than a copy that was seen before.
     #[error("{subject} takes back what an earlier copy of the key said: {}", lost.join("; "))]
     RolledBack {
-        /// The file.
+        /// Path or URL of the key file, for the message.
         subject: String,
-        /// What the earlier copy had.
+        /// Statements that the earlier copy had and this one lacks.
         lost: Vec<String>,
     },
     /// Not a signature at all.
@@ -130,7 +130,7 @@ pub enum Error {
     Malformed {
         /// The signature file.
         subject: String,
-        /// What the parser says.
+        /// The parser's complaint.
         why: String,
     },
     /// No signature by a key under the pinned primary.
@@ -138,26 +138,26 @@ pub enum Error {
     Foreign {
         /// The signature file.
         subject: String,
-        /// Who made it, as far as it says.
+        /// The signer's fingerprint or key id, as far as the signature states it.
         issuer: String,
-        /// Whose was expected.
+        /// The pinned primary key.
         pin: Fingerprint,
     },
-    /// The signer is known, but must not be believed.
+    /// The signer is known, but this signature must not be believed.
     #[error("{subject} was made by {signer}, {refusal}{}", refusal.dates(*signed, *now))]
     Refused {
         /// The signature file.
         subject: String,
         /// The signing key.
         signer: Fingerprint,
-        /// Why not.
+        /// The policy's reason.
         refusal: Refusal,
-        /// When it was made, as it says.
+        /// The time of signing, as the signature states it.
         signed: SystemTime,
         /// This machine's time.
         now: SystemTime,
     },
-    /// The bytes are not the signed bytes.
+    /// The signature does not match the file.
     #[error("{subject} does not match the file: the bytes are not what {signer} signed")]
     Mismatch {
         /// The signature file.
@@ -167,7 +167,7 @@ pub enum Error {
     },
 }
 
-/// Why a known signer's signature is refused.
+/// Reasons to refuse a known signer's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The key had expired when it signed.
@@ -179,7 +179,7 @@ pub enum Refusal {
     /// The primary key is revoked or had expired.
     #[error("whose primary key is revoked or expired")]
     PrimaryInvalid,
-    /// The key is younger than its signature.
+    /// The signature is older than its key.
     #[error("which did not exist yet at the time the signature claims")]
     NotYetValid,
     /// The signature claims to come from the future.
@@ -191,28 +191,29 @@ pub enum Refusal {
     /// The key's binding to the primary does not verify.
     #[error("which is not properly bound to the primary key")]
     Unbound,
-    /// The key's binding to the primary, or its own signature in return, is by MD5, SHA-1 and the like.
+    /// The key's binding to the primary, or its own signature in return, uses MD5, SHA-1 or another weak hash.
     #[error("which is bound to the primary key with a hash algorithm that is too weak")]
     WeaklyBound,
-    /// No signature of the primary key over itself counts.
+    /// The primary key has no valid signature over itself.
     #[error("whose primary key has not signed itself, or with a hash algorithm that is too weak")]
     PrimaryUnproven,
-    /// MD5, SHA-1 and the like.
+    /// The signature uses MD5, SHA-1 or another weak hash.
     #[error("with a hash algorithm that is too weak")]
     WeakHash,
-    /// A critical subpacket or notation that is not known here.
+    /// The signature has a critical subpacket or notation that prebake does not know.
     #[error("but it calls something critical that is not understood")]
     UnknownCritical,
     /// Not a version 4 signature over binary data.
     #[error("but it is not a version 4 signature over binary data")]
     WrongType,
-    /// The signature carries an expiry of its own, and it has passed.
+    /// The signature has an expiry time of its own, which has passed.
     #[error("but the signature itself has expired")]
     SignatureExpired,
 }
 
 impl Refusal {
-    /// How this machine's clock comes into it, if it does: all else is judged at the time of the signature.
+    /// The role of this machine's clock in the refusal. `None` for all refusals that are judged at the time of the
+    /// signature.
     fn by_the_clock(self) -> Option<Judgement> {
         match self {
             Refusal::FromTheFuture => Some(Judgement::ToCome),
@@ -221,7 +222,7 @@ impl Refusal {
         }
     }
 
-    /// The two times that do not go together, where one is the clock's.
+    /// The two contradicting times, for the message, if one of them is this machine's clock.
     fn dates(self, signed: SystemTime, now: SystemTime) -> String {
         let dates = || {
             format!(
@@ -233,7 +234,7 @@ impl Refusal {
         self.by_the_clock().map_or(String::new(), |_| dates())
     }
 
-    /// For tables and JSON.
+    /// The reason's name in tables and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Refusal::Expired => "expired",

@@ -38,7 +38,7 @@ fn verdict(signature: &str, data: &[u8]) -> Result<Signed, Error> {
     verdict_by(&key(LAB, primary(LAB)), signature, data)
 }
 
-/// Why a signature is refused under the last primary of a key file of the fixtures.
+/// The reason for which a signature is refused under the last primary of a fixture key file.
 fn refusal_under(key_file: &str, signature: &str) -> Refusal {
     let path = format!("tests/data/openpgp/{key_file}");
     match verdict_by(&key(&path, primary(&path)), signature, &fixture("data.txt")) {
@@ -178,7 +178,7 @@ fn an_older_copy_of_a_key_file_cannot_take_a_subkey_or_a_revocation_back() {
     );
 }
 
-/// The real key is not ours to carry; CI's machine and developers name their copy.
+/// The real key may not be distributed with prebake; CI's machine and developers name their own copy.
 #[test]
 fn flatcars_own_key_file_is_accepted_with_its_real_subkeys() {
     let Some(path) = std::env::var_os("PREBAKE_TEST_FLATCAR_KEY") else {
@@ -204,7 +204,7 @@ fn flatcars_own_key_file_is_accepted_with_its_real_subkeys() {
     for revoked in ["B51DE377064D542D", "603443A1D0FC498C"] {
         assert_eq!(part(revoked).refusal(at("2018-06-01")), Some(openpgp::Refusal::Revoked));
     }
-    // What is known of it without a file is what the file says, and all of it.
+    // The built-in revocations are exactly those in the file.
     let revoked: Vec<Fingerprint> =
         key.parts().iter().filter(|part| part.revoked.is_some()).map(|part| part.fingerprint).collect();
     assert_eq!(revoked, known::REVOKED);
@@ -222,7 +222,7 @@ fn flatcars_own_key_file_is_accepted_with_its_real_subkeys() {
     assert_eq!(lost.len(), 2);
 }
 
-/// A key file as a mirror would serve it that brings revoked keys back.
+/// A key file without its revocations, as a malicious mirror would serve it to bring revoked keys back.
 fn without_revocations(bytes: &[u8]) -> Vec<u8> {
     use pgp::composed::{Deserializable, SignedPublicKey};
     use pgp::packet::SignatureType;
@@ -234,7 +234,8 @@ fn without_revocations(bytes: &[u8]) -> Vec<u8> {
     pgp::ser::Serialize::to_bytes(&key).unwrap()
 }
 
-/// attacks.md, §4: the first contact with a file that the revocation was cut out of took the revoked subkey for good.
+/// attacks.md, §4: after a first contact with a file that lacked the revocation, the revoked subkey was accepted for
+/// good.
 #[test]
 fn a_revocation_that_prebake_knows_stays_known_and_one_that_it_does_not_is_held_against_the_earlier_file() {
     let whole = key(LAB, primary(LAB));
@@ -242,7 +243,7 @@ fn a_revocation_that_prebake_knows_stays_known_and_one_that_it_does_not_is_held_
         crate::trust::openpgp::key::TrustedKey::parse("cut", &without_revocations(&read(LAB)), primary(LAB))
             .unwrap();
     assert!(matches!(cut.must_follow(&whole, "cut"), Err(openpgp::Error::RolledBack { .. })));
-    // The lab's key is in no table: with a first copy that lacks it, nobody can know.
+    // The lab's key is not in the built-in table, so a first copy without the revocation cannot be recognised.
     assert!(cut.must_be_whole("cut").is_ok());
     assert_eq!(
         known::REVOKED.map(|f| f.to_string()[24..].to_owned()),
@@ -250,7 +251,7 @@ fn a_revocation_that_prebake_knows_stays_known_and_one_that_it_does_not_is_held_
     );
 }
 
-/// What one copy of a key lacks another may have: the primary signed it, whoever brings it.
+/// One copy of a key may have a revocation that another lacks: the primary signed it, so its origin does not matter.
 #[test]
 fn a_copy_in_the_store_has_its_revocations_count_in_a_file_that_lacks_them() {
     let whole = key(LAB, primary(LAB));
@@ -268,13 +269,13 @@ fn a_copy_in_the_store_has_its_revocations_count_in_a_file_that_lacks_them() {
         panic!("the revocation does not count")
     };
     assert_eq!(refusal, openpgp::Refusal::Revoked);
-    // A milder one takes back, too.
+    // A milder revocation is a rollback too.
     let milder: Revoked = whole.revoked().into_keys().map(|key| (key, SystemTime::now())).collect();
     assert!(whole.must_revoke(&milder, "x").is_ok());
     assert!(whole.revoked().into_values().all(|from| from == SystemTime::UNIX_EPOCH));
 }
 
-/// A signature by the lab's current subkey over `data.txt` that says something more.
+/// A signature by the lab's current subkey over `data.txt`, with an additional subpacket.
 fn signature_with(subpacket: pgp::packet::Subpacket, hashed: bool) -> Vec<u8> {
     use pgp::composed::{Deserializable, DetachedSignature, SignedSecretKey};
     use pgp::crypto::hash::HashAlgorithm;
@@ -338,14 +339,14 @@ fn what_is_critical_and_not_understood_makes_a_signature_bad() {
     }
 }
 
-/// attacks.md, §4: rPGP's errors named its sources' lines, and repeated armor headers of 100 KB.
+/// attacks.md, §4: rPGP's errors named lines of its source code, and repeated armor headers of 100 KB.
 #[test]
 fn errors_about_foreign_packets_are_short_and_in_our_words() {
     let header = format!("-----BEGIN PGP SIGNATURE-----\n{}\n\n", "\u{1b}[31m\u{202e}".repeat(20_000));
     let good = fixture("good.sig");
     let mut cases =
         vec![header.into_bytes(), fixture("truncated.sig"), vec![0x88; 40], vec![0xc2, 0xff, 0xff]];
-    // Each byte of the packet in turn, and each length that it may be cut at.
+    // Changes each byte of the packet in turn, and cuts it at each length.
     for at in 0..good.len().min(80) {
         let mut damaged = good.clone();
         damaged[at] ^= 0xff;
@@ -372,7 +373,7 @@ fn errors_about_foreign_packets_are_short_and_in_our_words() {
             plain(&error);
         }
     }
-    // A file of many keys names a few.
+    // The error for a file of many keys lists only a few.
     let many =
         crate::trust::openpgp::key::TrustedKey::parse("key.asc", &blocks[0].1.repeat(30), FLATCAR_PRIMARY)
             .unwrap_err();
@@ -380,7 +381,7 @@ fn errors_about_foreign_packets_are_short_and_in_our_words() {
     assert!(many.to_string().ends_with("and 26 more"), "{many}");
 }
 
-/// Finding 1.12 of 2026-11-28: an air-gapped server whose clock stood at 2010 was told of a forged signature.
+/// Finding 1.12 of 2026-11-28: an air-gapped server whose clock said 2010 was told that the signature is forged.
 #[test]
 fn a_dead_clock_is_suspected_before_the_signature_that_it_makes_look_forged() {
     use crate::base::error::Advice;

@@ -1,4 +1,4 @@
-//! Detached signatures: who may have made one, and whether these are the bytes.
+//! Detached signatures: their possible makers, and whether they match the file.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use super::words::flaw;
 use super::{CLOCK_SKEW, Error, Fingerprint, MAX_BYTES, MAX_SIGNATURES, Refusal, policy};
 use crate::base::digest::Sha512;
 
-/// What a verified signature says.
+/// The statement of a verified signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
     /// The key that signed.
     pub signer: Fingerprint,
-    /// When, as the signer says.
+    /// The time of signing, as the signer states it.
     #[serde(with = "seconds")]
     pub created: SystemTime,
-    /// SHA-512 of the file, where the signature's own pass yields it.
+    /// SHA-512 of the file, if the signature's own pass computes it.
     pub sha512: Option<Sha512>,
 }
 
@@ -39,13 +39,13 @@ mod seconds {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-        // OpenPGP has 32 bits for it.
+        // OpenPGP stores times in 32 bits.
         Ok(UNIX_EPOCH + Duration::from_secs(u32::deserialize(deserializer)?.into()))
     }
 }
 
 impl TrustedKey {
-    /// Whether a key of this fingerprint may have signed at a time, as a lock says it did.
+    /// Checks that a key with this fingerprint may have signed at a time, as a lock claims it did.
     ///
     /// # Errors
     /// [`Error::Foreign`], [`Error::Refused`]; `subject` is the signature.
@@ -66,8 +66,8 @@ impl TrustedKey {
         }
     }
 
-    /// Reads a detached signature, armored or binary, and decides which of its makers may be believed at all, before
-    /// a byte of the file has been seen. One good signature among several is enough.
+    /// Reads a detached signature, armored or binary, and decides which of its makers may be believed at all, before a
+    /// byte of the file has been seen. One good signature among several is enough.
     pub fn expect(&self, subject: &str, signature: &[u8], now: SystemTime) -> Result<Verifier, Error> {
         let bad = |why: String| Error::Malformed { subject: subject.into(), why };
         if signature.len() > MAX_BYTES {
@@ -75,12 +75,12 @@ impl TrustedKey {
         }
         let packets = match armor::read(signature).map_err(bad)? {
             Form::Binary => signature.to_vec(),
-            // As gpg, which reads one block.
+            // Only the first block counts, as in gpg.
             Form::Armored(blocks) => blocks.into_iter().next().map_or(Vec::new(), |(_, packets)| packets),
         };
         let found =
             DetachedSignature::from_bytes_many(Cursor::new(packets)).map_err(|e| bad(flaw(&e).into()))?;
-        // Each is hashed for on its own, and vendors sign with one key or two.
+        // Each signature costs a hashing pass of its own, and vendors sign with one key or two.
         let found: Vec<DetachedSignature> =
             found.take(MAX_SIGNATURES + 1).collect::<Result<_, _>>().map_err(|e| bad(flaw(&e).into()))?;
         if found.len() > MAX_SIGNATURES {
@@ -95,7 +95,7 @@ impl TrustedKey {
                     let hasher = hash.new_hasher().map_err(|e| bad(flaw(&e.into()).into()))?;
                     candidates.push(Candidate { signature, signer, created, hash, hasher });
                 }
-                // A foreign signature beside a refused one says less about what is wrong.
+                // If one signature is refused and another foreign, the refusal is the more informative error.
                 Err(error @ Error::Refused { .. }) => refused = Some(error),
                 Err(error) => refused = refused.or(Some(error)),
             }
@@ -161,18 +161,18 @@ struct Candidate {
 }
 
 impl Verifier {
-    /// Whether what an earlier pass over the bytes found may still be believed: a signature of this file, by this key, which
-    /// is not refused now.
+    /// Whether the result of an earlier pass over the bytes is still valid: it is by a signature in this file and a key
+    /// that is not refused now.
     pub fn admits(&self, signed: &Signed) -> bool {
         self.is_by(signed.signer, signed.created)
     }
 
-    /// Whether one of the signatures that may be believed is by this key, of this time.
+    /// Whether one of the acceptable signatures is by this key and of this time.
     pub fn is_by(&self, signer: Fingerprint, signed: SystemTime) -> bool {
         self.makers().any(|maker| maker == (signer, signed))
     }
 
-    /// Who may have made them, and when.
+    /// The possible signers, each with the time of signing.
     pub fn makers(&self) -> impl Iterator<Item = (Fingerprint, SystemTime)> {
         self.candidates.iter().map(|candidate| (candidate.signer.fingerprint, candidate.created))
     }
@@ -182,7 +182,7 @@ impl Verifier {
         self.candidates.iter_mut().for_each(|candidate| candidate.hasher.update(bytes));
     }
 
-    /// The verdict, once every byte has been pushed.
+    /// The verdict, after every byte has been pushed.
     pub fn finish(self) -> Result<Signed, Error> {
         let mut signer = self.candidates[0].signer.fingerprint;
         for candidate in self.candidates {

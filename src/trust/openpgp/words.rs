@@ -1,13 +1,13 @@
-//! What is wrong with foreign packets, in words: rPGP's own name its sources' lines and repeat whole inputs.
+//! Describes malformed packets in words: rPGP's own errors name lines of its source code and repeat whole inputs.
 
 use std::io::ErrorKind;
 
 use pgp::errors::Error;
 
-/// Most characters of foreign bytes that an error repeats.
+/// Most characters of untrusted bytes that an error repeats.
 const LONGEST: usize = 60;
 
-/// What rPGP found.
+/// The problem that rPGP found, in words.
 pub(super) fn flaw(error: &Error) -> &'static str {
     match error {
         Error::InvalidPacketContent { source } => flaw(source),
@@ -19,7 +19,7 @@ pub(super) fn flaw(error: &Error) -> &'static str {
     }
 }
 
-/// The beginning of a foreign text, fit for one line of a terminal.
+/// The beginning of an untrusted text, made safe for one line of a terminal.
 pub(super) fn beginning(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * LONGEST)]);
     let mut letters = text.chars();

@@ -1,7 +1,7 @@
 //! From a YAML tree to prebake's own types, collecting every finding instead of stopping at the first.
 //!
-//! A decoder asks a [`Fields`] for each key it knows; what it never asked for is an unknown key and is refused with
-//! the nearest known one. A value that does not fit leaves a finding and its default, so that one run tells all.
+//! A decoder asks a [`Fields`] for each key it knows; any other key is unknown, and the finding about it names the
+//! nearest known key. A value that does not fit leaves a finding and its default, so one run reports all faults.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -10,32 +10,32 @@ use std::sync::Arc;
 use super::{Kind, Node, Style};
 use crate::finding::{self, Finding, Findings, MOST, Place, Severity, Source, nearest};
 
-/// Where findings gather while one text is decoded.
+/// Decodes one text and collects its findings.
 pub struct Decoder {
     source: Arc<Source>,
     findings: RefCell<Gathered>,
 }
 
-/// The first findings of a text, whatever the order they come in, and how many there were beside them: a text may have a
-/// million.
+/// The first findings of a text by position, whatever the order they come in, and the number of further ones: a text
+/// may have a million.
 #[derive(Default)]
 struct Gathered {
     findings: Vec<Finding>,
     others: usize,
-    /// How bad the worst of the others is.
+    /// Severity of the worst further finding.
     worst: Option<Severity>,
 }
 
 impl Gathered {
     fn push(&mut self, finding: Finding) {
         self.findings.push(finding);
-        // Seldom enough for the sorting to cost nothing each.
+        // Rare enough for the cost of sorting not to matter.
         if self.findings.len() > 2 * MOST {
             self.shorten();
         }
     }
 
-    /// In the order of the text, and not more than are kept.
+    /// Sorts the findings by position and drops those beyond the limit.
     fn shorten(&mut self) {
         self.findings.sort_by_key(|finding| finding.place.as_ref().map(|place| (place.line, place.column)));
         let others = self.findings.split_off(self.findings.len().min(MOST));
@@ -48,12 +48,12 @@ impl Gathered {
     }
 }
 
-/// A value together with the place it was written at, for checks that come later.
+/// A value with the place where it was written, for later checks.
 #[derive(Clone, Debug)]
 pub struct Spanned<T> {
-    /// What was written.
+    /// The value as written.
     pub value: T,
-    /// Where.
+    /// Place in the text.
     pub place: Place,
 }
 
@@ -65,17 +65,17 @@ impl<T> std::ops::Deref for Spanned<T> {
 }
 
 impl Decoder {
-    /// Starts on a text.
+    /// Begins to decode a text.
     pub fn new(source: &Arc<Source>) -> Self {
         Decoder { source: source.clone(), findings: RefCell::default() }
     }
 
-    /// Notes a finding at a node.
+    /// Records a finding at a node.
     pub fn error(&self, node: &Node, message: impl Into<String>) {
         self.push(Finding::error(message).at(node.place(&self.source)));
     }
 
-    /// Notes a finding that already has its place.
+    /// Records a finding that already has its place.
     pub fn push(&self, finding: Finding) {
         self.findings.borrow_mut().push(finding);
     }
@@ -93,7 +93,7 @@ impl Decoder {
         Fields { decoder: self, node, what, entries, known: RefCell::default(), holders: Cell::default() }
     }
 
-    /// The same for a mapping that may be left out altogether.
+    /// The same for a mapping that may be left out.
     pub fn options<'n>(&'n self, node: &'n Node, what: impl Into<Cow<'static, str>>) -> Fields<'n> {
         match node.is_null() {
             true => Fields {
@@ -108,7 +108,7 @@ impl Decoder {
         }
     }
 
-    /// The entries of a mapping whose keys are names the user chose, in the order written.
+    /// The entries of a mapping whose keys are names that the user chose, in the order written.
     pub fn entries<'n>(&self, node: &'n Node, what: &str) -> Vec<(Spanned<String>, &'n Node)> {
         match &node.kind {
             Kind::Mapping(entries) => entries
@@ -135,7 +135,7 @@ impl Decoder {
         }
     }
 
-    /// Text: any scalar as it was spelt (`1.10` stays `1.10`).
+    /// A text: any scalar as it was spelt (`1.10` stays `1.10`).
     pub fn string(&self, node: &Node) -> Option<String> {
         match node.scalar() {
             Some(text) if !node.is_null() => Some(text.to_owned()),
@@ -175,7 +175,8 @@ impl Decoder {
         Spanned { value, place: node.place(&self.source) }
     }
 
-    /// The value, or all findings at once in the order of the text; of more than [`MOST`], the first and how many there are.
+    /// The value, or all findings at once in the order of the text; of more than [`MOST`], only the first ones and the
+    /// number of the rest.
     pub fn finish<T>(self, value: T) -> Result<T, Findings> {
         let mut gathered = self.findings.into_inner();
         gathered.shorten();
@@ -188,15 +189,15 @@ impl Decoder {
     }
 }
 
-/// A mapping while it is decoded. When dropped, keys nobody asked for become findings.
+/// A mapping that is being decoded. When dropped, keys that nobody asked for become findings.
 pub struct Fields<'n> {
     decoder: &'n Decoder,
     node: &'n Node,
     what: Cow<'static, str>,
-    /// Nothing of what should have been a mapping and is none, which is a finding already.
+    /// `None` if the node is not a mapping, which is a finding already.
     entries: Option<&'n [(Node, Node)]>,
     known: RefCell<Vec<&'static str>>,
-    /// Whether keys that begin with `x-` are let be.
+    /// Whether keys that begin with `x-` are ignored.
     holders: Cell<bool>,
 }
 
@@ -208,12 +209,12 @@ impl<'n> Fields<'n> {
         (!value.is_null()).then_some(value)
     }
 
-    /// Lets keys that begin with `x-` stand here unread: they hold what anchors share with other parts of the text.
+    /// Ignores keys that begin with `x-`: they hold values for anchors that other parts of the text use.
     pub fn allow_holders(&self) {
         self.holders.set(true);
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key; a finding if it is missing.
     pub fn need(&self, key: &'static str) -> Option<&'n Node> {
         let value = self.get(key);
         if value.is_none() && self.entries.is_some() {
@@ -232,7 +233,8 @@ impl Drop for Fields<'_> {
             if known.contains(&name) || (self.holders.get() && name.starts_with("x-")) {
                 continue;
             }
-            // Those of one mapping come in the order of the text: what follows would not be kept, nor is its nearest key looked for.
+            // Unknown keys of one mapping come in the order of the text, so later ones would not be kept; do not search
+            // their nearest keys.
             told += 1;
             if told > MOST {
                 self.decoder.findings.borrow_mut().leave_out(Severity::Error);
@@ -253,7 +255,8 @@ mod tests {
     use super::*;
     use crate::yaml::parse;
 
-    /// Of 20,000 unknown keys each was looked for in the text from its beginning: seconds, and a minute for 500,000.
+    /// Each of 20,000 unknown keys was searched for from the beginning of the text, which took seconds, and a minute
+    /// for 500,000.
     #[test]
     fn of_very_many_faults_the_first_are_told_and_the_others_counted() {
         let text: String = (0..20_000).map(|number| format!("k{number}: 1\n")).collect();
@@ -270,7 +273,7 @@ mod tests {
         let of_one_mapping = Decoder::new(&source);
         drop(of_one_mapping.fields(&root, "the test"));
         assert_eq!(told(of_one_mapping), "x.yaml has 19800 more findings, which are not shown");
-        // Of values, and the last ones first.
+        // Faults in values, the last ones first.
         let of_values = Decoder::new(&source);
         let wrong = of_values
             .entries(&root, "names")

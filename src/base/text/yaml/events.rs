@@ -1,9 +1,10 @@
-//! From tokens to events, as gopkg.in/yaml.v3 parses them: the states of its `parserc.go` (MIT), itself libyaml's.
+//! From tokens to events, as gopkg.in/yaml.v3 parses them: the states are those of its `parserc.go` (MIT), which
+//! follows libyaml.
 
 use super::scan::{Fault, Mark, Scanner, Token, TokenKind, Trace};
 use super::{Position, Style};
 
-/// What a text says, piece by piece.
+/// Kind of an event.
 pub(super) enum EventKind {
     DocumentStart,
     DocumentEnd,
@@ -16,17 +17,17 @@ pub(super) enum EventKind {
     MappingEnd,
 }
 
-/// A piece, with what stands before it and its places.
+/// An event, with the anchor and tag before it and its positions.
 pub(super) struct Event {
     pub kind: EventKind,
     pub anchor: Option<String>,
-    /// An explicit tag: `!!str` for the core schema, `!name` else.
+    /// An explicit tag: `!!str` for the core schema, else `!name`.
     pub tag: Option<String>,
     pub start: Position,
     pub end: Position,
 }
 
-/// What may come next.
+/// State of the parser: what it expects next.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     StreamStart,
@@ -41,7 +42,7 @@ enum State {
     BlockMappingKey(bool),
     BlockMappingValue,
     FlowSequenceEntry(bool),
-    /// A mapping of one pair inside of a flow sequence.
+    /// A mapping of one pair inside a flow sequence.
     PairKey,
     PairValue,
     PairEnd,
@@ -59,19 +60,19 @@ pub(super) struct Parser<'t> {
     scanner: Scanner<'t>,
     state: State,
     states: Vec<State>,
-    /// Where the open collections start.
+    /// Starts of the open collections.
     marks: Vec<Mark>,
     tags: Vec<(String, String)>,
 }
 
 impl<'t> Parser<'t> {
-    /// Starts on a text without control characters; `traces` as for [`Scanner::new`].
+    /// Begins a text without control characters; `traces` as for [`Scanner::new`].
     pub fn new(text: &'t str, traces: bool) -> Self {
         let scanner = Scanner::new(text, traces);
         Parser { scanner, state: State::StreamStart, states: Vec::new(), marks: Vec::new(), tags: Vec::new() }
     }
 
-    /// The next piece; behind the last one, the last again.
+    /// The next event; after the last one, the last one again.
     pub fn next(&mut self) -> Result<Event, Fault> {
         match self.state {
             State::StreamStart => {
@@ -114,7 +115,7 @@ impl<'t> Parser<'t> {
         self.states.pop().unwrap_or(State::End)
     }
 
-    /// Takes the next token if it is of a kind.
+    /// Takes the next token if it is of this kind.
     fn take_if(&mut self, kind: &TokenKind) -> Result<Option<Token>, Fault> {
         match self.scanner.peek()?.kind == *kind {
             true => Ok(self.scanner.take()),
@@ -150,7 +151,7 @@ impl<'t> Parser<'t> {
         Ok(event(EventKind::DocumentStart, start, start))
     }
 
-    /// `%YAML` and `%TAG`, and the handles that need no `%TAG`.
+    /// Reads `%YAML` and `%TAG`, and defines the handles that need no `%TAG`.
     fn directives(&mut self) -> Result<(), Fault> {
         let mut versioned = false;
         loop {
@@ -224,7 +225,7 @@ impl<'t> Parser<'t> {
         let tag = match &properties.tag {
             Some((handle, suffix, at)) => {
                 let tag = self.resolve(handle, suffix, *at, start)?;
-                // Go takes `!` for no tag at all.
+                // For Go, `!` is no tag at all.
                 Some(tag).filter(|tag| tag != "!")
             }
             None => None,
@@ -279,13 +280,13 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// A null where nothing is written.
+    /// A null where no text is written.
     fn empty(&mut self, state: State, at: Mark) -> Result<Event, Fault> {
         self.state = state;
         Ok(event(EventKind::Scalar(String::new(), Style::Plain, Trace::new()), at, at))
     }
 
-    /// A node, with what comes behind it; or a null, where the next token is one of those that end it.
+    /// A node, after which the state follows; or a null, if the next token is one that ends it.
     fn node_or_empty(
         &mut self,
         ends: &[TokenKind],
@@ -319,7 +320,7 @@ impl<'t> Parser<'t> {
         Ok(event(kind, start, end))
     }
 
-    /// A collection that does not go on as it must.
+    /// The fault of a collection that does not continue as it must.
     fn astray(&mut self, context: &'static str, problem: &str) -> Fault {
         let at = match self.scanner.peek() {
             Ok(token) => token.start,
@@ -398,7 +399,7 @@ impl<'t> Parser<'t> {
     fn pair_key(&mut self) -> Result<Event, Fault> {
         let ends = [TokenKind::Value, TokenKind::FlowEntry, TokenKind::FlowSequenceEnd];
         if ends.contains(&self.scanner.peek()?.kind) {
-            // Go takes the token that ends the key with it.
+            // Go takes the token that ends the key together with the key.
             let end = self.scanner.take().map(|token| token.end);
             let at = end.unwrap_or(self.scanner.peek()?.start);
             return self.empty(State::PairValue, at);
@@ -456,7 +457,7 @@ impl<'t> Parser<'t> {
 struct Properties {
     anchor: Option<String>,
     tag: Option<(String, String, Mark)>,
-    /// Where they end.
+    /// End of the last one.
     last: Option<Mark>,
 }
 

@@ -1,34 +1,34 @@
-//! What kind of file a text is, by its keys: for those who name one where another is wanted.
+//! Recognises the kind of a file by its keys, for people who give a file of the wrong kind.
 
 use super::{Kind as NodeKind, Node};
 
-/// A kind of file that people have beside a recipe.
+/// A kind of file that people may have beside a recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// What a person wants of prebake.
+    /// A recipe of prebake.
     Recipe,
-    /// Machines that a site adds.
+    /// Machines that a site adds to a tree.
     Inventory,
-    /// The exact inputs of a recipe.
+    /// The lock of a recipe.
     Lock,
-    /// `sysext.yaml`.
+    /// A sysext's description: `sysext.yaml`.
     Sysext,
-    /// With a `variant`.
+    /// A Butane config, which has a `variant`.
     Butane,
-    /// Of spec 3 or older, as JSON is YAML too.
+    /// An Ignition config of spec 3 or older; JSON is YAML, too.
     Ignition,
-    /// For `ct`, which came before Butane and made Ignition of spec 2.
+    /// A config for `ct`, the predecessor of Butane for Ignition of spec 2.
     ContainerLinux,
-    /// For cloud-init, or coreos-cloudinit.
+    /// A config for cloud-init or coreos-cloudinit.
     CloudConfig,
-    /// A manifest, such as OpenShift's MachineConfig.
+    /// A Kubernetes manifest, such as OpenShift's MachineConfig.
     Kubernetes,
 }
 
-/// Keys at the top of Container Linux Configs that no Butane has.
+/// Top-level keys of Container Linux Configs that no Butane config has.
 const CONTAINER_LINUX: [&str; 6] = ["locksmith", "update", "etcd", "flannel", "docker", "networkd"];
 
-/// The kind of a text, if its keys tell.
+/// The kind of a text, if its keys identify one.
 pub fn of(root: &Node, text: &str) -> Option<Kind> {
     if text.trim_start_matches('\u{feff}').starts_with("#cloud-config") {
         return Some(Kind::CloudConfig);
@@ -58,14 +58,14 @@ pub fn of(root: &Node, text: &str) -> Option<Kind> {
     })
 }
 
-/// `filesystem: root`, which every file of a Container Linux Config and of Ignition 2 has.
+/// Whether there is a `filesystem: root`, which every file of a Container Linux Config and of Ignition 2 has.
 fn has_filesystem_of_files(root: &Node) -> bool {
     let files = root.get("storage").and_then(|storage| storage.get("files")).map(|files| &files.kind);
     matches!(files, Some(NodeKind::Sequence(items)) if items.iter().any(|file| file.get("filesystem").is_some()))
 }
 
 impl Kind {
-    /// What it is called, with its article.
+    /// Its name, with its article.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Recipe => "a recipe",
@@ -80,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// What to do with it.
+    /// The way out for people who gave such a file.
     pub fn advice(self) -> &'static str {
         match self {
             Kind::Recipe => "`prebake build` reads it",

@@ -1,4 +1,4 @@
-//! Merge keys (`<<`), as gopkg.in/yaml.v3 resolves them for Butane, for the files that are prebake's own.
+//! Merge keys (`<<`) in prebake's own files, resolved as gopkg.in/yaml.v3 resolves them for Butane.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::{Kind, Node, Style};
 use crate::finding::{Finding, Source};
 
-/// Reads a text and puts into each mapping what its `<<` names: keys that the mapping has win, then those of earlier
-/// mappings.
+/// Reads a text and adds to each mapping the keys that its `<<` brings: the mapping's own keys win, then those of
+/// earlier mappings.
 ///
 /// # Errors
-/// As [`super::parse`], and a `<<` that names no mapping.
+/// As [`super::parse`], and a `<<` whose value is not a mapping.
 pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
     let mut root = super::parse(source)?;
     resolve(&mut root, source)?;
@@ -22,7 +22,7 @@ pub fn is_merge(key: &Node) -> bool {
     matches!(&key.kind, Kind::Scalar(text, Style::Plain) if text == "<<") && key.tag.is_none()
 }
 
-/// Aliases were unfolded within the limits of the tree, so nothing grows here.
+/// Resolves merge keys. Aliases were expanded within the limits of the tree, so nothing grows here.
 fn resolve(node: &mut Node, source: &Arc<Source>) -> Result<(), Finding> {
     match &mut node.kind {
         Kind::Scalar(..) => {}

@@ -1,7 +1,7 @@
-//! YAML as a tree that remembers where everything stands and how it was written.
+//! YAML as a tree that remembers the position and the spelling of everything.
 //!
-//! Everything a person writes for prebake (recipes, sysext descriptions, Butane) is read through this tree: a serde
-//! decoder stops at the first fault and forgets positions, and Butane's modes depend on how a scalar was spelt.
+//! Everything that a person writes for prebake (recipes, sysext descriptions, Butane) is read through this tree: a
+//! serde decoder stops at the first fault and forgets positions, and Butane's modes depend on how a scalar was spelt.
 //! Owns syntax, aliases, duplicate keys and the limits on hostile input. Leaves the meaning of scalars to [`decode`]
 //! (prebake's own files) and to `ignition` (Butane, which follows Go's YAML).
 
@@ -18,16 +18,18 @@ use crate::finding::{Finding, Place, Source};
 use events::{Event, EventKind, Parser};
 use scan::Fault;
 
-/// Longest text that is read, in bytes. Real configs are a few hundred KiB; a tree of the limit stays well below 1 GiB.
+/// Upper limit for a text, in bytes. Real configs are a few hundred KiB; the tree of a text of this length stays well
+/// below 1 GiB.
 pub const MAX_BYTES: usize = 16 << 20;
-/// Deepest nesting that is read.
+/// Upper limit for the nesting.
 pub const MAX_DEPTH: usize = 128;
-/// Most nodes that aliases may add, so that ten lines cannot unfold into gigabytes.
+/// Upper limit for the nodes that aliases add, so that ten lines cannot expand to gigabytes.
 pub const MAX_ALIASED_NODES: usize = 200_000;
-/// Most bytes of text that anchors and aliases may copy, so that one long text cannot fill the memory either.
+/// Upper limit for the text that anchors and aliases copy, in bytes, so that one long text cannot fill the memory
+/// either.
 pub const MAX_COPIED_BYTES: usize = 64 << 20;
 
-/// A place in the text: line and column from 1, columns in characters.
+/// A position in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Line, from 1.
@@ -36,7 +38,7 @@ pub struct Position {
     pub column: usize,
 }
 
-/// How a scalar was written. Only plain ones can be anything but a string.
+/// Spelling of a scalar. Only plain ones can be anything but a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Without quotes.
@@ -50,22 +52,22 @@ pub enum Style {
 /// A node of the tree.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Where the node starts; for an alias, where the alias stands.
+    /// Start of the node, or of the alias if it was written as one.
     pub start: Position,
-    /// Where the node ends (exclusive).
+    /// End of the node (exclusive).
     pub end: Position,
     /// Whether the node was written as `*alias`; its children keep the positions of the anchor.
     pub aliased: bool,
     /// An explicit tag in its short form, such as `!!binary`.
     pub tag: Option<String>,
-    /// What it is.
+    /// Scalar, sequence or mapping, with its content.
     pub kind: Kind,
 }
 
-/// What a node is.
+/// Content of a node.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// Text, not yet given a type.
+    /// A scalar: its text, not yet given a type.
     Scalar(String, Style),
     /// A list.
     Sequence(Vec<Node>),
@@ -88,7 +90,7 @@ impl Node {
             if self.tag.is_none() && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
-    /// A null where another node stands, for what may be left out.
+    /// A null at another node's position, for a node that may be left out.
     pub fn null_at(place: &Node) -> Node {
         let kind = Kind::Scalar(String::new(), Style::Plain);
         Node { start: place.start, end: place.start, aliased: false, tag: None, kind }
@@ -141,8 +143,9 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
     builder.document(&mut Parser::new(text, false))
 }
 
-/// Where a byte of a scalar's text was written, for faults inside of units, keys and other texts that a config carries.
-/// Nothing, if no scalar of that text starts at `start`. The whole source is read for it, so long ones are let be.
+/// Place of a byte of a scalar's text in the source, for faults inside units, keys and other texts that a config
+/// contains. `None` if no scalar of that text begins at `start`. The whole source is read for this, so long sources are
+/// not searched.
 pub fn within(source: &Arc<Source>, start: Position, text: &str, offset: usize) -> Option<Place> {
     const MAX_LENGTH: usize = 512 << 10;
     let wanted = text;
@@ -173,14 +176,14 @@ pub fn within(source: &Arc<Source>, start: Position, text: &str, offset: usize) 
 
 struct Builder<'s> {
     source: &'s Arc<Source>,
-    /// The last anchor of each name, counted from the first in the text: names may be given anew.
+    /// The last anchor of each name, counted from the first in the text, since a name may be used again.
     names: HashMap<String, usize>,
-    /// What is complete, by anchor.
+    /// Complete nodes, by anchor.
     nodes: HashMap<usize, (Node, Size)>,
     copied: Size,
 }
 
-/// How much a node is with everything below it, to charge copies by.
+/// Size of a node with everything below it, counted when it is copied.
 #[derive(Clone, Copy, Default)]
 struct Size {
     nodes: usize,
@@ -199,7 +202,7 @@ struct Open {
     node: Node,
     anchor: Option<usize>,
     size: Size,
-    /// The key that waits for its value.
+    /// The key whose value is still missing.
     key: Option<Node>,
     /// Texts of the keys so far, to find duplicates without a quadratic walk.
     seen: HashMap<String, Position>,
@@ -260,7 +263,7 @@ impl Builder<'_> {
                 self.nodes.insert(anchor, (done.clone(), size));
             }
             let Some(parent) = stack.last_mut() else {
-                // Go reads up to the document's end before it decodes, and tells what is wrong there.
+                // Go reads to the document's end before it decodes, and reports syntax faults there first.
                 while !matches!(
                     parser.next().map_err(|fault| self.not_yaml(fault))?.kind,
                     EventKind::DocumentEnd | EventKind::StreamEnd
@@ -273,7 +276,7 @@ impl Builder<'_> {
                 Kind::Mapping(entries) => match parent.key.take() {
                     Some(key) => entries.push((key, done)),
                     None => {
-                        // To Go, two lists are one key, and two mappings.
+                        // Go takes two lists for the same key, and likewise two mappings.
                         let text = match &done.kind {
                             Kind::Scalar(text, _) => text.as_str(),
                             Kind::Sequence(_) => "[…]",
@@ -301,7 +304,7 @@ impl Builder<'_> {
         })
     }
 
-    /// A fault of the syntax, with what was being read, and the way out of the commonest.
+    /// A syntax fault as a finding, with what was being read, and the way out for the most common fault, tabs.
     fn not_yaml(&self, fault: Fault) -> Finding {
         let finding = self.finding(fault.at, format!("not YAML: {}", fault.problem));
         let finding = match fault.context {
@@ -319,7 +322,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Counts a copy that is about to be made.
+    /// Counts a copy that is about to be made, and refuses too many.
     fn charge(&mut self, at: Position, size: Size) -> Result<(), Finding> {
         self.copied += size;
         let limit = match self.copied {
@@ -345,7 +348,7 @@ impl Builder<'_> {
     }
 }
 
-/// The characters that YAML 1.2 §5.1 lets stand in a text.
+/// Whether YAML 1.2 §5.1 allows a character in a text.
 fn is_printable(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
 }

@@ -1,32 +1,32 @@
 //! From text to tokens, as gopkg.in/yaml.v3 scans it.
 //!
-//! Butane reads configs with that library, so its verdict is the rule here, also where YAML 1.2 says otherwise: a block
-//! scalar gets no line end that was not written, U+0085, U+2028 and U+2029 end lines, a quoted text goes on at any column,
-//! tabs indent nothing. The steps and the words of faults follow its `scannerc.go` (Copyright 2011-2019 Canonical Ltd and
-//! 2006-2010 Kirill Simonov, MIT), which follows libyaml; no crate does (saphyr-parser and granit-parser follow YAML 1.2,
-//! libyaml-safer follows libyaml 0.2.5).
+//! Butane reads configs with that library, so it decides here even where YAML 1.2 differs: a block scalar gets no line
+//! end that was not written, U+0085, U+2028 and U+2029 end lines, a quoted text may continue at any column, and tabs do
+//! not indent. The steps and the messages of faults follow its `scannerc.go` (Copyright 2011-2019 Canonical Ltd and
+//! 2006-2010 Kirill Simonov, MIT), which follows libyaml. No crate does the same (saphyr-parser and granit-parser
+//! follow YAML 1.2, libyaml-safer follows libyaml 0.2.5).
 
 use std::collections::{HashMap, VecDeque};
 
 use super::{Position, Style};
 
-/// Longest distance between the start of a key without `?` and its `:`, in characters, as YAML 1.2 §8.2.2 has it.
+/// Upper limit for the distance between the start of a key without `?` and its `:`, in characters (YAML 1.2 §8.2.2).
 const MAX_KEY: usize = 1024;
-/// Farthest that comments are looked for behind a token, in bytes: Go's constant.
+/// Upper limit for the distance at which comments are searched after a token, in bytes: Go's constant.
 const MAX_PEEK: usize = 512;
-/// Most open `[` and `{`, and most levels of indentation. The tree ends long before.
+/// Upper limit for open `[` and `{`, and for levels of indentation. The tree's own limit is far lower.
 const MAX_LEVELS: usize = 10_000;
 
-/// A place while it is scanned.
+/// A position during scanning.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
-    /// Characters before it.
+    /// Number of characters before it.
     index: usize,
-    /// Line breaks before it, of every kind that YAML 1.1 knows.
+    /// Number of line breaks before it, of every kind that YAML 1.1 knows.
     line: usize,
-    /// Characters between it and the last such break.
+    /// Number of characters between it and the last such break.
     column: usize,
-    /// Where an editor shows it: only a line feed ends a line there.
+    /// Position as an editor shows it: there, only a line feed ends a line.
     pub place: Position,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum TokenKind {
     StreamEnd,
     /// `%YAML`, with its numbers.
     Version(u8, u8),
-    /// `%TAG`: a handle and what it stands for.
+    /// `%TAG`: a handle and its prefix.
     TagDirective(String, String),
     DocumentStart,
     DocumentEnd,
@@ -61,28 +61,29 @@ pub(super) enum TokenKind {
     Value,
     Alias(String),
     Anchor(String),
-    /// The handle, empty for a verbatim tag, and the rest.
+    /// A tag: its handle, empty for a verbatim tag, and the rest.
     Tag(String, String),
     Scalar(String, Style, Trace),
 }
 
-/// Where the pieces of a scalar's text were written: the offset of each in the text, and its place. Empty unless asked for.
+/// Positions of the pieces of a scalar's text: the offset of each piece in the text, and its place in the source. Empty
+/// unless requested.
 pub(super) type Trace = Vec<(usize, Position)>;
 
-/// Why a text is no YAML, in the words of Go's library.
+/// Why a text is not YAML, in the words of Go's library.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub problem: String,
     pub at: Position,
-    /// What was being read, and where it started.
+    /// The construct that was being read, and its start.
     pub context: Option<(&'static str, Position)>,
 }
 
-/// A place where a key may have started, which only its `:` will tell.
+/// A position where a key may have started; only its `:` decides.
 #[derive(Clone, Copy)]
 struct SimpleKey {
     possible: bool,
-    /// Nothing but a key can stand there.
+    /// Only a key is possible there.
     required: bool,
     token: usize,
     mark: Mark,
@@ -93,12 +94,12 @@ struct SimpleKey {
 struct Reading {
     text: String,
     trace: Option<Trace>,
-    /// Where the next piece goes on without a gap.
+    /// Position at which the next piece would continue without a gap.
     next: Option<(usize, Position)>,
 }
 
 impl Reading {
-    /// Takes what stands at a place.
+    /// Appends a piece that is at this place.
     fn push(&mut self, piece: &str, place: Position) {
         if let Some(trace) = &mut self.trace {
             let here = (self.text.len(), place);
@@ -117,24 +118,24 @@ pub(super) struct Scanner<'t> {
     text: &'t str,
     at: usize,
     mark: Mark,
-    /// Line breaks since the last character that is no blank.
+    /// Line breaks since the last character that is not a blank.
     newlines: usize,
     queue: VecDeque<Token>,
-    /// Tokens that left the queue.
+    /// Number of tokens that left the queue.
     taken: usize,
     started: bool,
     indent: isize,
     indents: Vec<isize>,
     flow: usize,
     key_allowed: bool,
-    /// A key for each level of flow.
+    /// One possible key for each level of flow.
     keys: Vec<SimpleKey>,
     keys_by_token: HashMap<usize, usize>,
     traces: bool,
 }
 
 impl<'t> Scanner<'t> {
-    /// Starts on a text; `traces` tells whether scalars come with their traces.
+    /// Begins a text; `traces` decides whether scalars come with their traces.
     pub fn new(text: &'t str, traces: bool) -> Self {
         let mark = Mark { index: 0, line: 0, column: 0, place: Position { line: 1, column: 1 } };
         Scanner {
@@ -155,19 +156,20 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// The next token, which stays.
+    /// The next token, which stays in the queue.
     pub fn peek(&mut self) -> Result<&Token, Fault> {
         self.fetch_more()?;
         Ok(&self.queue[0])
     }
 
-    /// Takes the token that was looked at.
+    /// Takes the next token from the queue.
     pub fn take(&mut self) -> Option<Token> {
         self.taken += 1;
         self.queue.pop_front()
     }
 
-    /// Go looks two tokens ahead for comments, and so finds the faults there; a token that may be a key waits for its `:`.
+    /// Go reads two tokens ahead for comments, and so finds the faults there; a token that may be a key waits for its
+    /// `:`.
     fn fetch_more(&mut self) -> Result<(), Fault> {
         loop {
             if self.queue.len() > 2 {
@@ -264,7 +266,7 @@ impl<'t> Scanner<'t> {
         Fault { problem: problem.to_owned(), at: self.mark.place, context }
     }
 
-    // What stands at the cursor.
+    // Characters at the cursor.
 
     fn byte(&self, ahead: usize) -> u8 {
         self.text.as_bytes().get(self.at + ahead).copied().unwrap_or(0)
@@ -291,7 +293,7 @@ impl<'t> Scanner<'t> {
         self.is_blank(ahead) || self.is_breakz(ahead)
     }
 
-    /// Letters, digits, `_` and `-`, which Go calls alphabetical.
+    /// Letters, digits, `_` and `-`, which Go calls alphabetic.
     fn is_word(&self) -> bool {
         matches!(self.byte(0), b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'-')
     }
@@ -301,7 +303,7 @@ impl<'t> Scanner<'t> {
         self.mark.column == 0 && (0..3).all(|ahead| self.byte(ahead) == indicator) && self.is_blankz(3)
     }
 
-    // Moving on.
+    // Moving the cursor.
 
     fn char(&self) -> Option<char> {
         self.text[self.at..].chars().next()
@@ -329,7 +331,7 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Takes a line break, if one is here: what it counts for in a text.
+    /// Takes a line break, if one is here; returns its meaning in a text.
     fn line_break(&mut self) -> &'t str {
         let (length, characters, meant) = match (self.byte(0), self.byte(1)) {
             (b'\r', b'\n') => (2, 2, "\n"),
@@ -357,7 +359,7 @@ impl<'t> Scanner<'t> {
         reading.push(&self.text[here..self.at], place);
     }
 
-    /// Reads the rest of a line; faster than a character at a time.
+    /// Reads the rest of a line at once, which is faster than a character at a time.
     fn read_line(&mut self, reading: &mut Reading) {
         let (here, place) = (self.at, self.mark.place);
         let mut end = here;
@@ -402,7 +404,7 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Skips a comment and those on the lines behind it, whatever blanks they are indented with.
+    /// Skips a comment and those on the next lines, regardless of their indentation.
     fn skip_comments(&mut self) {
         let mut peek = 0;
         while peek < MAX_PEEK {
@@ -416,7 +418,7 @@ impl<'t> Scanner<'t> {
             let comment = self.at + peek;
             self.skip_until(comment);
             self.skip_comment();
-            // Go goes on behind the line break, or in the midst of one that has several bytes.
+            // Go continues after the line break, or in the middle of one that has several bytes.
             peek = 1;
         }
     }
@@ -448,7 +450,7 @@ impl<'t> Scanner<'t> {
         self.queue.push_back(Token { kind, start, end: self.mark });
     }
 
-    /// A token of some characters.
+    /// Adds a token of this many characters.
     fn indicator(&mut self, kind: TokenKind, length: usize) {
         let start = self.mark;
         (0..length).for_each(|_| self.skip());
@@ -502,7 +504,8 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// Opens a block collection where the column is beyond the indentation; its token stands before another or at the end.
+    /// Opens a block collection if the column is beyond the indentation; its token goes before another one or to the
+    /// end.
     fn roll(&mut self, mark: Mark, before: Option<usize>, kind: TokenKind) -> Result<(), Fault> {
         let column = mark.column as isize;
         if self.flow > 0 || self.indent >= column {
@@ -517,13 +520,13 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// Puts a token before another, or at the end; also at the end where the other one was taken, as in Go.
+    /// Inserts a token before another one, or at the end; also at the end if the other one was already taken, as in Go.
     fn insert(&mut self, before: Option<usize>, token: Token) {
         let place = before.and_then(|before| before.checked_sub(self.taken));
         self.queue.insert(place.unwrap_or(self.queue.len()), token);
     }
 
-    /// Closes the block collections that are indented deeper than a column: where the text before was over.
+    /// Closes the block collections that are indented deeper than a column, at the end of the text before it.
     fn unroll(&mut self, column: isize, end: Mark) {
         while self.flow == 0 && self.indent > column {
             self.queue.push_back(Token { kind: TokenKind::BlockEnd, start: end, end });
@@ -652,7 +655,7 @@ impl<'t> Scanner<'t> {
         &self.text[here..self.at]
     }
 
-    /// The rest of a line that may hold nothing but a comment, and the break behind it.
+    /// Reads the rest of a line, which may only have a comment, and the break after it.
     fn end_line(&mut self, context: Option<(&'static str, Mark)>) -> Result<(), Fault> {
         self.skip_blanks();
         if self.byte(0) == b'#' {
@@ -743,7 +746,7 @@ impl<'t> Scanner<'t> {
                     let suffix = self.tag_uri("", CONTEXT, start)?;
                     (handle, suffix)
                 }
-                // It was the beginning of the tag's name; `!` alone is a tag without a name.
+                // These characters were the beginning of the tag's name; `!` alone is a tag without a name.
                 false => match self.tag_uri(&handle, CONTEXT, start)? {
                     suffix if suffix.is_empty() => (String::new(), "!".into()),
                     suffix => ("!".into(), suffix),
@@ -757,7 +760,7 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// `!`, `!!` or `!name!`, or the beginning of a name.
+    /// Reads `!`, `!!` or `!name!`, or the beginning of a name.
     fn tag_handle(&mut self, context: &'static str, start: Mark) -> Result<String, Fault> {
         if self.byte(0) != b'!' {
             return Err(self.fault(Some((context, start)), "did not find expected '!'"));
@@ -771,7 +774,7 @@ impl<'t> Scanner<'t> {
         Ok(self.text[here..self.at].to_owned())
     }
 
-    /// The rest of a tag behind what was read of it.
+    /// Reads the rest of a tag after its head.
     fn tag_uri(&mut self, head: &str, context: &'static str, start: Mark) -> Result<String, Fault> {
         let mut uri = head.as_bytes().get(1..).unwrap_or_default().to_vec();
         let here = self.at;
@@ -810,7 +813,7 @@ impl<'t> Scanner<'t> {
         let context = Some(("while scanning a block scalar", start));
         self.skip();
         let (mut chomping, mut increment) = (None, None);
-        // An indentation and a sign, in either order and each at most once.
+        // An indentation and a chomping sign, in either order and each at most once.
         for _ in 0..2 {
             match self.byte(0) {
                 sign @ (b'+' | b'-') if chomping.is_none() => chomping = Some(sign),
@@ -852,7 +855,8 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// Indentation and empty lines of a block scalar; the first text tells the indentation where the header does not.
+    /// Reads the indentation and the empty lines of a block scalar; the first text determines the indentation if the
+    /// header does not.
     fn block_breaks(
         &mut self,
         indent: &mut Option<usize>,
@@ -970,7 +974,7 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// Blanks and line breaks inside of a scalar. Below an indentation, tabs are refused.
+    /// Reads blanks and line breaks inside a scalar. With an indentation, tabs before it are refused.
     fn spaces(&mut self, broken: bool, indent: Option<usize>, start: Mark) -> Result<Spaces<'t>, Fault> {
         let (here, mut end) = (self.at, self.at);
         let mut spaces = Spaces { broken, blanks: "", first: "", rest: String::new() };
@@ -1041,16 +1045,16 @@ impl<'t> Scanner<'t> {
 /// Blanks and line breaks between two pieces of a scalar.
 #[derive(Default)]
 struct Spaces<'t> {
-    /// Whether a line ended.
+    /// Whether there was a line break.
     broken: bool,
     blanks: &'t str,
-    /// The first break, and those behind it.
+    /// The first break, and the further ones.
     first: &'t str,
     rest: String,
 }
 
 impl Spaces<'_> {
-    /// Adds what they count for: blanks as they are, a break as a blank, more breaks as one less.
+    /// Adds their meaning: blanks as they are, one break as a blank, more breaks as one less.
     fn fold(&mut self, reading: &mut Reading) {
         let spaces = std::mem::take(self);
         if !spaces.broken {

@@ -1,4 +1,4 @@
-//! Pipelines, commands and operands.
+//! Evaluates pipelines, commands and operands.
 
 use super::{Result, Run};
 use crate::format::gotemplate::ast::{Command, Located, Operand, Pipe, Term};
@@ -7,23 +7,23 @@ use crate::format::gotemplate::functions::{Arity, Failure, Function};
 use crate::format::gotemplate::number::Number;
 use crate::format::gotemplate::quote::quote;
 
-/// Bytes that a function may look at in one step.
+/// Bytes that a function may process in one step.
 const BYTES_PER_STEP: usize = 64;
 
-/// A call of a function, as it is written.
+/// A function call as it is written.
 struct Call<'a> {
     function: Function,
-    /// The name.
+    /// Position of the function's name.
     at: &'a dyn Located,
     arguments: &'a [Operand],
-    /// What the command before has made, the last argument.
+    /// Result of the previous command, which is the last argument.
     last: Option<Datum<'a>>,
-    /// What a message blames when the function fails.
+    /// The node that a message names when the function fails.
     whole: &'a dyn Located,
 }
 
 impl<'a> Run<'a> {
-    /// The value of the last command. What it declares stays declared until the end of the block.
+    /// Returns the value of the last command. Variables that it declares exist until the end of the block.
     pub(super) fn pipeline(&mut self, dot: &Datum<'a>, pipe: &'a Pipe) -> Result<Datum<'a>> {
         self.place = Some(pipe);
         let mut last = None;
@@ -42,7 +42,7 @@ impl<'a> Run<'a> {
         Ok(value)
     }
 
-    /// Sets the last variable of a name.
+    /// Sets the innermost variable of a name.
     pub(super) fn assign(&mut self, name: &str, value: Datum<'a>) -> Result<()> {
         let mut visible = self.variables[self.base..].iter_mut();
         match visible.rfind(|variable| variable.0 == name) {
@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// An operand that is neither a function nor a pipeline.
+    /// Evaluates an operand that is neither a function nor a pipeline.
     fn operand(&mut self, dot: &Datum<'a>, operand: &'a Operand, has_arguments: bool) -> Result<Datum<'a>> {
         self.place = Some(operand);
         match &operand.term {
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// An argument that may be anything.
+    /// Evaluates an argument of any type.
     fn argument(&mut self, dot: &Datum<'a>, operand: &'a Operand) -> Result<Datum<'a>> {
         self.place = Some(operand);
         match &operand.term {
@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The format of `printf`, the one argument that must be a string.
+    /// Evaluates the format of `printf`, the one argument that must be a string.
     fn text_argument(&mut self, dot: &Datum<'a>, operand: &'a Operand) -> Result<Datum<'a>> {
         match operand.term {
             Term::Nil => {
@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
         self.step((bytes.sum::<usize>() / BYTES_PER_STEP) as u64)?;
         match function.call(&values, self.room, &written) {
             Ok(value) => {
-                // What is made on the way stays in memory as long as a variable holds it.
+                // A text made at run time stays in memory as long as a variable holds it.
                 if let Data::Text(Text::Owned(text)) = &value.data {
                     self.room = self.room.saturating_sub(text.len());
                 }
@@ -246,7 +246,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// `and` and `or`: the first argument that decides, else the last; no other is evaluated.
+    /// `and` and `or`: returns the first argument that decides, else the last; no further one is evaluated.
     fn short_circuit(&mut self, dot: &Datum<'a>, call: Call<'a>) -> Result<Datum<'a>> {
         let mut value = Datum::NOTHING;
         for operand in call.arguments {

@@ -1,7 +1,7 @@
 //! Runs a tree over data, by the rules of Go's `text/template` (exec.go).
 //!
-//! Blocks and calls of templates are frames on a stack of our own, so that recursion ends where Go ends it, at 100,000
-//! calls, and not with the thread's stack. Only parentheses recurse, and the parser bounds them.
+//! Blocks and template calls are frames on a stack on the heap, so that recursion ends where Go ends it, at 100,000
+//! calls, and does not overflow the thread's stack. Only parentheses recurse, and the parser limits them.
 
 mod eval;
 mod range;
@@ -15,7 +15,7 @@ use super::value::Value;
 use super::{Error, Limits};
 use range::Items;
 
-/// Calls of templates within each other; Go's `maxExecDepth`.
+/// Deepest nesting of template calls; Go's `maxExecDepth`.
 const DEEPEST_CALL: usize = 100_000;
 
 /// Renders the template without a name.
@@ -43,33 +43,33 @@ struct Run<'a> {
     tree: &'a Tree,
     text: &'a [u8],
     frames: Vec<Frame<'a>>,
-    /// All that are declared; the current template sees those from `base` on, the first of which is `$`.
+    /// All declared variables; the current template sees those from `base` on, the first of which is `$`.
     variables: Vec<(&'a str, Datum<'a>)>,
     base: usize,
-    /// How many of the frames are templates.
+    /// Number of frames that are template calls.
     calls: usize,
-    /// What is being evaluated, for messages.
+    /// The node that is being evaluated, for messages.
     place: Option<&'a dyn Located>,
     out: Vec<u8>,
-    /// Bytes that may still be written, and steps that may still be taken.
+    /// Bytes that may still be written; below it, steps that may still be taken.
     room: usize,
     steps: u64,
 }
 
-/// A list of nodes on its way.
+/// A list of nodes that is being executed.
 struct Frame<'a> {
     nodes: std::slice::Iter<'a, Node>,
     dot: Datum<'a>,
-    /// How many variables there are without those of the block.
+    /// Number of variables outside of the block.
     outside: usize,
     role: Role<'a>,
 }
 
 enum Role<'a> {
-    /// Of `if` and `with`.
+    /// An arm of `if` or `with`.
     Branch,
     Loop(Loop<'a>),
-    /// The `else` of a loop, which `break` leaves as if it were the loop.
+    /// The `else` of a loop, which `break` leaves like the loop itself.
     LoopElse,
     Template {
         name: &'a [u8],
@@ -80,7 +80,7 @@ enum Role<'a> {
 struct Loop<'a> {
     range: &'a Range,
     items: Items<'a>,
-    /// How many variables there are before an iteration, those of the loop included.
+    /// Number of variables before an iteration, including the loop's own.
     variables: usize,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Fails where Go would.
+    /// Fails with the place and message that Go would give.
     fn fail<T>(&self, message: impl Into<String>) -> Result<T> {
         let at = self.place.map_or(0, |place| place.at());
         let before = &self.text[..at];
@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Accounts for work.
+    /// Counts steps, and fails if none are left.
     fn step(&mut self, steps: u64) -> Result<()> {
         match self.steps.checked_sub(steps) {
             Some(left) => self.steps = left,
@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
         if !self.tree.defined.contains_key(&call.name) {
             return self.fail(format!("template {} not defined", quote(&call.name)));
         }
-        // The text itself is a template too, but nobody called it.
+        // The text itself is a template too, but is not a call.
         if self.calls > DEEPEST_CALL {
             return self.fail(format!("exceeded maximum template depth ({DEEPEST_CALL})"));
         }
@@ -248,7 +248,7 @@ impl<'a> Run<'a> {
         self.frames.push(Frame { nodes: self.tree.lists[list].iter(), dot, outside, role });
     }
 
-    /// Goes on with the next iteration of a loop, or leaves the block.
+    /// Starts the next iteration of a loop, or leaves the block.
     fn end_of_list(&mut self) -> Result<()> {
         let Some(Frame { nodes, dot, role: Role::Loop(turn), .. }) = self.frames.last_mut() else {
             self.leave();
@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
         *dot = item.clone();
         let pipe = &turn.range.pipe;
         self.variables.truncate(turn.variables);
-        // Declared variables are the last ones; the key's comes first.
+        // The declared variables are the last ones; the key's comes first.
         let declared = self.variables.len() - if pipe.assigns { 0 } else { pipe.variables.len() };
         let values = if pipe.variables.len() > 1 { [Some(key), Some(item)] } else { [Some(item), None] };
         for (index, (name, value)) in pipe.variables.iter().zip(values.into_iter().flatten()).enumerate() {

@@ -1,4 +1,4 @@
-//! What `range` goes through.
+//! The items of a `range` loop.
 
 use std::collections::btree_map;
 
@@ -6,7 +6,7 @@ use crate::format::gotemplate::datum::{Data, Datum, List};
 use crate::format::gotemplate::format::shown;
 use crate::format::gotemplate::value::Value;
 
-/// The keys and elements that are left.
+/// The remaining keys and elements.
 pub(super) enum Items<'a> {
     /// Whole numbers from 0 on.
     Ints(std::ops::Range<i64>),
@@ -17,7 +17,7 @@ pub(super) enum Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    /// Of a value, for so many variables.
+    /// The items of a value, for a loop with this many variables.
     pub fn of(value: &Datum<'a>, variables: usize) -> Result<Self, String> {
         match &value.data {
             Data::Int(_) | Data::Byte(_) if variables > 1 => {
@@ -28,7 +28,7 @@ impl<'a> Items<'a> {
             Data::List(list) => Ok(Items::List(*list, 0..list.len())),
             Data::Map(members) => Ok(Items::Map(members.iter())),
             Data::Strings(members) => Ok(Items::Strings(members.iter())),
-            // As an empty map.
+            // Like an empty map.
             Data::Nil => Ok(Items::Ints(0..0)),
             other => Err(format!("range can't iterate over {}", shown(other, 'v'))),
         }
@@ -50,7 +50,7 @@ impl<'a> Iterator for Items<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         Some(match self {
-            // A number has no keys, and nobody may ask for them.
+            // A number has no keys; `of` has refused loops that ask for them.
             Items::Ints(left) => (Datum::NOTHING, Data::Int(left.next()?).into()),
             Items::Bytes(left) => (Datum::NOTHING, Data::Byte(left.next()?).into()),
             Items::List(list, left) => {

@@ -1,19 +1,19 @@
-//! The format of `printf`: what stands between `%` and the verb, and which value it is for.
+//! The format of `printf`: the text between `%` and the verb, and the value that it applies to.
 
 use super::printer::{Flags, Printer};
 use crate::format::gotemplate::datum::{Data, Datum};
 use crate::format::gotemplate::unicode::{self, BROKEN};
 
-/// Longest width or precision; a greater one is as good as none.
+/// Largest width or precision; a larger one is ignored.
 const WIDEST: i64 = 1_000_000;
 
-/// Walks a format and hands out its values.
+/// Walks through a format and consumes its values.
 pub(super) struct Directives<'f, 'v, 'd> {
     format: &'f [u8],
     at: usize,
     values: &'v [Datum<'d>],
     next: usize,
-    /// Whether a value was named by number, as in `%[2]d`.
+    /// Whether a value was selected by number, as in `%[2]d`.
     reordered: bool,
     good_index: bool,
 }
@@ -27,7 +27,7 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
         self.format.get(self.at).copied()
     }
 
-    /// Prints the format's text and every directive, then what was left over.
+    /// Prints the format's text and every directive, then the unused values.
     pub fn print_all(mut self, printer: &mut Printer) {
         while self.at < self.format.len() && !printer.is_full() {
             let rest = &self.format[self.at..];
@@ -41,7 +41,7 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
         self.print_unused(printer);
     }
 
-    /// Prints one directive; its percent sign is past.
+    /// Prints one directive, whose percent sign has been read.
     fn print_one(&mut self, printer: &mut Printer) {
         printer.flags = Flags::default();
         self.good_index = true;
@@ -60,11 +60,11 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
         self.apply(verb.unwrap_or(BROKEN), printer);
     }
 
-    /// A width, which may be a value. Whether an index is still to be used.
+    /// Reads a width, which may be a value. Returns whether an index has not been used yet.
     fn width(&mut self, after_index: bool, printer: &mut Printer) -> bool {
         if !self.star() {
             printer.flags.width = self.number();
-            // `%[3]2d`
+            // Bad index, as in `%[3]2d`.
             self.good_index &= !after_index || printer.flags.width.is_none();
             return after_index;
         }
@@ -80,13 +80,13 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
         false
     }
 
-    /// A precision, likewise. A point that ends the format is taken for the verb.
+    /// Reads a precision, likewise. A point at the end of the format is taken for the verb.
     fn precision(&mut self, after_index: bool, printer: &mut Printer) -> bool {
         if self.peek() != Some(b'.') || self.at + 1 >= self.format.len() {
             return after_index;
         }
         self.at += 1;
-        // `%[3].2d`
+        // Bad index, as in `%[3].2d`.
         self.good_index &= !after_index;
         let after_index = self.index();
         if !self.star() {
@@ -139,7 +139,7 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
         found
     }
 
-    /// A number in the format. One that is far too great takes the rest of the format with it.
+    /// Reads a number in the format. If it is far too large, the rest of the format is consumed too.
     fn number(&mut self) -> Option<usize> {
         let (number, length) = number(&self.format[self.at..]);
         self.at += length;
@@ -158,7 +158,7 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
         (-WIDEST..=WIDEST).contains(&number).then_some(number)
     }
 
-    /// `[3]`: the value to go on with, from 1. Whether there was a number that could be read.
+    /// Reads an index such as `[3]`, the number of the next value, from 1. Returns whether there was a readable number.
     fn index(&mut self) -> bool {
         if self.peek() != Some(b'[') {
             return false;
@@ -185,7 +185,7 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
         true
     }
 
-    /// What no verb asked for, unless values were picked by number.
+    /// Prints the values that no verb used, unless values were selected by number.
     fn print_unused(&self, printer: &mut Printer) {
         if self.reordered || self.next >= self.values.len() {
             return;
@@ -206,7 +206,7 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
     }
 }
 
-/// The decimal number that text begins with, and how much to pass over: all of it where the number is out of bounds.
+/// The decimal number at the start of a text, and the length to skip: the whole text if the number is out of bounds.
 fn number(text: &[u8]) -> (Option<usize>, usize) {
     let mut number = None;
     for (index, byte) in text.iter().enumerate() {

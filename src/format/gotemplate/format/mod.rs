@@ -1,7 +1,7 @@
 //! Go's formatted printing (package fmt), for the types that a template can hold.
 //!
-//! `print`, `println` and what an action shows are the verb `%v`; `printf` has them all. A verb that does not fit is no
-//! error but shows up in the text: `%!d(string=x)`.
+//! `print`, `println` and the output of actions use the verb `%v`; `printf` has all verbs. A verb that does not fit is
+//! not an error but shows up in the text: `%!d(string=x)`.
 
 mod directives;
 mod printer;
@@ -10,16 +10,16 @@ use super::datum::{Data, Datum};
 use directives::Directives;
 use printer::Printer;
 
-/// Why something could not be printed.
+/// Reasons why a value could not be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is longer than there is room for.
+    /// It is longer than the remaining room.
     TooLong,
-    /// `%p` shows where Go's memory holds a list or map, which is nothing to serve.
+    /// `%p` prints a list's or map's address in Go's memory, which must not be served.
     Address,
 }
 
-/// The values with spaces between those that are no strings (`fmt.Sprint`).
+/// Prints the values, with spaces between those that are not strings (`fmt.Sprint`).
 pub(super) fn print(values: &[Datum], room: usize) -> Result<Vec<u8>, Refusal> {
     let mut printer = Printer::new(room);
     let is_text = |value: &Datum| matches!(value.data, Data::Text(_));
@@ -32,7 +32,7 @@ pub(super) fn print(values: &[Datum], room: usize) -> Result<Vec<u8>, Refusal> {
     printer.finish()
 }
 
-/// The values with spaces between them and a line end (`fmt.Sprintln`).
+/// Prints the values with spaces between them and a line end (`fmt.Sprintln`).
 pub(super) fn println(values: &[Datum], room: usize) -> Result<Vec<u8>, Refusal> {
     let mut printer = Printer::new(room);
     for (index, value) in values.iter().enumerate() {
@@ -45,16 +45,16 @@ pub(super) fn println(values: &[Datum], room: usize) -> Result<Vec<u8>, Refusal>
     printer.finish()
 }
 
-/// The values as a format tells (`fmt.Sprintf`).
+/// Prints the values by a format (`fmt.Sprintf`).
 pub(super) fn printf(format: &[u8], values: &[Datum], room: usize) -> Result<Vec<u8>, Refusal> {
     let mut printer = Printer::new(room);
     Directives::new(format, values).print_all(&mut printer);
     printer.finish()
 }
 
-/// A value for a message of Go's that has `%v` or `%s` in it.
+/// A value for one of Go's messages that contain `%v` or `%s`.
 pub(super) fn shown(data: &Data, verb: char) -> String {
-    /// Enough to tell what it is.
+    /// Enough to recognise the value.
     const ROOM: usize = 1 << 16;
     let mut printer = Printer::new(ROOM);
     printer.value(data, verb);

@@ -1,4 +1,4 @@
-//! Values as the verbs of Go's fmt write them.
+//! Prints values by the verbs of Go's fmt.
 
 use super::Refusal;
 use crate::format::gotemplate::datum::{Data, Datum};
@@ -6,7 +6,7 @@ use crate::format::gotemplate::float;
 use crate::format::gotemplate::quote::{fits_backquotes, quoted};
 use crate::format::gotemplate::unicode::{self, BROKEN};
 
-/// Between `%` and the verb.
+/// The flags between `%` and the verb.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flags {
     pub width: Option<usize>,
@@ -16,11 +16,11 @@ pub(super) struct Flags {
     pub sharp: bool,
     pub space: bool,
     pub zero: bool,
-    /// `%#v`: Go syntax; the sharp itself is taken away then.
+    /// `%#v`: Go syntax; `sharp` is cleared then.
     pub go_syntax: bool,
 }
 
-/// Takes up text until there is no more room.
+/// Collects text until there is no more room.
 pub(super) struct Printer {
     out: Vec<u8>,
     room: usize,
@@ -37,7 +37,7 @@ impl Printer {
         self.refused.map_or(Ok(self.out), Err)
     }
 
-    /// What there is, whether or not all of it had room.
+    /// The text so far, even if some of it had no room.
     pub fn into_text(self) -> Vec<u8> {
         self.out
     }
@@ -63,7 +63,7 @@ impl Printer {
         self.put(text.as_bytes());
     }
 
-    /// A value that was handed to a function.
+    /// Prints an argument of a function.
     pub fn argument(&mut self, value: &Datum, verb: char) {
         let data = &value.data;
         let is_collection = matches!(data, Data::List(_) | Data::Map(_) | Data::Strings(_));
@@ -79,7 +79,7 @@ impl Printer {
         }
     }
 
-    /// A value or, in a list or map, an element.
+    /// Prints a value or, in a list or map, an element.
     pub fn value(&mut self, data: &Data, verb: char) {
         match data {
             Data::Nil if self.flags.go_syntax => self.put(b"interface {}(nil)"),
@@ -165,7 +165,7 @@ impl Printer {
         }
     }
 
-    /// Cut to the precision, in characters.
+    /// The text cut to the precision, in characters.
     fn cut<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         match self.flags.precision {
             None => text,
@@ -188,7 +188,7 @@ impl Printer {
         self.pad(quoted(text, '"', self.flags.plus).as_bytes());
     }
 
-    /// Bytes in hexadecimal, with a prefix for each where they are spaced.
+    /// Prints bytes in hexadecimal, with a prefix for each if the space flag is set.
     fn hexadecimal(&mut self, text: &[u8], prefix: &str, digits: impl Fn(&u8) -> String) {
         let text = &text[..self.flags.precision.map_or(text.len(), |precision| precision.min(text.len()))];
         if text.is_empty() {
@@ -208,7 +208,7 @@ impl Printer {
     }
 
     fn integer(&mut self, data: &Data, magnitude: u64, negative: bool, verb: char) {
-        // What `int64` bits say when they are read as a character.
+        // The bits of an `int64`, read as a character.
         let point = if negative { u64::MAX } else { magnitude };
         let character = u32::try_from(point).ok().and_then(char::from_u32).unwrap_or(BROKEN);
         let digits = match verb {
@@ -236,7 +236,7 @@ impl Printer {
                 return;
             }
             Flags { precision: Some(precision), .. } => precision,
-            // The zeros stand behind the sign.
+            // The zeros follow the sign.
             Flags { zero: true, minus: false, width: Some(width), .. } => width.saturating_sub(signed.into()),
             _ => 0,
         };
@@ -265,7 +265,7 @@ impl Printer {
         }
     }
 
-    /// `U+0041`, with the sharp flag `U+0041 'A'`.
+    /// Prints `U+0041`, or `U+0041 'A'` with the sharp flag.
     fn code_point(&mut self, bits: u64) {
         let digits = self.flags.precision.unwrap_or(0).max(4);
         if !self.has_room(digits) {
@@ -319,7 +319,7 @@ impl Printer {
         self.flags.zero = zero;
     }
 
-    /// Fills up to the width, which counts characters.
+    /// Pads the text to the width, which counts characters.
     fn pad(&mut self, text: &[u8]) {
         let Some(width) = self.flags.width else { return self.put(text) };
         let padding = width.saturating_sub(unicode::characters(text).count());
@@ -340,12 +340,12 @@ impl Printer {
     }
 }
 
-/// So many zeros, where `format!` has widths up to 65,535 only.
+/// A string of zeros; widths in `format!` end at 65,535.
 fn zeros(many: usize) -> String {
     "0".repeat(many)
 }
 
-/// The sharp flag: a decimal point in any case, and the zeros that `%g` leaves out.
+/// Applies the sharp flag: always a decimal point, and the zeros that `%g` leaves out.
 fn with_point(number: &str, format: char, precision: Option<usize>) -> String {
     let exponent = if matches!(format, 'x' | 'X') { ['p', 'P'] } else { ['e', 'E'] };
     let (mantissa, tail) = number.split_at(number.find(exponent).unwrap_or(number.len()));
@@ -356,7 +356,7 @@ fn with_point(number: &str, format: char, precision: Option<usize>) -> String {
     let significant = mantissa.trim_start_matches(['0', '.']).chars().filter(|c| *c != '.').count();
     let (point, counted) = match (mantissa.contains('.'), mantissa) {
         (true, _) => ("", significant),
-        // A zero before the point counts once.
+        // A zero before the point counts as one digit.
         (false, "0") => (".", 1),
         (false, _) => (".", significant),
     };

@@ -1,14 +1,14 @@
-//! Characters as Go sees them: UTF-8 that may be broken, and the classes that Go's lexer and printer ask for.
+//! Characters as Go sees them: possibly invalid UTF-8, and the character classes of Go's lexer and printer.
 //!
-//! The standard library's classes are others (`char::is_alphabetic` holds for marks) and of another Unicode.
+//! The standard library's classes differ (`char::is_alphabetic` includes marks), and come from another Unicode version.
 
 mod tables;
 
-/// What a byte that is no UTF-8 counts as (`utf8.RuneError`).
+/// Replacement for a byte that is not UTF-8 (`utf8.RuneError`).
 pub(super) const BROKEN: char = char::REPLACEMENT_CHARACTER;
 
-/// The first character and its length in bytes; nothing for a byte that does not begin one, which counts as one of its
-/// own, and at the end.
+/// The first character and its length in bytes; `None` with length 1 for a byte that begins no character, and `None`
+/// with length 0 at the end.
 pub(super) fn first(bytes: &[u8]) -> (Option<char>, usize) {
     let width = match bytes.first() {
         None => return (None, 0),
@@ -25,7 +25,7 @@ pub(super) fn first(bytes: &[u8]) -> (Option<char>, usize) {
     }
 }
 
-/// The characters with the bytes they stand in; nothing for a byte that is no UTF-8.
+/// The characters, each with its bytes; `None` for a byte that is not UTF-8.
 pub(super) fn characters(mut bytes: &[u8]) -> impl Iterator<Item = (Option<char>, &[u8])> {
     std::iter::from_fn(move || {
         let (character, width) = first(bytes);
@@ -35,7 +35,7 @@ pub(super) fn characters(mut bytes: &[u8]) -> impl Iterator<Item = (Option<char>
     })
 }
 
-/// What may stand in the name of a field, variable or function.
+/// Whether a character may be part of the name of a field, variable or function.
 pub(super) fn is_alphanumeric(character: char) -> bool {
     match character {
         '_' | 'a'..='z' | 'A'..='Z' | '0'..='9' => true,
@@ -44,7 +44,7 @@ pub(super) fn is_alphanumeric(character: char) -> bool {
     }
 }
 
-/// What a quoted text shows as it is.
+/// Whether a quoted text shows the character as it is.
 pub(super) fn is_printable(character: char) -> bool {
     within(&tables::PRINTABLE, character)
 }

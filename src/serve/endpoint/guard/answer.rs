@@ -1,9 +1,9 @@
-//! What is guarded, as answers.
+//! Answers for guarded configs.
 //!
-//! A machine with secrets boots with `ignition.config.url=…/guarded/TOKEN/boot.ign`, which Ignition takes in place of the config of
-//! its overlay. That file is no secret: it has Ignition merge the machine's public config and then, over it, the guarded
-//! one, for which the token is spent. So the authorities that the public config names are trusted by the time that the
-//! guarded one is fetched.
+//! A machine with secrets boots with `ignition.config.url=…/guarded/TOKEN/boot.ign`, which overrides the config in its
+//! overlay. That file has no secrets: it makes Ignition merge the machine's public config and then the guarded one,
+//! which uses up the token. So Ignition already trusts the authorities in the public config when it fetches the guarded
+//! one.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -30,7 +30,7 @@ pub fn guarded(name: &str) -> Option<&str> {
     name.strip_prefix(GUARDED)
 }
 
-/// The kernel argument by which a machine finds its secrets, if it has any.
+/// The kernel argument that tells a machine where its secrets are, if it has any.
 pub fn kernel_arg(
     world: &World<'_>,
     group: &Group,
@@ -46,7 +46,7 @@ pub fn kernel_arg(
         request.base_url().ok_or_else(|| Answer::new(400, TEXT, "the request needs a `Host` header\n"))?;
     let token = guard.mint(Machine::of(labels), &profile.ignition_id, request.peer, Instant::now());
     let token = match token {
-        // A machine that boots without its secrets is better off than one that does not boot.
+        // A machine that boots without its secrets is better than one that does not boot.
         Err(Refusal::Full) => return Ok(None),
         token => token.map_err(refuse)?,
     };
@@ -88,9 +88,9 @@ fn config(world: &World<'_>, guard: &Guard, token: &str, request: &Request<'_>) 
     Ok(Answer::new(200, "application/json", bytes))
 }
 
-/// A private config of the tree. One that is there and cannot be read is an error: the machine would boot without it.
+/// A private config of the tree. An unreadable one is an error, since the machine would otherwise boot without it.
 fn read(guard: &Guard, site: &Site, id: &str) -> Result<Option<Vec<u8>>, Answer> {
-    // Ids come from profiles of the tree, which name files and nothing above them. A bundle has no private part.
+    // Ids come from profiles of the tree, so they name files within it. A bundle has no private part.
     let Some(directory) = site.place.directory().filter(|_| is_contained_in_url(id)) else {
         return Ok(None);
     };
@@ -113,7 +113,7 @@ fn refuse(refusal: Refusal) -> Answer {
     Answer::new(status, TEXT, format!("{refusal}\n"))
 }
 
-/// A path as it may be logged: a token without its secret.
+/// A path that is safe to log: tokens lose their secret.
 pub fn loggable(path: &str) -> Cow<'_, str> {
     let plain = plain_path(path);
     let Some(rest) = guarded(&plain) else { return path.into() };
@@ -123,7 +123,8 @@ pub fn loggable(path: &str) -> Cow<'_, str> {
     format!("/{GUARDED}{shown}-…/{file}").into()
 }
 
-/// Burns the token of a config that leaves whole, before the client can have all of it, and takes that back where it broke off.
+/// Marks a token as used when its config leaves completely, before the client can have all of it, and undoes that if
+/// the transfer is aborted.
 pub fn heard(guard: &Guard, notice: &Notice<'_>) {
     let (record, is_whole) = match notice {
         Notice::Leaving(record) => (record, true),

@@ -1,15 +1,15 @@
-//! Tokens for configs that hold secrets: each is for one machine, for a while, and once.
+//! Tokens for configs with secrets: each token is for one machine, has an expiry, and works once.
 //!
 //! ```text
 //! mint ─▶ Fresh ──fetch──▶ Fetching ──its last bytes leave──▶ Left ──the machine reported──▶ Burnt
 //!           │               ▲ │ └──fetched again by the same peer, for a short while──▶ Fetching
-//!           │               └─┴──────────it broke off──────────── Left
+//!           │               └─┴──────────aborted───────────────── Left
 //!           └──too late──▶ expired
 //! ```
-//! A MAC address and a UUID are what a machine says of itself, no proof: who hears a token on the wire, or says the labels of
-//! another machine before that one boots, gets its secrets. But then the real machine is refused, and that is told. What
-//! tokens do prevent is that secrets can be read by whoever asks at any later time. They are kept in memory only: after a
-//! restart machines boot again.
+//! A MAC address and a UUID are a machine's own claims, not proofs: an attacker who reads a token on the wire, or sends
+//! the labels of another machine before that one boots, gets its secrets. But the real machine is then refused, and
+//! that is reported. Tokens do prevent that anybody can read secrets at any later time. They are kept in memory only:
+//! after a restart, machines have to boot again.
 
 pub mod answer;
 
@@ -27,63 +27,63 @@ use aws_lc_rs::rand;
 use crate::serve::site::labels::Labels;
 use crate::tree::private;
 
-/// How long a transfer that broke off may be tried again by the same peer, from when it first began.
+/// How long the same peer may retry an aborted transfer, counted from its first start.
 const GRACE: Duration = Duration::from_secs(60);
-/// No token is good for longer, whatever was asked for.
+/// The longest validity of a token, whatever was configured.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-/// Tokens that are remembered; a rack boots far fewer machines at a time, an attacker asks for far more.
+/// Tokens that are remembered. A rack boots far fewer machines at a time; an attacker asks for far more.
 const MOST: usize = 10_000;
-/// Of these for one address that were not used yet: a hall behind one address boots fewer at a time.
+/// Unused tokens that are remembered for one address. A hall behind one address boots fewer machines at a time.
 const MOST_OF_ONE: usize = 1_000;
 
-/// A token, as it stands in a URL: what it is found and logged by, and what must not be known to others.
+/// A token as it appears in a URL: a handle for lookups and logs, and a secret.
 #[derive(Clone, Copy)]
 pub struct Token {
     handle: Handle,
     secret: [u8; 16],
 }
 
-/// Names a token without giving it away.
+/// Identifies a token without revealing it.
 type Handle = u64;
 
-/// Which machine a token is for, by what it said of itself. What it left out it must leave out again.
+/// The machine that a token is for, by the labels that it sent. A label that was missing must be missing again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// MAC address, normalised.
+    /// MAC address, normalized.
     pub mac: String,
     /// SMBIOS UUID, lower case.
     pub uuid: String,
 }
 
-/// Why a token is not given or taken.
+/// Why a token is not issued or not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Never given, or forgotten.
+    /// Never issued, or forgotten.
     #[error("there is no such token")]
     Unknown,
-    /// Given to somebody else.
+    /// Issued to another machine.
     #[error("the token is for another machine")]
     Stranger,
     /// Used already.
     #[error("the token was used already; boot the machine again to get a new one")]
     Spent,
-    /// Not used in time.
+    /// Expired before it was used.
     #[error("the token has expired; boot the machine again to get a new one")]
     Expired,
-    /// A machine that does not say who it is gets none.
+    /// A machine without identifying labels gets no token.
     #[error("a machine with secrets must send its `mac` or `uuid`: boot it with /boot.ipxe")]
     Nameless,
-    /// More machines fetch their secrets at a time than a site has.
+    /// More machines are fetching their secrets at once than any site has.
     #[error("too many tokens are in use")]
     Full,
 }
 
-/// Gives tokens and takes them back.
+/// Issues tokens and redeems them.
 pub struct Guard {
     life: Duration,
     any_address: bool,
     base_url: Option<String>,
-    /// Where the private parts of all trees lie, if not in them.
+    /// The directory with the private parts of all trees, if it is outside of them.
     outside: Option<PathBuf>,
     issued: Mutex<BTreeMap<Handle, Issued>>,
 }
@@ -91,9 +91,9 @@ pub struct Guard {
 struct Issued {
     secret: [u8; 16],
     machine: Machine,
-    /// The config that it opens.
+    /// The name of the config that it opens.
     config: String,
-    /// Who asked for it.
+    /// The client that it was issued to.
     peer: IpAddr,
     until: Instant,
     state: State,
@@ -105,7 +105,7 @@ enum State {
     Fetching {
         since: Instant,
     },
-    /// Its last bytes are on their way, or have arrived.
+    /// The last bytes are on their way, or have arrived.
     Left {
         since: Instant,
     },
@@ -113,7 +113,7 @@ enum State {
 }
 
 impl Guard {
-    /// Tokens are good for so long, and for the address that asked for them.
+    /// A guard whose tokens are valid for `life`, and only from the address that asked for them.
     pub fn new(life: Duration) -> Guard {
         Guard {
             life: life.min(LONGEST),
@@ -124,35 +124,35 @@ impl Guard {
         }
     }
 
-    /// Takes configs from below this directory, instead of the tree.
+    /// Reads configs from below this directory instead of the tree.
     pub fn outside(self, outside: Option<PathBuf>) -> Guard {
         Guard { outside, ..self }
     }
 
-    /// Where the private part of a tree lies.
+    /// The directory with the private part of a tree.
     pub fn private(&self, tree: &Path, name: &str) -> PathBuf {
         private::directory(tree, self.outside.as_deref(), name)
     }
 
-    /// Lets machines come back from another address: where DHCP gives the system another than it gave the loader.
+    /// Accepts tokens from another address, for sites where DHCP gives the system a different one than the loader.
     pub fn any_address(self) -> Guard {
         Guard { any_address: true, ..self }
     }
 
-    /// Where machines fetch what is guarded, if not where they asked for their script.
+    /// Sets the URL at which machines fetch guarded configs, if it differs from the one of their script.
     pub fn base_url(self, url: String) -> Guard {
         Guard { base_url: Some(url), ..self }
     }
 
-    /// Makes a token by which a machine may fetch a config. It replaces one that the same machine got from the same address and
-    /// did not use: the script that it has now is the one that it boots by. So an address that asks and asks has one token a
-    /// machine, and where it names ever other machines, its oldest token makes room for its newest.
+    /// Issues a token for a machine's config. It replaces an unused token of the same machine from the same address,
+    /// since the machine boots by its latest script. So an address that keeps asking has one token per machine; if it
+    /// names more and more machines, its oldest token makes room for its newest.
     pub fn mint(&self, machine: Machine, config: &str, peer: IpAddr, now: Instant) -> Result<Token, Refusal> {
         if machine.mac.is_empty() && machine.uuid.is_empty() {
             return Err(Refusal::Nameless);
         }
         let mut issued = self.issued();
-        // Told apart from unknown ones for a while.
+        // Expired tokens are kept for a while, so that they are told apart from unknown ones.
         let peer = peer.to_canonical();
         let (mut own, mut oldest) = (0, None);
         issued.retain(|handle, known| {
@@ -181,14 +181,14 @@ impl Guard {
         Ok(token)
     }
 
-    /// For whom a token is, and which config it opens, if it could be used now.
+    /// The machine and the config of a token, if this peer could use it now.
     pub fn look(&self, token: Token, peer: IpAddr, now: Instant) -> Result<(Machine, String), Refusal> {
         let mut all = self.issued();
         let issued = self.find(&mut all, token, peer, now)?;
         Ok((issued.machine.clone(), issued.config.clone()))
     }
 
-    /// Uses a token: the config that it opens.
+    /// Uses a token. Returns the config that it opens.
     pub fn fetch(
         &self,
         token: Token,
@@ -202,13 +202,13 @@ impl Guard {
             return Err(Refusal::Stranger);
         }
         if let State::Fresh = issued.state {
-            // From now on it is this peer's, whoever asked for it.
+            // From now on it belongs to this peer, even if another one asked for it.
             (issued.state, issued.peer) = (State::Fetching { since: now }, peer.to_canonical());
         }
         Ok(issued.config.clone())
     }
 
-    /// All that a token opens leaves, or has left.
+    /// Called when the last bytes of a guarded config leave or have left.
     pub fn left(&self, handle: Handle) {
         self.turn(handle, |state| match state {
             State::Fetching { since } => State::Left { since },
@@ -216,7 +216,7 @@ impl Guard {
         });
     }
 
-    /// What a token opens did not leave whole.
+    /// Called when a guarded config was sent only in part.
     pub fn broke_off(&self, handle: Handle) {
         self.turn(handle, |state| match state {
             State::Left { since } => State::Fetching { since },
@@ -230,7 +230,7 @@ impl Guard {
         }
     }
 
-    /// A machine got so far that it needs its tokens no more.
+    /// Called when a machine has got so far that it no longer needs its tokens.
     pub fn reported(&self, machine: &Machine) {
         let is_it = |known: &Machine| {
             let same = |a: &str, b: &str| !a.is_empty() && a == b;
@@ -238,14 +238,14 @@ impl Guard {
         };
         let mut all = self.issued();
         for issued in all.values_mut().filter(|issued| is_it(&issued.machine)) {
-            // One that was not used yet is of a boot that has just begun, whoever reports.
+            // An unused token belongs to a boot that has just begun, so a report cannot be about it.
             if let State::Fetching { .. } | State::Left { .. } = issued.state {
                 issued.state = State::Burnt;
             }
         }
     }
 
-    /// The token's record, if it could be used now by this peer. Who does not know the secret learns nothing of the token.
+    /// The token's record, if this peer could use it now. Without the secret, nothing about the token is revealed.
     fn find<'i>(
         &self,
         issued: &'i mut BTreeMap<Handle, Issued>,
@@ -278,7 +278,8 @@ impl Issued {
     }
 }
 
-/// Has room for more tokens: the older half of whichever address has most goes. Tokens that are being used stay.
+/// Makes room for more tokens: removes the older half of the unused tokens of the address that has most. Tokens in use
+/// stay.
 fn make_room(issued: &mut BTreeMap<Handle, Issued>) -> Result<(), Refusal> {
     let mut fresh: HashMap<IpAddr, Vec<(Instant, Handle)>> = HashMap::new();
     for (handle, known) in issued.iter().filter(|(_, known)| known.is_fresh()) {
@@ -293,7 +294,7 @@ fn make_room(issued: &mut BTreeMap<Handle, Issued>) -> Result<(), Refusal> {
 }
 
 impl Machine {
-    /// What a machine says of itself in a query.
+    /// A machine by the labels in its query.
     pub fn of(labels: &Labels) -> Machine {
         Machine { mac: labels.get("mac").to_owned(), uuid: labels.get("uuid").to_lowercase() }
     }
@@ -302,7 +303,7 @@ impl Machine {
 impl Token {
     fn random() -> Token {
         let mut bytes = [0; 24];
-        // aws-lc has the kernel's random numbers, and ends the process rather than give others.
+        // aws-lc uses the kernel's random numbers; without them, the process ends.
         rand::fill(&mut bytes).unwrap_or_else(|_| std::process::abort());
         let (handle, secret) = bytes.split_at(8);
         let mut token = Token { handle: 0, secret: [0; 16] };
@@ -312,7 +313,7 @@ impl Token {
     }
 }
 
-/// As it stands in a URL.
+/// The form in a URL.
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}-{:032x}", self.handle, u128::from_be_bytes(self.secret))
@@ -329,7 +330,7 @@ impl fmt::Debug for Token {
 impl FromStr for Token {
     type Err = Refusal;
 
-    /// Exactly what [`Token`]'s `Display` writes.
+    /// Accepts only the exact form that [`Token`]'s `Display` writes.
     fn from_str(text: &str) -> Result<Token, Refusal> {
         let parse = || {
             let (handle, secret) = text.split_once('-')?;
@@ -356,7 +357,7 @@ mod tests {
         machine("52:54:00:00:00:01", "u1")
     }
 
-    /// A guard, a token of our machine, and when it was given.
+    /// A guard, a token for our machine, and its time of issue.
     fn given() -> (Guard, Token, Instant) {
         let (guard, now) = (Guard::new(LIFE), Instant::now());
         let token = guard.mint(ours(), "worker.ign", PEER, now).unwrap();
@@ -389,7 +390,7 @@ mod tests {
         assert_eq!(guard.fetch(token, &ours(), PEER, now + GRACE), Err(Refusal::Spent));
     }
 
-    /// A client that had all of it could ask again before the server had noted that.
+    /// A client with all bytes of its config could ask again before the server had noted that they left.
     #[test]
     fn a_config_is_spent_before_its_last_byte_leaves_and_only_if_it_breaks_off_it_is_not() {
         let (guard, token, now) = given();
@@ -478,7 +479,7 @@ mod tests {
         let second = guard.mint(ours(), "x", PEER, now).unwrap();
         assert_eq!(guard.look(first, PEER, now), Err(Refusal::Unknown));
         assert!(guard.look(second, PEER, now).is_ok());
-        // An address that names ever other machines displaces its own.
+        // An address that names more and more machines displaces only its own tokens.
         let honest = guard.mint(machine("52:54:00:00:00:02", ""), "x", OTHER, now).unwrap();
         for number in 0..MOST_OF_ONE + 50 {
             let later = now + Duration::from_millis(number as u64 + 1);

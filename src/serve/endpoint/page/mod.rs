@@ -1,4 +1,4 @@
-//! What people and their tools look at: the page, `/status`, `/events` and `/metrics`.
+//! The endpoints for people and their tools: the page, `/status`, `/events` and `/metrics`.
 
 use std::sync::LazyLock;
 
@@ -18,8 +18,8 @@ const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
 const JS: &str = include_str!("page.js");
 
-/// The page with its style and script inside, so that it is one answer and needs nothing else; and the policy that lets
-/// the browser run just these two and talk to nobody but this server.
+/// The page with its style and script inlined, so that it is one answer and needs nothing else. Its policy lets the
+/// browser run only these two, and connect only to this server.
 static PAGE: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     let page = HTML.replace("/*STYLE*/", CSS).replace("/*SCRIPT*/", JS);
@@ -36,7 +36,7 @@ static PAGE: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     (page.into(), policy.join("; "))
 });
 
-/// The page for browsers, which say that they take HTML; Matchbox's answer for all others.
+/// The page for browsers, recognized by their accepting HTML; Matchbox's answer for all others.
 pub fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
     let accepts = |kind: &str| {
         request.headers.get_all("accept").iter().any(|value| {
@@ -55,13 +55,13 @@ pub fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
         .header("cache-control", "no-cache")
 }
 
-/// Everything that is known, as JSON.
+/// The whole status, as JSON.
 pub fn status(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
     let document = world.monitor.picture(request.now).event().document();
     Answer::shared(200, "application/json", document).header("cache-control", "no-store")
 }
 
-/// The same, and then every change as it comes, as server-sent events.
+/// The whole status, followed by every change, as server-sent events.
 pub fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
     match world.monitor.watch(client_of(request.peer), request.now) {
         Some(events) => {

@@ -1,6 +1,7 @@
-//! An authority for one site: a key and a certificate in a directory, which vouch for this server alone.
+//! An authority for one site: a key and a certificate in a directory, used for this server alone.
 //!
-//! What it issues lives in memory and is made anew at every start, so that nothing but the authority need be kept.
+//! Certificates that it issues live in memory and are made anew at every start, so only the authority itself needs to
+//! be kept.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -18,20 +19,20 @@ use crate::base::clock::{self, date};
 use crate::base::digest::Sha256;
 use crate::base::disk::{self, write_atomic, write_secret};
 
-/// The certificate's file name: what machines must trust.
+/// File name of the certificate that machines must trust.
 pub const CERTIFICATE: &str = "ca.crt";
-/// The key's, which nobody else may read.
+/// File name of the key, which nobody else may read.
 pub const KEY: &str = "ca.key";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// How long an authority holds.
+/// Lifetime of an authority.
 const AUTHORITY_HOLDS: Duration = Duration::from_secs(10 * 365 * DAY.as_secs());
-/// How long what it issues holds.
+/// Lifetime of a certificate that it issues.
 const ISSUED_HOLDS: Duration = Duration::from_secs(90 * DAY.as_secs());
-/// After how long that is issued anew.
+/// Age at which such a certificate is replaced.
 pub const RENEW: Duration = Duration::from_secs(60 * DAY.as_secs());
 
-/// Who vouches for the server.
+/// Issues certificates for the server.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: PathBuf,
@@ -41,7 +42,7 @@ impl Authority {
     /// Opens the authority in a directory, or makes one there.
     ///
     /// # Errors
-    /// A key or certificate that cannot be read, that was not made here, or that expired.
+    /// A key or certificate that cannot be read, that was not made here, or that has expired.
     pub fn open(directory: &Path, now: SystemTime) -> Result<Authority, Error> {
         let (key_file, certificate) = (directory.join(KEY), directory.join(CERTIFICATE));
         let key = match key_file.exists() {
@@ -101,7 +102,7 @@ fn load_key(path: &Path) -> Result<KeyPair, Error> {
     })
 }
 
-/// Two authorities differ in name, too, so that a client that knows an older one says what is wrong.
+/// Two authorities differ in name, too, so that a client that trusts an older one can say what is wrong.
 fn common_name(key: &KeyPair) -> String {
     format!("prebake authority {}", &Sha256::of(key.der_bytes()).to_string()[..16])
 }
@@ -115,7 +116,7 @@ fn params(key: &KeyPair, now: SystemTime) -> CertificateParams {
     params
 }
 
-/// That a certificate is the key's and holds still.
+/// Checks that a certificate belongs to the key and has not expired.
 fn check(path: &Path, key: &KeyPair, now: SystemTime) -> Result<(), Error> {
     let unfit = |why: String| Error::Unfit { path: path.into(), why };
     let certificate = Certificate::from_pem(read(path)?).map_err(|error| unfit(error.to_string()))?;
@@ -144,9 +145,10 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-/// From the year 2000 on: a machine with an empty clock battery boots in the past, and must reach its server all the same.
+/// Valid from the year 2000 on: a machine with an empty clock battery boots in the past, and must still reach its
+/// server.
 fn hold(params: &mut CertificateParams, now: SystemTime, holds: Duration) {
-    // A clock beyond all calendars still has a certificate: the last day that one can have (RFC 5280, 4.1.2.5).
+    // If the clock is beyond all calendars, the certificate ends on the last possible day (RFC 5280, 4.1.2.5).
     let since_1970 = clock::shown(now).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let since_1970 = (since_1970 + holds).min(clock::LAST);
     params.not_before = date_time_ymd(2000, 1, 1);
@@ -174,7 +176,7 @@ mod tests {
         assert!(matches!(Authority::open(directory.path(), now), Err(Error::Unfit { .. })));
     }
 
-    /// Beyond the year 9999 no certificate could be made, and TLS answered nobody (attacks.md, C-A17).
+    /// Beyond the year 9999 no certificate could be made, so every TLS connection failed (attacks.md, C-A17).
     #[test]
     fn whatever_the_clock_says_there_is_a_certificate() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! HTTPS: who the server says that it is, and the handshake.
+//! HTTPS: the server's identity, and the handshake.
 //!
-//! Certificates come from files, or from an authority that lies beside the server ([`authority`]). Either is looked at again
-//! while the server runs, at most once a second and only when somebody connects: what was replaced is taken for the next
-//! connection, what cannot be used is told once and the old one stays.
+//! Certificates come from files, or from an authority next to the server ([`authority`]). Both are checked for changes
+//! while the server runs, at most once a second and only when a client connects. A replaced certificate is used for the
+//! next connection; an unusable one is reported once, and the old one stays.
 
 pub mod authority;
 
@@ -29,15 +29,15 @@ use crate::base::clock;
 use crate::base::error::{Advice, Exit};
 use crate::serve::notice::{Notice, Notices};
 
-/// A client that has not shaken hands by then is cut off.
+/// A client that has not completed the handshake by then is cut off.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// What rustls holds for a client that does not read, in bytes: two records.
+/// Bytes that rustls buffers for a client that does not read: two records.
 const BUFFER: usize = 32 << 10;
-/// How often the certificate is looked at again, at most.
+/// How often the certificate is checked for changes, at most.
 const LOOK: Duration = Duration::from_secs(1);
-/// Longest certificate or key file that is read, in bytes.
+/// Longest certificate or key file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
-/// What is spoken behind the handshake, best first (RFC 7301).
+/// Protocols to offer, best first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Why a server cannot speak HTTPS.
@@ -46,44 +46,44 @@ pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
+        /// The unreadable file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A file is not what it should be.
+    /// A file has the wrong content.
     #[error("{} cannot be used: {why}", path.display())]
     Unfit {
-        /// The file.
+        /// The unusable file.
         path: PathBuf,
-        /// Why.
+        /// The reason, in words.
         why: String,
     },
     /// Certificate and key are not a pair.
     #[error("the key {} does not belong to the certificate {}", key.display(), certificate.display())]
     Strangers {
-        /// The certificate.
+        /// The certificate file.
         certificate: PathBuf,
-        /// The key.
+        /// The key file.
         key: PathBuf,
-        /// What rustls says.
+        /// The error of rustls.
         source: rustls::Error,
     },
     /// A certificate cannot be made.
     #[error("cannot make a certificate for {}", names.join(", "))]
     Issue {
-        /// For whom.
+        /// The names and addresses in the certificate.
         names: Vec<String>,
-        /// Why.
+        /// The error of the library that makes certificates.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nobody said what the server is called.
+    /// No name is known for the certificate.
     #[error("a certificate needs a name, and {address} is every address of this machine")]
     Nameless {
         /// `HOST:PORT`.
         address: String,
     },
-    /// A generated authority cannot be written.
+    /// The files of a generated authority cannot be written.
     #[error(transparent)]
     Store(#[from] crate::base::disk::Error),
 }
@@ -112,7 +112,7 @@ impl Advice for Error {
 
 /// Where the certificate comes from.
 pub enum Identity {
-    /// From files in PEM: the certificate with those of its issuers behind it, and its key.
+    /// Files in PEM: the certificate followed by its issuers' certificates, and its key.
     Files {
         /// The chain, the server's own first.
         certificate: PathBuf,
@@ -121,7 +121,7 @@ pub enum Identity {
     },
     /// From an authority that this process holds.
     Issued {
-        /// Who issues it.
+        /// The authority that issues it.
         authority: Box<Authority>,
         /// DNS names and IP addresses.
         names: Vec<String>,
@@ -131,17 +131,17 @@ pub enum Identity {
 /// A certificate in use.
 struct Current {
     config: Arc<ServerConfig>,
-    /// What the identity looked like when it was last read, fit for use or not.
+    /// The state of the identity when it was last read, whether usable or not.
     seen: Seen,
     looked: Instant,
 }
 
-/// What tells whether a certificate must be got anew.
+/// Tells whether a certificate must be loaded or issued again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    /// Inode, size and time of both files; nothing of a file that is not there.
+    /// Inode, size and time of both files; `None` for a missing file.
     Files([Option<(u64, u64, SystemTime)>; 2]),
-    /// When it is to be renewed.
+    /// The time of renewal.
     Until(SystemTime),
 }
 
@@ -150,8 +150,8 @@ pub struct Tls {
     identity: Identity,
     current: Mutex<Current>,
     notices: Notices,
-    /// Whose handshake is worked on. Thousands that are begun at once would each get their turn before a machine that asks for its
-    /// script, on every thread; so they have half of the threads, one after the other.
+    /// Turns for handshakes. Thousands of handshakes that begin at once would run before a machine's request on every
+    /// thread, so they take turns on half of the threads.
     turns: Semaphore,
 }
 
@@ -165,7 +165,7 @@ impl Tls {
         Ok(Tls { identity, current: Mutex::new(current), notices, turns })
     }
 
-    /// Shakes hands, within a time limit.
+    /// Performs the handshake, within a time limit.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let accepting = TlsAcceptor::from(self.config())
             .accept_with(stream, |connection| connection.set_buffer_limit(Some(BUFFER)));
@@ -173,7 +173,7 @@ impl Tls {
         tokio::time::timeout(HANDSHAKE, self.in_turn(accepting)).await.map_err(timed_out)?
     }
 
-    /// Works on a future in turns: while it waits for its client, the turn is another's.
+    /// Polls a future in turns: while it waits for its client, others have the turn.
     async fn in_turn<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut turn = Box::pin(self.turns.acquire());
@@ -187,16 +187,16 @@ impl Tls {
         .await
     }
 
-    /// Directories that must stay readable for a certificate that is replaced to be seen.
+    /// Directories that must stay readable so that a replaced certificate is noticed.
     pub fn directories(&self) -> Vec<PathBuf> {
         let Identity::Files { certificate, key } = &self.identity else { return Vec::new() };
-        // certbot's files are links to those of the last renewal, in a directory beside.
+        // certbot's files are links to those of the last renewal, in another directory.
         let targets = [certificate, key].map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
         let files = targets.iter().chain([certificate, key]);
         files.map(|path| crate::base::disk::directory_of(path).to_owned()).collect()
     }
 
-    /// The certificate as it is now.
+    /// The current certificate.
     fn config(&self) -> Arc<ServerConfig> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.looked.elapsed() >= LOOK {
@@ -224,10 +224,10 @@ impl Identity {
         }
     }
 
-    /// The certificate, and by what to tell that there is another.
+    /// The certificate, and the state that shows whether there is a new one.
     fn load(&self, now: SystemTime) -> (Seen, Result<Arc<ServerConfig>, Error>) {
         match self {
-            // Looked at before they are read: what is replaced meanwhile differs from what was seen.
+            // The state is taken before the files are read, so that a replacement in between is noticed later.
             Identity::Files { certificate, key } => {
                 (Seen::files(certificate, key), from_files(certificate, key))
             }
@@ -238,7 +238,7 @@ impl Identity {
                         |source: rustls::Error| Error::Issue { names: names.clone(), source: source.into() };
                     config(chain, key).map_err(failed)
                 });
-                // Of a clock beyond all calendars, until it is set.
+                // A clock beyond all calendars is limited to the last date that can be shown, until it is set.
                 (Seen::Until(clock::shown(now) + authority::RENEW), config)
             }
         }

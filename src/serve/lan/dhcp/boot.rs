@@ -1,4 +1,4 @@
-//! What a client is told to load: firmware an iPXE, iPXE our script.
+//! Chooses the boot file of a client: an iPXE for firmware, our script for iPXE.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -11,56 +11,57 @@ use crate::machine::dhcp::Mode;
 use crate::machine::firmware::{Platform, Via};
 use crate::tree::names::{FIRST_SCRIPT, LOADERS};
 
-/// Where everything is.
+/// Where clients can load from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
     /// Our address, as machines reach it.
     pub address: Ipv4Addr,
     /// Our HTTP server, as machines reach it, without a slash at the end.
     pub base_url: String,
-    /// File names of the loaders that there are.
+    /// File names of the available loaders.
     pub loaders: BTreeSet<&'static str>,
-    /// Whether our own TFTP server runs; without it, firmware that needs TFTP is not answered.
+    /// Whether our own TFTP server runs. Without it, firmware that needs TFTP gets no answer.
     pub tftp: bool,
 }
 
-/// What a client loads.
+/// The boot file and options of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// A file name on our TFTP server, or a URL. U-Boot may do without: it knows what to ask our TFTP server for.
+    /// A file name on our TFTP server, or a URL. U-Boot can do without: it has its own names for files on our TFTP
+    /// server.
     pub file: Option<String>,
-    /// What its firmware wants to read beside it.
+    /// Further options that its firmware expects.
     pub options: Vec<DhcpOption>,
 }
 
-/// Why a client is told of nothing to load.
+/// Why a client gets no boot file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoBoot {
-    /// Its iPXE is not there.
+    /// The iPXE binary for its platform is missing.
     #[error("there is no {} for {}", .0.loader, .0.name)]
     NoLoader(&'static Platform),
-    /// It loads by TFTP only.
+    /// It can load only by TFTP.
     #[error("it boots by TFTP only, and this server runs without --tftp")]
     NoTftp,
-    /// Firmware of a number of option 93 that we have nothing for.
+    /// Its number in option 93 stands for an architecture that we have nothing for.
     #[error("there is no boot file for its architecture, {0}")]
     NoPlatform(u16),
 }
 
-/// PXE_DISCOVERY_CONTROL (PXE 2.1, table 2-1): neither multicast nor broadcast discovery, no menu; load the file that is named.
+/// PXE_DISCOVERY_CONTROL (PXE 2.1, table 2-1): neither multicast nor broadcast discovery, no menu; load the named file.
 const JUST_THE_FILE: [u8; 3] = [6, 1, 8];
-/// PXE_BOOT_ITEM: which entry of a menu the client has chosen. It wants it back.
+/// PXE_BOOT_ITEM: the menu entry that the client has chosen. It expects it back.
 const BOOT_ITEM: u8 = 71;
-/// iPXE's own option, and of it `no-pxedhcp`: no proxy is there to be waited for.
+/// iPXE's own option, with `no-pxedhcp` in it: do not wait for a proxy.
 const IPXE: u8 = 175;
 const NO_PROXY: [u8; 3] = [176, 1, 1];
 const END: u8 = 255;
 
 impl Sources {
-    /// What a client is told to load.
+    /// The boot file and options for a client.
     ///
     /// # Errors
-    /// Why there is nothing for it.
+    /// Why there is none.
     pub fn boot(&self, client: Client, request: &Request, mode: Mode) -> Result<Boot, NoBoot> {
         let base = &self.base_url;
         let loader = |platform: &'static Platform| {
@@ -73,8 +74,8 @@ impl Sources {
             Client::Firmware(platform, Via::Http) => {
                 (Some(format!("{base}/{LOADERS}{}", loader(platform)?)), "HTTPClient")
             }
-            // It takes our address, which a proxy may say, too (CONFIG_SERVERIP_FROM_PROXYDHCP; without, it passes over
-            // offers that have no address for it).
+            // U-Boot takes our address, even from a proxy with CONFIG_SERVERIP_FROM_PROXYDHCP; without that setting, it
+            // ignores offers without an address for itself.
             Client::UBoot(platform) => {
                 (platform.and_then(|platform| loader(platform).ok()).map(str::to_owned), "PXEClient")
             }
@@ -83,8 +84,8 @@ impl Sources {
         let class = DhcpOption::ClassIdentifier(class.into());
         let mut options = Vec::new();
         match (client, mode) {
-            // What makes the answer one of a proxy. UEFI that is told to skip the menu may skip the whole answer; without
-            // option 43 it comes to port 4011 and takes the file from there. iPXE needs neither.
+            // These options mark a proxy's answer. UEFI firmware that is told to skip the menu may ignore the whole
+            // answer; without option 43 it asks port 4011 and takes the file from there. iPXE needs neither.
             (_, Mode::Proxy) => {
                 options.push(class);
                 let item = boot_item(request);
@@ -95,7 +96,7 @@ impl Sources {
                     options.push(DhcpOption::VendorExtensions(vendor));
                 }
             }
-            // An ordinary answer that names a file is understood by all PXE firmware, and waited on by none.
+            // All PXE firmware understands an ordinary answer that names a file, and none waits for a proxy after it.
             (Client::Firmware(_, Via::Http), Mode::Full) => options.push(class),
             (Client::Ipxe, Mode::Full) => {
                 options
@@ -103,7 +104,7 @@ impl Sources {
             }
             (_, Mode::Full) => {}
         }
-        // PXE 2.1 wants it back; it has 17 bytes.
+        // PXE 2.1 expects it back; it has 17 bytes.
         if let Some(id) = request.option(OptionCode::ClientMachineIdentifier).filter(|id| id.len() <= 255) {
             options.push(DhcpOption::ClientMachineIdentifier(id.to_vec()));
         }
@@ -112,7 +113,7 @@ impl Sources {
     }
 }
 
-/// The whole sub-option with the entry of a menu, if a request says one.
+/// The whole sub-option with the chosen menu entry, if the request has one.
 fn boot_item(request: &Request) -> Option<&[u8]> {
     let mut vendor = request.option(OptionCode::VendorExtensions)?;
     loop {

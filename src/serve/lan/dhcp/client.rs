@@ -1,4 +1,4 @@
-//! Who asks: firmware of a kind, an iPXE, or nobody who boots.
+//! Classifies DHCP clients: kinds of firmware, iPXE, or machines that do not boot.
 
 use std::fmt;
 
@@ -7,24 +7,25 @@ use dhcproto::v4::OptionCode;
 use super::packet::Request;
 use crate::machine::firmware::{Platform, Via, other, platform};
 
-/// iPXE's own option, which an iPXE in a network card may send without a user class.
+/// iPXE's own option. An iPXE in a network card may send it without a user class.
 const IPXE_OPTIONS: u8 = 175;
 
-/// A machine that boots.
+/// A machine that boots from the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
-    /// iPXE, whoever loaded it.
+    /// iPXE, no matter what loaded it.
     Ipxe,
     /// Firmware that needs an iPXE.
     Firmware(&'static Platform, Via),
-    /// U-Boot, which has names of its own for what it loads, and a platform if it said a number that we know.
+    /// U-Boot, which has its own names for boot files. Has a platform if it sent an architecture that we know.
     UBoot(Option<&'static Platform>),
-    /// Firmware of a number that there is no iPXE for, or that says a number and is neither PXE nor HTTP boot.
+    /// Firmware of an architecture that we have no iPXE for, or that sends an architecture but is neither PXE nor HTTP
+    /// boot.
     Unknown(u16),
 }
 
 impl Client {
-    /// Who sent a request, if it wants to boot.
+    /// The client that sent a request, if it wants to boot.
     pub fn of(request: &Request) -> Option<Client> {
         let class = request.option(OptionCode::ClassIdentifier).unwrap_or_default();
         let arch = arch(request);
@@ -40,12 +41,12 @@ impl Client {
         if is_ipxe(request) {
             return Some(Client::Ipxe);
         }
-        // PXE 2.1 knows no firmware without a number, and BIOS is 0.
+        // PXE 2.1 requires the architecture; 0 is BIOS.
         let arch = arch.or_else(|| arch_of_class(&class[word.len()..])).unwrap_or(0);
         Some(platform(arch).map_or(Client::Unknown(arch), |(platform, via)| Client::Firmware(platform, via)))
     }
 
-    /// For people.
+    /// A name for people.
     pub fn name(self) -> &'static str {
         match self {
             Client::Ipxe => "iPXE",
@@ -59,8 +60,8 @@ impl Client {
     }
 }
 
-/// iPXE says `iPXE` as its user class: as it is, or behind its length as RFC 3004 has it, alone or among others. Some
-/// clients end their texts with a zero, against RFC 2132.
+/// iPXE sends `iPXE` as its user class: as plain text, or after its length as RFC 3004 requires, alone or among others.
+/// Some clients end their texts with a zero, against RFC 2132.
 fn is_ipxe(request: &Request) -> bool {
     let classes = request.option(OptionCode::UserClass).unwrap_or_default();
     without_zeros(classes) == b"iPXE"
@@ -68,13 +69,13 @@ fn is_ipxe(request: &Request) -> bool {
         || request.option(IPXE_OPTIONS.into()).is_some()
 }
 
-/// A text without the zeros at its end.
+/// A text without trailing zeros.
 fn without_zeros(text: &[u8]) -> &[u8] {
     let zeros = text.iter().rev().take_while(|byte| **byte == 0).count();
     &text[..text.len() - zeros]
 }
 
-/// The classes of a list in which each stands behind its length.
+/// The classes of a list in which each follows its length.
 fn listed(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (length, rest) = bytes.split_first()?;
@@ -84,20 +85,20 @@ fn listed(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The first number of option 93 that we know, else its first.
+/// The first architecture in option 93 that we know, else its first.
 fn arch(request: &Request) -> Option<u16> {
     let bytes = request.option(OptionCode::ClientSystemArchitecture)?;
     let all = || bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
     all().find(|arch| platform(*arch).is_some()).or_else(|| all().next())
 }
 
-/// The number in `PXEClient:Arch:00007:UNDI:003016`, for firmware that leaves option 93 out.
+/// The architecture in `PXEClient:Arch:00007:UNDI:003016`, for firmware that omits option 93.
 fn arch_of_class(rest: &[u8]) -> Option<u16> {
     let digits = std::str::from_utf8(rest.strip_prefix(b":Arch:")?.get(..5)?).ok()?;
     digits.parse().ok()
 }
 
-/// The SMBIOS UUID of option 97, as machines print it: the first three fields are little-endian, as in SMBIOS itself.
+/// The SMBIOS UUID in option 97, as machines print it: the first three fields are little-endian, as in SMBIOS itself.
 pub fn uuid(request: &Request) -> Option<String> {
     let bytes = request.option(OptionCode::ClientMachineIdentifier)?;
     let [0, id @ ..] = bytes else { return None };
@@ -105,7 +106,7 @@ pub fn uuid(request: &Request) -> Option<String> {
     Some(Uuid(id).to_string())
 }
 
-/// An SMBIOS UUID in the order of its bytes.
+/// An SMBIOS UUID in SMBIOS's own byte order.
 struct Uuid([u8; 16]);
 
 impl fmt::Display for Uuid {

@@ -1,7 +1,7 @@
-//! Which machine has which address: nodes always their own, others one of a range for a while.
+//! Owns the leases: nodes always have their own address, other machines one of a range for a while.
 //!
-//! A machine is its MAC address and not its client identifier (option 61): firmware, iPXE and the system each say another
-//! one, and would get three addresses in one boot. ISC's server calls that `ignore-client-uids`.
+//! A machine is identified by its MAC address, not by its client identifier (option 61): firmware, iPXE and the system
+//! each send a different one, and would get three addresses in one boot. ISC's server calls that `ignore-client-uids`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -12,96 +12,96 @@ use crate::machine::dhcp::{Dhcp, Host};
 use crate::machine::network::Network;
 use crate::machine::node::Mac;
 
-/// How long an offer waits for the client to take it.
+/// How long an offered address is kept for its client.
 const OFFER: Duration = Duration::from_secs(60);
-/// Most addresses of a range that are lent, however long it is: each takes memory, and whoever makes up MAC addresses gets one.
+/// Most leases of a range, however long it is: each takes memory, and anybody who makes up MAC addresses gets one.
 const MOST: usize = 1 << 16;
-/// How long an address is not lent that a client found in use.
+/// How long an address is not lent after a client found it in use.
 const DECLINED: Duration = Duration::from_secs(600);
 
-/// An address, and the network that it is in for this client.
+/// An address, and the network in which the client uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The address.
+    /// The address as the user gave it.
     pub address: Ipv4Addr,
-    /// Its network.
+    /// The network, for its mask and broadcast address.
     pub network: Network,
-    /// The host name, of a node.
+    /// The host name, if the machine is a node.
     pub name: Option<String>,
 }
 
 /// Why a machine gets no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoLease {
-    /// A node that is not in the network that its address is in.
+    /// A node in another network than its address.
     #[error("node {name} has the address {address}, which is not in {here}")]
     Elsewhere {
-        /// The node.
+        /// The node's name.
         name: String,
-        /// Its address.
+        /// The node's address.
         address: Ipv4Addr,
         /// The network that it asked from, in words.
         here: String,
     },
-    /// A node whose address somebody else has who is no machine that boots.
+    /// A node whose address belongs to something that is not a machine to boot, such as the gateway.
     #[error("node {name} has the address {address}, which is {whose}")]
     Taken {
-        /// The node.
+        /// The node's name.
         name: String,
-        /// Its address.
+        /// The node's address.
         address: Ipv4Addr,
-        /// Whose it is, in words.
+        /// The owner of the address, in words.
         whose: &'static str,
     },
-    /// A machine without an address of its own behind a relay of another network.
+    /// A machine that is no node with an address, behind a relay of another network.
     #[error("it asks through the relay {0}, where only nodes with an `ip:` get an address")]
     Relay(Ipv4Addr),
-    /// A machine without an address of its own, where there is no range.
+    /// A machine that is no node with an address, and there is no range.
     #[error("no node with an `ip:` has its MAC address, and there is no --dhcp-range")]
     NoRange,
-    /// All are taken.
+    /// All addresses of the range are taken.
     #[error("the range {0}-{1} has no free address")]
     Exhausted(Ipv4Addr, Ipv4Addr),
 }
 
-/// What is lent, and what may be.
+/// The addresses that are lent, and those that may be.
 #[derive(Debug)]
 pub struct Leases {
     dhcp: Dhcp,
-    /// Never lent from the range: our own address.
+    /// Our own address, which is never lent.
     own: Ipv4Addr,
     hosts: BTreeMap<Mac, Host>,
-    /// Their addresses.
+    /// The addresses of nodes.
     reserved: BTreeSet<Ipv4Addr>,
-    /// Addresses of the range that somebody has, and those that are in use by nobody knows whom.
+    /// Addresses of the range that are lent or offered, and those that were found in use.
     held: BTreeMap<Ipv4Addr, Held>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    /// Nobody, where a client found it in use.
+    /// The machine that has it. `None` if a client found it in use.
     by: Option<Mac>,
     until: Instant,
 }
 
 impl Leases {
-    /// Nothing is lent yet.
+    /// Starts without any lease.
     pub fn new(dhcp: Dhcp, own: Ipv4Addr) -> Leases {
         Leases { dhcp, own, hosts: BTreeMap::new(), reserved: BTreeSet::new(), held: BTreeMap::new() }
     }
 
-    /// Takes the nodes as they are now; what others hold of the range stays.
+    /// Replaces the nodes. Leases of other machines stay.
     pub fn set_hosts(&mut self, hosts: Vec<Host>) {
         self.reserved = hosts.iter().filter_map(Host::address).collect();
         self.hosts = hosts.into_iter().map(|host| (host.mac, host)).collect();
     }
 
-    /// What machines are told beside their address.
+    /// The network settings for machines, apart from their address.
     pub fn dhcp(&self) -> &Dhcp {
         &self.dhcp
     }
 
-    /// The address that a client would get: a node's own; else the one it has, the one it wishes, or one that is free.
+    /// The address that a client would get: a node's own; otherwise the one it has, the one it asks for, or a free one.
     ///
     /// # Errors
     /// Why it would get none.
@@ -110,7 +110,7 @@ impl Leases {
         let name = host.map(|host| host.name.clone());
         let fixed = host.and_then(|host| Some((host.address()?, host.ip?.network()?)));
         if let Some((address, network)) = fixed {
-            // A node that was carried to another network cannot use its address there.
+            // A node that was moved to another network cannot use its address there.
             let (is_here, here) = match request.relay() {
                 None => (self.dhcp.subnet.contains(address), self.dhcp.subnet.to_string()),
                 Some(relay) => (network.contains(relay), format!("the network of the relay {relay}")),
@@ -142,13 +142,13 @@ impl Leases {
         Ok(Lease { address, network: subnet, name })
     }
 
-    /// Whether a client is ours: a node with an address, or one that has one of the range.
+    /// Whether a client has an address from us: it is a node with an address, or has a lease.
     pub fn knows(&self, mac: Mac) -> bool {
         let node = self.hosts.get(&mac).is_some_and(|host| host.address().is_some());
         node || self.held.values().any(|held| held.by == Some(mac))
     }
 
-    /// Whether an address of the range may be lent to somebody new.
+    /// Whether an address of the range may be lent to a new machine.
     fn is_free(&self, address: Ipv4Addr, now: Instant) -> bool {
         let subnet = self.dhcp.subnet;
         let taken = [Some(self.own), self.dhcp.gateway, Some(subnet.base), Some(subnet.broadcast())];
@@ -157,7 +157,7 @@ impl Leases {
             && self.held.get(&address).is_none_or(|held| held.until <= now)
     }
 
-    /// Keeps an address for a client until it takes the offer.
+    /// Keeps an address for a client until it accepts the offer.
     pub fn offer(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
         let until = now + OFFER;
         // An offer does not shorten a lease.
@@ -174,24 +174,25 @@ impl Leases {
         self.hold(address, Held { by: Some(mac), until: now + self.dhcp.lease });
     }
 
-    /// Takes an address back that a client is done with.
+    /// Ends the lease of a client that is done with it.
     pub fn release(&mut self, mac: Mac, address: Ipv4Addr) {
         if self.held.get(&address).is_some_and(|held| held.by == Some(mac)) {
             self.held.remove(&address);
         }
     }
 
-    /// Sets an address aside that its client found in use. Only its own: or anybody could set the whole range aside.
+    /// Sets an address aside that its client found in use. This works for a client's own lease only; otherwise anybody
+    /// could set the whole range aside.
     pub fn decline(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
         if self.held.get(&address).is_some_and(|held| held.by == Some(mac)) {
             self.hold(address, Held { by: None, until: now + DECLINED });
         }
     }
 
-    /// Only addresses of the range are held; those of nodes are theirs anyway.
+    /// Only addresses of the range are held; those of nodes are reserved anyway.
     fn hold(&mut self, address: Ipv4Addr, held: Held) {
         if self.dhcp.range.is_some_and(|range| range.contains(address)) {
-            // A client that moves within the range leaves its old address.
+            // A client that moves within the range gives up its old address.
             self.held.retain(|_, other| held.by.is_none() || other.by != held.by);
             self.held.insert(address, held);
         }
@@ -205,7 +206,7 @@ pub(super) mod tests {
 
     pub const LEASE: Duration = Duration::from_secs(600);
 
-    /// 10.0.0.0/24 with a range of four addresses, the second of which is ours and the fourth a node's.
+    /// 10.0.0.0/24 with a range of four addresses, of which the second is ours and the fourth a node's.
     pub fn leases() -> Leases {
         let dhcp = Dhcp {
             base_url: "http://10.0.0.101:8080".parse().unwrap(),
@@ -236,7 +237,7 @@ pub(super) mod tests {
         Mac::from([0x52, 0x54, 0, 0, 0, last])
     }
 
-    /// A DISCOVER of a machine, perhaps through a relay.
+    /// A DISCOVER from a machine, optionally through a relay.
     fn from(last: u8, relay: [u8; 4]) -> Request {
         let mut bytes = datagram(&[(53, &[1])]);
         bytes[33] = last;

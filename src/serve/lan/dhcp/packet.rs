@@ -1,4 +1,4 @@
-//! Packets of RFC 2131, as far as a boot server reads and writes them.
+//! Packets of RFC 2131, as far as a boot server needs to read and write them.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -9,55 +9,55 @@ use dhcproto::{Encodable, v4};
 
 use crate::machine::node::Mac;
 
-/// Shortest packet, in bytes: BOOTP's, and some relays drop shorter ones.
+/// Shortest packet, in bytes: the size of BOOTP's. Some relays drop shorter ones.
 const SHORTEST: usize = 300;
 /// The option that ends a packet.
 const END: u8 = 255;
 
-/// A request of a client.
+/// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// DISCOVER, REQUEST and so on.
     pub kind: MessageType,
-    /// What pairs an answer with its request.
+    /// The transaction ID, which pairs an answer with its request.
     pub xid: u32,
-    /// Whether answers must be broadcast.
+    /// The flags field; its top bit asks for answers by broadcast.
     pub flags: u16,
     /// The address that the client has already.
     pub ciaddr: Ipv4Addr,
-    /// The relay that it came through; unspecified without.
+    /// The relay that it came through; unspecified if there was none.
     pub giaddr: Ipv4Addr,
-    /// The client.
+    /// The client's hardware address.
     pub mac: Mac,
-    /// The options, with those put together that came in parts (RFC 3396).
+    /// The options by code. Options that came in parts are joined (RFC 3396).
     options: BTreeMap<u8, Vec<u8>>,
 }
 
-/// Why a packet is none that could be answered.
+/// Why a packet is not a request that could be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Not even all fixed fields.
+    /// Shorter than the fixed fields.
     #[error("too short for DHCP")]
     Short,
-    /// An answer of another server.
+    /// An answer from another server.
     #[error("not a request")]
     NotARequest,
-    /// InfiniBand, a tunnel, or a wrong length of address.
+    /// InfiniBand, a tunnel, or an address of the wrong length.
     #[error("not from Ethernet")]
     NotEthernet,
-    /// BOOTP, or a type that nobody knows.
+    /// BOOTP, or an unknown message type.
     #[error("no DHCP message type")]
     NoType,
 }
 
 impl Request {
-    /// Reads a datagram.
+    /// Parses a datagram.
     pub fn parse(bytes: &[u8]) -> Result<Request, Malformed> {
         let message = borrowed::Message::new(bytes).map_err(|_| Malformed::Short)?;
         if message.opcode() != Opcode::BootRequest {
             return Err(Malformed::NotARequest);
         }
-        // Asked before the address is read: dhcproto believes the length.
+        // Checked before the address is read, because dhcproto trusts the length.
         if message.htype() != HType::Eth || message.hlen() != 6 {
             return Err(Malformed::NotEthernet);
         }
@@ -86,12 +86,12 @@ impl Request {
         self.options.get(&code.into()).map(Vec::as_slice)
     }
 
-    /// An option that is an address.
+    /// The value of an option that is an address.
     pub fn address(&self, code: OptionCode) -> Option<Ipv4Addr> {
         self.option(code).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from)
     }
 
-    /// Whether answers must be broadcast though the client has an address.
+    /// Whether the client wants answers by broadcast even though it has an address.
     pub fn wants_broadcast(&self) -> bool {
         Flags::new(self.flags).broadcast()
     }
@@ -102,22 +102,22 @@ impl Request {
     }
 }
 
-/// What goes back, before it is bytes.
+/// The content of an answer, before it is encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// OFFER, ACK or NAK.
     pub kind: MessageType,
-    /// The address that the client gets; unspecified from a proxy.
+    /// The address for the client; unspecified in a proxy's answer.
     pub yiaddr: Ipv4Addr,
-    /// Where it loads from; unspecified if it loads nothing.
+    /// The server to load from; unspecified if there is nothing to load.
     pub siaddr: Ipv4Addr,
-    /// What it loads: in the field, too, where it fits.
+    /// The boot file, sent as an option and, if it fits, in the fixed field, too.
     pub file: Option<String>,
     /// Further options.
     pub options: Vec<v4::DhcpOption>,
 }
 
-/// The `file` field with its zero.
+/// The length of the `file` field, including its final zero.
 const FILE: usize = 128;
 
 impl Reply {
@@ -146,9 +146,9 @@ impl Reply {
                 message.set_fname_str(file);
             }
         }
-        // Only names that do not fit their fields could fail, and they were measured.
+        // Only names that do not fit their fields could fail, and their lengths were checked.
         let mut bytes = with_ends(message.to_vec().unwrap_or_default());
-        // RFC 3046 wants a relay's option back as it came, behind all others. dhcproto would take it apart.
+        // RFC 3046 requires a relay's option to come back unchanged, after all others. dhcproto would decode it.
         let relay = request.option(OptionCode::RelayAgentInformation).filter(|bytes| bytes.len() <= 255);
         if let (Some(relay), Some(&END)) = (relay, bytes.last()) {
             bytes.pop();
@@ -163,16 +163,16 @@ impl Reply {
     }
 }
 
-/// Where the options begin, behind the fixed fields and the cookie.
+/// Offset of the options, after the fixed fields and the cookie.
 const OPTIONS: usize = 240;
-/// A byte between options that says nothing.
+/// The padding option.
 const PAD: u8 = 0;
 /// Options that are text: host name, domain, message, vendor class, TFTP server, boot file.
 const TEXTS: [u8; 6] = [12, 15, 56, 60, 66, 67];
 
-/// The packet with a pad behind each option that is text. Firmware reads such an option as a C string, over its length and
-/// into the next option, until it meets a zero (netbootxyz/netboot.xyz#1198); RFC 2132 knows no zero within, and lets pads
-/// stand anywhere.
+/// Adds a pad after each text option. Some firmware reads such an option as a C string, past its length into the next
+/// option, until it meets a zero (netbootxyz/netboot.xyz#1198). RFC 2132 allows no zero within, but allows pads
+/// anywhere.
 fn with_ends(bytes: Vec<u8>) -> Vec<u8> {
     let Some((fixed, mut options)) = bytes.split_at_checked(OPTIONS) else { return bytes };
     let mut ended = fixed.to_vec();
@@ -181,7 +181,7 @@ fn with_ends(bytes: Vec<u8>) -> Vec<u8> {
     {
         let Some((_, next)) = rest.split_at_checked(usize::from(*length)) else { break };
         ended.extend(&options[..options.len() - next.len()]);
-        // One that is longer than an option can be goes on in the next (RFC 3396).
+        // A value that is too long for one option continues in the next (RFC 3396).
         if TEXTS.contains(code) && next.first() != Some(code) {
             ended.push(PAD);
         }
@@ -195,7 +195,7 @@ fn with_ends(bytes: Vec<u8>) -> Vec<u8> {
 pub(super) mod tests {
     use super::*;
 
-    /// A request as a client would send it: the fixed part of a broadcast by 52:54:00:00:00:01, and options.
+    /// A request as a client would send it: the fixed part of a broadcast by 52:54:00:00:00:01, followed by options.
     pub fn datagram(options: &[(u8, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![1, 1, 6, 0, 0xde, 0xad, 0xbe, 0xef, 0, 0, 0x80, 0];
         bytes.resize(28, 0);
@@ -231,7 +231,7 @@ pub(super) mod tests {
         assert_eq!(with(&|bytes| bytes.truncate(239)), Err(Malformed::Short));
         assert_eq!(with(&|bytes| bytes[0] = 2), Err(Malformed::NotARequest));
         assert_eq!(with(&|bytes| bytes[1] = 32), Err(Malformed::NotEthernet));
-        // Longer than the field; reading so many bytes would leave it.
+        // Longer than the field; reading that many bytes would run past it.
         assert_eq!(with(&|bytes| bytes[2] = 255), Err(Malformed::NotEthernet));
         assert_eq!(with(&|bytes| bytes[236] = 0), Err(Malformed::NoType));
         for kind in [&[][..], &[0], &[9], &[255], &[1, 1]] {
@@ -269,7 +269,7 @@ pub(super) mod tests {
                 let behind = bytes[at + coded.len()];
                 assert_eq!(behind, if text.len() == 255 { 67 } else { 0 }, "{text}");
             }
-            // Nothing else changed: whoever reads the lengths finds it all.
+            // Nothing else changed: a reader that follows the lengths finds everything.
             let message = borrowed::Message::new(&bytes).unwrap();
             let read: Vec<u8> =
                 message.opts().filter(|o| u8::from(o.code()) == 67).flat_map(|o| o.data().to_vec()).collect();

@@ -1,18 +1,18 @@
-//! How often one machine is answered. A storm of one card must not become a storm of ours.
+//! Limits how often one machine is answered, so that a storm from one card does not become a storm of ours.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::machine::node::Mac;
 
-/// Answers in a row, and how long one of them takes to come back. A boot needs about six: firmware and iPXE, twice each,
-/// and the system's own.
+/// Answers in a row, and the time until one more is allowed. A boot needs about six: two each for firmware, iPXE and
+/// the system.
 const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_millis(500);
-/// Machines that are remembered; beyond, everybody is forgotten at once, which costs an attacker 4096 packets for 20 answers.
+/// Machines that are remembered. One more clears the table, which costs an attacker 4096 packets for 20 answers.
 const REMEMBERED: usize = 4096;
 
-/// A bucket of answers for each machine.
+/// A token bucket for each machine.
 #[derive(Debug, Default)]
 pub struct Rates(BTreeMap<Mac, Bucket>);
 
@@ -23,7 +23,7 @@ struct Bucket {
 }
 
 impl Rates {
-    /// Whether a machine is answered once more.
+    /// Whether a machine may be answered once more.
     pub fn take(&mut self, mac: Mac, now: Instant) -> bool {
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&mac) {
             self.0.clear();
@@ -40,15 +40,15 @@ impl Rates {
     }
 }
 
-/// How often it is told of one machine that it was not answered.
+/// How often silence towards one machine is reported.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// When it was last told of machines that they were not answered.
+/// When silence towards each machine was last reported.
 #[derive(Debug, Default)]
 pub struct Told(BTreeMap<Mac, Instant>);
 
 impl Told {
-    /// Whether it is to be told of a machine now.
+    /// Whether to report a machine now.
     pub fn take(&mut self, mac: Mac, now: Instant) -> bool {
         if self.0.get(&mac).is_some_and(|told| now.saturating_duration_since(*told) < TOLD) {
             return false;

@@ -1,4 +1,4 @@
-//! The state machine: which request gets which reply, and where that goes. RFC 2131, 4.3; PXE 2.1, 2.2.
+//! The state machine: which request gets which reply, and its destination. RFC 2131, 4.3; PXE 2.1, 2.2.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
@@ -17,23 +17,23 @@ use crate::serve::notice;
 /// The port of PXE boot servers, which firmware asks once it has an address.
 pub const PXE_PORT: u16 = 4011;
 
-/// How a request came.
+/// The port on which a request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// 67.
+    /// Port 67.
     Server,
-    /// 4011.
+    /// Port 4011.
     Pxe,
 }
 
-/// What goes back, and where to.
+/// A reply and its destination.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The datagram.
     pub bytes: Vec<u8>,
     /// Its destination.
     pub to: SocketAddrV4,
-    /// For the log and the timeline.
+    /// The notice for the log and the timeline.
     pub told: notice::Dhcp,
 }
 
@@ -41,32 +41,32 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Responder {
     sources: Sources,
-    /// Who has which address; nothing beside another server.
+    /// The leases. `None` next to another server.
     leases: Option<Leases>,
     near: Near,
     rates: Rates,
     told: Told,
 }
 
-/// Nothing goes back.
+/// Why nothing is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Silence {
-    /// As it should be: nobody asked us, or strangers did, or too often.
+    /// Silence is right: the request is not for us, or it comes from strangers or too often.
     Due,
-    /// Somebody may wait for an answer.
+    /// A machine may be waiting for an answer.
     Told(notice::DhcpSilent),
 }
 
-/// Why there is no reply, in words; none where none is due.
+/// Why there is no reply, in words. `None` if none is due.
 type Why = Option<String>;
 
 impl Responder {
-    /// A proxy where there are no leases.
+    /// A responder; without leases it is a proxy.
     pub fn new(sources: Sources, leases: Option<Leases>, near: Near) -> Responder {
         Responder { sources, leases, near, rates: Rates::default(), told: Told::default() }
     }
 
-    /// The leases, to tell them of nodes.
+    /// The leases, to update their nodes.
     pub fn leases(&mut self) -> Option<&mut Leases> {
         self.leases.as_mut()
     }
@@ -74,7 +74,7 @@ impl Responder {
     /// Answers a datagram, if it is a request that we have an answer to.
     ///
     /// # Errors
-    /// That nothing goes back.
+    /// Why nothing is sent.
     pub fn answer(
         &mut self,
         datagram: &[u8],
@@ -120,19 +120,19 @@ impl Responder {
         Ok(Answer { bytes: reply.encode(&request), to, told })
     }
 
-    /// A proxy's offer: no address, only what to load.
+    /// A proxy's offer: a boot file without an address.
     fn proxy_offer(&self, request: &Request, client: Client) -> Result<(Reply, Option<NoBoot>), Why> {
         let boot = self.sources.boot(client, request, Mode::Proxy).map_err(|why| Some(why.to_string()))?;
         Ok((self.reply(MessageType::Offer, Ipv4Addr::UNSPECIFIED, Some(boot)), None))
     }
 
-    /// The answer of a PXE boot server to a client that has its address.
+    /// The answer of a PXE boot server to a client that has an address already.
     fn boot_server(&self, request: &Request, client: Client) -> Result<(Reply, Option<NoBoot>), Why> {
         let boot = self.sources.boot(client, request, Mode::Proxy).map_err(|why| Some(why.to_string()))?;
         Ok((self.reply(MessageType::Ack, Ipv4Addr::UNSPECIFIED, Some(boot)), None))
     }
 
-    /// What a server says that lends addresses, and why it names nothing to load to a client that boots.
+    /// The answer of a server that lends addresses. For a client that boots, also the reason if there is no boot file.
     fn lend(
         &mut self,
         request: &Request,
@@ -150,22 +150,22 @@ impl Responder {
             MessageType::Request => {
                 let server = request.address(OptionCode::ServerIdentifier);
                 if server.is_some_and(|server| server != self.sources.address) {
-                    // It took another server's offer.
+                    // The client accepted another server's offer.
                     leases.release(request.mac, asked.ok_or(None)?);
                     return Err(None);
                 }
-                // What it was offered, what it remembers, or what it has and wants to keep.
+                // The address that it was offered, that it remembers, or that it has and wants to keep.
                 let wanted = asked.unwrap_or(request.ciaddr);
                 match leases.find(request, Some(wanted), now) {
                     Ok(lease) if lease.address == wanted => {
                         leases.lend(request.mac, wanted, now);
                         Ok(self.lease(MessageType::Ack, request, client, &lease))
                     }
-                    // It has a right to another one, or it took an offer that does not hold any more.
+                    // The client has another address, or its offer has expired.
                     _ if server.is_some() || leases.knows(request.mac) => {
                         Ok((self.nak("that is not your address"), None))
                     }
-                    // Silence, by 4.3.2: another server may know it.
+                    // 4.3.2 requires silence: another server may know the client.
                     _ => Err(None),
                 }
             }
@@ -187,7 +187,7 @@ impl Responder {
         }
     }
 
-    /// An offer of an address, or the address itself, with what to load for those that boot.
+    /// An offer or a lease of an address, with a boot file for clients that boot.
     fn lease(
         &self,
         kind: MessageType,
@@ -212,7 +212,7 @@ impl Responder {
         (reply, lacks)
     }
 
-    /// What a client loads that gets an address of ours, or why a client that boots does not.
+    /// The boot file of a client that gets its address from us, or the reason why a booting client gets none.
     fn boot(&self, request: &Request, client: Option<Client>) -> (Option<Boot>, Option<NoBoot>) {
         match client.map(|client| self.sources.boot(client, request, Mode::Full)) {
             None => (None, None),
@@ -224,7 +224,7 @@ impl Responder {
     /// The router, name servers and domain.
     fn network(&self, request: &Request) -> Vec<DhcpOption> {
         let Some(dhcp) = self.leases.as_ref().map(Leases::dhcp) else { return Vec::new() };
-        // A relay is the router of its network, unless that is ours.
+        // A relay is the router of its network, unless it is in our own.
         let relay = request.relay().filter(|relay| !dhcp.subnet.contains(*relay));
         let router = relay.or(dhcp.gateway).map(|router| DhcpOption::Router(vec![router]));
         let dns = Some(dhcp.dns.clone()).filter(|dns| !dns.is_empty()).map(DhcpOption::DomainNameServer);
@@ -246,12 +246,12 @@ impl Responder {
     }
 }
 
-/// Where a reply goes, by RFC 2131, 4.1. A client without an address is always reached by broadcast: it cannot answer ARP
-/// yet, and to do without ARP takes a raw socket.
+/// The destination of a reply, according to RFC 2131, 4.1. A client without an address is always reached by broadcast:
+/// it cannot answer ARP yet, and bypassing ARP takes a raw socket.
 fn destination(request: &Request, reply: &Reply, from: SocketAddrV4, port: Port) -> SocketAddrV4 {
     let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
     match (port, request.relay()) {
-        // It has an address, and waits where it asked from.
+        // The client has an address, and waits on the port that it asked from.
         (Port::Pxe, _) => from,
         (_, Some(relay)) => SocketAddrV4::new(relay, SERVER_PORT),
         _ if reply.kind == MessageType::Nak || request.wants_broadcast() => everybody,
@@ -496,7 +496,7 @@ mod tests {
         assert_eq!(offer.option(82), Some(&[1, 1, 7][..]));
     }
 
-    /// What real clients sent; `tests/data/dhcp/README.md` says which.
+    /// Packets of real clients; `tests/data/dhcp/README.md` describes them.
     macro_rules! captured {
         ($name:literal) => {
             include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dhcp/", $name, ".bin"))
@@ -518,7 +518,7 @@ mod tests {
             assert_eq!((answer.told.firmware, answer.told.file.as_deref()), (firmware, Some(file)));
             assert_eq!(answer.told.mac, "52:54:00:00:00:01");
         }
-        // They ask another server for an address that it gave them.
+        // They ask another server for an address that it offered.
         for datagram in [&captured!("ovmf-request")[..], captured!("ipxe-uefi-request")] {
             assert!(ask(&mut responder(None), Port::Server, NOBODY, datagram).is_none());
             assert!(ask(&mut responder(Some(leases())), Port::Server, NOBODY, datagram).is_none());

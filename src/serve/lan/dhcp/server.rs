@@ -1,4 +1,4 @@
-//! The sockets: ports 67 and 4011 of one network interface.
+//! The DHCP sockets: ports 67 and 4011 of one network interface.
 
 use std::future::Future;
 use std::io;
@@ -14,7 +14,7 @@ use crate::serve::lan::inventory;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::site::Site;
 
-/// Longest request that is read, in bytes: what an Ethernet frame carries.
+/// Longest request, in bytes: the payload of an Ethernet frame.
 const MAX_REQUEST: usize = 1472;
 
 /// A DHCP server on bound sockets.
@@ -23,16 +23,16 @@ pub struct Server {
     pub server: UdpSocket,
     /// Port 4011.
     pub pxe: UdpSocket,
-    /// What is answered.
+    /// Decides on the answers.
     pub responder: Responder,
-    /// The tree as it is now, for its nodes.
+    /// Returns the current tree, for its nodes.
     pub site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
-    /// Told of every answer, and of machines that get none.
+    /// Gets a notice of every answer, and of machines that get none.
     pub notices: Notices,
 }
 
 impl Server {
-    /// Answers until `stop` is done.
+    /// Answers until `stop` resolves.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut known: Option<Arc<Site>> = None;
@@ -45,7 +45,7 @@ impl Server {
             };
             let (length, from) = match received {
                 Ok((length, SocketAddr::V4(from))) => (length, from),
-                // An ICMP error of an earlier answer, or no memory for a moment.
+                // An ICMP error caused by an earlier answer, or a short lack of memory.
                 _ => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
@@ -69,8 +69,8 @@ impl Server {
     async fn answer(&mut self, datagram: &[u8], from: SocketAddrV4, port: Port) {
         let now = Instant::now();
         let answer = || self.responder.answer(datagram, from, port, now);
-        // A fault of ours over one datagram, which anybody may send, must not silence the server for all. The panic itself is
-        // told by its hook.
+        // A bug triggered by one datagram, which anybody may send, must not silence the server for everybody. The panic
+        // hook reports the panic itself.
         let answer = match panic::catch_unwind(AssertUnwindSafe(answer)) {
             Ok(Ok(answer)) => answer,
             Ok(Err(Silence::Told(told))) => return (self.notices)(&Notice::DhcpSilent(&told)),
@@ -81,7 +81,7 @@ impl Server {
             Port::Pxe => &self.pxe,
         };
         let sent: io::Result<usize> = socket.send_to(&answer.bytes, answer.to).await;
-        // What did not leave is asked for again.
+        // If sending fails, the client asks again.
         if sent.is_ok() {
             (self.notices)(&Notice::Dhcp(&answer.told));
         }

@@ -1,4 +1,4 @@
-//! What there is to fetch by TFTP: iPXE for firmware, the script that it runs, and what the tree publishes for loaders.
+//! The files that TFTP offers: iPXE for firmware, the script that it runs, and the published files that loaders need.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,36 +22,36 @@ use crate::tree::names::{AUTOEXEC, BOOT, FIRST_SCRIPT, below, ipxe_chain};
 /// The script that iPXE runs by itself, and the one for those who name it.
 const SCRIPTS: [&str; 2] = [AUTOEXEC, FIRST_SCRIPT];
 
-/// What a tree holds that a loader loads. Configs and images are not among it.
+/// The roles of published files that loaders load. Configs and images are not among them.
 const ROLES: [Role; 6] =
     [Role::Boot, Role::Kernel, Role::BaseInitrd, Role::Overlay, Role::Initrd, Role::EarlyInitrd];
 
-/// Everything that is served.
+/// All files that are offered.
 pub struct Files {
     /// iPXE.
     pub loaders: Loaders,
-    /// The address of our HTTP server, if it is not the one that the client reached us at.
+    /// The address of our HTTP server, if it is not the one on which the client reached us.
     pub advertise: Option<Ipv4Addr>,
-    /// That server.
+    /// Scheme and port of that server.
     pub http: Http,
-    /// The tree as it is now.
+    /// Returns the current tree.
     pub site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
-    /// What was proven of its files; none if they are trusted.
+    /// Which of its files have been verified. `None` if files are trusted.
     pub proofs: Option<Arc<Proofs>>,
 }
 
-/// A file, open.
+/// An opened file.
 #[derive(Debug)]
 pub enum Content {
     /// In memory.
     Bytes(Bytes),
-    /// On the disk.
+    /// On disk.
     File(Promised),
 }
 
 impl Files {
-    /// Opens what a name means, for a client that reached us at an address: the first of its meanings that there is, else the
-    /// one file that is called so in upper and lower case. Nothing if there is no such file.
+    /// Opens the file that a name means, for a client that reached us at address `here`: the first existing one of the
+    /// name's meanings, otherwise the one file whose name differs in case only. `None` if there is no such file.
     pub fn open(&self, name: &Name, here: IpAddr) -> io::Result<Option<Content>> {
         let meanings = name.meanings();
         let site = (self.site)();
@@ -80,7 +80,7 @@ impl Files {
         published(site, name)
     }
 
-    /// The name that differs from this one in upper and lower case only, unless there are several.
+    /// The known name that differs from this one in case only, unless there are several.
     fn in_any_case(&self, site: &Site, name: &str) -> Option<String> {
         let files = site.manifest.files.iter().filter(|(_, file)| ROLES.contains(&file.role));
         let ours = self.loaders.names().chain(SCRIPTS).map(|name| -> &str { name });
@@ -95,7 +95,7 @@ impl Files {
 }
 
 impl Files {
-    /// Whether what was opened is what the manifest says, where that is looked at; tells of what is not.
+    /// Checks an opened file against the manifest, if verification is on, and reports a corrupt one.
     pub async fn prove(&self, content: &Content, notices: &Notices) -> io::Result<()> {
         let (Some(proofs), Content::File(promised)) = (&self.proofs, content) else { return Ok(()) };
         match proofs.check(promised).await? {
@@ -124,13 +124,13 @@ fn published(site: &Site, name: &str) -> io::Result<Option<Content>> {
     }
 }
 
-/// How much of a file is read at once: many blocks, so that few hops to a thread for the disk are made.
+/// Bytes to read at once: many blocks, to save round trips to the disk's thread.
 const CHUNK: u64 = 256 << 10;
 
-/// Reads a file forwards, block by block, and a little backwards when some are sent again.
+/// Reads a file forwards in blocks, and a little backwards when some are sent again.
 pub struct Reader {
     content: Content,
-    /// What was read last, and where it begins.
+    /// The last chunk that was read, and its offset.
     chunk: (u64, Bytes),
 }
 
@@ -140,7 +140,7 @@ impl Reader {
         Reader { content, chunk: (0, Bytes::new()) }
     }
 
-    /// Length in bytes.
+    /// Length of the input, in bytes.
     pub fn size(&self) -> u64 {
         match &self.content {
             Content::Bytes(bytes) => bytes.len() as u64,
@@ -148,7 +148,7 @@ impl Reader {
         }
     }
 
-    /// The bytes of a range within the file, at most `CHUNK` of them.
+    /// The bytes of a range within the file; at most `CHUNK`.
     pub async fn read(&mut self, range: std::ops::Range<u64>) -> io::Result<Bytes> {
         let Promised { file, start: begin, size, .. } = match &self.content {
             Content::Bytes(bytes) => return Ok(bytes.slice(range.start as usize..range.end as usize)),

@@ -1,11 +1,11 @@
-//! TFTP for firmware that knows nothing better: read requests of RFC 1350 in `octet` mode, with the options of RFC 2347, 2348,
-//! 2349 and 7440.
+//! TFTP for firmware that supports nothing better: read requests of RFC 1350 in `octet` mode, with the options of RFC
+//! 2347, 2348, 2349 and 7440.
 //!
 //! ```text
 //! datagram ─packet─▶ Request ─options─▶ Grant ─┐
 //!                        └──files─▶ Content ──▶ transfer (pure: what to send, and until when to wait) ─server─▶ datagrams
 //! ```
-//! `server` alone has sockets. What is served is a closed list: loaders, scripts and what the tree publishes for them.
+//! Only `server` has sockets. The files are a closed list: loaders, scripts and what the tree publishes for them.
 
 pub mod files;
 pub mod name;

@@ -1,22 +1,22 @@
-//! File names as loaders write them, and the names of ours that they may mean.
+//! File names as loaders write them, and the files that they may mean.
 //!
-//! Firmware copies the name out of DHCP and may not find its end: what follows in the packet then stands behind it. GRUB
-//! asks for absolute paths only, others write `./` or Windows' backslashes, and merge no slashes. None of that can lead out of
-//! the tree: whatever comes of it is looked up in lists.
+//! Firmware copies the name out of DHCP and may miss its end, so that the following bytes of the packet are appended.
+//! GRUB uses absolute paths only; others write `./` or Windows' backslashes, or double slashes. No name can lead out of
+//! the tree, because it is only looked up in lists.
 
 use std::fmt::Write;
 
 use super::packet::{Code, Refusal};
 
-/// A name as it was asked for.
+/// A name as it was requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(Vec<u8>);
 
 impl Name {
-    /// Takes the bytes of a name.
+    /// Reads the bytes of a name.
     ///
     /// # Errors
-    /// Nothing, or what climbs towards the root by `..`, or what ends as a directory does.
+    /// The name is empty, climbs with `..`, or ends like a directory.
     pub fn read(bytes: &[u8]) -> Result<Name, Refusal> {
         let refused = |code, why| Err(Refusal { code, why });
         let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
@@ -30,9 +30,9 @@ impl Name {
         }
     }
 
-    /// What files of ours it may mean, the likeliest first: what is written, then what stands before the first byte that no
-    /// name of ours has. If that byte is the length of a DHCP option, the option's number came with it: `ipxe.efi` is followed
-    /// by `a\x11`, which is option 97 with its 17 bytes.
+    /// The files that it may mean, the likeliest first: the whole name, then the part before the first byte that none
+    /// of our names contains. If that byte is the length of a DHCP option, the option's number precedes it: in
+    /// `ipxe.efia\x11`, the end `a\x11` is option 97 with its 17 bytes.
     pub fn meanings(&self) -> Vec<String> {
         let stray = self.0.iter().position(|byte| !matches!(byte, b' '..=b'~'));
         let whole = std::str::from_utf8(&self.0).ok().filter(|name| !name.chars().any(char::is_control));
@@ -43,25 +43,26 @@ impl Name {
         let text = |bytes| std::str::from_utf8(bytes).unwrap_or_else(|_| unreachable!("it is ASCII"));
         let cut = [before, without_code].into_iter().flatten().map(text);
         let mut meanings: Vec<String> = whole.into_iter().chain(cut).map(plain).collect();
-        // A stray byte may have stood behind dots.
+        // The part before a stray byte may end in dots.
         meanings.retain(|name| !name.is_empty() && name.split('/').all(|part| part != ".."));
         meanings.dedup();
         meanings
     }
 
-    /// The name for people, on one line.
+    /// The name for messages, on one line.
     pub fn shown(&self) -> String {
         shown(&self.0)
     }
 }
 
-/// A name as those of ours are written: relative, with one `/` between its parts.
+/// A name in the form of our own: relative, with one `/` between its parts.
 fn plain(name: &str) -> String {
     let parts = name.trim_end_matches(' ').split(['/', '\\']).filter(|part| !matches!(*part, "" | "."));
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Bytes for people: text as it is, `\xff` for what is none, `\n` for what would move a terminal.
+/// Bytes for messages: printable text as it is, `\xff` for invalid UTF-8, and escapes such as `\n` for control
+/// characters.
 pub fn shown(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {

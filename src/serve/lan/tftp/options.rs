@@ -1,44 +1,44 @@
-//! What a client asks for beyond RFC 1350, and what it is granted.
+//! Options that a client asks for beyond RFC 1350, and what it is granted.
 
 use std::time::Duration;
 
 use super::packet::{Code, Refusal};
 
-/// Bytes of a block without an option, by RFC 1350.
+/// Default block size in bytes, from RFC 1350.
 const BLOCK: u16 = 512;
-/// The smallest and largest that RFC 2348 knows.
+/// The smallest and largest block size of RFC 2348.
 const BLOCKS: (u64, u64) = (8, 65_464);
-/// The largest that is granted: what an Ethernet frame carries without fragments, 1500 − 20 (IP) − 8 (UDP) − 4. Firmware
-/// tends to lack the other half of a fragment.
+/// The largest granted block size: an Ethernet frame without fragments, 1500 − 20 (IP) − 8 (UDP) − 4. Firmware often
+/// loses the second half of a fragmented packet.
 const LARGEST_BLOCK: u16 = 1468;
-/// Most blocks that are sent without an answer; RFC 7440 allows 65535, which nobody's socket buffer holds.
+/// Most blocks to send without an answer. RFC 7440 allows 65535, which fits in no socket buffer.
 const LARGEST_WINDOW: u16 = 64;
 
-/// How a file is sent.
+/// The parameters of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Bytes of a block.
+    /// Bytes per block.
     pub block: u16,
-    /// Blocks that are sent before an answer is awaited.
+    /// Blocks to send before waiting for an answer.
     pub window: u16,
-    /// How long an answer is awaited, if the client wants to say it; the server measures otherwise.
+    /// How long to wait for an answer, if the client sets it; otherwise the server measures.
     pub timeout: Option<Duration>,
 }
 
-/// A grant, and the options that the client is told of: none, and there is no OACK.
+/// A grant, and the options to acknowledge. If there are none, no OACK is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
-    /// How the file is sent.
+    /// The parameters of the transfer.
     pub grant: Grant,
     /// Names and values of the OACK.
     pub told: Vec<(&'static str, u64)>,
 }
 
-/// Grants what is asked for, or less of it, for a file of so many bytes. What is unknown or beyond the RFCs' limits is
-/// passed over, as RFC 2347 wants it; the client then goes without.
+/// Grants the requested options, or less, for a file of `size` bytes. Unknown options and values beyond the RFCs'
+/// limits are ignored, as RFC 2347 requires; the client then goes without.
 ///
 /// # Errors
-/// A value that is no number.
+/// A value is not a number.
 pub fn negotiate(asked: &[(String, String)], size: u64) -> Result<Negotiated, Refusal> {
     let mut grant = Grant { block: BLOCK, window: 1, timeout: None };
     let mut told = Vec::new();

@@ -1,12 +1,12 @@
-//! The packets of RFC 1350 and 2347, read with limits and written.
+//! Reads and writes packets of RFC 1350 and 2347, with limits.
 
 use std::fmt;
 
 use super::name::{self, Name};
 
-/// Longest request, in bytes, by RFC 2347.
+/// Longest request, in bytes (RFC 2347).
 pub const MAX_REQUEST: usize = 512;
-/// Most options of a request; six are known to anybody.
+/// Most options in a request; only six are in use anywhere.
 const MAX_OPTIONS: usize = 16;
 
 const RRQ: u16 = 1;
@@ -19,43 +19,43 @@ const OACK: u16 = 6;
 /// A request to read a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The file.
+    /// The requested file.
     pub name: Name,
-    /// Options and their values in the order they came; names in lower case, each once.
+    /// Options and their values in order of arrival; names in lower case, each only once.
     pub options: Vec<(String, String)>,
 }
 
-/// What a client may send to the port of a running transfer.
+/// A packet that a client may send to the port of a running transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// It has all blocks up to this one, modulo 2^16.
+    /// The client has all blocks up to this one, modulo 2^16.
     Ack(u16),
-    /// It gives up.
+    /// The client gives up.
     Error,
 }
 
-/// The error codes of RFC 1350 and 2347 that a server of files has a use for.
+/// The error codes of RFC 1350 and 2347 that a file server needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Code {
-    /// None of the others; the text says what.
+    /// None of the others; the text explains.
     Undefined = 0,
     /// There is no such file.
     NotFound = 1,
-    /// The file is not to be had, or not in this way.
+    /// The file may not be read, or the transfer mode or direction is not allowed.
     AccessViolation = 2,
     /// The request is malformed, or not one for a server.
     IllegalOperation = 4,
-    /// An option cannot be understood.
+    /// An option is malformed.
     Negotiation = 8,
 }
 
-/// Why a request is not granted, as the client is told.
+/// Why a request is refused, as the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Its code.
+    /// The error code.
     pub code: Code,
-    /// Its text: short, as it goes to addresses that nobody has confirmed.
+    /// The text; short, since it goes to unconfirmed addresses.
     pub why: &'static str,
 }
 
@@ -65,12 +65,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What stands in the way of an answer to a first packet.
+/// Why a first packet gets no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// An ERROR packet says why.
+    /// Answered with an ERROR packet.
     Refused(Refusal),
-    /// Silence: what is no request must not be answered, or two servers could keep each other busy for ever.
+    /// Not answered: replying to packets that are not requests could keep two servers busy with each other for ever.
     Ignored,
 }
 
@@ -79,8 +79,8 @@ fn refused(code: Code, why: &'static str) -> Unanswered {
 }
 
 impl Request {
-    /// Reads the first packet of a client. Zeros that fill it up behind its last option are left out, as are those that make
-    /// it longer than a request may be.
+    /// Parses a client's first packet. Zeros that pad it after its last option are ignored, even beyond the maximum
+    /// length of a request.
     pub fn parse(packet: &[u8]) -> Result<Request, Unanswered> {
         match opcode(packet) {
             Some(RRQ) => {}
@@ -120,14 +120,15 @@ impl Request {
     }
 }
 
-/// The file that a first packet asks for, for people, whatever else is wrong with it; nothing if it names none.
+/// The requested file of a first packet, for messages, no matter what else is wrong with the packet. `None` if it names
+/// no file.
 pub fn asked(packet: &[u8]) -> Option<String> {
     let name = packet.get(2..)?.split(|byte| *byte == 0).next().filter(|name| !name.is_empty())?;
     Some(name::shown(&name[..name.len().min(MAX_REQUEST)]))
 }
 
 impl Reply {
-    /// Reads a later packet of a client; anything but an answer to us is none.
+    /// Parses a client's later packet. `None` for anything but an ACK or ERROR.
     pub fn parse(packet: &[u8]) -> Option<Reply> {
         match (opcode(packet)?, packet.get(2..4)?) {
             (ACK, &[high, low]) => Some(Reply::Ack(u16::from_be_bytes([high, low]))),
@@ -141,7 +142,7 @@ fn opcode(packet: &[u8]) -> Option<u16> {
     packet.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-/// A DATA packet. Numbers go round: behind block 65535 comes 0.
+/// A DATA packet. Block numbers wrap: 65535 is followed by 0.
 pub fn data(block: u64, bytes: &[u8]) -> Vec<u8> {
     let mut packet = Vec::with_capacity(4 + bytes.len());
     packet.extend(DATA.to_be_bytes());
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_request_of_a_uefi_firmware_is_read() {
-        // OVMF's, from a capture of the lab's boot.
+        // OVMF's request, from a capture of the lab's boot.
         let request =
             parse(b"\0\x01ipxe.efi\0octet\0tsize\x000\0blksize\x001468\0windowsize\x004\0").unwrap();
         assert_eq!(request.name.meanings(), ["ipxe.efi"]);
@@ -255,7 +256,7 @@ mod tests {
             let plain = [&b"\0\x01a\0octet\0"[..], &vec![0; zeros]].concat();
             assert_eq!(parse(&plain).unwrap().options, [], "{zeros}");
         }
-        // An option without a value is none all the same.
+        // An option with an empty value is kept.
         let empty = parse(b"\0\x01a\0octet\0blksize\0\0").unwrap();
         assert_eq!(empty.options, [("blksize".to_owned(), String::new())]);
     }

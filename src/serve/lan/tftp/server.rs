@@ -1,4 +1,4 @@
-//! The sockets: one for requests, and one for each transfer, from a port of its own as RFC 1350 has it.
+//! The TFTP sockets: one for requests, and one with its own port for each transfer, as RFC 1350 requires.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,14 +19,14 @@ use crate::serve::http::server::canonical;
 use crate::serve::lan::near::Near;
 use crate::serve::notice::{Notice, Notices, Tftp};
 
-/// Transfers at a time. Requests beyond are passed over: the client asks again, which evens out a storm.
+/// Concurrent transfers. Further requests are ignored; the clients ask again, which evens out a storm.
 const MAX_TRANSFERS: usize = 256;
-/// Transfers of one address at a time; firmware has one, its iPXE another.
+/// Concurrent transfers to one address. Firmware has one, its iPXE another.
 const MAX_TRANSFERS_OF_ONE: usize = 8;
-/// How long running transfers may go on once the server is told to stop.
+/// How long running transfers may continue after the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// A client that answered within this time is in the midst of its transfer: its request is an older copy that came late. One that
-/// starts anew has been silent for longer, and asks again if not.
+/// A client that answered within this time is in the middle of its transfer, so the same request again is a late
+/// duplicate. A client that starts anew has been silent for longer, or will ask again.
 const LIVELY: Duration = Duration::from_secs(5);
 
 /// A TFTP server on a bound socket.
@@ -35,12 +35,12 @@ pub struct Server {
     files: Arc<Files>,
     near: Near,
     notices: Notices,
-    /// Transfers that run, by who asked.
+    /// Running transfers, by client.
     running: BTreeMap<SocketAddr, Running>,
     tasks: JoinSet<SocketAddr>,
 }
 
-/// A transfer that runs.
+/// A running transfer.
 struct Running {
     request: Request,
     heard: Arc<Heard>,
@@ -50,7 +50,7 @@ struct Running {
 /// When the client of a transfer last answered.
 struct Heard {
     began: Instant,
-    /// Milliseconds from then to the last answer, and one; 0 for none.
+    /// Milliseconds from `began` to the last answer, plus 1; 0 if there was none.
     last: AtomicU64,
 }
 
@@ -63,7 +63,7 @@ impl Heard {
         self.last.store(self.began.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
     }
 
-    /// How long it has been silent, if it ever answered.
+    /// Time since the client's last answer. `None` if it never answered.
     fn silence(&self) -> Option<Duration> {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed).checked_sub(1)?);
         Some(self.began.elapsed().saturating_sub(last))
@@ -71,7 +71,7 @@ impl Heard {
 }
 
 impl Server {
-    /// A server that answers whom `near` lets. Must be called within a tokio runtime.
+    /// A server that answers the clients that `near` allows. Must be called within a tokio runtime.
     pub fn new(socket: UdpSocket, files: Files, near: Near, notices: Notices) -> Server {
         Server {
             socket,
@@ -83,16 +83,16 @@ impl Server {
         }
     }
 
-    /// Answers until `stop` is done, then lets transfers that run finish for a while.
+    /// Answers until `stop` resolves, then gives running transfers some time to finish.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        // More than a request may have: some fill it up with zeros, and a longer one is to be seen to be longer.
+        // Larger than a request may be: some clients pad with zeros, and a request that is too long must be recognized.
         let mut buffer = [0; 2 * MAX_REQUEST];
         loop {
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => match received {
                     Ok((length, peer)) => self.request(&buffer[..length], peer).await,
-                    // An ICMP error of an earlier answer, or no memory for a moment.
+                    // An ICMP error caused by an earlier answer, or a short lack of memory.
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 },
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
@@ -102,7 +102,7 @@ impl Server {
         let _ = tokio::time::timeout(GRACE, async { while self.tasks.join_next().await.is_some() {} }).await;
     }
 
-    /// Forgets a transfer, unless its client has begun another since.
+    /// Forgets a transfer, unless its client has begun another one since.
     fn ended(&mut self, ended: Result<(tokio::task::Id, SocketAddr), tokio::task::JoinError>) {
         let id = match &ended {
             Ok((id, _)) => *id,
@@ -124,14 +124,15 @@ impl Server {
             }
         };
         if let Some(running) = self.running.get(&peer) {
-            // The request again, since the first answer is still on its way, or was until now: that one is sent again by itself.
+            // A duplicate of the request, sent before the first answer arrived. The transfer repeats that answer by
+            // itself.
             let is_copy = running.request == request
                 && !running.task.is_finished()
                 && running.heard.silence().is_none_or(|silence| silence < LIVELY);
             if is_copy {
                 return;
             }
-            // From the same port it cannot be another client: this one has given the old transfer up.
+            // The port is the same, so it is the same client, and it has given up the old transfer.
             running.task.abort();
             self.running.remove(&peer);
         }
@@ -158,7 +159,8 @@ impl Server {
         self.running.insert(peer, Running { request, heard, task });
     }
 
-    /// Ends the oldest transfer to a client that was never heard of, for its address may be forged; whether there was one.
+    /// Ends the oldest transfer to a client that never answered, as its address may be forged. Returns whether there
+    /// was one.
     fn end_unheard(&mut self) -> bool {
         let unheard = self.running.iter().filter(|(_, running)| running.heard.silence().is_none());
         let Some(peer) = unheard.min_by_key(|(_, running)| running.heard.began).map(|(peer, _)| *peer) else {
@@ -187,7 +189,7 @@ impl Server {
 /// One client's transfer.
 struct Client {
     peer: SocketAddr,
-    /// Where its request came to: an address, or any.
+    /// The local address of its request; possibly the unspecified one.
     listener: IpAddr,
     files: Arc<Files>,
     notices: Notices,
@@ -210,7 +212,7 @@ impl Client {
         (self.notices)(&Notice::Tftp(&told));
     }
 
-    /// Sends the file; what was sent is noted as it arrives. The error is for people.
+    /// Sends the file, and notes in `told` what arrived. The error is a message for people.
     async fn transfer(&self, request: &Request, told: &mut Tftp) -> Result<(), String> {
         let text = |error: io::Error| error.to_string();
         let any: IpAddr = match self.peer {
@@ -219,7 +221,7 @@ impl Client {
         };
         let from = if self.listener.is_unspecified() { any } else { self.listener };
         let socket = UdpSocket::bind((from, 0)).await.map_err(text)?;
-        // From now on the kernel drops what others send to this port.
+        // From now on the kernel drops packets of other senders to this port.
         socket.connect(self.peer).await.map_err(text)?;
         let refuse = async |refusal: Refusal| {
             let _ = socket.send(&packet::error(refusal)).await;
@@ -267,7 +269,7 @@ impl Client {
             }
             step = match self.reply(&socket, transfer.deadline()).await {
                 Some(Reply::Ack(block)) => transfer.acknowledged(block, Instant::now()),
-                // Firmware asks for the size first, and wants no more of this transfer then.
+                // Some firmware first asks for the size only, and then ends the transfer.
                 Some(Reply::Error) if transfer.is_offering() => return Ok(()),
                 Some(Reply::Error) => return Err("the client gave up".into()),
                 None => transfer.send(Instant::now()),
@@ -276,9 +278,9 @@ impl Client {
         }
     }
 
-    /// What the client answers; nothing when it is overdue.
+    /// The client's answer. `None` if it is overdue.
     async fn reply(&self, socket: &UdpSocket, deadline: Instant) -> Option<Reply> {
-        // An ERROR's text is cut off; nobody reads it.
+        // The text of an ERROR packet is cut off; it is not used.
         let mut buffer = [0; 64];
         loop {
             let received = tokio::time::timeout_at(deadline.into(), socket.recv(&mut buffer)).await.ok()?;
@@ -289,14 +291,15 @@ impl Client {
                         return Some(reply);
                     }
                 }
-                // The client's port is closed (ICMP), for good or while its stack restarts; the deadline decides.
+                // The client's port is closed (ICMP), either for good or while its stack restarts; the deadline
+                // decides.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
     }
 }
 
-/// Sends a packet. One that the kernel does not take is as good as lost on the way: it is sent again when no answer comes.
+/// Sends a packet. A packet that the kernel refuses counts as lost on the way: it is sent again if there is no answer.
 async fn send(socket: &UdpSocket, packet: &[u8]) {
     let _ = socket.send(packet).await;
 }

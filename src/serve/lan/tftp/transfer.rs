@@ -1,35 +1,35 @@
-//! One file on its way to one client: what to send next and how long to wait, without a socket or a clock.
+//! One transfer to one client, without a socket or a clock: what to send next, and how long to wait.
 //!
-//! Nothing is sent twice because an ACK came twice; only an answer that is overdue makes the server repeat itself. So a
-//! duplicate never breeds duplicates (the Sorcerer's Apprentice of RFC 1123, 4.2.3.1).
+//! A duplicate ACK triggers nothing; only an overdue answer makes the server repeat a packet. So duplicates never breed
+//! duplicates (the Sorcerer's Apprentice of RFC 1123, 4.2.3.1).
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::options::Grant;
 
-/// How long the first answer is awaited, before anything was measured.
+/// How long to wait for the first answer, before a round trip was measured.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Bounds of what is awaited once the way is known: four times its round trip.
+/// Bounds of the wait once the round trip is known; the wait is four times that.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// The longest that is waited before the same is sent again.
+/// The longest wait before a packet is repeated.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// How often the same is sent to a client that was never heard of, and how long an answer is awaited each time, whatever it
-/// asked for: its address may be forged, and nobody there.
+/// How often a packet is sent to a client that never answered, and how long to wait each time, whatever timeout it
+/// asked for: its address may be forged, with nobody there.
 const UNHEARD_TRIES: u32 = 3;
 const UNHEARD_WAIT: Duration = Duration::from_secs(2);
-/// How long a client that was heard of may be silent, if it was asked so often in that time.
+/// How long a client that has answered before may be silent, provided that it was sent this many packets in that time.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENT_TRIES: u32 = 4;
 
-/// What is to be done.
+/// The next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Tell the client which options are granted.
+    /// Acknowledge the granted options to the client.
     Oack,
-    /// Send these blocks, in order. The first of a file is 1.
+    /// Send these blocks, in order. A file's first block is 1.
     Blocks(Range<u64>),
-    /// Nothing, until the deadline.
+    /// Wait until the deadline.
     Wait,
     /// Everything has arrived.
     Done,
@@ -41,30 +41,30 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Transfer {
     grant: Grant,
-    /// Blocks of the file; the last one is shorter than the others, or empty.
+    /// Number of blocks; the last one is shorter than the others, or empty.
     blocks: u64,
-    /// Bytes of the file.
+    /// Length of the file in bytes.
     size: u64,
-    /// Whether the OACK is yet to be answered.
+    /// Whether the OACK is still unanswered.
     offering: bool,
-    /// The first block that the client is not known to have.
+    /// The first block that the client has not acknowledged.
     next: u64,
-    /// The block behind the last that was sent.
+    /// The block after the last one that was sent.
     sent: u64,
-    /// Whether the client was ever heard of.
+    /// Whether the client has ever answered.
     heard: bool,
-    /// How often the same was sent.
+    /// How often the current packets were sent.
     tries: u32,
-    /// When it was last sent.
+    /// Time of the last sending.
     sent_at: Instant,
-    /// When the client last had something new.
+    /// When the client last acknowledged something new.
     gained_at: Instant,
-    /// Smoothed time between a window and its answer.
+    /// Smoothed time between a window and its acknowledgement.
     round_trip: Option<Duration>,
 }
 
 impl Transfer {
-    /// A file of so many bytes, with an OACK first where there is something to tell.
+    /// A transfer of `size` bytes, beginning with an OACK if `tells` is set.
     pub fn new(size: u64, grant: Grant, tells: bool, now: Instant) -> Transfer {
         let blocks = size / u64::from(grant.block) + 1;
         Transfer {
@@ -108,7 +108,7 @@ impl Transfer {
             }
             self.offering = false;
         } else {
-            // How many of the blocks in flight it has. An ACK of what was known before is one more than all of them away.
+            // How many of the blocks in flight it has. An old ACK yields a number larger than all of them.
             let gained = u64::from(block.wrapping_sub((self.next - 1) as u16));
             if gained == 0 || gained > self.sent - self.next {
                 return Step::Wait;
@@ -117,7 +117,7 @@ impl Transfer {
         }
         self.heard = true;
         self.gained_at = now;
-        // By Karn's rule, an answer to what was sent twice measures nothing.
+        // Karn's rule: the answer to a repeated packet measures nothing.
         if self.tries == 1 {
             let took = now.saturating_duration_since(self.sent_at);
             self.round_trip = Some(self.round_trip.map_or(took, |known| (known * 7 + took) / 8));
@@ -126,29 +126,29 @@ impl Transfer {
         if self.next > self.blocks { Step::Done } else { self.send(now) }
     }
 
-    /// Whether the options are yet to be answered, so that nothing of the file has left.
+    /// Whether the OACK is still unanswered, so that nothing of the file has left.
     pub fn is_offering(&self) -> bool {
         self.offering
     }
 
-    /// When an answer is overdue.
+    /// The time at which an answer is overdue.
     pub fn deadline(&self) -> Instant {
         let measured = || self.round_trip.map_or(FIRST_WAIT, |trip| (trip * 4).clamp(WAITS.0, WAITS.1));
         let wait = self.grant.timeout.unwrap_or_else(measured);
-        // Twice as long each time, but for the client that has chosen.
+        // The wait doubles each time, unless the client set the timeout.
         let doubled = || (wait * 2u32.pow(self.tries.saturating_sub(1).min(8))).min(LONGEST_WAIT);
         let wait = if self.grant.timeout.is_some() { wait } else { doubled() };
         self.sent_at + if self.heard { wait } else { wait.min(UNHEARD_WAIT) }
     }
 
-    /// Which bytes of the file a block is.
+    /// The range of bytes in a block.
     pub fn bytes(&self, block: u64) -> Range<u64> {
         let length = u64::from(self.grant.block);
         let start = (block - 1) * length;
         start..(start + length).min(self.size)
     }
 
-    /// Bytes that the client is known to have.
+    /// Bytes that the client has acknowledged.
     pub fn arrived(&self) -> u64 {
         self.size.min((self.next - 1) * u64::from(self.grant.block))
     }

@@ -1,4 +1,4 @@
-//! What a request means to a boot.
+//! Classifies requests by their meaning for a boot.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use percent_encoding::percent_decode_str;
 
 use crate::tree::names::{ASSETS, Endpoint, below};
 
-/// What a path is asked for.
+/// The purpose of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// The script that is the same for all, and asks to come back.
+    /// The first script, which is the same for all machines and makes them ask again.
     FirstScript,
     /// The script of one machine.
     Script,
@@ -17,9 +17,9 @@ pub enum Asked {
     Ignition,
     /// Another kind of config.
     Config,
-    /// A report; it is told to the timeline as it comes.
+    /// A report; the timeline gets it separately.
     Report,
-    /// What people and their tools look at.
+    /// Status for people and their tools.
     Watch,
     /// A file.
     File,
@@ -30,8 +30,8 @@ const ICON: &str = "/favicon.ico";
 /// The name that counters have for all files that machines load.
 const FILES: &str = "/assets";
 
-/// A path as the routes see it: decoded, without the slashes at its start, and with one slash where there are several: a
-/// base URL with a slash at its end makes them, and nginx and Apache merge them, too. A slash at its end stays.
+/// A path as the routes see it: decoded, without leading slashes, and with repeated slashes merged. They come from a
+/// base URL that ends in a slash; nginx and Apache merge them, too. A final slash stays.
 pub fn plain_path(path: &str) -> Cow<'_, str> {
     match percent_decode_str(path).decode_utf8_lossy() {
         Cow::Borrowed(path) if !path.contains("//") => path.strip_prefix('/').unwrap_or(path).into(),
@@ -48,7 +48,7 @@ pub fn plain_path(path: &str) -> Cow<'_, str> {
 }
 
 impl Asked {
-    /// What a plain path is asked for.
+    /// The purpose of a plain path.
     pub fn of(path: &str) -> Asked {
         match Endpoint::parse(path) {
             Some((endpoint, None)) => Asked::at(endpoint),
@@ -72,7 +72,7 @@ impl Asked {
     }
 }
 
-/// A plain path as counters name it: one of few, whatever clients ask for.
+/// The name of a plain path in counters: one of few, whatever clients ask for.
 pub fn route(path: &str) -> &'static str {
     match Endpoint::parse(path) {
         Some((endpoint, None)) => endpoint.path(),

@@ -1,4 +1,4 @@
-//! One machine: what it says of itself, and how far its boot is.
+//! One machine: its identity, and the progress of its boot.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,14 +11,14 @@ use super::told::{Load, Told};
 use crate::serve::machines::report::Report;
 use crate::serve::machines::stamp::Stamp;
 
-/// Files of one boot that are remembered; the oldest that is no kernel, initrd or config goes first.
+/// Files of one boot that are remembered. The oldest file that is not a kernel, initrd or config is dropped first.
 const MAX_FETCHES: usize = 32;
-/// The same of a machine that no group names.
+/// The same for a machine that no group names.
 const MAX_FETCHES_OF_STRANGER: usize = 8;
-/// Boots that follow each other faster than this and lead nowhere are a loop.
+/// Boots within this time of each other that reach nothing are a boot loop.
 pub(super) const LOOP: Duration = Duration::from_secs(600);
-/// An installer that says the same again within this time has been booted by what should have booted the disk; a server
-/// takes minutes to come through its firmware, and another to come up in memory.
+/// An installer that reports the same again within this time was booted instead of the disk. A server takes minutes to
+/// get through its firmware, and another to start in memory.
 const INSTALLER_LOOP: Duration = Duration::from_secs(3600);
 
 /// A machine that was seen.
@@ -28,42 +28,43 @@ pub struct Machine {
     pub mac: Option<String>,
     /// SMBIOS UUID, lower case.
     pub uuid: Option<String>,
-    /// Where it was last seen.
+    /// The address where it was last seen.
     pub address: Option<IpAddr>,
-    /// What it calls itself.
+    /// The name that it sent.
     pub hostname: Option<String>,
-    /// What its firmware is, in words.
+    /// The kind of its firmware, in words.
     pub firmware: Option<String>,
     /// iPXE's `buildarch`.
     pub arch: Option<String>,
     /// The group that last matched it.
     pub group: Option<String>,
-    /// Whether that group is for this machine alone, and so its name.
+    /// Whether that group is for this machine alone, so that its id can serve as the machine's name.
     pub is_named: bool,
-    /// The profile that it was last given.
+    /// The profile that it last got.
     pub profile: Option<String>,
     /// When it was first seen.
     pub first_seen: Stamp,
     /// When it was last seen.
     pub last_seen: Stamp,
-    /// How often it began to boot.
+    /// How often it has begun to boot.
     pub boots: u32,
-    /// How many boots in a row led nowhere, shortly after another, before the one that runs.
+    /// The number of consecutive boots before the current one that reached nothing and came shortly after each other.
     pub fruitless: u32,
-    /// How many boots in a row, shortly after another, were told to boot the disk before the one that runs.
+    /// The number of consecutive boots before the current one that were told to boot from disk and came shortly after
+    /// each other.
     #[serde(default)]
     pub returned: u32,
-    /// How often in a row, shortly after another, it said that the same is installed, after the first time.
+    /// How often in a row it repeated the same report, shortly after the one before.
     #[serde(default)]
     pub repeated: u32,
-    /// The boot that runs, or the last.
+    /// The current or last boot.
     pub boot: Boot,
-    /// What it last reported, in whichever boot.
+    /// Its last report, possibly from an earlier boot.
     pub report: Option<Report>,
-    /// The timeline's count at the last change, for those who watch.
+    /// The timeline's revision at the last change, for watchers.
     #[serde(skip)]
     pub revision: u64,
-    /// Who spoke of it last: its own address, or whoever says to be it.
+    /// The sender of the last notice about it: its own address, or that of a client that claims to be it.
     #[serde(skip)]
     pub from: Option<IpAddr>,
 }
@@ -73,89 +74,89 @@ pub struct Machine {
 pub struct Boot {
     /// When it began.
     pub began: Stamp,
-    /// Stages that are a moment, or several.
+    /// Stages that take no time, or happen several times.
     pub marks: BTreeMap<Stage, Mark>,
-    /// What the script told it to load.
+    /// The instructions of its script.
     pub told: Told,
-    /// What it fetched.
+    /// The files that it fetched.
     pub fetches: Vec<Fetch>,
     /// Whether it was last told to wait until others have loaded.
     #[serde(default)]
     pub waits: bool,
-    /// What it said of itself when no group matched.
+    /// Its labels when no group matched.
     pub unmatched: Option<String>,
-    /// What went wrong by TFTP, and when.
+    /// The last failure by TFTP, and its time.
     pub tftp_failure: Option<(Stamp, String)>,
-    /// What DHCP told it to boot.
+    /// The boot file that DHCP named.
     pub boot_file: Option<String>,
 }
 
-/// When something happened: for the first and the last time, and how often.
+/// The first time and the last time that something happened, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The first time.
     pub first: Stamp,
     /// The last time.
     pub last: Stamp,
-    /// How often.
+    /// How often it happened.
     pub times: u32,
 }
 
-/// A file that a machine fetched or fetches.
+/// A file that a machine fetched or is fetching.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetch {
     /// Path without a leading slash.
     pub path: String,
-    /// What it is to the boot, if something.
+    /// Its role in the boot, if any.
     pub stage: Option<Stage>,
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// Bytes that left, in the last try.
+    /// Bytes sent in the last attempt.
     pub sent: u64,
-    /// Bytes that were to leave.
+    /// Bytes to send.
     pub length: u64,
-    /// Bytes a second: lately while it runs, on the whole once it is over.
+    /// Bytes per second: a recent rate while it runs, the average once it is over.
     pub rate: u64,
-    /// How often it was begun.
+    /// Number of attempts.
     pub times: u32,
-    /// When the last try began.
+    /// When the last attempt began.
     pub began: Stamp,
-    /// When it was last seen to move.
+    /// When it last made progress.
     pub moved: Stamp,
-    /// Whether nothing more comes of the last try.
+    /// Whether the last attempt is over.
     pub is_over: bool,
 }
 
-/// What a notice says of a transfer.
+/// The progress of a transfer in a notice.
 pub struct Moved {
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// Bytes that left.
+    /// Bytes sent.
     pub sent: u64,
-    /// Bytes that were to leave.
+    /// Bytes to send.
     pub length: u64,
-    /// From the request until now.
+    /// Time since the request.
     pub took: Duration,
-    /// Whether nothing more comes.
+    /// Whether the transfer is over.
     pub is_over: bool,
 }
 
-/// A stage of a boot as it is shown.
+/// A stage of a boot in the status documents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// Which.
+    /// The stage that this is.
     pub stage: Stage,
     /// When it began.
     pub began: Stamp,
-    /// When it was complete; none while it is not.
+    /// When it was completed; `None` until then.
     pub ended: Option<Stamp>,
-    /// How often it was begun.
+    /// How often it began.
     pub times: u32,
-    /// Bytes that left.
+    /// Bytes sent.
     pub sent: u64,
-    /// Bytes that are to leave, where that is known.
+    /// Bytes to send, if known.
     pub of: Option<u64>,
-    /// Bytes a second, while it runs.
+    /// Bytes per second, while it runs.
     pub rate: Option<u64>,
     /// Seconds until it is complete, at that rate.
     pub eta: Option<u64>,
@@ -187,13 +188,13 @@ impl Machine {
         }
     }
 
-    /// Takes note of a transfer that runs or is over.
+    /// Records the state of a transfer.
     pub fn fetched(&mut self, path: &str, stage: Option<Stage>, moved: &Moved, now: Stamp) {
         let most = if self.is_named { MAX_FETCHES } else { MAX_FETCHES_OF_STRANGER };
         self.boot.fetch(path, stage, moved, most, now);
     }
 
-    /// What it is called: by itself, or by the group that is for it alone.
+    /// Its name: its own hostname, or the id of a group that is for it alone.
     pub fn name(&self) -> Option<&str> {
         let group = self.group.as_deref().filter(|_| self.is_named);
         self.hostname.as_deref().or(group)
@@ -209,7 +210,7 @@ impl Machine {
         self.boot = Boot { began: now, ..Boot::default() };
     }
 
-    /// Takes its own word.
+    /// Records a report.
     pub fn hear(&mut self, report: Report) {
         let same = |last: &Report| {
             let at_once = report.at.since(last.at) < INSTALLER_LOOP;
@@ -220,7 +221,7 @@ impl Machine {
         self.report = Some(report);
     }
 
-    /// Takes over what was seen of it before it said who it is.
+    /// Merges what was seen of the machine before it identified itself.
     pub fn absorb(&mut self, other: Machine) {
         self.first_seen = self.first_seen.min(other.first_seen);
         self.firmware = self.firmware.take().or(other.firmware);
@@ -248,73 +249,73 @@ impl Mark {
 }
 
 impl Fetch {
-    /// Whether all of it has left.
+    /// Whether the last attempt sent the whole file.
     pub fn is_whole(&self) -> bool {
         self.is_over && self.status < 400 && self.sent == self.length
     }
 
-    /// Whether it broke off.
+    /// Whether the last attempt was aborted.
     pub fn broke_off(&self) -> bool {
         self.is_over && self.status < 400 && self.sent < self.length
     }
 }
 
 impl Boot {
-    /// How far it is.
+    /// The furthest stage that it reached.
     pub fn stage(&self) -> Option<Stage> {
         let fetched = self.fetches.iter().filter(|fetch| fetch.status < 400).filter_map(|fetch| fetch.stage);
         self.marks.keys().copied().chain(fetched).max()
     }
 
-    /// Whether it came to where a machine may rest.
+    /// Whether it reached a stage where a machine may stay.
     pub fn has_arrived(&self) -> bool {
         self.stage().is_some_and(|stage| stage.patience().is_none())
     }
 
-    /// Whether all was fetched that there is to load, and nothing more will be heard.
+    /// Whether everything to load was fetched, so that nothing more is expected.
     pub fn is_loaded(&self) -> bool {
         let mut here = self.told.loads.iter().filter(|load| self.is_here(load)).peekable();
         here.peek().is_some() && here.all(|load| self.is_there(load))
     }
 
-    /// Whether a file that was to be loaded was.
+    /// Whether a file to load was fetched completely.
     pub fn is_there(&self, load: &Load) -> bool {
         self.fetches.iter().any(|fetch| load.is(&fetch.path) && fetch.is_whole())
     }
 
-    /// The files of a stage that it is to fetch from this server.
+    /// The files of a stage that it has to fetch from this server.
     pub fn loads(&self, stage: Stage) -> impl Iterator<Item = &Load> {
         self.told.of_stage(stage).filter(|load| self.is_here(load))
     }
 
-    /// Whether a file is to come from this server: a script may name it by a host, which is this one if any file of that
-    /// host was asked for here.
+    /// Whether a file comes from this server. A script may name a host; it is this server if any file of that host was
+    /// requested here.
     fn is_here(&self, load: &Load) -> bool {
         let asked = |path: &Load| self.fetches.iter().any(|fetch| path.is(&fetch.path));
         let mut of_host = self.told.loads.iter().filter(|other| other.host == load.host);
         load.host.is_none() || of_host.any(asked)
     }
 
-    /// When it last moved.
+    /// When it last made progress.
     pub fn moved(&self) -> Stamp {
         let fetches = self.fetches.iter().map(|fetch| fetch.moved);
         let marks = self.marks.values().map(|mark| mark.last);
         fetches.chain(marks).max().unwrap_or(self.began)
     }
 
-    /// A moment of a stage.
+    /// Counts one more time of a stage.
     pub fn mark(&mut self, stage: Stage, now: Stamp) {
         let mark = Mark { first: now, last: now, times: 1 };
         self.marks.entry(stage).and_modify(|known| known.join(mark)).or_insert(mark);
     }
 
-    /// A stage that goes on, and is no further time of it.
+    /// Prolongs a stage without counting it again.
     pub fn touch(&mut self, stage: Stage, now: Stamp) {
         let mark = Mark { first: now, last: now, times: 1 };
         self.marks.entry(stage).or_insert(mark).last = now;
     }
 
-    /// A transfer that runs or is over; so many are remembered at most.
+    /// Records a transfer, running or over. At most `most` of them are remembered.
     fn fetch(&mut self, path: &str, stage: Option<Stage>, moved: &Moved, most: usize, now: Stamp) {
         let at = self.fetches.iter().position(|fetch| fetch.path == path);
         let known = at.map(|at| self.fetches.remove(at));
@@ -329,7 +330,7 @@ impl Boot {
             sent: moved.sent,
             length: moved.length,
             rate: match goes_on {
-                // Half of the rate is what came since the last notice, so that it follows and does not flicker.
+                // Half of the rate comes from the bytes since the last notice, so that it adapts without flickering.
                 Some(known) if !moved.is_over => {
                     rate(moved.sent.saturating_sub(known.sent), now.since(known.moved)) / 2 + known.rate / 2
                 }
@@ -347,7 +348,7 @@ impl Boot {
         self.fetches.push(fetch);
     }
 
-    /// Its stages so far, in their order.
+    /// The stages so far, in order.
     pub fn steps(&self) -> Vec<Step> {
         let loads = [Stage::Kernel, Stage::Initrd, Stage::Ignition].into_iter().filter_map(|s| self.load(s));
         let marks = self.marks.iter().map(|(&stage, mark)| Step {
@@ -365,7 +366,7 @@ impl Boot {
         steps
     }
 
-    /// The files of a stage, taken together.
+    /// A stage that loads files: all its files together.
     fn load(&self, stage: Stage) -> Option<Step> {
         let counts = |fetch: &&Fetch| fetch.stage == Some(stage) && fetch.status < 400;
         let fetches = || self.fetches.iter().filter(counts);

@@ -1,11 +1,12 @@
 //! The timeline: every machine that was seen, and how far it is.
 //!
 //! ```text
-//! Notice ─see─▶ Timeline ─▶ Machine (who it is) ─▶ Boot (marks, fetches, what it was told) ─▶ Stage, Step, Trouble
+//! Notice ─see─▶ Timeline ─▶ Machine (identity) ─▶ Boot (marks, fetches, instructions) ─▶ Stage, Step, Trouble
 //! ```
-//! Pure: notices and the time go in. A machine is known by its MAC address; what comes without one is joined by UUID or by
-//! address, and has a row of its own until it says who it is. Machines behind one address (NAT) are told apart only where
-//! they say so, which scripts and configs do and files do not.
+//! Pure: its input is notices and the time. A machine is identified by its MAC address. A request without one is
+//! attributed by UUID or by address, and has a row of its own until the machine identifies itself. Machines behind one
+//! address (NAT) can be told apart by requests with labels only, which are those for scripts and configs, not those for
+//! files.
 
 mod asked;
 mod machine;
@@ -44,16 +45,17 @@ pub use told::{Load, Told};
 pub use trouble::{Trouble, installer_loop, troubles, wrong_architecture};
 pub use whose::{Whose, cards};
 
-/// Names of rows that are gone and nobody has asked for; where nobody asks, nobody watches.
+/// The most ids of removed rows that are kept until they are fetched; if nobody fetches them, nobody watches.
 const MAX_GONE: usize = 10_000;
-/// Firmware, as DHCP notices name it, that asks in order to boot; an installed system only wants its address.
+/// Firmware names in DHCP notices that mean a boot; an installed system asks for its address only.
 const BOOTS: [&str; 3] = ["BIOS", "UEFI", "iPXE"];
-/// How much later than now something may have been seen: threads tell in any order, and clocks are trimmed.
+/// How far in the future a time may be: threads report in any order, and clocks are adjusted.
 const AHEAD: Duration = Duration::from_secs(10);
-/// How long after an address or UUID was seen a machine that says to have it is the one that was seen.
+/// How long a row that is known by address or UUID only can be attributed to a machine that identifies itself with
+/// them.
 const SAME: Duration = Duration::from_secs(600);
 
-/// What a machine is known by, the surest first.
+/// The keys that identify a machine, the most reliable first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Key {
     Mac(String),
@@ -61,15 +63,15 @@ enum Key {
     Address(IpAddr),
 }
 
-/// What a machine says of itself, and where it is.
+/// A machine's identity and address, as far as a request reveals them.
 #[derive(Default)]
 struct Who {
     mac: Option<String>,
     uuid: Option<String>,
     address: Option<IpAddr>,
-    /// The sender, where its address says nothing of where the machine is.
+    /// The sender, if its address is not the machine's.
     sender: Option<IpAddr>,
-    /// Whether the group that it was given is for it alone; none where no group was asked for.
+    /// Whether its group is for this machine alone; `None` if the request selected no group.
     is_named: Option<bool>,
 }
 
@@ -78,18 +80,18 @@ struct Who {
 pub struct Timeline {
     machines: BTreeMap<Key, Arc<Machine>>,
     count: Count,
-    /// Addresses of machines that said who they are.
+    /// Addresses of machines that have identified themselves.
     by_address: HashMap<IpAddr, Key>,
     by_uuid: HashMap<String, Key>,
-    /// Counts changes.
+    /// The number of changes so far.
     revision: u64,
     gone: Vec<String>,
-    /// The latest point at which anything was seen; ahead of now, after a clock was.
+    /// The latest time of any notice; it is in the future if a clock was ahead.
     latest: Stamp,
 }
 
 impl Timeline {
-    /// What was remembered of machines before a restart. Two of the same name are one.
+    /// A timeline with the machines from before a restart. Of several machines with the same key, the last one counts.
     pub fn remember(machines: Vec<Machine>) -> Timeline {
         let mut timeline = Timeline::default();
         for mut machine in machines {
@@ -102,7 +104,7 @@ impl Timeline {
                 timeline.by_address.extend(address.map(|address| (address, key.clone())));
                 timeline.by_uuid.extend(uuid.clone().map(|uuid| (uuid, key.clone())));
             }
-            // A transfer does not outlive the server that sent it.
+            // A transfer does not survive the server that sent it.
             machine.boot.fetches.iter_mut().for_each(|fetch| fetch.is_over = true);
             timeline.latest = timeline.latest.max(machine.last_seen);
             timeline.count.add(&machine);
@@ -113,7 +115,7 @@ impl Timeline {
         timeline
     }
 
-    /// Takes note of what happened.
+    /// Records a notice.
     pub fn see(&mut self, site: &Site, notice: &Notice<'_>, now: Stamp) {
         self.take_back(now);
         match notice {
@@ -133,8 +135,8 @@ impl Timeline {
         }
     }
 
-    /// Takes a machine's own word, which came from `sender`. One that says again and again that it is installed is told what
-    /// is likely wrong, for its installer would reboot for ever.
+    /// Records a machine's report, which came from `sender`. If the machine keeps reporting that it is installed,
+    /// returns what is likely wrong, since its installer would reboot for ever.
     pub fn report(
         &mut self,
         site: &Site,
@@ -144,7 +146,7 @@ impl Timeline {
     ) -> Option<Trouble> {
         let who = Who { sender, ..Who::new(&report.mac, &report.uuid, None) };
         let stage = report.stage.parse::<Stage>().ok().filter(|stage| stage.is_reported());
-        // A server that was restarted missed how this boot began, and a system that reports again is no new boot.
+        // A restarted server has missed the beginning of this boot, and a system that reports again has not rebooted.
         let machine = self.machine(site, who, now, |_| false)?;
         if let Some(stage) = stage {
             machine.boot.mark(stage, now);
@@ -153,23 +155,23 @@ impl Timeline {
         installer_loop(machine)
     }
 
-    /// The machine that says a MAC address or UUID.
+    /// The machine with this MAC address or UUID.
     pub fn machine_of(&self, labels: &Labels) -> Option<&Machine> {
         self.machines.get(&self.key(&Who::saying(labels, None))?).map(|machine| &**machine)
     }
 
-    /// All machines, those with a MAC address first, in its order. They are shared: a copy of the list is a picture of
-    /// the moment, which costs no lock to look at.
+    /// All machines; those with a MAC address come first, sorted. They are shared, so a copy of the list is a snapshot
+    /// that can be used without the lock.
     pub fn machines(&self) -> impl Iterator<Item = &Arc<Machine>> {
         self.machines.values()
     }
 
-    /// The count of changes so far; those of a machine after it have a greater one.
+    /// The number of changes so far. Machines that change later have a greater one.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Has a machine, by its [`Machine::id`], count as changed.
+    /// Marks a machine, by its [`Machine::id`], as changed.
     pub fn touch(&mut self, id: &str) {
         let address = || id.parse().ok().map(Key::Address);
         let keys = [Some(Key::Mac(id.into())), Some(Key::Uuid(id.into())), address()];
@@ -180,7 +182,7 @@ impl Timeline {
         }
     }
 
-    /// Names, as [`Machine::id`] has them, of rows that were forgotten or joined with another since this was last asked.
+    /// Ids, as in [`Machine::id`], of rows that were forgotten or merged since the last call.
     pub fn take_gone(&mut self) -> Vec<String> {
         std::mem::take(&mut self.gone)
     }
@@ -190,7 +192,7 @@ impl Timeline {
         let who = Who::new(&dhcp.mac, uuid, dhcp.address.map(IpAddr::V4));
         let firmware = BOOTS.iter().find(|kind| dhcp.firmware.starts_with(**kind));
         let begins = |boot: &Boot| {
-            // iPXE asks again when the firmware's loader is on its way; firmware asks first of all.
+            // iPXE asks again after the firmware's loader was fetched; firmware asks first of all.
             let latest = if firmware == Some(&"iPXE") { Stage::Script } else { Stage::Tftp };
             firmware.is_some() && boot.stage() > Some(latest)
         };
@@ -198,7 +200,7 @@ impl Timeline {
         if firmware.is_some() {
             machine.boot.mark(Stage::Dhcp, now);
             machine.boot.boot_file = dhcp.file.as_deref().map(plain);
-            // Firmware is what a machine has; iPXE is what it loads, unless it has nothing else.
+            // iPXE is only loaded by the firmware, so it counts as the firmware only if none is known.
             if firmware != Some(&"iPXE") || machine.firmware.is_none() {
                 machine.firmware = Some(dhcp.firmware.to_owned());
             }
@@ -219,7 +221,7 @@ impl Timeline {
         }
     }
 
-    /// A script is noted before the machine that it is for can act on it: what that asks next is answered by it.
+    /// Records a script before its machine can act on it, since the state decides on the machine's next answer.
     fn see_leaving(&mut self, site: &Site, record: &Record, now: Stamp) {
         if record.method == Method::HEAD {
             return;
@@ -235,8 +237,8 @@ impl Timeline {
         }
     }
 
-    /// Whoever was seen while the clock was ahead was seen now at the latest: else machines that say no more would be the last that
-    /// are forgotten, for as long as it was ahead.
+    /// Corrects times that were recorded while the clock was ahead. Otherwise these machines, even if silent, would be
+    /// the last to be forgotten until the clock gets there.
     fn take_back(&mut self, now: Stamp) {
         if self.latest.since(now) > AHEAD {
             for machine in self.machines.values_mut().filter(|machine| machine.last_seen > now) {
@@ -272,7 +274,7 @@ impl Timeline {
         machine.boot.unmatched = None;
         machine.group = group.map(|group| group.id.clone());
         machine.profile = group.map(|group| group.profile.clone());
-        // Who has to wait for others asks again and again, and gets nothing of its group.
+        // A waiting machine asks again and again, and gets nothing from its group.
         machine.boot.waits = group.is_some() && record.status == 200 && record.group.is_none();
         match machine.boot.waits {
             true => machine.boot.touch(Stage::Script, now),
@@ -305,14 +307,14 @@ impl Timeline {
         let machine = known.and_then(|key| self.machines.get(&key));
         let told = machine.and_then(|machine| machine.boot.told.stage_of(path));
         let stage = stage.or(told).or_else(|| told::stage_of(site, path));
-        // What is missing matters to a boot if it was to be there; the rest is people who look around, or scan. A made-up
-        // machine could have any name remembered else.
+        // A missing file matters to a boot if the machine was told to load it; other misses come from people who look
+        // around, or from scans. Otherwise a made-up machine could have any file name remembered.
         let is_named = machine.is_some_and(|machine| machine.is_named);
         if record.status >= 400 && stage.is_none() && !(is_named && below(path, ASSETS).is_some()) {
             return;
         }
         let begins = |boot: &Boot| {
-            // Scripts that are no answer of ours are seen by their kernel only: it is fetched again in the next boot.
+            // If the script is not ours, a reboot shows only when the kernel is fetched again.
             let mut fetches = boot.fetches.iter().filter(|fetch| fetch.path == path);
             stage == Some(Stage::Kernel)
                 && boot.stage() > Some(Stage::Kernel)
@@ -324,8 +326,9 @@ impl Timeline {
         machine.fetched(&plain(path), stage, &Moved { status, sent, length, took, is_over }, now);
     }
 
-    /// The machine at an address that runs firmware or a loader: whoever was seen there, unless that one is past such a
-    /// stage. It may have begun anew, or another may have come; until it says so, it has a row of its own.
+    /// The machine at an address that runs firmware or a loader: the one that was seen there, unless it is past that
+    /// stage already. Then it may have rebooted, or another machine may be there; until it identifies itself, it has a
+    /// row of its own.
     fn loader(&mut self, site: &Site, address: IpAddr, latest: Stage, now: Stamp) -> Option<&mut Machine> {
         let known = self.by_address.get(&address);
         let fits =
@@ -346,7 +349,7 @@ impl Timeline {
         self.row(site, key, who, now, begins)
     }
 
-    /// Whose row a machine has, or would have.
+    /// The key of the row that a machine has, or would have.
     fn key(&self, who: &Who) -> Option<Key> {
         let known = match who {
             Who { mac: Some(_), .. } => None,
@@ -356,7 +359,7 @@ impl Timeline {
         known.cloned().or_else(|| key_of(who.mac.as_deref(), who.uuid.as_deref(), who.address))
     }
 
-    /// A machine's row, with what was seen of it before it said who it is.
+    /// A machine's row, merged with rows from before it identified itself.
     fn row(
         &mut self,
         site: &Site,
@@ -390,7 +393,7 @@ impl Timeline {
             self.count.renamed(is_named);
         }
         machine.revision = self.revision;
-        // A clock that was ahead for a while must not make it the last that is forgotten.
+        // A clock that was ahead must not make it the last to be forgotten.
         machine.last_seen = now;
         machine.from = who.sender.or(who.address).or(machine.from);
         if begins(&machine.boot) {
@@ -430,7 +433,7 @@ impl Timeline {
 }
 
 impl Who {
-    /// A MAC address is normalised already, and empty like a UUID if there is none.
+    /// The MAC address must be normalized already. It and the UUID are empty if missing.
     fn new(mac: &str, uuid: &str, address: Option<IpAddr>) -> Who {
         let said = |text| Some(plain(text)).filter(|value| !value.is_empty());
         let uuid =
@@ -438,14 +441,14 @@ impl Who {
         Who { mac: said(mac), uuid, address, ..Who::default() }
     }
 
-    /// What labels say.
+    /// The identity in labels.
     fn saying(labels: &Labels, address: Option<IpAddr>) -> Who {
         Who::new(labels.get("mac"), labels.get("uuid"), address)
     }
 }
 
 impl Machine {
-    /// What it is known by: its MAC address, else its UUID, else its address.
+    /// Its identifier: its MAC address, else its UUID, else its address.
     pub fn id(&self) -> String {
         let address = self.address.map(|address| address.to_string());
         self.mac.clone().or_else(|| self.uuid.clone()).or(address).unwrap_or_default()
@@ -463,7 +466,7 @@ fn key_of(mac: Option<&str>, uuid: Option<&str>, address: Option<IpAddr>) -> Opt
     mac.or_else(|| uuid.map(|uuid| Key::Uuid(uuid.to_owned()))).or(address.map(Key::Address))
 }
 
-/// Has an index lead to a machine by its new name, and no longer by the old.
+/// Makes an index find a machine by its new name, and no longer by the old one.
 fn move_entry<N: Eq + std::hash::Hash>(index: &mut HashMap<N, Key>, old: Option<N>, new: N, key: &Key) {
     if let Some(old) = old.filter(|old| *old != new)
         && index.get(&old) == Some(key)

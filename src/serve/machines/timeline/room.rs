@@ -1,8 +1,8 @@
-//! How many machines are remembered, and which are forgotten for others.
+//! Limits how many machines are remembered, and chooses those to forget.
 //!
-//! Anybody can make up machines by the thousand, so those that no group names have a budget of their own: however many come,
-//! none that the inventory names is forgotten for them. Within the budget an address pays for its own rows, and what only said
-//! something goes before what was given a script.
+//! Anybody can make up machines by the thousand, so machines that no group names have a budget of their own; they never
+//! displace a machine of the inventory. Within that budget, an address displaces its own rows, and machines that only
+//! sent something are forgotten before those that got a script.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,15 +11,15 @@ use std::sync::Arc;
 use super::Key;
 use super::machine::Machine;
 
-/// Machines that groups name by MAC address, UUID or serial number; a site has fewer.
+/// Machines that groups name by MAC address, UUID or serial number. A site has fewer.
 const NAMED: usize = 10_000;
-/// Machines that no group names: a hall that boots by its default profile, or made up by one sender. With what each may say
-/// they take less than 12 MiB.
+/// Machines that no group names: those of a hall that boots by its default profile, or made up by a sender. With their
+/// longest values they take less than 12 MiB.
 pub(super) const STRANGERS: usize = 2_048;
-/// How many make room at a time, so that a flood does not search all for each.
+/// How many rows are removed at a time, so that a flood does not cause a search for each newcomer.
 pub(super) const ROOM: usize = STRANGERS / 16;
 
-/// How many machines of each kind there are.
+/// The number of machines of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     named: usize,
@@ -27,23 +27,23 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// One more of its kind.
+    /// Counts a machine of its kind.
     pub fn add(&mut self, machine: &Machine) {
         *self.of(machine.is_named) += 1;
     }
 
-    /// One fewer.
+    /// Uncounts a machine of its kind.
     pub fn remove(&mut self, machine: &Machine) {
         *self.of(machine.is_named) -= 1;
     }
 
-    /// A stranger became one that a group names, or the reverse.
+    /// Recounts a machine that changed its kind.
     pub fn renamed(&mut self, is_named: bool) {
         *self.of(is_named) += 1;
         *self.of(!is_named) -= 1;
     }
 
-    /// Whether there is room for one more.
+    /// Whether there is room for one more of this kind.
     pub fn has_room(mut self, is_named: bool) -> bool {
         *self.of(is_named) < if is_named { NAMED } else { STRANGERS }
     }
@@ -56,12 +56,13 @@ impl Count {
     }
 }
 
-/// Machines to forget so that there is room for more of a kind.
+/// Machines to forget, to make room for others of the same kind.
 pub(super) fn leaving(machines: &BTreeMap<Key, Arc<Machine>>, is_named: bool) -> Vec<Key> {
     let mut kind: Vec<(&Key, &Machine)> =
         machines.iter().map(|(key, m)| (key, &**m)).filter(|(_, m)| m.is_named == is_named).collect();
     if !is_named {
-        // As long as they are many, only those go that were given nothing to load, and of these the greediest sender's.
+        // If there are many machines that got nothing to load, only these are forgotten. In any case, only those of the
+        // greediest sender are.
         let idle = |machine: &Machine| machine.profile.is_none();
         if kind.iter().filter(|(_, machine)| idle(machine)).count() >= STRANGERS / 4 {
             kind.retain(|(_, machine)| idle(machine));

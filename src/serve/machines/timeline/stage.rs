@@ -24,23 +24,23 @@ pub enum Stage {
     Initrd,
     /// It fetches its Ignition config.
     Ignition,
-    /// It says that it installs.
+    /// It reports that it is installing.
     Installing,
-    /// It says that it is installed.
+    /// It reports that it is installed.
     Installed,
-    /// It says that its system is up.
+    /// It reports that its system is running.
     Booted,
-    /// It says that it is part of a cluster.
+    /// It reports that it has joined a cluster.
     Joined,
 }
 
-/// What is known of a stage.
+/// The properties of a stage.
 pub struct Row {
-    /// Which.
+    /// The stage that the row describes.
     pub stage: Stage,
-    /// As scripts, reports and documents write it.
+    /// The word for it in scripts, reports and documents.
     pub word: &'static str,
-    /// How long nothing may follow before something is likely wrong; none where a machine may rest.
+    /// How long a machine may stay in this stage before something is likely wrong; `None` if it may stay for ever.
     pub patience: Option<Duration>,
 }
 
@@ -49,8 +49,8 @@ const fn row(stage: Stage, word: &'static str, seconds: u64) -> Row {
     Row { stage, word, patience }
 }
 
-/// All stages, in order. A loader goes on within seconds; from the last initrd to the first report a slow machine
-/// unpacks a gigabyte, runs Ignition and starts its system; a disk takes its time.
+/// All stages, in order. A loader continues within seconds. Between the last initrd and the first report, a slow
+/// machine unpacks a gigabyte, runs Ignition and starts its system; an installation to disk takes its time.
 pub const STAGES: [Row; 11] = [
     row(Stage::Dhcp, "dhcp", 60),
     row(Stage::Tftp, "tftp", 60),
@@ -70,17 +70,17 @@ impl Stage {
         &STAGES[self as usize]
     }
 
-    /// As scripts, reports and documents write it.
+    /// The word for it in scripts, reports and documents.
     pub fn word(self) -> &'static str {
         self.row().word
     }
 
-    /// How long nothing may follow before something is likely wrong; none where a machine may rest.
+    /// How long a machine may stay in this stage before something is likely wrong; `None` if it may stay for ever.
     pub fn patience(self) -> Option<Duration> {
         self.row().patience
     }
 
-    /// Whether only the machine itself can tell that it is there.
+    /// Whether only the machine's own report shows this stage.
     pub fn is_reported(self) -> bool {
         self >= Stage::Installing
     }

@@ -1,4 +1,4 @@
-//! The timeline, fed by hand.
+//! Tests of the timeline with made-up notices.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -20,12 +20,12 @@ const KERNEL: &str = "/assets/flatcar/amd64-usr/vmlinuz";
 const BASE: &str = "/assets/flatcar/amd64-usr/base.cpio.gz";
 const OVERLAY: &str = "/assets/overlay/worker.cpio";
 
-/// A tree with a worker that installs nothing, and one that does; its kernel has 100 bytes, its initrds 1000 each.
+/// A tree with a worker that installs nothing, and one that does. Its kernel has 100 bytes, each of its initrds 1000.
 fn site() -> Site {
     site_with(&json!({"kernel": KERNEL, "initrd": [BASE, OVERLAY], "args": ["quiet"]}))
 }
 
-/// The same with another boot.
+/// The same tree with another `boot`.
 fn site_with(boot: &serde_json::Value) -> Site {
     let directory = tempfile::tempdir().unwrap();
     let mut files = serde_json::Map::new();
@@ -47,7 +47,7 @@ fn site_with(boot: &serde_json::Value) -> Site {
         "groups/n2.json",
         json!({"id": "n2", "profile": "worker", "selector": selector, "metadata": metadata}),
     );
-    // Nobody reads these here.
+    // These files are never read.
     let file = |role: &str, size: u64| json!({"role": role, "size": size, "sha256": "00".repeat(32)});
     let kernel = json!({"role": "kernel", "size": 100, "sha256": "00".repeat(32), "arch": "amd64"});
     files.insert(KERNEL[1..].into(), kernel);
@@ -100,13 +100,13 @@ impl World {
         self.timeline.see(&self.site, &notice::Notice::Answered(&record), now);
     }
 
-    /// A machine asks for its script.
+    /// Fetches a machine's first script and its own.
     fn script(&mut self, from: &str, query: &str) {
         self.answered(record(from, "/boot.ipxe", "", 200, 10, 10));
         self.again(from, query);
     }
 
-    /// The same, without the first script.
+    /// Fetches a machine's own script only.
     fn again(&mut self, from: &str, query: &str) {
         let mut script = record(from, "/ipxe", query, 200, 10, 10);
         let group = self.site.groups.select(&script.labels);
@@ -165,7 +165,7 @@ impl World {
         machines.into_iter().next().unwrap()
     }
 
-    /// The first thing that is said to be wrong.
+    /// The first trouble that is reported.
     fn trouble(&self) -> String {
         self.only().troubles.first().map(|trouble| trouble.what.clone()).unwrap_or_default()
     }
@@ -191,7 +191,7 @@ fn record(from: &str, path: &str, query: &str, status: u16, sent: u64, length: u
     }
 }
 
-/// What n1 says in its query.
+/// The query of n1.
 const N1: &str = "mac=52-54-00-00-00-01&uuid=4C4C4544-0000&arch=x86_64&hostname=";
 
 #[test]
@@ -292,8 +292,8 @@ fn whoever_asks_for_what_is_nowhere_is_no_machine() {
     assert_eq!(world.machines(), []);
 }
 
-/// `initrd: ["--name main URL"]` is how Matchbox's FCOS examples and Typhoon have it; others give whole URLs, arguments
-/// behind the kernel, or iPXE's variables. A machine of such a site was stuck for ever.
+/// Matchbox's FCOS examples and Typhoon use `initrd: ["--name main URL"]`; others use whole URLs, arguments after the
+/// kernel, or iPXE's variables. Machines of such sites used to be stuck for ever.
 #[test]
 fn however_a_profile_names_its_images_a_machine_is_held_against_them() {
     let host = "http://matchbox.example.com:8080";
@@ -341,7 +341,7 @@ fn however_a_profile_names_its_images_a_machine_is_held_against_them() {
     }
 }
 
-/// A kernel of ours with initrds of another server, or of none that can be loaded.
+/// A kernel of ours, with initrds of another server or of no loadable kind.
 #[test]
 fn what_another_server_has_is_not_missed_here() {
     let boot = json!({"kernel": KERNEL, "initrd": ["http://other/i", "tftp://other/j"], "args": []});
@@ -357,7 +357,7 @@ fn what_another_server_has_is_not_missed_here() {
     assert_eq!(world.trouble(), "");
 }
 
-/// What is said to be wrong after a machine did some things and then nothing for so many seconds.
+/// The trouble of a machine that does these things and then nothing for this many seconds.
 fn after(seconds: u64, deeds: impl Fn(&mut World)) -> String {
     let mut world = World::new();
     deeds(&mut world);
@@ -468,7 +468,7 @@ fn a_flood_of_strangers_does_not_push_out_the_machines_of_the_recipe() {
     assert!(world.machines().iter().any(|machine| machine.id == MAC));
 }
 
-/// attacks.md, C-M10: a made-up machine that reports ranked like one of the recipe.
+/// attacks.md, C-M10: a made-up machine that reported was ranked like one of the recipe.
 #[test]
 fn strangers_that_report_displace_neither_the_machines_of_the_recipe_nor_those_of_other_addresses() {
     let mut world = World::new();
@@ -497,7 +497,7 @@ fn a_stranger_is_remembered_with_few_files_and_none_that_is_not_there() {
     assert!(machine.files.iter().all(|file| file.status == 200));
 }
 
-/// What may happen, in any order.
+/// Events that may happen, in any order.
 #[derive(Clone, Debug)]
 enum Event {
     Dhcp(u8, &'static str, Option<u8>),
@@ -605,7 +605,7 @@ fn a_machine_that_is_sent_to_its_disk_and_comes_back_goes_round() {
         "{}",
         world.trouble()
     );
-    // It rests, so it has booted at last.
+    // It has stopped asking, so it has booted at last.
     world.wait(601);
     assert_eq!(world.only().troubles, []);
     world.again("10.0.0.2", query);
@@ -630,7 +630,7 @@ fn an_installer_that_says_the_same_again_and_again_goes_round_and_an_installatio
     world.report("mac=52-54-00-00-00-02&stage=installing&detail=generation+2");
     world.report("mac=52-54-00-00-00-02&stage=installed&detail=generation+2");
     assert_eq!(world.only().troubles, []);
-    // Once a month is no loop.
+    // Once an hour is not a loop.
     for _ in 0..5 {
         world.wait(3601);
         world.report("mac=52-54-00-00-00-02&stage=installed&detail=generation+2");
@@ -638,7 +638,7 @@ fn an_installer_that_says_the_same_again_and_again_goes_round_and_an_installatio
     }
 }
 
-/// attacks.md, §4: after a clock that was ahead, machines that said no more were the last that were forgotten.
+/// attacks.md, §4: after a clock had been ahead, silent machines were the last to be forgotten.
 #[test]
 fn nobody_was_seen_in_the_future_once_the_clock_is_set_back_nor_after_a_restart() {
     let mut world = World::new();
@@ -655,7 +655,7 @@ fn nobody_was_seen_in_the_future_once_the_clock_is_set_back_nor_after_a_restart(
         world.script("10.0.0.2", "mac=52-54-00-00-00-02");
         let now = world.now();
         assert!(world.timeline.machines.values().all(|machine| machine.last_seen <= now));
-        // Those who watch are told.
+        // Watchers are informed.
         let changed = world.timeline.machines.values().filter(|machine| machine.revision > told).count();
         assert_eq!(changed, world.timeline.machines.len());
     }

@@ -1,4 +1,4 @@
-//! What a boot script told a machine to load, so that what follows can be held against it.
+//! The files that a boot script told a machine to load, to compare with what it then fetches.
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -14,42 +14,42 @@ use crate::tree::records::Profile;
 /// The sysext that calls back.
 const REPORTING: &str = "report";
 
-/// What a machine was told by its last script.
+/// The instructions in a machine's last script.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// To boot what is installed on its disk: nothing is loaded from here.
+    /// Whether it boots from its disk, so that nothing is loaded from here.
     pub from_disk: bool,
-    /// The files it is to fetch, in order.
+    /// The files to fetch, in order.
     pub loads: Vec<Load>,
-    /// What the kernel is made for, where that can be said.
+    /// The kernel's architecture, if known.
     pub arch: Option<Arch>,
-    /// Whether the kernel arguments name an initrd, which the kernel needs under UEFI.
+    /// Whether the kernel arguments name an initrd, as the kernel requires under UEFI.
     pub names_initrd: bool,
-    /// Whether the machine's system can be expected to call back.
+    /// Whether the machine's system is expected to report.
     pub reports: bool,
 }
 
 /// A file that a script names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// Path on the server, without a leading slash; iPXE's variables in it stand for anything.
+    /// Path on the server, without a leading slash. iPXE's variables in it match anything.
     pub path: String,
-    /// Scheme and host, where the script names one: that may be this server by one of its names, or any other.
+    /// Scheme and host, if the script names them: this server by one of its names, or any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Kernel or initrd.
+    /// The stage in which it is loaded: kernel or initrd.
     pub stage: Stage,
-    /// Its length in bytes, where the manifest says it.
+    /// Its length in bytes, if the manifest has it.
     pub size: Option<u64>,
 }
 
 impl Told {
-    /// What the script of a profile tells.
+    /// The instructions of a profile's script.
     pub fn of(site: &Site, profile: &Profile) -> Told {
         let Some(boot) = &profile.boot else { return Told::default() };
         let initrds = boot.initrd.iter().map(|line| (Stage::Initrd, line));
         let all = std::iter::once((Stage::Kernel, &boot.kernel)).chain(initrds);
-        // What iPXE does not take as an image, it does not load.
+        // iPXE loads nothing that it does not recognize as an image.
         let images = all.filter_map(|(stage, line)| Some((stage, Image::parse(line).ok()?)));
         let load = |(stage, image): (Stage, Image<'_>)| {
             let (host, path) = place(&image);
@@ -65,12 +65,12 @@ impl Told {
         Told { from_disk: false, loads, arch, names_initrd, reports: site.has_sysext(REPORTING) }
     }
 
-    /// To boot from the disk.
+    /// The instruction to boot from disk.
     pub fn disk() -> Told {
         Told { from_disk: true, ..Told::default() }
     }
 
-    /// What a path is to this machine.
+    /// The stage of a path in these instructions.
     pub fn stage_of(&self, path: &str) -> Option<Stage> {
         self.loads.iter().find(|load| load.is(path)).map(|load| load.stage)
     }
@@ -82,13 +82,13 @@ impl Told {
 }
 
 impl Load {
-    /// Whether a path is this file's.
+    /// Whether a path is that of this file.
     pub fn is(&self, path: &str) -> bool {
         stands_for(&self.path, path)
     }
 }
 
-/// What a published file is to any machine, for those that no script of ours told anything.
+/// The stage of a published file, for machines that got no script from us.
 pub fn stage_of(site: &Site, path: &str) -> Option<Stage> {
     let role = site.manifest.files.get(path).map(|file| file.role);
     match role.or_else(|| site.manifest.joined.get(path).map(|joined| joined.role))? {
@@ -99,14 +99,14 @@ pub fn stage_of(site: &Site, path: &str) -> Option<Stage> {
     }
 }
 
-/// The host that an image's URI names, if it names one, and the plain path on it.
+/// The host in an image's URI, if any, and the plain path on it.
 fn place(image: &Image<'_>) -> (Option<String>, String) {
     let (host, path) = image.host_and_path();
     let path = path.split(['?', '#']).next().unwrap_or_default().trim_start_matches('/');
     (host.map(str::to_owned), percent_decode_str(path).decode_utf8_lossy().into_owned())
 }
 
-/// The architecture of a kernel: as its manifest says, else as its path has it in Flatcar's spelling.
+/// A kernel's architecture: from the manifest, else from a path component with Flatcar's name for it.
 fn arch_of(site: &Site, path: &str) -> Option<Arch> {
     let known = site.manifest.files.get(path).and_then(|file| file.arch);
     known.or_else(|| Arch::ALL.into_iter().find(|arch| path.split('/').any(|part| part == arch.board())))

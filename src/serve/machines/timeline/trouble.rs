@@ -1,4 +1,4 @@
-//! What is likely wrong with a machine that does not get on, in words, and what to do about it.
+//! Diagnoses machines that make no progress: what is likely wrong, and what to do about it.
 
 use std::time::Duration;
 
@@ -12,36 +12,36 @@ use crate::base::count::ordinal;
 use crate::base::size;
 use crate::serve::machines::stamp::Stamp;
 
-/// Something that is likely wrong.
+/// A likely problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
-    /// Which of the things that are looked for, in a word; what is of one kind has one cause, likely.
+    /// The rule that found it, in a word. Troubles of one kind likely have the same cause.
     pub kind: String,
-    /// Since when.
+    /// The time since which it has existed.
     pub since: Stamp,
-    /// What.
+    /// A description of the problem.
     pub what: String,
-    /// What a person can do.
+    /// A hint for people.
     pub hint: String,
 }
 
-/// How long a transfer may stand still, and how long after it broke off it may be tried again.
+/// How long a transfer may stall, and how long a client may take to retry an aborted one.
 const STALL: Duration = Duration::from_secs(15);
-/// Boots in a row that lead nowhere; one may be a person at the reset button.
+/// Consecutive boots that reach nothing. A single one may be a person at the reset button.
 const LOOPS: u32 = 3;
-/// The same script so often, without anything loaded.
+/// How often the same script may be fetched without anything being loaded.
 const SCRIPTS: u32 = 4;
 
-/// How often an installer may say again that its machine is installed: once, for a server that forgot.
+/// How often an installer may repeat that its machine is installed: once, in case the server forgot.
 const REPEATS: u32 = 2;
-/// The rule that machines themselves are told of.
+/// The kind of trouble that machines themselves are told of.
 const INSTALLER_LOOP: &str = "installer-loop";
 
-/// What a rule finds: since when, what, and what a person can do.
+/// A rule's result: the time since when, the problem, and what people can do about it.
 type Found = Option<(Stamp, String, String)>;
 type Rule = fn(&Machine, Stamp) -> Found;
 
-/// All that is looked for, the surest first.
+/// All rules, the most certain first.
 const RULES: [(&str, Rule); 16] = [
     ("failure", failure),
     ("unmatched", unmatched),
@@ -61,7 +61,7 @@ const RULES: [(&str, Rule); 16] = [
     ("installing", endless_installation),
 ];
 
-/// What is likely wrong with a machine now.
+/// The likely problems of a machine at this time.
 pub fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
     let found = RULES.iter().filter_map(|(kind, rule)| Some((kind, rule(machine, now)?)));
     let trouble = |(kind, (since, what, hint)): (&&str, (Stamp, String, String))| Trouble {
@@ -73,8 +73,8 @@ pub fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
     found.map(trouble).collect()
 }
 
-/// What is wrong with a kernel that a machine of iPXE's `buildarch` shall boot. An iPXE for BIOS says `i386` whatever
-/// the processor is, and nothing but iPXE says anything.
+/// Why a kernel does not fit a machine with this `buildarch` of iPXE. An iPXE for BIOS sends `i386` on any processor,
+/// and only iPXE sends an architecture.
 pub fn wrong_architecture(said: Option<&str>, told: &Told) -> Option<String> {
     let (said, kernel) = (said?, told.arch?);
     let fits = match said {
@@ -89,7 +89,7 @@ fn trouble(since: Stamp, what: impl Into<String>, hint: impl Into<String>) -> Fo
     Some((since, what.into(), hint.into()))
 }
 
-/// Whether the boot has been at a stage, without moving, for longer than that may take.
+/// Whether the boot has stayed in a stage, without progress, for longer than that may take.
 fn is_overdue(machine: &Machine, stage: Stage, now: Stamp) -> bool {
     let silent = now.since(machine.boot.moved());
     machine.boot.stage() == Some(stage) && stage.patience().is_some_and(|patience| silent > patience)
@@ -169,7 +169,7 @@ fn tftp_failure(machine: &Machine, _: Stamp) -> Found {
     early.then(|| trouble(*since, why, hint)).flatten()
 }
 
-/// What is wrong with a machine whose installer is booted again and again, though it is installed.
+/// The trouble of a machine that is installed, but boots its installer again and again.
 pub fn installer_loop(machine: &Machine) -> Option<Trouble> {
     let report = machine.report.as_ref().filter(|_| machine.repeated >= REPEATS)?;
     let times = machine.repeated + 1;
@@ -242,7 +242,7 @@ fn nothing_loaded(machine: &Machine, now: Stamp) -> Found {
             "chain /ipxe?mac=… from the script that it runs, or look at its console",
         );
     }
-    // A kernel on another server is not seen here.
+    // Requests for a kernel on another server are not seen here.
     machine.boot.loads(Stage::Kernel).next()?;
     let what = "it has its script, but did not request the kernel";
     trouble(
@@ -261,7 +261,7 @@ fn missing_initrds(machine: &Machine, now: Stamp) -> Found {
         return None;
     }
     let told: Vec<&Load> = boot.loads(Stage::Initrd).collect();
-    // Initrds on another server are not seen here.
+    // Requests for initrds on another server are not seen here.
     let is_elsewhere = told.is_empty() && boot.told.of_stage(Stage::Initrd).next().is_some();
     let asked = |load: &Load| boot.fetches.iter().any(|fetch| load.is(&fetch.path));
     let (asked, missing): (Vec<&Load>, Vec<&Load>) = told.iter().partition(|load| asked(load));

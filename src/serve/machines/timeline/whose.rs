@@ -1,5 +1,5 @@
-//! Whose request it is that a system sends once it is up: a machine has several cards, and only the one that it booted over
-//! is known here.
+//! Attributes requests of a running system to machines: a machine has several cards, and only the one that it booted
+//! over is known here.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,41 +11,41 @@ use crate::serve::machines::stamp::Stamp;
 use crate::serve::site::labels::Labels;
 use crate::tree::records::normal_mac;
 
-/// How long after a machine was last seen what comes from its address is taken for its own. An installation is seen every
-/// few seconds, and whoever boots at that address then is seen at once.
+/// How long after a machine was last seen a request from its address is attributed to it. An installation is seen every
+/// few seconds, and any other machine that boots at that address is seen at once.
 const AT_ADDRESS: Duration = Duration::from_secs(3600);
-/// What a machine says its other cards are, by their own addresses, with commas between them.
+/// The label with the addresses of a machine's other cards, separated by commas.
 const CARDS: &str = "cards";
-/// More cards than a machine has.
+/// More cards than any machine has.
 const MOST_CARDS: usize = 64;
 
-/// Whose request it is.
+/// The machine that a request belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// That of the machine that it says, which booted over that card.
+    /// The machine that booted over the card in the request.
     Its,
-    /// That of nobody who was seen here.
+    /// No machine that was seen here.
     Nobodys,
-    /// That of a machine which is known by another card.
+    /// A machine that is known by another card.
     Another {
-        /// That card.
+        /// The address of that card.
         mac: String,
-        /// The machine's UUID, where it is known.
+        /// The machine's UUID, if known.
         uuid: Option<String>,
     },
-    /// That of one of several machines, by their cards.
+    /// One of several machines, listed by their cards.
     Unclear(Vec<String>),
 }
 
-/// The cards that a machine says it has, normalised.
+/// A machine's other cards by its label, normalized.
 pub fn cards(labels: &Labels) -> Vec<String> {
     labels.get(CARDS).split(',').filter_map(normal_mac).take(MOST_CARDS).collect()
 }
 
 impl Timeline {
-    /// Whose request it is that says a MAC address. Machines that got a script by it are meant. Else it is a card that
-    /// nobody booted over, and the machine is the one that booted over another of its cards, or has the same UUID, or
-    /// else the only one that is at its address. `is_named` says of which machines the inventory has a name.
+    /// Finds the machine of a request with a MAC address. If a machine got a script by this address, that is the one.
+    /// Otherwise nobody booted over this card, and the machine is the one that booted over another of its cards, or has
+    /// the same UUID, or is the only one at its address. `is_named` tells for which machines the inventory has a name.
     pub fn whose(
         &self,
         labels: &Labels,
@@ -77,7 +77,7 @@ impl Timeline {
             let here = others()
                 .filter(|other| other.address.map(|it| it.to_canonical()) == Some(peer.to_canonical()));
             let here = here.filter(|other| now.since(other.last_seen) < AT_ADDRESS);
-            // Two UUIDs are two machines, as behind a NAT.
+            // Different UUIDs mean different machines, such as behind a NAT.
             here.filter(|other| said.uuid.is_none() || other.uuid.is_none() || other.uuid == said.uuid)
                 .filter(booted)
         };

@@ -1,7 +1,8 @@
-//! What the server may still do once its sockets are bound: less of everything.
+//! Reduces the server's privileges once its sockets are bound.
 //!
-//! Privileges belong to threads, and new threads inherit those of the one that starts them; so all of this is done while
-//! there is one. What cannot be had (an old kernel, a container without landlock) is told and done without.
+//! Privileges belong to threads, and a new thread inherits those of its creator; so all of this happens while there is
+//! only one thread. If a restriction is unavailable (an old kernel, a container without landlock), that is reported,
+//! and the server does without it.
 
 pub mod user;
 
@@ -24,38 +25,38 @@ use self::user::User;
 use crate::base::disk::directory_of;
 use crate::base::error::{Advice, Exit};
 
-/// The newest landlock whose rules are known here (Linux 6.12); older kernels enforce what they know of them.
+/// The newest landlock version whose rules are known here (Linux 6.12). Older kernels enforce the rules that they know.
 const NEWEST: ABI = ABI::V6;
 
-/// How long threads that end are waited for: the kernel needs a moment, on a machine that hardly runs a long one.
+/// How long to wait for threads that are about to end: usually a moment, but long on an overloaded machine.
 const LEAVING: Duration = Duration::from_secs(10);
 
-/// Why the server cannot be confined as it was told to.
+/// Why the server cannot be confined as requested.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another user cannot be had.
+    /// The process cannot become another user.
     #[error("cannot become the user {user}")]
     User {
-        /// Who.
+        /// The requested user.
         user: User,
-        /// Why.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// Nobody is called so.
+    /// There is no such user or group.
     #[error(transparent)]
     Unknown(#[from] user::Unknown),
-    /// Threads run already, and would keep what this one gives up.
+    /// Other threads are running, and would keep their privileges.
     #[error("other threads ({0}) are running already, and would keep their privileges")]
     Threads(usize),
-    /// The kernel knows landlock, and refuses the rules.
+    /// The kernel has landlock, but refuses the rules.
     #[error("cannot restrict which files may be opened")]
     Landlock(#[from] RulesetError),
-    /// The kernel refuses a smaller matter.
+    /// The kernel refuses another restriction.
     #[error("cannot {action}")]
     Kernel {
-        /// What was tried.
+        /// The refused action, for "cannot …".
         action: &'static str,
-        /// Why.
+        /// The error of the kernel.
         source: io::Error,
     },
 }
@@ -80,25 +81,25 @@ impl Advice for Error {
     }
 }
 
-/// What shall be given up.
+/// The privileges to give up.
 #[derive(Debug, Default)]
 pub struct Confinement {
-    /// Who to become.
+    /// The user to become.
     pub user: Option<User>,
-    /// What may be opened; everything, if that is not restricted.
+    /// The files that may be opened; `None` for no restriction.
     pub files: Option<Files>,
 }
 
-/// Files and directories, with all that is in them.
+/// Files and directories, including everything within these.
 #[derive(Debug, Default)]
 pub struct Files {
-    /// May be read.
+    /// Paths that may be read.
     readable: BTreeSet<PathBuf>,
-    /// May be read, written, made and removed.
+    /// Paths where files may be read, written, created and removed.
     writable: BTreeSet<PathBuf>,
 }
 
-/// What was given up, for a line to people.
+/// The privileges that were given up, for a line to people.
 #[derive(Debug)]
 pub struct Confined {
     is_root: bool,
@@ -106,10 +107,10 @@ pub struct Confined {
 }
 
 impl Files {
-    /// Allows reading there. Where it is a link, which is how builds are swapped, it may lead to another place in its own
-    /// directory later.
+    /// Allows reading a path. If it is a link, as in a build that can be swapped, its whole directory is allowed, since
+    /// it may later lead elsewhere in there.
     pub fn read(&mut self, path: &Path) {
-        // With a slash at its end a link would look like what it leads to.
+        // With a final slash, a link would be taken for its target.
         let path = path.components().as_path();
         if path.is_symlink() {
             self.readable.insert(directory_of(path).to_owned());
@@ -117,22 +118,22 @@ impl Files {
         self.readable.insert(path.to_owned());
     }
 
-    /// Allows everything there.
+    /// Allows everything in a directory.
     pub fn write(&mut self, directory: &Path) {
         self.writable.insert(directory.to_owned());
     }
 }
 
 impl Confinement {
-    /// Gives it up, for this process and for good.
+    /// Gives up the privileges, irrevocably and for the whole process.
     ///
     /// # Errors
-    /// [`Error::Threads`] when that comes too late.
+    /// [`Error::Threads`] if other threads are running already.
     pub fn apply(self) -> Result<Confined, Error> {
         self.apply_within(LEAVING)
     }
 
-    /// A thread that has done its work is there for a moment still, joined or not: it is waited for.
+    /// Waits for other threads to end: even a joined thread exists for a moment longer.
     fn apply_within(self, patience: Duration) -> Result<Confined, Error> {
         let started = Instant::now();
         loop {
@@ -161,14 +162,14 @@ impl Confinement {
     }
 }
 
-/// Groups first: who is no longer root may not change them.
+/// Groups first, since only root may change them.
 fn become_user(User { uid, gid }: User) -> rustix::io::Result<()> {
     set_thread_groups(&[gid])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
 }
 
-/// Those that a service manager gave for binding ports below 1024.
+/// Drops the capabilities that a service manager gave for binding ports below 1024.
 fn drop_capabilities() -> rustix::io::Result<()> {
     clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
@@ -184,7 +185,7 @@ fn restrict(files: &Files) -> Result<RulesetStatus, RulesetError> {
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?
         .create()?
         .add_rules(path_beneath_rules(&files.readable, read))?
-        // What the kernel tells of this process: its memory, for those who ask after it.
+        // The kernel's data on this process, such as its memory use.
         .add_rules(path_beneath_rules(["/proc/self"], read))?
         .add_rules(path_beneath_rules(&files.writable, write))?
         .restrict_self()?;
@@ -195,7 +196,7 @@ fn kernel(action: &'static str) -> impl Fn(rustix::io::Errno) -> Error {
     move |errno| Error::Kernel { action, source: errno.into() }
 }
 
-/// `confined: reads … only, writes nothing (landlock, all of it)`
+/// For example `confined: may read /srv/boot, may write nothing`.
 impl fmt::Display for Confined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.files {
@@ -228,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// What a thread may do that was confined; the other threads of the tests are as before.
+    /// The result of a function in a confined thread. The other threads of the tests are not affected.
     fn confined<T: Send>(confinement: Confinement, ask: impl FnOnce(Confined) -> T + Send) -> T {
         let ask = move || ask(confinement.apply_to_thread().unwrap());
         thread::scope(|scope| scope.spawn(ask).join().unwrap())
@@ -238,7 +239,7 @@ mod tests {
         result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     }
 
-    /// Whether this kernel has landlock; without it there is nothing to ask.
+    /// Whether this kernel has landlock; without it, there is nothing to test.
     fn is_enforced(confined: &Confined) -> bool {
         let enforced = !matches!(confined.files, None | Some((_, RulesetStatus::NotEnforced)));
         if !enforced {

@@ -1,29 +1,29 @@
-//! Users as people name them: `NAME`, `UID`, each with `:GROUP` behind it or without.
+//! Users in the forms `NAME` and `UID`, each with an optional `:GROUP`.
 //!
-//! Names are looked up in /etc/passwd and /etc/group only. Who comes from elsewhere (LDAP, systemd's dynamic users) is named
-//! by numbers.
+//! Names are looked up only in /etc/passwd and /etc/group. Users from other sources (LDAP, systemd's dynamic users)
+//! have to be given by number.
 
 use std::fmt;
 
 use rustix::process::{Gid, Uid};
 
-/// A user and the one group that it is in.
+/// A user, and its only group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The user's number.
+    /// The number of the user.
     pub uid: Uid,
-    /// The group's.
+    /// The number of the group.
     pub gid: Gid,
 }
 
-/// Nobody, or no group, is called so.
+/// There is no user or group of this name.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no user or group `{0}`")]
 pub struct Unknown(String);
 
 impl User {
-    /// Reads a user; the texts are those of /etc/passwd and /etc/group. Without a group it is the user's own, or the one of
-    /// the same number.
+    /// Parses a user. The other texts are those of /etc/passwd and /etc/group. Without a group, it is the user's own,
+    /// or for an unknown number the group of the same number.
     pub fn parse(text: &str, passwd: &str, group: &str) -> Result<User, Unknown> {
         let (name, of_group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
         let unknown = |name: &str| Unknown(name.to_owned());
@@ -40,13 +40,13 @@ impl User {
     }
 }
 
-/// The fields of the line that is about a name, or about a number in its place.
+/// The fields of the line whose name or number this is.
 fn row<'t>(table: &'t str, name: &str) -> Option<Vec<&'t str>> {
     let mut rows = table.lines().map(|line| line.split(':').collect::<Vec<_>>());
     rows.find(|row| row[0] == name || (id(name).is_some() && row.get(2) == Some(&name)))
 }
 
-/// The highest number stands for "leave it as it is" in system calls, and is nobody's.
+/// The highest number means "leave unchanged" in system calls, so it is not a valid one.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }

@@ -1,4 +1,5 @@
-//! What a service manager is told, and what it hands over: sd_notify(3) and sd_listen_fds(3), without its library.
+//! Communication with a service manager: status messages and inherited sockets, as in sd_notify(3) and
+//! sd_listen_fds(3), without its library.
 
 mod inherit;
 
@@ -17,29 +18,29 @@ use rustix::net::{SocketType, getsockname};
 
 use crate::base::error::{Advice, Exit};
 
-/// The first descriptor that is handed over; those below are standard input, output and error.
+/// The first inherited descriptor; those below are standard input, output and error.
 const FIRST: u32 = 3;
-/// More than these no unit of ours hands over.
+/// The most descriptors that are accepted; no unit of ours passes more.
 const MOST: u32 = 16;
 
-/// Why what was handed over cannot be used.
+/// Why the inherited descriptors cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A socket with a name that means nothing here.
+    /// A socket has a name that is unknown here.
     #[error("the service manager hands over a socket `{0}`, and only `http` and `https` are known")]
     Name(String),
-    /// Something else than a socket that listens for TCP.
+    /// A descriptor is not a listening TCP socket.
     #[error("the descriptor `{name}` of the service manager is not a listening TCP socket")]
     Kind {
-        /// Its name.
+        /// The descriptor's name.
         name: String,
-        /// What the kernel says.
+        /// The error of the kernel.
         source: Option<io::Error>,
     },
-    /// A socket for HTTPS without what to say there.
+    /// There is a socket for HTTPS, but no certificate.
     #[error("the service manager passes a socket for HTTPS, but no certificate is given")]
     NoCertificate,
-    /// Numbers that make no sense.
+    /// `LISTEN_FDS` is not a valid number.
     #[error("LISTEN_FDS={0} is not a valid number of sockets")]
     Count(String),
 }
@@ -59,25 +60,26 @@ impl Advice for Error {
     }
 }
 
-/// What is spoken on a socket that was handed over.
+/// The protocol of an inherited socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spoken {
-    /// `FileDescriptorName=http`, or a single socket without a name of its own.
+    /// `FileDescriptorName=http`, or a single socket without its own name.
     Http,
     /// `FileDescriptorName=https`.
     Https,
 }
 
-/// The sockets that a service manager bound for this process. The second call gives none: they have an owner then.
+/// The sockets that a service manager bound for this process. A second call returns none, as they have an owner by
+/// then.
 pub fn sockets(get: impl Fn(&str) -> Option<String>) -> Result<Vec<(Spoken, TcpListener)>, Error> {
     let names = names(get)?;
     let descriptors = inherit::take(FIRST..FIRST + names.len() as u32);
     names.into_iter().zip(descriptors).map(|(name, descriptor)| listener(name, descriptor)).collect()
 }
 
-/// The names of what was handed over to this process, in order.
+/// The names of the inherited descriptors, in order.
 fn names(get: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, Error> {
-    // What a parent was given is not ours.
+    // Descriptors for a parent process are not ours.
     if get("LISTEN_PID") != Some(process::id().to_string()) {
         return Ok(Vec::new());
     }
@@ -91,7 +93,7 @@ fn names(get: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, Error> {
 
 fn listener(name: String, descriptor: io::Result<OwnedFd>) -> Result<(Spoken, TcpListener), Error> {
     let spoken = match name.as_str() {
-        // systemd names a socket after its unit where the unit names none.
+        // systemd names a socket after its unit if the unit sets no name.
         "http" | "" | "unknown" => Spoken::Http,
         "https" => Spoken::Https,
         unit if unit.ends_with(".socket") => Spoken::Http,
@@ -108,7 +110,7 @@ fn listener(name: String, descriptor: io::Result<OwnedFd>) -> Result<(Spoken, Tc
     }
 }
 
-/// The service manager, if there is one that wants to be told.
+/// The service manager, if one wants to be informed.
 #[derive(Debug, Default)]
 pub struct Manager {
     socket: Option<UnixDatagram>,
@@ -116,8 +118,9 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Who the environment names: `NOTIFY_SOCKET`, and `WATCHDOG_USEC` for this process. A manager that cannot be reached is
-    /// none, as sd_notify(3) has it. Connected at once, since a confined process reaches nobody new.
+    /// The manager from the environment: `NOTIFY_SOCKET`, and `WATCHDOG_USEC` for this process. An unreachable manager
+    /// counts as none, as in sd_notify(3). The socket is connected now, because a confined process cannot connect
+    /// later.
     pub fn from_env(get: impl Fn(&str) -> Option<OsString>) -> Manager {
         let address = get("NOTIFY_SOCKET").and_then(|name| match name.as_bytes() {
             [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name).ok(),
@@ -138,18 +141,18 @@ impl Manager {
         }
     }
 
-    /// The server answers from now on.
+    /// Reports that the server is answering from now on.
     pub fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// The server takes no more connections.
+    /// Reports that the server accepts no more connections.
     pub fn stopping(&self) {
         self.tell("STOPPING=1\nSTATUS=waiting for open transfers to finish");
     }
 
-    /// Says for ever that the server lives, twice as often as it must, from the threads that also answer: when they are
-    /// stuck, the manager hears nothing.
+    /// Sends keep-alive messages for ever, twice as often as required, from the threads that also answer; if these are
+    /// stuck, the manager notices.
     pub async fn stay_alive(&self) {
         let Some(interval) = self.watchdog.filter(|_| self.socket.is_some()) else {
             return std::future::pending().await;
@@ -160,7 +163,7 @@ impl Manager {
         }
     }
 
-    /// A manager that does not listen any more misses it.
+    /// If the manager is no longer listening, the message is lost.
     fn tell(&self, words: &str) {
         if let Some(socket) = &self.socket {
             let _ = socket.send(words.as_bytes());

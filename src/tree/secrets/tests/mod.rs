@@ -1,4 +1,4 @@
-//! What is a secret and what only looks like one; how a text is read makes no difference.
+//! Texts that are secrets and texts that only look like secrets; the way in which a text is read makes no difference.
 
 use std::io::{self, Read};
 
@@ -153,7 +153,7 @@ fn what_only_looks_like_a_secret_is_none() {
     assert_eq!(hits("/usr/bin/x", program), [], "a program that knows what keys look like");
 }
 
-/// Hands its bytes out in pieces of these lengths, over and over.
+/// A reader that returns its bytes in pieces of these lengths, repeatedly.
 struct Pieces<'p> {
     bytes: &'p [u8],
     lengths: std::iter::Cycle<std::slice::Iter<'p, usize>>,
@@ -208,7 +208,7 @@ fn a_secret_in_a_line_of_megabytes_is_found_wherever_it_lies() {
     }
 }
 
-/// findings C, M14: 105 of 159 kinds went into public layers without a word.
+/// findings C, M14: 105 of 159 kinds went into public layers without a warning.
 #[test]
 fn every_kind_of_secret_that_was_planted_in_an_attack_is_found_and_so_are_its_siblings() {
     let missed = |planted: Vec<Planted>| {
@@ -251,7 +251,7 @@ fn what_says_what_a_secret_is_for_and_texts_about_one_are_none() {
     }
 }
 
-/// Base64 has every beginning somewhere; large files were refused for it (note of issue 15).
+/// Base64 contains every prefix sooner or later; large files were refused because of that (note of issue 15).
 #[test]
 fn random_digits_are_no_token() {
     // Pseudorandom bytes by xorshift (Marsaglia, 2003).
@@ -271,8 +271,8 @@ fn random_digits_are_no_token() {
     assert_eq!(hits("/x", digits.replace('+', "-").replace('/', "_")), []);
 }
 
-/// The break run of issue 15: commands, names, quotes, escapes and braces cost the square of their line; a stream in base64
-/// unfolded to 16 MiB on every line.
+/// The break run of issue 15: commands, names, quotes, escapes and braces cost the square of their line's length; a
+/// stream in base64 was unpacked to 16 MiB on every line.
 #[test]
 fn work_grows_with_the_text_and_no_faster_whatever_is_in_it() {
     let bomb = STANDARD.encode(gzip(&"a ".repeat(1 << 9))) + "\n";
@@ -337,7 +337,7 @@ fn work_grows_with_the_text_and_no_faster_whatever_is_in_it() {
     }
 }
 
-/// Budgets ran out without a word.
+/// Budgets ran out silently.
 #[test]
 fn what_is_not_looked_at_is_told() {
     let told = |text: &[u8]| hits("/x", text).iter().any(|(.., kind)| *kind == Kind::Unread);
@@ -350,7 +350,7 @@ fn what_is_not_looked_at_is_told() {
         nested = encoded(&format!("{nested}{}", " ".repeat(20)));
     }
     assert!(told(nested.as_bytes()), "levels");
-    // A key behind all of that is found even so.
+    // A key after all of that is still found.
     let text = bomb(20 << 20) + &pem("PRIVATE KEY");
     assert!(hits("/x", text).iter().any(|(.., kind)| *kind == Kind::PrivateKey));
 }
@@ -361,12 +361,12 @@ fn a_command_in_a_line_of_many_kilobytes_is_looked_at() {
     assert_eq!(hits("/x", &line), [(1, 15018, Kind::Password)]);
 }
 
-/// Where it stands alone, it is found inside of any encoding as well.
+/// A secret that stands alone is found inside any encoding as well.
 #[test]
 fn what_is_found_in_plain_text_is_found_in_gzip_in_base64_in_base64() {
     let packed = |text: &[u8]| STANDARD.encode(STANDARD.encode(gzip(&String::from_utf8_lossy(text))));
     for Planted(name, path, text) in planted::listed().into_iter().chain(planted::siblings()) {
-        // Some are known by the name of their file only, and hashes stay what they are.
+        // Some are recognised only by the name of their file, and hashes are left as they are.
         if hits("", &text).is_empty() || path != "/etc/app/app.conf" {
             continue;
         }
@@ -389,7 +389,8 @@ fn what_encodings_unfold_to_has_an_end() {
     assert_eq!(hits("/x", text), []);
 }
 
-/// From public configs of Flatcar, Fedora CoreOS, Kubernetes and cloud-init, as they tempt a scanner.
+/// From public configs of Flatcar, Fedora CoreOS, Kubernetes and cloud-init: texts that are easily mistaken for
+/// secrets.
 #[test]
 fn tempting_innocents_are_none() {
     let hex = planted::hex;
@@ -450,7 +451,7 @@ fn tempting_innocents_are_none() {
     assert_eq!(found.filter(|(_, hits)| !hits.is_empty()).collect::<Vec<_>>(), []);
 }
 
-/// Hashes are warned about; so many of them hid a key.
+/// Hashes are warnings; many of them hid a key.
 #[test]
 fn warnings_hide_no_error() {
     let hashes: String = (0..200).map(|n| format!("u{n}:$6$saltsalt$abcdefghijklmnopqrstuvwxyz0123456789./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv:1::::::\n")).collect();
@@ -482,7 +483,7 @@ fn maps_of_yaml_in_one_line_hold_secrets_and_a_shells_remark_is_none() {
     }
 }
 
-/// What a finding shows of a line, for each of its secrets.
+/// The shown part of a line, for each of its secrets.
 fn excerpts(line: &str) -> Vec<String> {
     let hits = scan("/x", line.as_bytes()).unwrap();
     hits.into_iter().map(|hit| place::of_source("x", line, hit).source.text.clone()).collect()
@@ -497,7 +498,8 @@ fn shows_nothing_of(secret: &str, line: &str) {
     }
 }
 
-/// The break run of issue 15: the words of one secret stood in the excerpt of the next wherever a sign followed them.
+/// The break run of issue 15: the words of one secret were shown in the excerpt of the next, if punctuation followed
+/// them.
 #[test]
 fn an_excerpt_shows_the_name_before_its_secret_and_nothing_else_of_the_line() {
     for (line, secrets) in [
@@ -539,11 +541,11 @@ fn an_excerpt_shows_the_name_before_its_secret_and_nothing_else_of_the_line() {
         shown("DB_PASSWORD=Zug4aBcD3f API_TOKEN=abcDEF123456abcDEF"),
         "***                    API_TOKEN=…"
     );
-    // However long what stands before is, as far as the column does not say it.
+    // The length of the part before the name is hidden, except as far as the column shows it.
     assert_eq!(shown("x=Zug4aBcD3f y z TOKEN=abcDEF123456abcDEF"), "***              TOKEN=…");
 }
 
-/// Ways to write a secret in a line, which stands at `~`.
+/// Ways to write a secret in a line; `~` marks its position.
 const WRITTEN: [&str; 16] = [
     "PASSWORD=~",
     "password: \"~\"",
@@ -577,7 +579,7 @@ proptest! {
 #[test]
 fn no_excerpt_of_two_planted_secrets_in_a_line_shows_a_part_of_either() {
     let planted = planted::listed().into_iter().chain(planted::siblings()).chain(planted::others());
-    // Of each, one line with its secret.
+    // One line of each, with its secret.
     let lines: Vec<(String, String)> = planted
         .filter_map(|Planted(_, _, text)| {
             let text = String::from_utf8(text).ok()?;
@@ -585,7 +587,7 @@ fn no_excerpt_of_two_planted_secrets_in_a_line_shows_a_part_of_either() {
             let hit = scan("/x", line.as_bytes()).unwrap()[0];
             let rest: String = line.chars().skip(hit.column - 1).collect();
             let secret = rest.split(|c: char| c.is_whitespace() || "\"'<,;".contains(c)).next()?;
-            // Names of secrets are shown, and some secrets are made of such words.
+            // Names of secrets are shown, and some secrets consist of such words.
             let generic = ["token", "pass", "word", "secret", "key", "auth"];
             let plain =
                 secret.len() >= 4 && !generic.iter().any(|word| secret.to_ascii_lowercase().contains(word));
@@ -602,7 +604,7 @@ fn no_excerpt_of_two_planted_secrets_in_a_line_shows_a_part_of_either() {
     }
 }
 
-/// The second break run of issue 15: what refused builds without need.
+/// The second break run of issue 15: texts that refused builds without reason.
 #[test]
 fn what_is_said_beside_a_reader_and_what_names_something_else_is_no_secret() {
     for (path, text) in [
@@ -659,7 +661,7 @@ fn what_is_said_beside_a_reader_and_what_names_something_else_is_no_secret() {
     }
 }
 
-/// The same run: what was missed.
+/// The same run: secrets that were missed.
 #[test]
 fn numbers_suffixes_signs_and_here_documents_hide_no_secret() {
     let missed = planted::missed().into_iter().filter(|Planted(_, path, text)| hits(path, text).is_empty());

@@ -1,6 +1,7 @@
-//! Secrets as they are planted in public layers: the 159 kinds of a day of attacks (findings C, M14), and siblings of them.
+//! Secrets as they were planted in public layers: the 159 kinds of a day of attacks (findings C, M14), and their
+//! siblings.
 //!
-//! Values are made up here, with the letters and the lengths of the real ones; keys in DER were made by OpenSSL 3.
+//! Values are made up, with the characters and lengths of real ones; keys in DER were made by OpenSSL 3.
 
 use std::io::{Read, Write};
 
@@ -25,7 +26,7 @@ const UPPER: &str = "Q7ZK2XV4LM5RT3BWANP6YCHSJDFGEUIOTZQXMLKJVBCNWRPYDHSFGAEUIQ7
 fn take(letters: &str, count: usize) -> String {
     letters.chars().cycle().take(count).collect()
 }
-/// So many letters and digits of both cases.
+/// This many letters and digits, in both cases.
 pub fn alnum(count: usize) -> String {
     take(ALNUM, count)
 }
@@ -87,7 +88,7 @@ fn jwt() -> String {
     )
 }
 
-/// Its name, the path of the file, and its bytes.
+/// Name of the secret, path of the file, and its bytes.
 pub struct Planted(pub &'static str, pub &'static str, pub Vec<u8>);
 
 fn at(name: &'static str, path: &'static str, text: impl AsRef<[u8]>) -> Planted {
@@ -381,8 +382,8 @@ pub fn siblings() -> Vec<Planted> {
     ]
 }
 
-/// What a second break run brought in (note of issue 15), and its siblings: passphrases, other signs, commands, small formats.
-/// None has digits by which it would be told.
+/// Secrets that a second break run found missing (note of issue 15), and their siblings: passphrases, other
+/// punctuation, commands, small formats. None can be recognised by digits.
 #[rustfmt::skip]
 pub fn others() -> Vec<Planted> {
     let word = "OpenSesameNow";
@@ -467,7 +468,7 @@ pub fn others() -> Vec<Planted> {
     ]
 }
 
-/// What a second break run on the scanner brought in, and its siblings.
+/// Secrets that a second break run on the scanner found missing, and their siblings.
 #[rustfmt::skip]
 pub fn missed() -> Vec<Planted> {
     let word = "OpenSesameNow";
