@@ -134,7 +134,7 @@ pub enum Error {
     /// A file that is not a published tree, though a profile was given.
     #[error("{} is not a published tree, and only those have profiles", path.display())]
     NoTree {
-        /// Its path.
+        /// Path of the file.
         path: PathBuf,
     },
     /// A tree that does not have the boot to inject into.

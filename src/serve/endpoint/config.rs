@@ -104,7 +104,7 @@ pub fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> An
     // A machine sources these lines in a shell, or reads them as an environment file.
     let is_line = |text: &str| !text.contains(char::is_control);
     if let Some((key, _)) = labels.iter().find(|(key, value)| !is_line(key) || !is_line(value)) {
-        let why = format!("`{}` contains a control character, which /metadata cannot express\n", plain(key));
+        let why = format!("`{}` contains a control character, which {} cannot express\n", plain(key), Endpoint::Metadata.path());
         return Answer::new(400, TEXT, why).matched(group);
     }
     let mut lines = Vec::new();
