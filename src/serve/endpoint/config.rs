@@ -14,6 +14,7 @@ use crate::serve::site::Asset;
 use crate::serve::site::config::{Asked, Kind, filled, finished, made, variables};
 use crate::serve::site::labels::Labels;
 use crate::tree::names;
+use crate::tree::names::Endpoint;
 
 /// The machine's Ignition config.
 pub fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
@@ -104,7 +105,11 @@ pub fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> An
     // A machine sources these lines in a shell, or reads them as an environment file.
     let is_line = |text: &str| !text.contains(char::is_control);
     if let Some((key, _)) = labels.iter().find(|(key, value)| !is_line(key) || !is_line(value)) {
-        let why = format!("`{}` contains a control character, which {} cannot express\n", plain(key), Endpoint::Metadata.path());
+        let why = format!(
+            "`{}` contains a control character, which {} cannot express\n",
+            plain(key),
+            Endpoint::Metadata.path()
+        );
         return Answer::new(400, TEXT, why).matched(group);
     }
     let mut lines = Vec::new();
