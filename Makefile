@@ -9,9 +9,10 @@ demo:           ## bake the lab's release and boot two machines from it
 	@cargo build --quiet --bin prebake --example demo
 	@target/debug/examples/demo
 
-check:          ## format and lints
+check:          ## format, lints, links of the sources' documentation
 	cargo fmt --all --check
 	cargo clippy --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items --quiet
 
 test:           ## everything, with the real judges
 	@tests/prerequisites.sh test

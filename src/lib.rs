@@ -8,6 +8,8 @@
 //! `source`; `sysext`; `initrd`; `tree`; `bake` and `serve`; `cli`. `docs/architecture.md` has the drawing, `docs/decisions` the
 //! reasons.
 
+// Its reader is the next engineer: `cargo doc --document-private-items`. The member `ignition` has a public API.
+#![allow(rustdoc::private_intra_doc_links)]
 // std's macros panic when the output is closed; those of `cli::say` do not.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

@@ -40,7 +40,7 @@ const OUTPUT: &str = "component";
 
 /// Reasons why a sysext cannot be built on its own.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// An argument that is neither a sysext's folder nor the name of one.
     #[error("there is no sysext `{name}`")]
     Unknown {
@@ -74,7 +74,7 @@ impl Advice for Error {
 
 /// An input of the build.
 #[derive(Debug)]
-pub struct Pinned {
+pub(crate) struct Pinned {
     /// Its id, as a lock would have it.
     pub id: String,
     /// URL that it comes from.
@@ -87,7 +87,7 @@ pub struct Pinned {
 
 /// An image that was built.
 #[derive(Debug)]
-pub struct Made {
+pub(crate) struct Made {
     /// The sysext's name.
     pub name: String,
     /// Its version, as in the file name.
@@ -101,7 +101,7 @@ pub struct Made {
 }
 
 /// Finds a sysext's folder: by its path, or by its name in `sysext/` here or in a parent directory.
-pub fn find(given: &str) -> Result<PathBuf, Error> {
+pub(crate) fn find(given: &str) -> Result<PathBuf, Error> {
     let path = PathBuf::from(given);
     if path.join(FILE_NAME).is_file() {
         // `.` is not a name, and a sysext is named after its folder.
@@ -132,13 +132,17 @@ pub fn find(given: &str) -> Result<PathBuf, Error> {
 }
 
 /// The sysext for each architecture, with these values for its variables, `version` among them.
-pub fn select(folder: &Path, archs: &[Arch], values: &BTreeMap<String, String>) -> Result<Vec<Selected>> {
+pub(crate) fn select(
+    folder: &Path,
+    archs: &[Arch],
+    values: &BTreeMap<String, String>,
+) -> Result<Vec<Selected>> {
     let description = Description::load(folder)?;
     archs.iter().map(|arch| Ok(extensions::select(&description, *arch, values, true)?)).collect()
 }
 
 /// Fetches the components and builds the images into the store.
-pub async fn build(
+pub(crate) async fn build(
     sysexts: &[Selected],
     packaging: &Packaging,
     store: &Store,
@@ -231,7 +235,7 @@ fn remembered(store: &Store, key: &Sha256, component: &Component) -> Option<Obje
 }
 
 /// Puts images and their [`CHECKSUMS`] into a directory, each whole or not at all; lines of other images stay.
-pub fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), disk::Error> {
+pub(crate) fn publish(made: &[Made], store: &Store, output: &Path) -> Result<(), disk::Error> {
     disk::create_directories(output)?;
     let mut images = Vec::new();
     for image in made {

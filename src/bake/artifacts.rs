@@ -10,7 +10,7 @@ use crate::sysext::ddi::Protection;
 
 /// Everything that was made, in the order of the steps.
 #[derive(Debug, Default)]
-pub struct Artifacts {
+pub(crate) struct Artifacts {
     /// One for each profile and architecture, and one for each node with its own layers.
     pub boots: Vec<Boot>,
     /// The sysext images, each once per architecture.
@@ -23,7 +23,7 @@ pub struct Artifacts {
 
 /// The result of a step.
 #[derive(Clone, Copy, Debug)]
-pub struct Artifact {
+pub(crate) struct Artifact {
     /// Source of its bytes.
     pub object: Object,
     /// The key of the step.
@@ -32,7 +32,7 @@ pub struct Artifact {
 
 /// The boot of a class of machines, or of one machine.
 #[derive(Debug)]
-pub struct Boot {
+pub(crate) struct Boot {
     /// [`crate::bake::recipe::Recipe::boot_id`]; file names and Matchbox ids are made of it.
     pub id: String,
     /// Architecture of the machines.
@@ -64,7 +64,7 @@ pub struct Boot {
 
 /// A built sysext.
 #[derive(Debug)]
-pub struct SysextImage {
+pub(crate) struct SysextImage {
     /// Architecture of the machines it is for.
     pub arch: Arch,
     /// Name of the sysext, as on the node.
@@ -81,7 +81,7 @@ pub struct SysextImage {
 
 /// The archive of a container image.
 #[derive(Debug)]
-pub struct ImageArchive {
+pub(crate) struct ImageArchive {
     /// Reference, as the recipe states it.
     pub reference: ImageRef,
     /// Architecture of the machines it is for.
@@ -94,7 +94,7 @@ pub struct ImageArchive {
 
 impl Boot {
     /// The boot that was made for a wish, before anything is known of the files that it fetches or loads early.
-    pub fn of(wish: &BootWish, artifact: Artifact) -> Self {
+    pub(crate) fn of(wish: &BootWish, artifact: Artifact) -> Self {
         Boot {
             id: wish.id.clone(),
             arch: wish.arch,

@@ -29,7 +29,7 @@ use crate::tree::publish::Draft;
 use crate::tree::row::Row;
 
 /// Everything that determines a build's steps and its tree.
-pub struct Blueprint<'p> {
+pub(crate) struct Blueprint<'p> {
     /// The recipe and its sysexts.
     pub project: &'p Project,
     /// The lock with the inputs.
@@ -45,7 +45,7 @@ pub struct Blueprint<'p> {
 }
 
 /// Result of a build before it is published.
-pub struct Assembled {
+pub(crate) struct Assembled {
     /// The tree as it will be published.
     pub draft: Draft,
     /// Each boot's id, and the memory that a machine needs for it.
@@ -59,7 +59,7 @@ impl<'p> Blueprint<'p> {
     ///
     /// # Errors
     /// A file of a sysext's folder, a stub or an early initrd that cannot be read.
-    pub fn new(
+    pub(crate) fn new(
         project: &'p Project,
         lock: &'p Lock,
         version: Version,
@@ -73,18 +73,18 @@ impl<'p> Blueprint<'p> {
     }
 
     /// Builds the steps that the store lacks; outcomes are in the order of the steps.
-    pub fn run(&self, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
+    pub(crate) fn run(&self, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
         run::run(&self.plan, store, observer)
     }
 
     /// The store's object for each step, in their order; `None` if it is not built.
-    pub fn made(&self, store: &Store) -> Vec<Option<Object>> {
+    pub(crate) fn made(&self, store: &Store) -> Vec<Option<Object>> {
         self.plan.steps.iter().map(|step| step.made(store)).collect()
     }
 
     /// Lays out the tree. `made` has the object of each step; where one is missing, paths are final, but some sizes and
     /// digests are not. `early` are the recipe's early initrds, by file name.
-    pub fn assemble(
+    pub(crate) fn assemble(
         &self,
         made: &[Option<Object>],
         early: &BTreeMap<String, Object>,

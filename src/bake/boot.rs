@@ -6,7 +6,7 @@ use crate::machine::base_url::BaseUrl;
 
 /// The boot of a class of machines, or of one machine, as the recipe wants it: the input of an overlay.
 #[derive(Debug)]
-pub struct BootWish {
+pub(crate) struct BootWish {
     /// [`crate::bake::recipe::Recipe::boot_id`].
     pub id: String,
     /// Architecture of the machines.
@@ -33,7 +33,7 @@ pub struct BootWish {
 
 /// How one boot's config and sysexts get to the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// In its initrd, with this layout.
     Initrd(Layout),
     /// By HTTP, from the tree below this URL.
@@ -42,7 +42,7 @@ pub enum Delivery {
 
 impl Delivery {
     /// How a profile's boots get to their machines; `fetched_from` is the URL, if machines fetch.
-    pub fn of(profile: &Profile, fetched_from: Option<&BaseUrl>) -> Self {
+    pub(crate) fn of(profile: &Profile, fetched_from: Option<&BaseUrl>) -> Self {
         match fetched_from {
             Some(base_url) => Delivery::Fetched(base_url.clone()),
             None => Delivery::Initrd(profile.layout()),

@@ -39,7 +39,7 @@ use crate::tree::records::CEILING as MATCHBOX_CEILING;
 
 /// Reasons why no config can be made for a release.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The release's Ignition reads spec 2 only.
     #[error("{place}: the Ignition of Flatcar {version} does not read spec 3 configs")]
     TooOld {
@@ -62,7 +62,7 @@ impl Advice for Error {
 }
 
 /// The compiled configs, with the warnings about their layers.
-pub struct Compiled {
+pub(crate) struct Compiled {
     /// One for each profile and architecture, and one for each node with its own layers.
     pub boots: Vec<BootWish>,
     /// Warnings of all layers.
@@ -72,7 +72,7 @@ pub struct Compiled {
 }
 
 /// Compiles everything, and collects the findings of all layers before it fails.
-pub fn compile(
+pub(crate) fn compile(
     recipe: &Recipe,
     outputs: &Outputs,
     version: Version,

@@ -22,7 +22,7 @@ use crate::tree::names::{OEM_ARGS, arg_value};
 
 /// Reasons why nothing can be delivered to the machines of a recipe.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The release is one of those that lose an injected config.
     #[error("{place}: Flatcar {version} loses a config that is injected through a second initrd")]
     InjectionLost {
@@ -45,7 +45,7 @@ pub enum Error {
 
 /// Why a machine has to fetch its config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub(crate) enum Why {
     /// The recipe asks for it.
     Asked,
     /// The release loses an injected config.
@@ -84,7 +84,11 @@ impl Advice for Error {
 }
 
 /// URL from which the machines of a recipe fetch; `None` where their initrds carry everything.
-pub fn fetched_from(recipe: &Recipe, outputs: &Outputs, version: Version) -> Result<Option<BaseUrl>, Error> {
+pub(crate) fn fetched_from(
+    recipe: &Recipe,
+    outputs: &Outputs,
+    version: Version,
+) -> Result<Option<BaseUrl>, Error> {
     let of_release = || recipe.release.channel.place.clone();
     let asked = recipe.config_from.as_ref();
     let why = match asked.map_or(ConfigFrom::default(), |asked| asked.value) {
@@ -132,7 +136,11 @@ pub fn release_faults(recipe: &Recipe, version: Version) -> Vec<Finding> {
 }
 
 /// Settings of a recipe's profiles that contradict this delivery.
-pub fn contradictions(recipe: &Recipe, outputs: &Outputs, fetched_from: Option<&BaseUrl>) -> Vec<Finding> {
+pub(crate) fn contradictions(
+    recipe: &Recipe,
+    outputs: &Outputs,
+    fetched_from: Option<&BaseUrl>,
+) -> Vec<Finding> {
     let of_profile = |profile| {
         let layout = match fetched_from {
             Some(_) => no_layout(profile),
@@ -198,7 +206,7 @@ fn needs_network(recipe: &Recipe, profile: &Profile, fetched_from: Option<&BaseU
 }
 
 /// Remote files in the config of a profile that must boot without a network.
-pub fn remote_sources(profile: &Profile, config: &Config) -> Vec<Finding> {
+pub(crate) fn remote_sources(profile: &Profile, config: &Config) -> Vec<Finding> {
     let Some(said) = &profile.diskless else { return Vec::new() };
     let finding = |remote: closure::Remote| {
         let finding = Finding::error(format!("{} is fetched during the boot", remote.url));

@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Reason why a file cannot be an early initrd.
 #[derive(Debug, thiserror::Error)]
 #[error("{path} {why}")]
-pub struct Error {
+pub(crate) struct Error {
     path: String,
     why: String,
     hint: Option<String>,
@@ -43,7 +43,7 @@ impl Advice for Error {
 ///
 /// # Errors
 /// The file cannot be read, is too large, is not an initrd, or would stop the kernel before it reaches Flatcar's own.
-pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |why: String| Error { path: path.display().to_string(), why, hint: None };
     let length = fs::metadata(path).map_err(|why| error(format!("cannot be read: {why}")))?.len();
     if length > MAX_BYTES {
@@ -79,7 +79,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// A finding for each that cannot be used, at the place that names it.
-pub fn read_all(recipe: &Recipe) -> Result<BTreeMap<String, Vec<u8>>, Findings> {
+pub(crate) fn read_all(recipe: &Recipe) -> Result<BTreeMap<String, Vec<u8>>, Findings> {
     let mut initrds = BTreeMap::new();
     let mut findings = Vec::new();
     for path in recipe.profiles.values().flat_map(|profile| &profile.early_initrds) {
@@ -101,12 +101,12 @@ pub fn read_all(recipe: &Recipe) -> Result<BTreeMap<String, Vec<u8>>, Findings> 
 ///
 /// # Errors
 /// As [`read_all`], or a failed write to the store.
-pub fn admit(recipe: &Recipe, store: &Store) -> Result<BTreeMap<String, Object>> {
+pub(crate) fn admit(recipe: &Recipe, store: &Store) -> Result<BTreeMap<String, Object>> {
     let put = |(name, bytes): (String, Vec<u8>)| Ok((name, store.put(&bytes)?));
     read_all(recipe)?.into_iter().map(put).collect()
 }
 
 /// File name of an early initrd in the tree.
-pub fn file_name(path: &Spanned<std::path::PathBuf>) -> String {
+pub(crate) fn file_name(path: &Spanned<std::path::PathBuf>) -> String {
     path.value.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

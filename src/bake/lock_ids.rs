@@ -4,11 +4,11 @@ use crate::bake::extensions::Selected;
 use crate::base::arch::Arch;
 
 /// Id in the lock of a stock file of the release.
-pub fn stock_id(arch: Arch, file: &str) -> String {
+pub(crate) fn stock_id(arch: Arch, file: &str) -> String {
     format!("flatcar/{arch}/{file}")
 }
 
 /// Id in the lock of a sysext's component.
-pub fn component_id(sysext: &Selected, component: &str) -> String {
+pub(crate) fn component_id(sysext: &Selected, component: &str) -> String {
     format!("sysext/{}/{}/{component}", sysext.id(), sysext.arch)
 }

@@ -12,26 +12,26 @@
 //! Leaves bytes to the roofs below: fetching to `source`, images to `sysext`, overlays to `initrd`, publishing to `tree`.
 //! Prints nothing: events and findings go to the caller.
 
-pub mod alone;
-pub mod artifacts;
-pub mod blueprint;
-pub mod boot;
+pub(crate) mod alone;
+pub(crate) mod artifacts;
+pub(crate) mod blueprint;
+pub(crate) mod boot;
 pub mod build;
-pub mod compile;
+pub(crate) mod compile;
 pub mod delivery;
-pub mod early;
+pub(crate) mod early;
 pub mod extensions;
 pub mod images;
-pub mod judge;
+pub(crate) mod judge;
 pub mod kubernetes;
-pub mod lock_ids;
+pub(crate) mod lock_ids;
 pub mod outputs;
-pub mod plan;
+pub(crate) mod plan;
 pub mod project;
-pub mod provenance;
-pub mod rebuild;
+pub(crate) mod provenance;
+pub(crate) mod rebuild;
 pub mod recipe;
-pub mod resolve;
-pub mod run;
-pub mod sbom;
-pub mod steps;
+pub(crate) mod resolve;
+pub(crate) mod run;
+pub(crate) mod sbom;
+pub(crate) mod steps;

@@ -17,7 +17,7 @@ use crate::tree::lock::Lock;
 
 /// The steps of a build, each after the steps that it needs.
 #[derive(Debug)]
-pub struct Plan<'p> {
+pub(crate) struct Plan<'p> {
     /// The steps, in order.
     pub steps: Vec<Step<'p>>,
 }
@@ -27,7 +27,7 @@ impl<'p> Plan<'p> {
     ///
     /// # Errors
     /// A file of a sysext's folder, a stub or an early initrd that cannot be read.
-    pub fn new(
+    pub(crate) fn new(
         lock: &'p Lock,
         recipe: &'p Recipe,
         outputs: &Outputs,

@@ -36,7 +36,7 @@ pub struct Limits {
 
 /// Reasons to stop a build that belong to no other room.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Inputs that the store lacks, with `--offline`.
     #[error("--offline, but the store lacks {} of the recipe's inputs:\n  {}", missing.len(), missing.join("\n  "))]
     Offline {
@@ -74,7 +74,7 @@ pub struct Project {
 }
 
 /// Inputs of a build: all are in the store, and their signatures are judged.
-pub struct Inputs<T> {
+pub(crate) struct Inputs<T> {
     /// The lock that the recipe needs.
     pub lock: Lock,
     /// Ids of the inputs that this run fetched.
@@ -107,12 +107,12 @@ impl Project {
     }
 
     /// The container images that Kubernetes needs, as far as they are known without a network.
-    pub fn needs(&self) -> Result<Needs> {
+    pub(crate) fn needs(&self) -> Result<Needs> {
         kubernetes::needs(&self.recipe, &self.sysexts, self.lock.as_ref())
     }
 
     /// The version and every input, as far as they are known without a network.
-    pub fn wants(&self, needs: &Needs) -> (Option<Version>, Vec<Want>) {
+    pub(crate) fn wants(&self, needs: &Needs) -> (Option<Version>, Vec<Want>) {
         let version = resolve::locked_version(&self.recipe, self.lock.as_ref());
         let directory = version.map_or(board::CURRENT.into(), |version| version.to_string());
         let (images, _) = images::split(&self.recipe, needs, self.lock.as_ref());
@@ -124,7 +124,7 @@ impl Project {
     ///
     /// # Errors
     /// A signer whose key is not certified by the pin, or is no longer trusted.
-    pub fn judge_claims(&self, store: &Store) -> Result<Option<Finding>> {
+    pub(crate) fn judge_claims(&self, store: &Store) -> Result<Option<Finding>> {
         let Some(lock) = &self.lock else { return Ok(None) };
         let (_, wants) = self.wants(&self.needs()?);
         let signed: Vec<&Want> = wants.iter().filter(|want| want.is_signed()).collect();
@@ -151,7 +151,7 @@ impl Project {
     ///
     /// `check` is called as soon as the version, the sysexts' variables and the SSH keys are known, before anything
     /// large is fetched.
-    pub async fn inputs<T>(
+    pub(crate) async fn inputs<T>(
         &mut self,
         store: &Store,
         limits: Limits,
@@ -240,7 +240,7 @@ impl Project {
     }
 
     /// Writes the lock if it changed, and has the store keep the inputs it names.
-    pub fn save(&self, lock: &Lock, store: &Store) -> Result<bool> {
+    pub(crate) fn save(&self, lock: &Lock, store: &Store) -> Result<bool> {
         let moved = self.lock.as_ref() != Some(lock);
         if moved {
             lock.save(&self.lock_path)?;

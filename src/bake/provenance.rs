@@ -30,7 +30,7 @@ pub struct Signing {
 }
 
 /// The parameters of a build.
-pub struct Request<'r> {
+pub(crate) struct Request<'r> {
     /// The recipe that was built.
     pub recipe: &'r Recipe,
     /// Layers of the command line.
@@ -41,7 +41,7 @@ pub struct Request<'r> {
 
 /// The files beside a manifest, by name: its signatures, and the signed statement. The same keys and tree give the same
 /// bytes.
-pub fn sign(
+pub(crate) fn sign(
     manifest: &Manifest,
     request: &Request<'_>,
     signing: &Signing,

@@ -29,16 +29,16 @@ use crate::tree::lock::{self, Lock, Release, SCHEMA};
 use crate::trust::openpgp::Revoked;
 
 /// Number of inputs that are fetched at the same time.
-pub const PARALLEL: usize = 8;
+pub(crate) const PARALLEL: usize = 8;
 
 /// The boards that a recipe builds for, at least one.
-pub fn boards(recipe: &Recipe) -> Result<Vec<Board>, board::Error> {
+pub(crate) fn boards(recipe: &Recipe) -> Result<Vec<Board>, board::Error> {
     let release = &recipe.release;
     release.archs.iter().map(|arch| Board::new(&release.channel, *arch)).collect()
 }
 
 /// Every input of a recipe at a version (or at `current`), sorted by id. Signatures come with the files that they sign.
-pub fn wants(
+pub(crate) fn wants(
     outputs: &Outputs,
     boards: &[Board],
     version: &str,
@@ -61,7 +61,7 @@ pub fn wants(
 }
 
 /// The components of a sysext.
-pub fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
+pub(crate) fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
     sysext.components.iter().map(|component| Want {
         id: component_id(sysext, &component.name),
         url: component.url.clone(),
@@ -78,7 +78,7 @@ pub fn components(sysext: &Selected) -> impl Iterator<Item = Want> {
 ///
 /// # Errors
 /// Findings at the certificates that cannot be read.
-pub fn trust(recipe: &Recipe) -> Result<lock::Trust, Findings> {
+pub(crate) fn trust(recipe: &Recipe) -> Result<lock::Trust, Findings> {
     let certificate = recipe.packaging.verity.as_ref().map(|verity| {
         let certificate = &verity.certificate;
         signing::fingerprint(&certificate.value).map_err(|finding| finding.at(certificate.place.clone()))
@@ -97,7 +97,7 @@ pub fn trust(recipe: &Recipe) -> Result<lock::Trust, Findings> {
 }
 
 /// Differences between the keys that a lock trusts and those of the recipe, in words.
-pub fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
+pub(crate) fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
     match &lock.trust {
         Some(locked) => locked.drift(trust),
         None => vec![format!(
@@ -108,7 +108,7 @@ pub fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
 }
 
 /// Differences between a lock and the recipe's needs and trust, in words; empty if there are none.
-pub fn drift(
+pub(crate) fn drift(
     lock: Option<&Lock>,
     recipe: &Recipe,
     trust: &lock::Trust,
@@ -166,7 +166,7 @@ fn misfits(want: &Want, locked: &BTreeMap<String, Entry>) -> Option<String> {
 
 /// A lock with the additions of the later schema: the old one did not record where the digests of unsigned inputs were
 /// read. The locked digests stay.
-pub fn renewed(lock: &Lock, wants: &[Want]) -> Lock {
+pub(crate) fn renewed(lock: &Lock, wants: &[Want]) -> Lock {
     let mut lock = lock.clone();
     if !lock.is_old() {
         return lock;
@@ -182,7 +182,7 @@ pub fn renewed(lock: &Lock, wants: &[Want]) -> Lock {
 }
 
 /// The version, if it is known without a network.
-pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
+pub(crate) fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
     match recipe.release.version {
         VersionWish::Exactly(version) => Some(version),
         VersionWish::Latest => {
@@ -193,7 +193,7 @@ pub fn locked_version(recipe: &Recipe, lock: Option<&Lock>) -> Option<Version> {
 
 /// The version that a recipe wishes for; for `latest`, the newest that every board has, if boards differ.
 #[expect(clippy::expect_used, reason = "a recipe without an architecture is refused when it is read")]
-pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http<'_>) -> Result<Version> {
+pub(crate) async fn version(recipe: &Recipe, boards: &[Board], http: &Http<'_>) -> Result<Version> {
     let mut found = Vec::new();
     for board in boards {
         found.push(releases::resolve(board, &recipe.release.version, http).await?);
@@ -203,7 +203,7 @@ pub async fn version(recipe: &Recipe, boards: &[Board], http: &Http<'_>) -> Resu
 }
 
 /// The GitHub users whose SSH keys a recipe uses.
-pub fn github_users(recipe: &Recipe) -> impl Iterator<Item = &str> {
+pub(crate) fn github_users(recipe: &Recipe) -> impl Iterator<Item = &str> {
     recipe.ssh_keys.iter().filter_map(|keys| match keys {
         SshKeys::Github(user) => Some(user.value.as_str()),
         SshKeys::Key(_) | SshKeys::File(_) => None,
@@ -211,13 +211,13 @@ pub fn github_users(recipe: &Recipe) -> impl Iterator<Item = &str> {
 }
 
 /// GitHub users of the recipe whose keys are not in the lock.
-pub fn unlocked_users<'r>(recipe: &'r Recipe, lock: Option<&Lock>) -> impl Iterator<Item = &'r str> {
+pub(crate) fn unlocked_users<'r>(recipe: &'r Recipe, lock: Option<&Lock>) -> impl Iterator<Item = &'r str> {
     github_users(recipe).filter(move |user| !lock.is_some_and(|lock| lock.ssh_keys.contains_key(*user)))
 }
 
 /// The SSH keys of all GitHub users: the locked ones, or those that they publish now. GitHub's answer is not verified,
 /// only pinned: a key that is added there later reaches no machine before the lock changes.
-pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http<'_>) -> Result<lock::SshKeys> {
+pub(crate) async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http<'_>) -> Result<lock::SshKeys> {
     let mut keys = lock::SshKeys::new();
     for user in github_users(recipe) {
         let locked = lock.and_then(|lock| lock.ssh_keys.get(user));
@@ -241,7 +241,7 @@ pub async fn ssh_keys(recipe: &Recipe, lock: Option<&Lock>, http: &Http<'_>) -> 
 }
 
 /// The inputs of a recipe, divided by whether the store has them.
-pub struct Stock<'w> {
+pub(crate) struct Stock<'w> {
     /// All inputs.
     wants: &'w [Want],
     /// The locked entries of all inputs in the store.
@@ -252,7 +252,7 @@ pub struct Stock<'w> {
 
 impl<'w> Stock<'w> {
     /// Checks which inputs the store has.
-    pub fn take(wants: &'w [Want], lock: Option<&Lock>, store: &Store) -> Self {
+    pub(crate) fn take(wants: &'w [Want], lock: Option<&Lock>, store: &Store) -> Self {
         let none = BTreeMap::new();
         let locked = lock.map_or(&none, |lock| &lock.inputs);
         let mut stock = Stock { wants, here: BTreeMap::new(), absent: Vec::new() };
@@ -266,7 +266,7 @@ impl<'w> Stock<'w> {
     }
 
     /// Ids of the inputs that have to be fetched.
-    pub fn missing(&self) -> Vec<String> {
+    pub(crate) fn missing(&self) -> Vec<String> {
         self.absent.iter().map(|want| want.id.clone()).collect()
     }
 }
@@ -274,7 +274,7 @@ impl<'w> Stock<'w> {
 /// Fetches absent inputs into the store and returns the lock for them. Entries of `lock` that still fit are kept and
 /// bind the bytes; the others are resolved anew. All signed inputs are then checked against the recipe's pin, and the
 /// results are returned, sorted by id.
-pub async fn update(
+pub(crate) async fn update(
     recipe: &Recipe,
     boards: &[Board],
     version: Version,

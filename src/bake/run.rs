@@ -18,7 +18,7 @@ pub struct Outcome {
 }
 
 /// Runs every step that is not in the store; outcomes are in the plan's order.
-pub fn run(plan: &Plan<'_>, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
+pub(crate) fn run(plan: &Plan<'_>, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for step in &plan.steps {
         if let Some(object) = step.made(store) {
@@ -41,7 +41,7 @@ pub fn run(plan: &Plan<'_>, store: &Store, observer: &dyn Observer) -> Result<Ve
 }
 
 /// The object of each step, after all steps have run.
-pub fn objects(outcomes: &[Outcome]) -> Vec<Option<Object>> {
+pub(crate) fn objects(outcomes: &[Outcome]) -> Vec<Option<Object>> {
     outcomes.iter().map(|outcome| Some(outcome.object)).collect()
 }
 
@@ -53,7 +53,7 @@ mod tests {
     use crate::bake::artifacts::Artifacts;
     use crate::bake::steps::{Bench, Step, Work};
     use crate::base::digest::Sha256;
-    use crate::base::event::Silent;
+    use crate::base::event::Everyone;
 
     /// A kind of step that no room knows: a text, behind what the needed steps made.
     #[derive(Debug)]
@@ -98,7 +98,7 @@ mod tests {
         let first = text("first", "1", &[]);
         let second = text("second", "2", &[("before", first.key)]);
         let plan = Plan { steps: vec![first, second] };
-        let [once, again] = [(); 2].map(|()| run(&plan, &store, &Silent).unwrap());
+        let [once, again] = [(); 2].map(|()| run(&plan, &store, &Everyone(Vec::new())).unwrap());
         assert!(once.iter().all(|outcome| !outcome.cached) && again.iter().all(|outcome| outcome.cached));
         let mut artifacts = Artifacts::default();
         for (step, made) in plan.steps.iter().zip(objects(&again)) {
@@ -114,7 +114,7 @@ mod tests {
         let store = Store::open(root.path()).unwrap();
         let never_built = Sha256::of(b"never built");
         let plan = Plan { steps: vec![text("alone", "2", &[("before", never_built)])] };
-        let error = run(&plan, &store, &Silent).unwrap_err().to_string();
+        let error = run(&plan, &store, &Everyone(Vec::new())).unwrap_err().to_string();
         assert!(error.contains("find again") && error.contains(&never_built.to_string()[2..]), "{error}");
     }
 

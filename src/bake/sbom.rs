@@ -1,7 +1,7 @@
 //! `sbom.spdx.json`: the bill of materials of a tree, for scanners and auditors (SPDX 2.3; docs/formats/sbom.md).
 //!
-//! Owns the packages and their relationships. Leaves the document's form to [`spdx`] and the names of packages to
-//! [`purl`]. Everything in it follows from recipe and lock, so it is a published file like any other and part of the
+//! Owns the packages and their relationships. Leaves the document's form to [`spdx`](crate::tree::sbom::spdx) and the names of packages to
+//! [`purl`](crate::tree::sbom::purl). Everything in it follows from recipe and lock, so it is a published file like any other and part of the
 //! BUILD-ID.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use crate::tree::sbom::spdx::{Checksum, Document, ExternalRef, Package, Purpose,
 
 const TREE: &str = "SPDXRef-Tree";
 /// The data of a build that its SBOM is made from.
-pub struct Build<'b> {
+pub(crate) struct Build<'b> {
     /// The built objects.
     pub built: &'b Built<'b>,
     /// The sysexts, in the plan's order.
@@ -37,7 +37,7 @@ pub struct Build<'b> {
 
 impl Build<'_> {
     /// The SBOM's bytes.
-    pub fn document(&self) -> Vec<u8> {
+    pub(crate) fn document(&self) -> Vec<u8> {
         let lock = self.built.lock;
         let mut document = Document::new(&self.built.recipe.name, lock.epoch());
         let tree = Package::new(TREE.into(), &self.built.recipe.name, Purpose::Other);

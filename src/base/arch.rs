@@ -20,12 +20,12 @@ impl Arch {
     pub const ALL: [Arch; 2] = [Arch::Amd64, Arch::Arm64];
 
     /// As Kubernetes, Go and container registries spell it: `amd64`.
-    pub const fn go(self) -> &'static str {
+    pub(crate) const fn go(self) -> &'static str {
         ["amd64", "arm64"][self as usize]
     }
 
     /// As Flatcar's release server and `FLATCAR_BOARD` spell it: `amd64-usr`.
-    pub const fn board(self) -> &'static str {
+    pub(crate) const fn board(self) -> &'static str {
         ["amd64-usr", "arm64-usr"][self as usize]
     }
 
@@ -36,12 +36,12 @@ impl Arch {
     }
 
     /// As iPXE's `buildarch` spells it on UEFI machines; on BIOS machines `buildarch` is `i386`.
-    pub const fn ipxe(self) -> &'static str {
+    pub(crate) const fn ipxe(self) -> &'static str {
         ["x86_64", "arm64"][self as usize]
     }
 
     /// As the kernel and `uname -m` spell it: `x86_64`.
-    pub const fn uname(self) -> &'static str {
+    pub(crate) const fn uname(self) -> &'static str {
         ["x86_64", "aarch64"][self as usize]
     }
 }

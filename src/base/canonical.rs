@@ -19,7 +19,7 @@ pub fn canonical_json(value: &impl Serialize) -> Vec<u8> {
 
 /// The `schema` of one of prebake's own documents. Read before anything else of it, since a newer document may have
 /// fields that this prebake refuses.
-pub fn schema_of(bytes: &[u8]) -> Result<u32, serde_json::Error> {
+pub(crate) fn schema_of(bytes: &[u8]) -> Result<u32, serde_json::Error> {
     #[derive(Deserialize)]
     struct Document {
         schema: u32,
@@ -29,7 +29,7 @@ pub fn schema_of(bytes: &[u8]) -> Result<u32, serde_json::Error> {
 
 /// Whether a name from outside stays below the directory it is joined to: relative, no `..`, no `.`, not empty, no NUL,
 /// no doubled or final slash. A backslash is an ordinary character, as in `dev-disk-by\x2dlabel.mount`.
-pub fn is_contained(path: &str) -> bool {
+pub(crate) fn is_contained(path: &str) -> bool {
     let plain = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
     plain
         && !path.contains('\0')
@@ -37,18 +37,21 @@ pub fn is_contained(path: &str) -> bool {
 }
 
 /// The same for a path that also becomes part of a URL, where a backslash is a slash (WHATWG URL, path state).
-pub fn is_contained_in_url(path: &str) -> bool {
+pub(crate) fn is_contained_in_url(path: &str) -> bool {
     is_contained(path) && !path.contains('\\')
 }
 
 /// `#[serde(with = …)]` for a point in time that may be absent: RFC 3339 in UTC, to the second.
-pub mod rfc3339 {
+pub(crate) mod rfc3339 {
     use std::time::{Duration, SystemTime};
 
     use serde::{Deserialize, Deserializer, Serializer};
 
     /// Writes whole seconds, since OpenPGP has no finer time.
-    pub fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => serializer.serialize_str(&crate::base::clock::date(*time)),
             None => serializer.serialize_none(),
@@ -56,7 +59,9 @@ pub mod rfc3339 {
     }
 
     /// Reads a time and drops any fraction of a second.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
         let whole = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -9,7 +9,7 @@ use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
 
 /// The way in which a time was found wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub(crate) enum Judgement {
     /// It is in the future. Nobody signs in the future, so the clock is most likely behind.
     ToCome,
     /// It is in the past, by this clock.
@@ -20,10 +20,10 @@ pub enum Judgement {
 const WRITTEN: u64 = 1_793_491_200;
 
 /// The last millisecond of the year 9999, counted from 1970. RFC 3339 cannot express later times.
-pub const LAST: Duration = Duration::from_millis(253_402_300_799_999);
+pub(crate) const LAST: Duration = Duration::from_millis(253_402_300_799_999);
 
 /// Advice that begins with this machine's clock; `otherwise` is what to do if the clock is right.
-pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
+pub(crate) fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
     let says = date(now);
     match is_behind(now) || judgement == Judgement::ToCome {
         true => format!(
@@ -37,35 +37,35 @@ pub fn first(now: SystemTime, judgement: Judgement, otherwise: &str) -> String {
 
 /// The nearest time from 1970 to 9999. RFC 3339 and HTTP have no commonly readable form for other times, and libraries
 /// panic at them. No other module formats times for people or protocols itself (`clippy.toml`).
-pub fn shown(time: SystemTime) -> SystemTime {
+pub(crate) fn shown(time: SystemTime) -> SystemTime {
     time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
 }
 
 /// Whether a time has a form in RFC 3339 and HTTP.
-pub fn has_form(time: SystemTime) -> bool {
+pub(crate) fn has_form(time: SystemTime) -> bool {
     shown(time) == time
 }
 
 /// A time for messages and documents: RFC 3339 in UTC to the second, from 1970 to 9999.
 #[expect(clippy::disallowed_methods, reason = "within what they can write")]
-pub fn date(time: SystemTime) -> String {
+pub(crate) fn date(time: SystemTime) -> String {
     format_rfc3339_seconds(shown(time)).to_string()
 }
 
 /// The same form, to the millisecond.
 #[expect(clippy::disallowed_methods, reason = "within what they can write")]
-pub fn date_to_the_millisecond(time: SystemTime) -> String {
+pub(crate) fn date_to_the_millisecond(time: SystemTime) -> String {
     format_rfc3339_millis(shown(time)).to_string()
 }
 
 /// A time for HTTP headers (RFC 9110 §5.6.7), from 1970 to 9999.
 #[expect(clippy::disallowed_methods, reason = "within what they can write")]
-pub fn http_date(time: SystemTime) -> String {
+pub(crate) fn http_date(time: SystemTime) -> String {
     httpdate::fmt_http_date(shown(time))
 }
 
 /// Whether the clock is before the day on which this was written.
-pub fn is_behind(now: SystemTime) -> bool {
+pub(crate) fn is_behind(now: SystemTime) -> bool {
     now.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < WRITTEN)
 }
 

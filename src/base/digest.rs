@@ -16,12 +16,12 @@ pub struct Object {
 
 impl Object {
     /// The object that bytes in memory would be.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 }
     }
 
     /// Fails if `subject`, whose object this is, differs from the expected one; the error names the difference.
-    pub fn must_be(&self, subject: &str, expected: &Object) -> Result<(), Error> {
+    pub(crate) fn must_be(&self, subject: &str, expected: &Object) -> Result<(), Error> {
         let differs = |what, found: String, expected: String| {
             Err(Error::Differs { subject: subject.into(), what, found, expected })
         };

@@ -53,7 +53,7 @@ pub enum Error {
 
 impl Error {
     /// Wraps an I/O error; for `map_err`.
-    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Error::Io { action, path, source }
     }
@@ -86,7 +86,7 @@ impl Advice for Error {
 
 /// Writes a small file so that readers see either the old bytes or the new ones, never a mixture: a temporary file next
 /// to the target, sync, rename, sync the directory. Creates missing parent directories.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let directory = directory_of(path);
     create_directories(directory)?;
     let mut file =
@@ -99,7 +99,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// written in place if not: for a pipe or a device, a file with several names or another owner, a mounted file, or one
 /// in a directory that takes no further file. A link is followed to its target. No directory is created, and a new file
 /// has the mode that the umask allows.
-pub fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let is_replaceable =
         |meta: &fs::Metadata| meta.is_file() && meta.nlink() == 1 && meta.uid() == geteuid().as_raw();
     let (target, mode) = match fs::metadata(path) {
@@ -136,7 +136,7 @@ pub(crate) fn umask() -> u32 {
 }
 
 /// Reads a file that the user named. More than `most` bytes are an error, in case it has no end.
-pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
     match bytes.len() > most {
@@ -158,7 +158,7 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Gives a complete file its name: sync, rename, sync the directory.
-pub fn finish(file: Unfinished, path: &Path) -> Result<(), Error> {
+pub(crate) fn finish(file: Unfinished, path: &Path) -> Result<(), Error> {
     file.as_file().sync_all().map_err(Error::io("write", path))?;
     file.replace(path).map_err(Error::io("write", path))?;
     sync_directory(directory_of(path))
@@ -173,13 +173,13 @@ pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
 }
 
 /// The directory that a file is in. The parent of a bare name is an empty path, which no system call accepts.
-pub fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Creates a directory and its missing ancestors, and makes them last through a power cut: a file on disk is lost if
 /// its directory is not on disk.
-pub fn create_directories(path: &Path) -> Result<(), Error> {
+pub(crate) fn create_directories(path: &Path) -> Result<(), Error> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err();
     let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(path).map_err(Error::io("create", path))?;
@@ -191,6 +191,6 @@ pub fn create_directories(path: &Path) -> Result<(), Error> {
 }
 
 /// Makes a rename inside a directory last through a power cut.
-pub fn sync_directory(path: &Path) -> Result<(), Error> {
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("sync", path))
 }

@@ -71,7 +71,7 @@ impl Advice for Findings {
 pub struct Error(Box<dyn Advice>);
 
 /// Result of the fallible functions that `main` calls.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// The exit code that the room chose.
@@ -90,7 +90,7 @@ impl Error {
     }
 
     /// The message and its causes, outermost first, without repeating a cause that the message already contains.
-    pub fn chain(&self) -> Vec<String> {
+    pub(crate) fn chain(&self) -> Vec<String> {
         let mut lines = vec![self.0.to_string()];
         let mut source = std::error::Error::source(&*self.0);
         while let Some(cause) = source {

@@ -164,15 +164,8 @@ pub trait Observer: Sync {
     fn notice(&self, event: Event<'_>);
 }
 
-/// An observer that ignores every event.
-pub struct Silent;
-
-impl Observer for Silent {
-    fn notice(&self, _: Event<'_>) {}
-}
-
 /// Several observers; each event goes to all of them, in this order.
-pub struct Everyone<'o>(pub Vec<&'o dyn Observer>);
+pub(crate) struct Everyone<'o>(pub Vec<&'o dyn Observer>);
 
 impl Observer for Everyone<'_> {
     fn notice(&self, event: Event<'_>) {

@@ -10,16 +10,16 @@
 
 pub mod arch;
 pub mod canonical;
-pub mod clock;
+pub(crate) mod clock;
 pub mod digest;
 pub mod disk;
 pub mod error;
 pub mod event;
-pub mod parallel;
-pub mod reader;
+pub(crate) mod parallel;
+pub(crate) mod reader;
 pub mod size;
-pub mod unfinished;
-pub mod url;
+pub(crate) mod unfinished;
+pub(crate) mod url;
 pub mod words;
 
 // A member of the workspace: `ignition` needs no more of this roof.

@@ -8,7 +8,7 @@ use std::thread;
 ///
 /// # Errors
 /// If several threads fail, the error of the thread that started first.
-pub fn map<T, S, R, E>(
+pub(crate) fn map<T, S, R, E>(
     items: &[T],
     scratch: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, &T) -> Result<R, E> + Sync,

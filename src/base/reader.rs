@@ -9,13 +9,13 @@ use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::kinds::{self, Kind};
 
 /// Version of the schema of recipes, inventories and locks.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Refuses a file of another kind, which would only get a list of the keys that it lacks.
 ///
 /// # Errors
 /// It is of another kind; the hint says which command takes it.
-pub fn another_kind(root: &Yaml, source: &Arc<Source>, wanted: Kind) -> Result<(), Finding> {
+pub(crate) fn another_kind(root: &Yaml, source: &Arc<Source>, wanted: Kind) -> Result<(), Finding> {
     match kinds::of(root, &source.text).filter(|kind| *kind != wanted) {
         Some(kind) => Err(Finding::error(format!("this is {}, not {}", kind.name(), wanted.name()))
             .at(root.place(source))
@@ -25,7 +25,7 @@ pub fn another_kind(root: &Yaml, source: &Arc<Source>, wanted: Kind) -> Result<(
 }
 
 /// Reads a file that people write, whose paths are relative to its directory.
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     /// The decoder of its values.
     pub decoder: &'a Decoder,
     /// Its directory.
@@ -34,7 +34,7 @@ pub struct Reader<'a> {
 
 impl Reader<'_> {
     /// Refuses a schema that is not [`SCHEMA`].
-    pub fn check_schema(&self, fields: &Fields<'_>) {
+    pub(crate) fn check_schema(&self, fields: &Fields<'_>) {
         if let Some(node) = fields.need("schema")
             && self.decoder.parsed(node).is_some_and(|schema: u32| schema != SCHEMA)
         {
@@ -43,20 +43,20 @@ impl Reader<'_> {
     }
 
     /// Files that a list names, relative to the recipe's directory.
-    pub fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
+    pub(crate) fn paths(&self, node: Option<&Yaml>, what: &str) -> Vec<Spanned<PathBuf>> {
         let paths = node.map(|node| self.decoder.strings(node, what)).unwrap_or_default().into_iter();
         paths.map(|path| Spanned { value: self.directory.join(&path.value), place: path.place }).collect()
     }
 
     /// A name, judged as [`plain_name`](Self::plain_name) does.
-    pub fn name(&self, node: &Yaml, what: &str) -> Spanned<String> {
+    pub(crate) fn name(&self, node: &Yaml, what: &str) -> Spanned<String> {
         let name = self.decoder.spanned(node, self.decoder.string(node).unwrap_or_default());
         self.plain_name(&name, what);
         name
     }
 
     /// Names become file names, URLs and Matchbox ids. A file name may contain two of them and has 255 bytes at most.
-    pub fn plain_name(&self, name: &Spanned<String>, what: &str) {
+    pub(crate) fn plain_name(&self, name: &Spanned<String>, what: &str) {
         const MAX_NAME: usize = 100;
         if name.value.len() > MAX_NAME {
             let text =
@@ -75,7 +75,7 @@ impl Reader<'_> {
     }
 
     /// The files of `ignition`.
-    pub fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
+    pub(crate) fn layers(&self, fields: &Fields<'_>) -> Vec<Spanned<PathBuf>> {
         self.paths(fields.get("ignition"), "`ignition`")
     }
 }

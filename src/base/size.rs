@@ -39,7 +39,7 @@ impl fmt::Display for Bytes {
 }
 
 /// How much of a download has been done: `37 % (15.3 of 41.7 MB)`. The percentage is rounded down: 100 % is all of it.
-pub fn share(done: u64, of: u64) -> String {
+pub(crate) fn share(done: u64, of: u64) -> String {
     const UNITS: [(u64, &str); 4] =
         [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
     let percent = (u128::from(done) * 100).checked_div(u128::from(of)).unwrap_or(100);

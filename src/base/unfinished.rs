@@ -6,7 +6,7 @@
 //! recognizes by their locks. Leaves to `store` what a finished file is for.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
@@ -20,7 +20,7 @@ use rustix::fs::{self as unix, AtFlags, CWD, Mode, OFlags};
 use tempfile::{NamedTempFile, TempDir};
 
 /// The prefix of the names of unfinished files and directories.
-pub const PREFIX: &str = ".prebake-";
+pub(crate) const PREFIX: &str = ".prebake-";
 /// The exit code after Ctrl-C, and after the SIGTERM that ends services and CI jobs.
 const EXIT: i32 = 130;
 /// How often to try to remove a directory into which other threads still write.
@@ -28,7 +28,7 @@ const TRIES: usize = 100;
 
 /// A file that is being written.
 #[derive(Debug)]
-pub struct Unfinished(Kind);
+pub(crate) struct Unfinished(Kind);
 
 #[derive(Debug)]
 enum Kind {
@@ -38,7 +38,7 @@ enum Kind {
 
 /// A directory that is being filled; removed when this is dropped.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     scratch: TempDir,
     /// Shows later runs that the directory is in use.
     _lock: File,
@@ -46,18 +46,8 @@ pub struct Directory {
 
 /// Something with a name of its own, removed when this is dropped or the process is interrupted.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     path: PathBuf,
-    what: Claimed,
-}
-
-/// How much of a claimed path is removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claimed {
-    /// The whole path.
-    Whole,
-    /// Only its contents, because the directory existed before.
-    Contents,
 }
 
 /// Everything that the process would leave behind, and whether it may still create more.
@@ -65,7 +55,7 @@ pub enum Claimed {
 struct Register {
     /// Directories that contain names of this process.
     directories: BTreeSet<PathBuf>,
-    claims: BTreeMap<PathBuf, Claimed>,
+    claims: BTreeSet<PathBuf>,
     hooks: Vec<Box<dyn FnOnce() + Send>>,
     /// Number of threads that are creating or naming something.
     busy: usize,
@@ -89,7 +79,7 @@ fn register() -> MutexGuard<'static, Register> {
 
 /// Runs steps that belong together, such as naming two files: an interrupt waits for them. After an interrupt, no new
 /// steps begin.
-pub fn together<T>(steps: impl FnOnce() -> T) -> T {
+pub(crate) fn together<T>(steps: impl FnOnce() -> T) -> T {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
@@ -122,7 +112,7 @@ fn outlives_its_terminal() -> bool {
 
 /// Makes SIGINT, SIGTERM and the SIGHUP of a closed terminal end this process with exit code 130, leaving nothing
 /// unfinished. Not for servers, which end in their own way.
-pub fn end_on_signals() {
+pub(crate) fn end_on_signals() {
     use tokio::signal::unix::{SignalKind, signal};
     let wait = || -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -156,18 +146,18 @@ pub fn end_on_signals() {
 }
 
 /// Registers a function that runs before an interrupted process ends.
-pub fn on_interrupt(hook: impl FnOnce() + Send + 'static) {
+pub(crate) fn on_interrupt(hook: impl FnOnce() + Send + 'static) {
     register().hooks.push(Box::new(hook));
 }
 
 /// Gives the signal thread time to end the process, since something was interrupted, most likely by a signal.
-pub fn await_end() {
+pub(crate) fn await_end() {
     thread::sleep(Duration::from_secs(1));
     settle();
 }
 
 /// Waits for the end of an interrupted process: errors after its files were removed mean nothing.
-pub fn settle() {
+pub(crate) fn settle() {
     while register().ends {
         thread::park();
     }
@@ -183,10 +173,10 @@ fn end() -> ! {
     state.ends = true;
     drop(state);
     hooks.into_iter().for_each(|hook| hook());
-    claims.iter().for_each(|(path, what)| clear(path, *what));
+    claims.iter().for_each(|path| clear(path));
     for directory in directories {
         for path in names(&directory, &TOKEN) {
-            clear(&path, Claimed::Whole);
+            clear(&path);
         }
     }
     let _ = writeln!(io::stderr(), "\ninterrupted; run the same command again to resume");
@@ -194,18 +184,11 @@ fn end() -> ! {
 }
 
 /// Removes a path as far as possible.
-fn clear(path: &Path, what: Claimed) {
+fn clear(path: &Path) {
     for _ in 0..TRIES {
         let Ok(meta) = fs::symlink_metadata(path) else { return };
-        let done = match (what, meta.is_dir()) {
-            (Claimed::Whole, true) => fs::remove_dir_all(path).is_ok(),
-            (Claimed::Whole, false) => fs::remove_file(path).is_ok(),
-            (Claimed::Contents, _) => {
-                names(path, "").into_iter().for_each(|path| clear(&path, Claimed::Whole));
-                names(path, "").is_empty()
-            }
-        };
-        if done {
+        let done = if meta.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        if done.is_ok() {
             return;
         }
         thread::yield_now();
@@ -228,24 +211,24 @@ fn begin_in(directory: &Path) {
 
 /// Removes unfinished files and directories whose owners are gone. If something cannot be removed now, the next run
 /// tries again.
-pub fn sweep(directory: &Path) {
+pub(crate) fn sweep(directory: &Path) {
     for path in names(directory, PREFIX) {
         let is_ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() || meta.is_dir());
         if is_ours && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
-            clear(&path, Claimed::Whole);
+            clear(&path);
         }
     }
 }
 
 /// Whether a process is using an unfinished file or directory, which it shows by a lock. Always false on file systems
 /// without locks.
-pub fn is_held(path: &Path) -> bool {
+pub(crate) fn is_held(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// A file with a name that begins with [`PREFIX`], for code that needs one. Only its owner may read it, and it is
 /// removed when this is dropped.
-pub fn named_in(directory: &Path, suffix: &str) -> io::Result<NamedTempFile> {
+pub(crate) fn named_in(directory: &Path, suffix: &str) -> io::Result<NamedTempFile> {
     together(|| {
         begin_in(directory);
         loop {
@@ -261,17 +244,17 @@ pub fn named_in(directory: &Path, suffix: &str) -> io::Result<NamedTempFile> {
 }
 
 /// The same, in the directory for temporary files.
-pub fn scratch(suffix: &str) -> io::Result<NamedTempFile> {
+pub(crate) fn scratch(suffix: &str) -> io::Result<NamedTempFile> {
     named_in(&std::env::temp_dir(), suffix)
 }
 
 /// Whether an error means that a disk or a user's quota is full.
-pub fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Advice for a full disk: which one it is, and how to choose another.
-pub fn full(path: &Path) -> String {
+pub(crate) fn full(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let is_store = |place: &Path| place.join("objects").is_dir() && place.join("steps").is_dir();
     let place = absolute.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("/"));
@@ -295,7 +278,7 @@ pub fn full(path: &Path) -> String {
 
 impl Unfinished {
     /// A file that will get a name in this directory, with this mode regardless of the umask.
-    pub fn in_directory(directory: &Path, mode: u32) -> io::Result<Self> {
+    pub(crate) fn in_directory(directory: &Path, mode: u32) -> io::Result<Self> {
         let file = match unnamed_in(directory) {
             Some(file) => Unfinished(Kind::Unnamed { file, directory: directory.to_owned() }),
             None => Unfinished(Kind::Named(named_in(directory, "")?)),
@@ -307,7 +290,7 @@ impl Unfinished {
     }
 
     /// The open file, without its final name.
-    pub fn as_file(&self) -> &File {
+    pub(crate) fn as_file(&self) -> &File {
         match &self.0 {
             Kind::Unnamed { file, .. } => file,
             Kind::Named(file) => file.as_file(),
@@ -315,7 +298,7 @@ impl Unfinished {
     }
 
     /// The open file, for writing.
-    pub fn as_file_mut(&mut self) -> &mut File {
+    pub(crate) fn as_file_mut(&mut self) -> &mut File {
         match &mut self.0 {
             Kind::Unnamed { file, .. } => file,
             Kind::Named(file) => file.as_file_mut(),
@@ -323,7 +306,7 @@ impl Unfinished {
     }
 
     /// Gives the file its name. A file that had the name is replaced atomically.
-    pub fn replace(self, target: &Path) -> io::Result<()> {
+    pub(crate) fn replace(self, target: &Path) -> io::Result<()> {
         together(|| match self.0 {
             Kind::Named(file) => file.persist(target).map(drop).map_err(|failed| failed.error),
             Kind::Unnamed { mut file, directory } => match link(&file, target) {
@@ -346,7 +329,7 @@ impl Unfinished {
     }
 
     /// Gives the file its name, unless that is taken; then the error is [`io::ErrorKind::AlreadyExists`].
-    pub fn appear(self, target: &Path) -> io::Result<()> {
+    pub(crate) fn appear(self, target: &Path) -> io::Result<()> {
         together(|| match self.0 {
             Kind::Named(file) => file.persist_noclobber(target).map(drop).map_err(|failed| failed.error),
             Kind::Unnamed { mut file, directory } => match link(&file, target) {
@@ -409,7 +392,7 @@ impl Seek for Unfinished {
 
 impl Directory {
     /// An empty directory within another one, accessible to its owner only.
-    pub fn in_directory(parent: &Path) -> io::Result<Self> {
+    pub(crate) fn in_directory(parent: &Path) -> io::Result<Self> {
         together(|| {
             begin_in(parent);
             loop {
@@ -426,17 +409,17 @@ impl Directory {
     }
 
     /// The same, in the directory for temporary files.
-    pub fn scratch() -> io::Result<Self> {
+    pub(crate) fn scratch() -> io::Result<Self> {
         Directory::in_directory(&std::env::temp_dir())
     }
 
     /// The directory's temporary path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.scratch.path()
     }
 
     /// Gives the directory its name, which may be taken by an empty directory only.
-    pub fn rename(mut self, target: &Path) -> io::Result<()> {
+    pub(crate) fn rename(mut self, target: &Path) -> io::Result<()> {
         together(|| {
             fs::rename(self.scratch.path(), target)?;
             self.scratch.disable_cleanup(true);
@@ -448,28 +431,22 @@ impl Directory {
 impl Drop for Directory {
     /// [`TempDir`] tries only once, and one failed call would leave everything.
     fn drop(&mut self) {
-        clear(self.scratch.path(), Claimed::Whole);
+        clear(self.scratch.path());
     }
 }
 
 impl Claim {
     /// Claims a path that only this process fills from now on.
-    pub fn new(path: &Path, what: Claimed) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        register().claims.insert(path.clone(), what);
-        Claim { path, what }
-    }
-
-    /// Ends the claim: the path is complete, and stays.
-    pub fn keep(self) {
-        register().claims.remove(&self.path);
-        std::mem::forget(self);
+        register().claims.insert(path.clone());
+        Claim { path }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        clear(&self.path, self.what);
+        clear(&self.path);
         register().claims.remove(&self.path);
     }
 }
@@ -557,15 +534,15 @@ mod tests {
     #[test]
     fn a_claim_takes_what_was_made_and_leaves_what_was_there() {
         let place = tempfile::tempdir().unwrap();
-        let [whole, inner, kept] = ["whole", "inner", "kept"].map(|name| place.path().join(name));
-        for path in [&whole, &inner, &kept] {
+        let [directory, file, other] = ["directory", "file", "other"].map(|name| place.path().join(name));
+        for path in [&directory, &other] {
             fs::create_dir(path).unwrap();
             fs::write(path.join("a"), "1").unwrap();
         }
-        drop(Claim::new(&whole, Claimed::Whole));
-        drop(Claim::new(&inner, Claimed::Contents));
-        Claim::new(&kept, Claimed::Whole).keep();
-        assert_eq!(listed(place.path()), ["inner", "kept"]);
-        assert_eq!((listed(&inner).len(), listed(&kept).len()), (0, 1));
+        fs::write(&file, "1").unwrap();
+        for path in [&directory, &file] {
+            drop(Claim::new(path));
+        }
+        assert_eq!(listed(place.path()), ["other"]);
     }
 }

@@ -7,7 +7,7 @@ const MASK: &str = "***";
 
 /// A URL without its user and password (RFC 3986 §3.2.1 advises not to show them). A text that is not a valid URL, such
 /// as one whose password has a slash, loses everything up to its last `@`.
-pub fn masked(url: &str) -> String {
+pub(crate) fn masked(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or(rest);
     let end = match Url::parse(url) {

@@ -57,7 +57,7 @@ pub fn page(bytes: &[u8]) -> Option<String> {
 
 /// A server's text, made safe for a terminal: without control characters and marks that change the direction of text,
 /// and not too long.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let spaced = text.replace(['\n', '\r', '\t'], " ");
     let mut found = spaced.chars().filter(|letter| !is_unseen(*letter));
     let mut words: String = found.by_ref().take(LONGEST).collect();

@@ -10,7 +10,7 @@ use crate::base::error::Result;
 ///
 /// For bash: prebake completions bash > /usr/share/bash-completion/completions/prebake
 #[derive(Args)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// Shell to complete for
     #[arg(value_enum)]
     shell: Shell,
@@ -18,7 +18,7 @@ pub struct CompletionsArgs {
 
 impl CompletionsArgs {
     /// Prints the completions.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "prebake", &mut script);
         say_part!("{}", String::from_utf8_lossy(&script));

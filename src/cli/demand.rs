@@ -10,11 +10,11 @@ use crate::tree::bundle::policy::Policy;
 use crate::tree::names;
 use crate::tree::open::Tree;
 
-pub use crate::tree::bundle::policy::Taken;
+pub(crate) use crate::tree::bundle::policy::Taken;
 
 /// Trust in a tree or bundle.
 #[derive(Args)]
-pub struct DemandArgs {
+pub(crate) struct DemandArgs {
     #[command(flatten)]
     trust: TrustArgs,
     /// Accept files that are unsigned, or signed by unknown keys only: trusts whoever provided them
@@ -27,7 +27,7 @@ pub struct DemandArgs {
 
 impl DemandArgs {
     /// The policy for bundles: the keys on the command line, and the keys that the site remembers in its store.
-    pub fn policy(&self, store: &Path) -> Result<Policy> {
+    pub(crate) fn policy(&self, store: &Path) -> Result<Policy> {
         Ok(Policy {
             trust: self.trust.trust()?,
             store: store.to_owned(),
@@ -38,14 +38,14 @@ impl DemandArgs {
 
     /// Opens a tree in a directory, if the keys on the command line signed it, or if it may be unsigned and is. Keys
     /// that a site remembers do not apply, because they are for bundles.
-    pub fn directory(&self, path: &Path) -> Result<Tree> {
+    pub(crate) fn directory(&self, path: &Path) -> Result<Tree> {
         let trust = self.trust.trust()?;
         let may_be_unsigned = self.allow_unsigned && !path.join(names::SIGNATURE).exists();
         Ok(Tree::believed(path, trust.as_ref().filter(|_| !may_be_unsigned))?)
     }
 
     /// Opens a bundle if the policy accepts it.
-    pub fn open(&self, path: &Path, store: &Path) -> Result<Taken> {
+    pub(crate) fn open(&self, path: &Path, store: &Path) -> Result<Taken> {
         Ok(self.policy(store)?.open(path)?)
     }
 }

@@ -27,7 +27,7 @@ const MOST: usize = 60;
 /// Versions of Flatcar, sysexts, their components and container images; what machines boot and their kernel arguments; lines
 /// of configs and scripts; published files and their sizes. Nothing is fetched, and files that are equal are not opened.
 #[derive(Args)]
-pub struct DiffArgs {
+pub(crate) struct DiffArgs {
     /// The old tree or bundle, such as output/kubernetes/0123456789abcdef
     #[arg(value_name = "A")]
     from: PathBuf,
@@ -54,7 +54,7 @@ pub struct DiffArgs {
 
 impl DiffArgs {
     /// Compares, and prints the differences.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let (from, to) = (self.open(&self.from)?, self.open(&self.to)?);
         let difference = compare(&from, &to, self.deep)?;
         match self.json {
@@ -79,11 +79,11 @@ impl DiffArgs {
 
 /// Whether to show additions in green and removals in red.
 #[derive(Clone, Copy)]
-pub struct Colours(bool);
+pub(crate) struct Colours(bool);
 
 impl Colours {
     /// On a terminal, unless `NO_COLOR` is set.
-    pub fn of_stdout() -> Self {
+    pub(crate) fn of_stdout() -> Self {
         Colours(stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
     }
 
@@ -101,7 +101,7 @@ impl Colours {
 }
 
 /// The differences of two trees, for people.
-pub fn picture(difference: &Difference, colours: Colours) -> String {
+pub(crate) fn picture(difference: &Difference, colours: Colours) -> String {
     let Difference { from, to, releases, versions, boots, machines, lines, contents, files } = difference;
     let mut picture = String::new();
     let side = |side: &Side| format!("{} (build {})", plain(&side.place), side.build_id);

@@ -27,7 +27,7 @@ use crate::tree::records::normal_mac;
 ///
 /// Asks a tree or a running server; the server also knows the machine's history.
 #[derive(Args)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// A build, such as output/kubernetes/current; without it, a server is asked
     tree: Option<PathBuf>,
     /// Machines that are served beside those of the tree, as `prebake serve --nodes`
@@ -63,7 +63,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 impl ExplainArgs {
     /// Prints the explanation.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let query = self.query();
         let explanation: Explanation = match self.content()? {
             Some(content) => {

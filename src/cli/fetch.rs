@@ -16,7 +16,7 @@ use crate::base::error::Result;
 /// code 9, and `prebake lock` is what you want. Use it to warm a CI cache, or before the network goes; afterwards
 /// `prebake build --offline` needs nothing else.
 #[derive(Args)]
-pub struct FetchInputsArgs {
+pub(crate) struct FetchInputsArgs {
     #[command(flatten)]
     project: ProjectArgs,
     /// Fetch nothing; only say whether all is in the store (exit code 6 if not)
@@ -31,7 +31,7 @@ pub struct FetchInputsArgs {
 
 impl FetchInputsArgs {
     /// Fetches, and lists the inputs.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
         let store = self.fetch.trusting(store);
         let limits =

@@ -24,7 +24,7 @@ use crate::trust::openpgp::Fingerprint;
 /// --update asks for them anew. Signed inputs are judged by the recipe's pin again, and the lock remembers the keys that the
 /// recipe trusts. Moves are printed, old → new.
 #[derive(Args)]
-pub struct LockArgs {
+pub(crate) struct LockArgs {
     #[command(flatten)]
     project: ProjectArgs,
     /// Resolve the recipe's wishes anew, for all inputs or for the named ones
@@ -53,7 +53,7 @@ struct Move<'l> {
 
 impl LockArgs {
     /// Writes the lock and prints the changes.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
         let store = self.fetch.trusting(store);
         let old = project.lock.clone();

@@ -14,7 +14,7 @@ use crate::base::error::{Advice, Exit, Result};
 ///
 /// To read one: prebake man sysext build | man -l -
 #[derive(Args)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// The verb, such as `build` or `sysext build`; all of prebake if absent
     verb: Vec<String>,
     /// Write every page into this directory, such as /usr/local/share/man/man1
@@ -51,7 +51,7 @@ impl Advice for Error {
 
 impl ManArgs {
     /// Prints or writes the pages.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let mut prebake = Cli::command();
         // Fills in the full names of nested verbs, which are the names of their pages.
         prebake.build();

@@ -4,7 +4,7 @@
 //! arguments in, one call into a roof below, words out. Leaves all decisions to the roofs below; a verb that decides is in the
 //! wrong place.
 
-pub mod demand;
+pub(crate) mod demand;
 
 // First, because the others use its macros.
 #[macro_use]
@@ -126,7 +126,7 @@ impl Cli {
     }
 
     /// Runs the verb.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         // A server handles signals itself, and drops its privileges before the first thread starts; verbs that only
         // query a server leave nothing behind.
         if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_) | Verb::Explain(_)) {

@@ -31,7 +31,7 @@ const SCHEMA: u32 = 1;
 ///
 /// Needs no network. Signers that the lock names are held against the recipe's pin. Steps and files are known once the recipe is locked: their names and keys depend on the inputs.
 #[derive(Args)]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     #[command(flatten)]
     project: ProjectArgs,
     /// Where trees are published
@@ -122,7 +122,7 @@ struct Totals {
 
 impl PlanArgs {
     /// Prints the inputs, the steps, and the tree that would be published.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
         self.delivery.apply(&mut project.recipe);
         let forecast = self.forecast(&project, &store)?;

@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const REBUILD: &str = "second build";
 
 /// An observer that shows progress to people.
-pub struct Progress {
+pub(crate) struct Progress {
     bars: Option<MultiProgress>,
     shown: Arc<Mutex<Shown>>,
 }
@@ -71,7 +71,7 @@ const UNKNOWN: &str = "  {msg:44!} {spinner} {bytes:>10} {elapsed}";
 
 impl Progress {
     /// Shows bars if stderr is a terminal.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
         let shown = Arc::<Mutex<Shown>>::default();
         if bars.is_none() {
@@ -232,7 +232,7 @@ impl Observer for Progress {
 }
 
 /// A duration for people.
-pub fn short(took: Duration) -> String {
+pub(crate) fn short(took: Duration) -> String {
     match took.as_secs() {
         0 => format!("{} ms", took.as_millis()),
         1..60 => format!("{:.1} s", took.as_secs_f64()),

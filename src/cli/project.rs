@@ -18,7 +18,7 @@ use crate::trust::openpgp::{FLATCAR_PRIMARY, Fingerprint};
 
 /// The recipe and the store.
 #[derive(Args)]
-pub struct ProjectArgs {
+pub(crate) struct ProjectArgs {
     /// The recipe, such as recipes/kubernetes.yaml
     pub recipe: PathBuf,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub struct ProjectArgs {
 
 /// The store's arguments.
 #[derive(Args)]
-pub struct StoreArg {
+pub(crate) struct StoreArg {
     /// Where verified inputs and built artifacts are kept
     #[arg(long, value_name = "DIR", env = "PREBAKE_STORE", default_value_os_t = default_store(), hide_default_value = true)]
     pub store: PathBuf,
@@ -35,7 +35,7 @@ pub struct StoreArg {
 
 impl StoreArg {
     /// Opens the store.
-    pub fn open(&self) -> Result<Store> {
+    pub(crate) fn open(&self) -> Result<Store> {
         Ok(Store::open(&self.store)?)
     }
 }
@@ -43,7 +43,7 @@ impl StoreArg {
 /// The trusted key, the place of its stored copy, and the output format: for verbs that judge signatures without a
 /// recipe.
 #[derive(Args)]
-pub struct PinArgs {
+pub(crate) struct PinArgs {
     /// Fingerprint of the primary key that is trusted; Flatcar's own if absent
     #[arg(long, value_name = "FINGERPRINT", default_value_t = FLATCAR_PRIMARY, hide_default_value = true)]
     pub pin: Fingerprint,
@@ -57,7 +57,7 @@ pub struct PinArgs {
 /// Delivery of the built files to machines.
 #[derive(Args)]
 #[command(next_help_heading = "Delivery")]
-pub struct DeliveryArgs {
+pub(crate) struct DeliveryArgs {
     /// If the release loses a config in an initrd (some alphas and betas), have machines fetch config and sysexts by HTTP; as
     /// `config_from: auto` in the recipe
     #[arg(long)]
@@ -69,7 +69,7 @@ pub struct DeliveryArgs {
 
 impl DeliveryArgs {
     /// Applies the command line's settings to the recipe. A recipe that always wants a URL keeps that.
-    pub fn apply(&self, recipe: &mut Recipe) {
+    pub(crate) fn apply(&self, recipe: &mut Recipe) {
         let asked = recipe.config_from.as_ref().map(|asked| asked.value);
         if self.auto && asked != Some(ConfigFrom::Url) {
             let place = recipe.release.channel.place.clone();
@@ -83,7 +83,7 @@ impl DeliveryArgs {
 
 /// Settings for fetching inputs.
 #[derive(Args)]
-pub struct FetchArgs {
+pub(crate) struct FetchArgs {
     /// Fetch at most this many bytes per second in total: 500K, 20M, 1G
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Fetching")]
     limit_rate: Option<u64>,
@@ -97,12 +97,12 @@ pub struct FetchArgs {
 
 impl FetchArgs {
     /// The store, in paranoid mode if the user asked for it.
-    pub fn trusting(&self, store: Store) -> Store {
+    pub(crate) fn trusting(&self, store: Store) -> Store {
         if self.paranoid { store.paranoid() } else { store }
     }
 
     /// Options for the fetcher.
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options { limit_rate: self.limit_rate, stall: self.stall_timeout }
     }
 }
@@ -124,7 +124,7 @@ fn rate(text: &str) -> Result<u64, String> {
 
 impl ProjectArgs {
     /// Reads the recipe, and opens the store.
-    pub fn open(&self) -> Result<(Project, Store)> {
+    pub(crate) fn open(&self) -> Result<(Project, Store)> {
         let project = Project::load(&self.recipe)?;
         Ok((project, self.store.open()?))
     }
@@ -138,12 +138,12 @@ fn default_store() -> PathBuf {
 }
 
 /// A runtime for the asynchronous part of a verb.
-pub fn runtime() -> Result<Runtime> {
+pub(crate) fn runtime() -> Result<Runtime> {
     let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     Ok(built.map_err(disk::Error::io("start threads for", "this process".as_ref()))?)
 }
 
 /// Runs the asynchronous part of a verb.
-pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime()?.block_on(work)
 }

@@ -21,7 +21,7 @@ use crate::trust::pin::Trust;
 
 /// Look at Flatcar's releases
 #[derive(Args)]
-pub struct ReleaseArgs {
+pub(crate) struct ReleaseArgs {
     #[command(subcommand)]
     verb: ReleaseVerb,
 }
@@ -60,7 +60,7 @@ struct ShowArgs {
 
 impl ReleaseArgs {
     /// Runs the verb.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         match self.verb {
             ReleaseVerb::Show(args) => args.run(),
         }

@@ -54,7 +54,7 @@ struct Queue {
 }
 
 /// Writes to standard output; after the first failure does nothing.
-pub fn to_stdout(words: fmt::Arguments<'_>) {
+pub(crate) fn to_stdout(words: fmt::Arguments<'_>) {
     let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     if refused.is_none() {
         let mut out = io::stdout().lock();
@@ -63,7 +63,7 @@ pub fn to_stdout(words: fmt::Arguments<'_>) {
 }
 
 /// Whether standard output has failed, so that further output is pointless.
-pub fn is_refused() -> bool {
+pub(crate) fn is_refused() -> bool {
     REFUSED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
@@ -71,7 +71,7 @@ pub fn is_refused() -> bool {
 ///
 /// # Errors
 /// The kernel's error, only once.
-pub fn verdict() -> Result<(), Refused> {
+pub(crate) fn verdict() -> Result<(), Refused> {
     match REFUSED.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(Refused(error)),
         _ => Ok(()),
@@ -81,12 +81,12 @@ pub fn verdict() -> Result<(), Refused> {
 /// Standard output failed; all other work was done.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write standard output")]
-pub struct Refused(#[source] io::Error);
+pub(crate) struct Refused(#[source] io::Error);
 
 impl Advice for Refused {}
 
 /// Writes a line to standard error, or to its queue.
-pub fn to_stderr(words: fmt::Arguments<'_>) {
+pub(crate) fn to_stderr(words: fmt::Arguments<'_>) {
     let mut line = words.to_string();
     if line.is_empty() {
         return;
@@ -102,7 +102,7 @@ pub fn to_stderr(words: fmt::Arguments<'_>) {
 
 /// From now on lines for standard error are queued and written by one thread, so that callers never wait for a disk, or
 /// for a pipe that nobody reads. Lines that do not fit are dropped and counted.
-pub fn queue() {
+pub(crate) fn queue() {
     let (lines, waiting) = sync_channel(WAITING);
     let queue =
         Queue { lines, accepted: AtomicU64::new(0), written: AtomicU64::new(0), dropped: AtomicU64::new(0) };
@@ -115,7 +115,7 @@ pub fn queue() {
 }
 
 /// Waits until the queued lines are written, but at most [`PATIENCE`]. Must be the last call before the process ends.
-pub fn flush() {
+pub(crate) fn flush() {
     let Some(queue) = QUEUE.get() else { return };
     let (last, started) = (queue.accepted.load(Ordering::Acquire), Instant::now());
     while queue.written.load(Ordering::Acquire) < last && started.elapsed() < PATIENCE {
@@ -151,7 +151,7 @@ fn write_all(waiting: &Receiver<String>) {
 /// A machine's own words, made safe for a log: control and format characters, separators and characters without a glyph
 /// are escaped as in Rust, so that they cannot move the cursor, forge a second line or change the direction of text.
 /// Quotes are kept.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -21,7 +21,7 @@ const PASSPHRASE: &str = "PREBAKE_SIGN_PASSPHRASE";
 
 /// The signers.
 #[derive(Args)]
-pub struct SignArgs {
+pub(crate) struct SignArgs {
     /// Sign with this secret key, made by `prebake key generate` or minisign; once for each signer
     ///
     /// The variable may hold the key's text instead of the file's name.
@@ -39,7 +39,7 @@ pub struct SignArgs {
 
 /// The trusted signers.
 #[derive(Args)]
-pub struct TrustArgs {
+pub(crate) struct TrustArgs {
     /// Believe this public key: a file, or its line of base64; once for each key, or separated by commas
     #[arg(
         long,
@@ -56,7 +56,7 @@ pub struct TrustArgs {
 
 /// The passphrase of a secret key.
 #[derive(Args)]
-pub struct PassphraseArgs {
+pub(crate) struct PassphraseArgs {
     /// Read the passphrase of the secret key from the first line of this file
     ///
     /// Without it the passphrase is taken from PREBAKE_SIGN_PASSPHRASE, or else asked for.
@@ -114,19 +114,19 @@ impl Advice for Error {
 
 impl SignArgs {
     /// The signers' keys, unlocked; empty if nobody signs. Warns of key files that others can read.
-    pub fn keys(&self) -> Result<Vec<SecretKey>> {
+    pub(crate) fn keys(&self) -> Result<Vec<SecretKey>> {
         self.sign_keys.iter().map(|source| source.secret(&self.passphrase)).collect()
     }
 }
 
 impl TrustArgs {
     /// Whether the user named a key.
-    pub fn is_given(&self) -> bool {
+    pub(crate) fn is_given(&self) -> bool {
         !self.trust.is_empty()
     }
 
     /// The trusted keys, if the user named any.
-    pub fn trust(&self) -> Result<Option<Trust>> {
+    pub(crate) fn trust(&self) -> Result<Option<Trust>> {
         if !self.is_given() {
             return Ok(None);
         }
@@ -138,7 +138,7 @@ impl TrustArgs {
 
 impl PassphraseArgs {
     /// Gets the passphrase of an existing key.
-    pub fn of(&self, subject: &str) -> Result<Zeroizing<String>> {
+    pub(crate) fn of(&self, subject: &str) -> Result<Zeroizing<String>> {
         match self.given()? {
             Some(passphrase) => Ok(passphrase),
             None => ask(subject, &format!("Passphrase of {subject}: ")),
@@ -146,7 +146,7 @@ impl PassphraseArgs {
     }
 
     /// Gets the passphrase for a new key, asking twice if it is typed.
-    pub fn new_one(&self, subject: &str) -> Result<Zeroizing<String>> {
+    pub(crate) fn new_one(&self, subject: &str) -> Result<Zeroizing<String>> {
         let passphrase = match self.given()? {
             Some(passphrase) => passphrase,
             None => {
@@ -237,17 +237,17 @@ impl KeySource {
 }
 
 /// Reads a public key file.
-pub fn read_public(path: &Path) -> Result<PublicKey> {
+pub(crate) fn read_public(path: &Path) -> Result<PublicKey> {
     Ok(PublicKey::parse(&path.display().to_string(), &read_text(path)?)?)
 }
 
 /// Parses a file that may be a secret key, without unlocking it.
-pub fn secret_in(path: &Path) -> Option<Secret> {
+pub(crate) fn secret_in(path: &Path) -> Option<Secret> {
     SecretKey::parse(&path.display().to_string(), &read_text(path).ok()?).ok()
 }
 
 /// Reads a secret key file and unlocks it.
-pub fn read_secret(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey> {
+pub(crate) fn read_secret(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey> {
     KeySource::from(path.as_os_str().to_owned()).secret(passphrase)
 }
 

@@ -31,7 +31,7 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 /// Asks a running server (`prebake serve`). With --wait it returns once this many machines have reached a stage, and with 8 if
 /// they have not in time, so that a script can wait for a rack.
 #[derive(Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// Refresh every second, until Ctrl-C; where the output is not a terminal, print a line for every change
@@ -54,7 +54,7 @@ pub struct StatusArgs {
 
 /// The server to ask.
 #[derive(Args)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// The server to ask: a URL, or HOST:PORT as `prebake serve` takes it
     #[arg(long, value_name = "URL", env = "PREBAKE_SERVER", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
     server: String,
@@ -65,7 +65,7 @@ pub struct ServerArgs {
 
 impl ServerArgs {
     /// The server; no request is sent yet.
-    pub fn connect(&self) -> Result<Server> {
+    pub(crate) fn connect(&self) -> Result<Server> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(disk::Error::io("read", path));
         let ca = self.ca.as_ref().map(read).transpose()?;
         Ok(Server::new(&self.server, ca.as_deref())?)
@@ -74,7 +74,7 @@ impl ServerArgs {
 
 impl StatusArgs {
     /// Shows, watches or waits.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let server = self.server.connect()?;
         block_on(async {
             match self.wait {

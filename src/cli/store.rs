@@ -25,7 +25,7 @@ const SHORT: usize = 12;
 /// The store is a cache: everything in it can be fetched or built again. It knows the users of its objects from the locks and
 /// published trees that builds told it about.
 #[derive(Args)]
-pub struct StoreArgs {
+pub(crate) struct StoreArgs {
     #[command(subcommand)]
     verb: StoreVerb,
 }
@@ -136,7 +136,7 @@ impl Advice for Error {
 
 impl StoreArgs {
     /// Runs the verb.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         match self.verb {
             StoreVerb::Ls(args) => args.run(),
             StoreVerb::Verify(args) => args.run(),

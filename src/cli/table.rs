@@ -3,20 +3,20 @@
 use std::fmt;
 
 /// Rows of `N` columns. The last column is not padded.
-pub struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize> {
     right: [bool; N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
     /// A table with these headings; `>` before one aligns its column to the right.
-    pub fn new(headings: [&str; N]) -> Self {
+    pub(crate) fn new(headings: [&str; N]) -> Self {
         let right = headings.map(|heading| heading.starts_with('>'));
         Table { right, rows: vec![headings.map(|heading| heading.trim_start_matches('>').to_owned())] }
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells);
     }
 }

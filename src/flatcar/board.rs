@@ -10,29 +10,30 @@ use crate::base::yaml::decode::Spanned;
 use crate::flatcar::version::Version;
 
 /// Suffix of all release hosts; the channel precedes it.
-pub const RELEASE_HOST: &str = ".release.flatcar-linux.net";
+pub(crate) const RELEASE_HOST: &str = ".release.flatcar-linux.net";
 /// Host of the public key file.
-pub const WEBSITE_HOST: &str = "www.flatcar.org";
+pub(crate) const WEBSITE_HOST: &str = "www.flatcar.org";
 /// URL of the public key file. It is trusted because it holds the pinned primary key, not because of its origin.
-pub const KEY_URL: &str = "https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc";
+pub(crate) const KEY_URL: &str =
+    "https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc";
 /// All channels; `lts` also means the newest LTS stream.
-pub const CHANNELS: [&str; 4] = ["stable", "beta", "alpha", "lts"];
+pub(crate) const CHANNELS: [&str; 4] = ["stable", "beta", "alpha", "lts"];
 
 /// Prefix of an LTS stream's name, before the year.
 const LTS_STREAM: &str = "lts-";
 /// Name of the directory with a channel's newest version.
-pub const CURRENT: &str = "current";
+pub(crate) const CURRENT: &str = "current";
 
 /// The stock PXE kernel.
-pub const KERNEL: &str = "flatcar_production_pxe.vmlinuz";
+pub(crate) const KERNEL: &str = "flatcar_production_pxe.vmlinuz";
 /// The stock PXE initrd.
-pub const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
+pub(crate) const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
 /// The stock disk image.
-pub const DISK: &str = "flatcar_production_image.bin.bz2";
+pub(crate) const DISK: &str = "flatcar_production_image.bin.bz2";
 /// The file that states the version.
-pub const VERSION_TXT: &str = "version.txt";
+pub(crate) const VERSION_TXT: &str = "version.txt";
 /// The ending of a detached signature's name, behind the name of the file that it signs.
-pub const SIGNATURE: &str = ".sig";
+pub(crate) const SIGNATURE: &str = ".sig";
 
 /// Why nothing of a channel or version can be named.
 #[derive(Debug, thiserror::Error)]
@@ -82,21 +83,21 @@ pub struct Board {
 
 impl Board {
     /// The board of a recipe's channel.
-    pub fn new(channel: &Spanned<String>, arch: Arch) -> Result<Self, Error> {
+    pub(crate) fn new(channel: &Spanned<String>, arch: Arch) -> Result<Self, Error> {
         let unknown =
             || Error::UnknownChannel { channel: channel.value.clone(), place: Some(channel.place.clone()) };
         Board::of(&channel.value, arch).ok_or_else(unknown)
     }
 
     /// The board of a channel or LTS stream, if there is one of that name.
-    pub fn of(channel: &str, arch: Arch) -> Option<Self> {
+    pub(crate) fn of(channel: &str, arch: Arch) -> Option<Self> {
         let is_year = |year: &str| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit());
         let is_known = CHANNELS.contains(&channel) || channel.strip_prefix(LTS_STREAM).is_some_and(is_year);
         is_known.then(|| Board { channel: channel.to_owned(), arch })
     }
 
     /// Canonical URL of a file of a version (or of `current`).
-    pub fn url(&self, version: &str, file: &str) -> String {
+    pub(crate) fn url(&self, version: &str, file: &str) -> String {
         let (channel, version) = match self.channel.strip_prefix(LTS_STREAM) {
             Some(year) if version == CURRENT => ("lts", format!("{CURRENT}-{year}")),
             Some(_) => ("lts", version.to_owned()),
@@ -107,7 +108,7 @@ impl Board {
 
     /// Canonical URLs where a file's detached signature may be, in order. The PXE kernel is the disk image's kernel
     /// under another name, and some releases have only the latter's signature.
-    pub fn signature_urls(&self, version: &str, file: &str) -> Vec<String> {
+    pub(crate) fn signature_urls(&self, version: &str, file: &str) -> Vec<String> {
         let names: &[&str] = match file {
             KERNEL => &[KERNEL, "flatcar_production_image.vmlinuz"],
             _ => &[file],

@@ -12,7 +12,7 @@ const FLATCAR: Bytes = Bytes(3 << 30);
 
 /// Memory that a machine needs to load and unpack these initrds, and then to fetch this much into the root, which is a
 /// file system of its own with the same limit.
-pub fn needed(initrds: impl IntoIterator<Item = u64>, fetched: u64) -> Bytes {
+pub(crate) fn needed(initrds: impl IntoIterator<Item = u64>, fetched: u64) -> Bytes {
     let loaded = initrds.into_iter().fold(0, u64::saturating_add);
     FLATCAR.max(Bytes(loaded.max(fetched).saturating_mul(2)))
 }

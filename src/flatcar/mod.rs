@@ -5,7 +5,7 @@
 //! `source` and the specs themselves to `ignition`.
 
 pub mod board;
-pub mod memory;
+pub(crate) mod memory;
 pub mod quirks;
-pub mod target;
+pub(crate) mod target;
 pub mod version;

@@ -16,7 +16,7 @@ const fn v(major: u32, channel: u32, revision: u32) -> Version {
 
 /// Releases of one channel with a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub(crate) struct Window {
     /// The first release with the fault.
     pub from: Version,
     /// The first later release of that channel without it.
@@ -70,7 +70,7 @@ const NAMES_PLATFORM_PXE: [Window; 2] =
 
 /// Reasons why a release does not boot by PXE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PxeFault {
+pub(crate) enum PxeFault {
     /// Its initrd ends in the emergency shell.
     EmergencyShell,
     /// Its Ignition refuses the platform that its initrd states, unless the kernel arguments state another.
@@ -78,7 +78,7 @@ pub enum PxeFault {
 }
 
 /// The fault that keeps a release from booting by PXE, and the window of its channel with that fault.
-pub fn pxe_fault(version: Version) -> Option<(PxeFault, Window)> {
+pub(crate) fn pxe_fault(version: Version) -> Option<(PxeFault, Window)> {
     let of = |windows, fault| window(windows, version).map(|window| (fault, window));
     of(&ENDS_IN_EMERGENCY_SHELL[..], PxeFault::EmergencyShell)
         .or_else(|| of(&NAMES_PLATFORM_PXE[..], PxeFault::UnknownPlatform))
@@ -98,26 +98,26 @@ const CHANNELS: [(&str, u32); 4] = [("alpha", 4790), ("beta", 4757), ("stable", 
 const KNOWN: u32 = CHANNELS[0].1;
 
 /// Whether a release merges extensions in the initrd.
-pub fn merges_in_initrd(version: Version) -> bool {
+pub(crate) fn merges_in_initrd(version: Version) -> bool {
     let [_, channel, _] = version.0;
     let first = MERGES_IN_INITRD.iter().find(|(digit, _)| *digit == channel);
     first.is_some_and(|(_, first)| version >= *first)
 }
 
 /// `MAJOR.MINOR` of a release's own containerd, if known.
-pub fn containerd(version: Version) -> Option<(u32, u32)> {
+pub(crate) fn containerd(version: Version) -> Option<(u32, u32)> {
     let [major, ..] = version.0;
     let first = CONTAINERD.iter().find(|(first, _)| major >= *first);
     first.filter(|_| major <= KNOWN).map(|(_, containerd)| *containerd)
 }
 
 /// The major version of a channel, such as `stable`, as this prebake knows it.
-pub fn channel(name: &str) -> Option<u32> {
+pub(crate) fn channel(name: &str) -> Option<u32> {
     CHANNELS.iter().find(|(channel, _)| *channel == name).map(|(_, major)| *major)
 }
 
 /// The newest stable Ignition spec that releases of a major version read; `None` where Ignition is too old for spec 3.
-pub fn newest_spec(major: u32) -> Option<Spec> {
+pub(crate) fn newest_spec(major: u32) -> Option<Spec> {
     SPECS.iter().find(|(first, _)| major >= *first).map(|(_, spec)| *spec)
 }
 
@@ -131,7 +131,7 @@ const MERGES_SYSEXTS: u32 = 3185;
 
 /// How the data of an image is packed, as far as kernels differ in what they can mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
+pub(crate) enum Packing {
     /// Squashfs with gzip.
     SquashfsGzip,
     /// Squashfs with lzma.
@@ -198,7 +198,7 @@ const EROFS: Mounted = Mounted::Since([v(4284, 0, 0), v(4344, 1, 0), v(4459, 2, 
 
 impl Packing {
     /// Its name as shown to people.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Packing::SquashfsGzip => "squashfs with gzip",
             Packing::SquashfsLzma => "squashfs with lzma",
@@ -216,12 +216,12 @@ impl Packing {
     }
 
     /// Whether any known release mounts it.
-    pub fn is_known(self) -> bool {
+    pub(crate) fn is_known(self) -> bool {
         self.mounted() != Mounted::Never
     }
 
     /// Whether a release's kernel mounts it.
-    pub fn is_mounted_by(self, version: Version) -> bool {
+    pub(crate) fn is_mounted_by(self, version: Version) -> bool {
         match self.mounted() {
             Mounted::Always => true,
             Mounted::Never => false,
@@ -239,7 +239,7 @@ impl Packing {
 }
 
 /// Whether a release merges extensions at all.
-pub fn merges_sysexts(version: Version) -> bool {
+pub(crate) fn merges_sysexts(version: Version) -> bool {
     version.0[0] >= MERGES_SYSEXTS
 }
 
@@ -251,7 +251,7 @@ const JUDGES_SIGNATURES: u32 = 4081;
 
 /// Why a release would refuse an image whose signer is only in `/etc/verity.d`; `None` if it would not. After a refusal
 /// systemd merges no image at all.
-pub fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
+pub(crate) fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
     match version.0[0] {
         ..JUDGES_SIGNATURES => Some("its systemd is not known to judge signatures by /etc/verity.d"),
         TRUSTS_FLATCAR_ALONE.. => {
@@ -262,7 +262,7 @@ pub fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
 }
 
 /// The window of its channel that loses a config injected through a second initrd, if the release is in it.
-pub fn drops_injected_config(version: Version) -> Option<Window> {
+pub(crate) fn drops_injected_config(version: Version) -> Option<Window> {
     window(&DROPS_INJECTED_CONFIG, version)
 }
 

@@ -9,19 +9,19 @@ use crate::ignition::boot::System;
 
 /// A Flatcar release as a validation target: a version, or a channel's current version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     name: String,
     major: u32,
 }
 
 impl Target {
     /// The properties that decide how a config boots.
-    pub fn system(&self) -> System {
+    pub(crate) fn system(&self) -> System {
         System { major: self.major, newest: self.spec() }
     }
 
     /// The newest stable spec that the release's Ignition reads; `None` for releases before Ignition 2.
-    pub fn spec(&self) -> Option<Spec> {
+    pub(crate) fn spec(&self) -> Option<Spec> {
         quirks::newest_spec(self.major)
     }
 }

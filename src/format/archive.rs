@@ -28,7 +28,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kind by the end of a file name or URL; `None` if it does not name an archive.
-    pub fn of(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         const ENDS: [(&str, Kind); 3] =
             [(".tar.gz", Kind::TarGz), (".tgz", Kind::TarGz), (".tar", Kind::Tar)];
         ENDS.iter().find(|(end, _)| name.ends_with(end)).map(|(_, kind)| *kind)
@@ -36,7 +36,7 @@ impl Kind {
 }
 
 /// Whether a file name or URL names a single gzipped file, for [`gunzip`].
-pub fn is_gzipped_file(name: &str) -> bool {
+pub(crate) fn is_gzipped_file(name: &str) -> bool {
     name.ends_with(".gz") && Kind::of(name).is_none()
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use flate2::Crc;
 
 /// Bytes of a sector, when writing.
-pub const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
 /// Sector sizes that are tried when reading, in bytes: nothing in an image states the size, so systemd tries these too
 /// (`probe_sector_size` of dissect-image.c, since 253).
 const SECTORS: [u64; 4] = [512, 1024, 2048, 4096];
@@ -89,22 +89,22 @@ pub enum Error {
 
 impl Table {
     /// First offset where a partition may begin, in bytes: a multiple of 4096 after the table.
-    pub const FIRST: u64 = ((2 + ENTRY_SECTORS) * SECTOR).next_multiple_of(4096);
+    pub(crate) const FIRST: u64 = ((2 + ENTRY_SECTORS) * SECTOR).next_multiple_of(4096);
 
     /// The length of a disk image in bytes whose last partition ends at `end`.
-    pub fn disk_length(end: u64) -> u64 {
+    pub(crate) fn disk_length(end: u64) -> u64 {
         (end.next_multiple_of(SECTOR) + (ENTRY_SECTORS + 1) * SECTOR).next_multiple_of(4096)
     }
 
     /// Offsets of the headers that [`Table::read`] tries.
-    pub fn headers() -> impl Iterator<Item = usize> {
+    pub(crate) fn headers() -> impl Iterator<Item = usize> {
         SECTORS.into_iter().map(|sector| sector as usize)
     }
 
     /// Writes the table to both ends of an image of `length` bytes, with sectors of 512 bytes. There may be at most 128
     /// partitions; they must begin and end at sector boundaries, after [`Table::FIRST`] and before the room that
     /// [`Table::disk_length`] reserves at the end.
-    pub fn write(&self, out: &File, length: u64) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &File, length: u64) -> io::Result<()> {
         let mut entries = vec![0; ENTRIES * ENTRY];
         for (entry, partition) in entries.chunks_mut(ENTRY).zip(&self.partitions) {
             let last = (partition.start + partition.length) / SECTOR - 1;

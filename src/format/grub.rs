@@ -24,7 +24,7 @@ pub fn kernel_arg(arg: &str) -> String {
 }
 
 /// Whether an argument reaches the kernel changed if GRUB passes it on.
-pub fn rewrites(arg: &str) -> bool {
+pub(crate) fn rewrites(arg: &str) -> bool {
     arg.contains(['"', '\'', '\\'])
 }
 

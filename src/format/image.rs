@@ -36,7 +36,7 @@ impl Default for Limits {
 }
 
 /// The attributes of an entry by their full names, such as `user.extension-release.strict`.
-pub type Xattrs = BTreeMap<String, Vec<u8>>;
+pub(crate) type Xattrs = BTreeMap<String, Vec<u8>>;
 
 /// Kind of a listed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]

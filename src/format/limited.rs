@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 /// Fails after a number of bytes, and remembers that, because decoders may wrap the error into their own.
-pub struct Limited<R> {
+pub(crate) struct Limited<R> {
     inner: R,
     left: u64,
     exceeded: bool,
@@ -11,17 +11,17 @@ pub struct Limited<R> {
 
 impl<R> Limited<R> {
     /// Lets `bytes` bytes pass.
-    pub fn new(inner: R, bytes: u64) -> Self {
+    pub(crate) fn new(inner: R, bytes: u64) -> Self {
         Limited { inner, left: bytes, exceeded: false }
     }
 
     /// Bytes that may still pass.
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.left
     }
 
     /// Whether it failed because of the limit.
-    pub fn exceeded(&self) -> bool {
+    pub(crate) fn exceeded(&self) -> bool {
         self.exceeded
     }
 }

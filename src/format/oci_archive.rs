@@ -15,11 +15,11 @@ use crate::base::digest::{Object, Sha256};
 use crate::base::error::Advice;
 
 /// Part of step keys; raised when the bytes change for the same image.
-pub const REVISION: u32 = 1;
+pub(crate) const REVISION: u32 = 1;
 
 /// An image whose blobs are on disk.
 #[derive(Debug)]
-pub struct Archive<'a> {
+pub(crate) struct Archive<'a> {
     /// The full name under which it is imported, such as `registry.k8s.io/pause:3.10`.
     pub name: String,
     /// Its tag alone, if it has one.
@@ -36,7 +36,7 @@ pub struct Archive<'a> {
 
 /// Reasons why an archive could not be written.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A blob's file cannot be read, or has changed.
     #[error("cannot pack {}", path.display())]
     Blob {
@@ -58,13 +58,13 @@ pub enum Error {
 impl Advice for Error {}
 
 /// The member that says which images there are.
-pub const INDEX: &str = "index.json";
+pub(crate) const INDEX: &str = "index.json";
 /// The annotation in it by which containerd names an image.
-pub const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
 impl Archive<'_> {
     /// Writes the archive, in one pass.
-    pub fn write(&self, out: &mut impl Write) -> Result<(), Error> {
+    pub(crate) fn write(&self, out: &mut impl Write) -> Result<(), Error> {
         let cannot = |source| Error::Write { name: self.name.clone(), source };
         let mut tar = tar::Builder::new(out);
         let texts =

@@ -10,10 +10,10 @@ use crate::base::arch::Arch;
 use crate::base::error::{Advice, Exit};
 
 /// Raised when the bytes change for the same input.
-pub const REVISION: u32 = 1;
+pub(crate) const REVISION: u32 = 1;
 
-/// Largest image to which sections are appended; a stub has about 100 KiB.
-pub const MAX_IMAGE: u64 = 16 << 20;
+/// Largest image to which sections are appended, in bytes; a stub has about 100 KiB.
+pub(crate) const MAX_IMAGE: usize = 16 << 20;
 /// The Windows loader's limit.
 const MAX_SECTIONS: usize = 96;
 /// All headers of an image must end within this many bytes.
@@ -23,22 +23,22 @@ const PAGE: u64 = 4096;
 
 /// Offsets from the signature `PE\0\0`: the COFF header has 20 bytes, and the optional header follows it.
 mod offset {
-    pub const MACHINE: usize = 4;
-    pub const SECTION_COUNT: usize = 6;
+    pub(crate) const MACHINE: usize = 4;
+    pub(crate) const SECTION_COUNT: usize = 6;
     /// Position and length of the symbol table.
-    pub const SYMBOLS: usize = 12;
-    pub const OPTIONAL_SIZE: usize = 20;
-    pub const OPTIONAL: usize = 24;
-    pub const INITIALIZED_DATA: usize = OPTIONAL + 8;
-    pub const SECTION_ALIGNMENT: usize = OPTIONAL + 32;
-    pub const FILE_ALIGNMENT: usize = OPTIONAL + 36;
-    pub const IMAGE_SIZE: usize = OPTIONAL + 56;
-    pub const HEADERS_SIZE: usize = OPTIONAL + 60;
-    pub const CHECKSUM: usize = OPTIONAL + 64;
-    pub const SUBSYSTEM: usize = OPTIONAL + 68;
-    pub const DIRECTORY_COUNT: usize = OPTIONAL + 108;
+    pub(crate) const SYMBOLS: usize = 12;
+    pub(crate) const OPTIONAL_SIZE: usize = 20;
+    pub(crate) const OPTIONAL: usize = 24;
+    pub(crate) const INITIALIZED_DATA: usize = OPTIONAL + 8;
+    pub(crate) const SECTION_ALIGNMENT: usize = OPTIONAL + 32;
+    pub(crate) const FILE_ALIGNMENT: usize = OPTIONAL + 36;
+    pub(crate) const IMAGE_SIZE: usize = OPTIONAL + 56;
+    pub(crate) const HEADERS_SIZE: usize = OPTIONAL + 60;
+    pub(crate) const CHECKSUM: usize = OPTIONAL + 64;
+    pub(crate) const SUBSYSTEM: usize = OPTIONAL + 68;
+    pub(crate) const DIRECTORY_COUNT: usize = OPTIONAL + 108;
     /// The data directory's fifth entry: the position of a signature.
-    pub const CERTIFICATES: usize = OPTIONAL + 112 + 4 * 8;
+    pub(crate) const CERTIFICATES: usize = OPTIONAL + 112 + 4 * 8;
 }
 /// Shortest allowed optional header: up to the end of the entry for a signature.
 const OPTIONAL_SIZE: usize = offset::CERTIFICATES + 8 - offset::OPTIONAL;

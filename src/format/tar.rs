@@ -4,11 +4,11 @@
 //! here rather than by a library, another release of which might write the same header differently.
 
 /// Tar's block size, in bytes: a header is one block long, and data are padded to a multiple of it.
-pub const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 /// Length of the end of an archive, in bytes: two blocks of zeros.
 pub const END: u64 = 2 * BLOCK;
 /// Largest number that eleven octal digits hold: 8 GiB less one as a size, the year 2242 as a time.
-pub const MOST_OCTAL: u64 = 0o777_7777_7777;
+pub(crate) const MOST_OCTAL: u64 = 0o777_7777_7777;
 
 /// Lengths of ustar's fields for names, in bytes.
 const NAME: usize = 100;
@@ -40,7 +40,7 @@ pub enum Contents<'a> {
 
 /// The kind of member, as its header states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A regular file with its data.
     File,
     /// Another name of an earlier member.
@@ -51,7 +51,7 @@ pub enum Kind {
 
 /// The fields of a header that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Its path, as far as it fits into ustar's fields.
     pub path: String,
     /// Bytes of data after it, without padding.
@@ -165,7 +165,7 @@ fn checksum(block: &[u8; BLOCK as usize]) -> u64 {
 
 impl Seen {
     /// Reads a header; `None` if its checksum is wrong, a field is not a number or its name is not UTF-8.
-    pub fn parse(block: &[u8; BLOCK as usize]) -> Option<Seen> {
+    pub(crate) fn parse(block: &[u8; BLOCK as usize]) -> Option<Seen> {
         let number = |field: &[u8]| {
             let text = std::str::from_utf8(field).ok()?;
             u64::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()

@@ -18,14 +18,14 @@ use crate::base::digest::{Hashing, Sha256};
 use crate::base::error::{Advice, Exit};
 
 /// Longest name of one entry in its directory, in bytes: Linux' `NAME_MAX`.
-pub const MAX_NAME: usize = 255;
+pub(crate) const MAX_NAME: usize = 255;
 /// Longest path and longest link target, in bytes. Linux' `PATH_MAX` includes the final NUL; the kernel's initramfs
 /// unpacker silently skips longer ones (init/initramfs.c, `do_header`).
-pub const MAX_PATH: usize = 4095;
+pub(crate) const MAX_PATH: usize = 4095;
 /// Mode of directories and executable files.
-pub const EXECUTABLE: u16 = 0o755;
+pub(crate) const EXECUTABLE: u16 = 0o755;
 /// Mode of all other files.
-pub const PLAIN: u16 = 0o644;
+pub(crate) const PLAIN: u16 = 0o644;
 
 /// Files, directories and symlinks by path, sorted bytewise; parents are always present.
 #[derive(Clone, Debug, Default)]
@@ -161,7 +161,7 @@ impl Contents {
     }
 
     /// Length of the input, in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         match self {
             Contents::Bytes(bytes) => bytes.len() as u64,
             Contents::OnDisk { size, .. } => *size,
@@ -169,7 +169,7 @@ impl Contents {
     }
 
     /// The file on disk, if the bytes are in one.
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Contents::Bytes(_) => None,
             Contents::OnDisk { path, .. } => Some(path),
@@ -311,7 +311,7 @@ impl Tree {
     }
 
     /// Adds all entries of another tree.
-    pub fn merge(&mut self, other: Tree) -> Result<(), Error> {
+    pub(crate) fn merge(&mut self, other: Tree) -> Result<(), Error> {
         other.entries.into_iter().try_for_each(|(path, entry)| self.insert(&path, entry))
     }
 
@@ -328,11 +328,6 @@ impl Tree {
     /// Number of entries, without the root.
     pub fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether there is only the root.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Digest over everything that an image shows of the tree (paths, kinds, modes, targets, contents, hard links,

@@ -13,16 +13,16 @@ use std::thread;
 use sha2::{Digest as _, Sha256};
 
 /// Bytes of a data block and of a block of digests.
-pub const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 /// Number of blocks that a thread reads at a time.
 const BATCH: usize = 256;
 
 /// A SHA-256 digest.
-pub type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
 /// The hash area of some data.
 #[derive(Debug)]
-pub struct Verity {
+pub(crate) struct Verity {
     /// Digest at the root of the tree.
     pub root: Hash,
     /// The superblock and the tree.
@@ -31,7 +31,7 @@ pub struct Verity {
 
 /// Hashes `length` bytes of a file, a multiple of [`BLOCK`] and not 0, from `start` on. The hash area is kept in
 /// memory: 1/127 of the data. The result does not depend on the number of threads.
-pub fn hash(file: &File, start: u64, length: u64, salt: &Hash, uuid: [u8; 16]) -> io::Result<Verity> {
+pub(crate) fn hash(file: &File, start: u64, length: u64, salt: &Hash, uuid: [u8; 16]) -> io::Result<Verity> {
     let blocks = (length / BLOCK as u64) as usize;
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let share = blocks.div_ceil(threads).max(1);

@@ -217,7 +217,7 @@ pub fn transpile(source: &Arc<Source>, options: &Transpile) -> Result<Checked, F
 
 /// Merges a child into a parent by Ignition's rules, at the higher of their specs.
 ///
-/// Two valid configs can make an invalid one: [`validate`] the result.
+/// Two valid configs can make an invalid one: [`validate()`] the result.
 ///
 /// ```
 /// use prebake_ignition::{self as ignition, Config, Findings, Source, Transpile};

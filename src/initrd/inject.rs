@@ -112,7 +112,7 @@ pub(crate) fn walk(subject: &str, file: impl Read + Seek) -> Result<(), Error> {
 }
 
 /// Writes the base of an injected file, byte for byte, to `target`, and returns the seal.
-pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
+pub(crate) fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
     let (mut file, size) = open(path)?;
     let Some(seal) = Seal::read(path, &mut file, size)? else {
         // Search the whole file: the hint depends on whether there is a buried seal.
@@ -139,7 +139,7 @@ pub fn remove(path: &Path, target: &Target) -> Result<Seal, Error> {
 }
 
 /// Writes an overlay alone, and returns its length in bytes.
-pub fn write_overlay(overlay: &Tree, epoch: u64, target: &Target) -> Result<u64, Error> {
+pub(crate) fn write_overlay(overlay: &Tree, epoch: u64, target: &Target) -> Result<u64, Error> {
     let mut out = BufWriter::with_capacity(CHUNK, target.begin()?);
     let length = cpio::write(overlay, epoch, &mut out)?;
     let out = out.into_inner().map_err(|error| disk::Error::io("write", &target.path)(error.into_error()))?;
@@ -148,7 +148,7 @@ pub fn write_overlay(overlay: &Tree, epoch: u64, target: &Target) -> Result<u64,
 }
 
 /// Writes a base, `overlay` and the seal to an empty file, as [`inject`] does, for a base whose digest is known.
-pub fn join(
+pub(crate) fn join(
     base: &Path,
     base_sha256: Sha256,
     overlay: &Tree,
@@ -164,7 +164,7 @@ pub fn join(
 }
 
 /// Writes `overlay` and the seal, for a base that somebody else puts before them, with its padding.
-pub fn sealed_overlay(
+pub(crate) fn sealed_overlay(
     base: crate::base::digest::Object,
     overlay: &Tree,
     epoch: u64,

@@ -14,7 +14,7 @@
 pub mod extract;
 mod foreign;
 pub mod inject;
-pub mod overlay;
+pub(crate) mod overlay;
 pub mod seal;
 pub mod segments;
 pub mod show;

@@ -18,11 +18,11 @@ use crate::sysext::inspect::inspect;
 use crate::sysext::place::{IMAGE_END, link};
 
 /// Directory that becomes `/oem`.
-pub const OEM: &str = boot::OEM.split_at(1).1;
+pub(crate) const OEM: &str = boot::OEM.split_at(1).1;
 /// The user's Ignition config.
-pub const CONFIG: &str = "usr/share/oem/config.ign";
+pub(crate) const CONFIG: &str = "usr/share/oem/config.ign";
 /// Where a booted machine has what was in [`OEM`].
-pub const MOUNTED: &str = "/oem";
+pub(crate) const MOUNTED: &str = "/oem";
 
 /// The image of a sysext, below [`OEM`] and [`MOUNTED`].
 fn sysext(name: &str) -> String {
@@ -31,7 +31,7 @@ fn sysext(name: &str) -> String {
 
 /// An overlay in the making.
 #[derive(Debug, Default)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     tree: Tree,
     /// Names of its sysexts.
     sysexts: Vec<String>,
@@ -43,13 +43,13 @@ pub struct Overlay {
 
 impl Overlay {
     /// Adds the finished config.
-    pub fn config(&mut self, config: Vec<u8>) -> Result<(), tree::Error> {
+    pub(crate) fn config(&mut self, config: Vec<u8>) -> Result<(), tree::Error> {
         let entry = Entry::file(PLAIN, Contents::Bytes(config), "the compiled Ignition config");
         self.tree.insert(CONFIG, entry)
     }
 
     /// Adds the image of a sysext under the name that it must be merged under.
-    pub fn sysext(&mut self, name: &str, image: impl Into<PathBuf>) -> Result<(), tree::Error> {
+    pub(crate) fn sysext(&mut self, name: &str, image: impl Into<PathBuf>) -> Result<(), tree::Error> {
         let entry = Entry::file(PLAIN, Contents::on_disk(image)?, format!("sysext {name}"));
         self.tree.insert(&format!("{OEM}/{}", sysext(name)), entry)?;
         self.sysexts.push(name.to_owned());
@@ -58,7 +58,7 @@ impl Overlay {
 
     /// Adds the image of a sysext that somebody else built, under the name of its extension-release file, else that of
     /// the image file.
-    pub fn foreign_sysext(&mut self, image: &Path) -> Result<(), Error> {
+    pub(crate) fn foreign_sysext(&mut self, image: &Path) -> Result<(), Error> {
         let stem = image.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let (inspected, findings) = inspect(image)?;
         let name = inspected.name.unwrap_or_else(|| stem.to_owned());
@@ -70,14 +70,14 @@ impl Overlay {
     }
 
     /// Adds a container image, for a unit that imports it from `/oem/images`.
-    pub fn image(&mut self, archive: &Path) -> Result<(), Error> {
+    pub(crate) fn image(&mut self, archive: &Path) -> Result<(), Error> {
         let name = file_name(archive)?;
         let entry = Entry::file(PLAIN, Contents::on_disk(archive)?, format!("image {}", archive.display()));
         Ok(self.tree.insert(&format!("{OEM}/images/{name}"), entry)?)
     }
 
     /// Adds any file.
-    pub fn file(&mut self, path: &str, from: &Path, mode: u16) -> Result<(), Error> {
+    pub(crate) fn file(&mut self, path: &str, from: &Path, mode: u16) -> Result<(), Error> {
         let entry = Entry::file(mode, Contents::on_disk(from)?, format!("{}", from.display()));
         self.tree.insert(path, entry)?;
         if !path.starts_with(&format!("{OEM}/")) {
@@ -90,7 +90,7 @@ impl Overlay {
     }
 
     /// Adds a layer of the config, on top of those before.
-    pub fn layer(&mut self, path: &Path) -> Result<(), Error> {
+    pub(crate) fn layer(&mut self, path: &Path) -> Result<(), Error> {
         let checked = ignition::load(path, &Transpile::of_recipe())?;
         self.findings.extend(checked.warnings);
         self.layers.push(checked.config);
@@ -98,13 +98,13 @@ impl Overlay {
     }
 
     /// Adds authorities whose certificates the node shall trust.
-    pub fn authority(&mut self, pem: &Path) -> Result<(), Error> {
+    pub(crate) fn authority(&mut self, pem: &Path) -> Result<(), Error> {
         self.authorities.push(Authorities::load(pem).map_err(Findings::from)?);
         Ok(())
     }
 
     /// Returns the overlay's files and the findings about them.
-    pub fn finish(mut self) -> Result<(Tree, Vec<Finding>), Error> {
+    pub(crate) fn finish(mut self) -> Result<(Tree, Vec<Finding>), Error> {
         if let Some(config) = self.merged(None)? {
             self.config(config.to_json().into_bytes())?;
         }
@@ -116,7 +116,7 @@ impl Overlay {
     ///
     /// # Errors
     /// A layer that needs a newer spec; a file where the older overlay has a directory.
-    pub fn over(
+    pub(crate) fn over(
         mut self,
         older: Tree,
         config: Config,
@@ -152,14 +152,14 @@ impl Overlay {
     }
 
     /// The files alone, for an overlay whose config is compiled elsewhere.
-    pub fn into_tree(self) -> Tree {
+    pub(crate) fn into_tree(self) -> Tree {
         self.tree
     }
 }
 
 /// The layer that links sysexts of the overlay into the directory where systemd-sysext finds them and their names. A
 /// link moves no bytes, unlike a file written from `oem://`, which Stable and LTS refuse anyway.
-pub fn links_layer(sysexts: &[String]) -> Option<Config> {
+pub(crate) fn links_layer(sysexts: &[String]) -> Option<Config> {
     let of = |name: &String| json!({"path": link(name), "target": format!("{MOUNTED}/{}", sysext(name))});
     let links: Vec<_> = sysexts.iter().map(of).collect();
     let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"links": links}});

@@ -76,7 +76,7 @@ impl Seal {
     }
 
     /// The seal at the end of a file of `size` bytes, regardless of the bytes before it.
-    pub fn at_end(file: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Seal>> {
+    pub(crate) fn at_end(file: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Seal>> {
         let Some(start) = size.checked_sub(length()) else { return Ok(None) };
         let mut bytes = vec![0; length() as usize];
         file.seek(SeekFrom::Start(start))?;
@@ -88,7 +88,7 @@ impl Seal {
     ///
     /// # Errors
     /// [`Error::Lengths`] if the file is longer or shorter than its seal says.
-    pub fn read(path: &Path, file: &mut (impl Read + Seek), size: u64) -> Result<Option<Seal>, Error> {
+    pub(crate) fn read(path: &Path, file: &mut (impl Read + Seek), size: u64) -> Result<Option<Seal>, Error> {
         let seal = Seal::at_end(file, size).map_err(disk::Error::io("read", path))?;
         let Some(seal) = seal else { return Ok(None) };
         match seal.file_length() {
@@ -111,12 +111,12 @@ fn tree(record: String) -> Tree {
 }
 
 /// Length of every seal in bytes.
-pub fn length() -> u64 {
+pub(crate) fn length() -> u64 {
     cpio::length(&tree(nothing().record())).unwrap_or_default()
 }
 
 /// Searches for a seal in the bytes written to it, wherever it is in the file.
-pub struct Search {
+pub(crate) struct Search {
     /// The bytes that every seal begins with, up to the first number.
     prefix: Vec<u8>,
     finder: memchr::memmem::Finder<'static>,
@@ -140,7 +140,7 @@ impl Default for Search {
 
 impl Search {
     /// End of the last seal, if there is one.
-    pub fn end(&self) -> Option<u64> {
+    pub(crate) fn end(&self) -> Option<u64> {
         self.found.map(|start| start + length())
     }
 

@@ -35,7 +35,7 @@ impl Default for Limits {
 
 /// Start of an archive of an initrd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Start {
+pub(crate) struct Start {
     /// Offset in the file.
     pub offset: u64,
     /// Its compression; `None` for a plain archive.
@@ -44,7 +44,7 @@ pub struct Start {
 
 /// An archive of an initrd, or several archives in one compressed stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// Start of the archive.
     #[serde(flatten)]
     pub start: Start,
@@ -58,7 +58,7 @@ pub struct Segment {
 
 /// Position of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// Start of its segment.
     pub start: Start,
     /// Index of the archive in its stream, from 0. Hard links do not cross archives.
@@ -66,10 +66,10 @@ pub struct Place {
 }
 
 /// Called for each member; its body need not be read.
-pub type Visit<'v> = dyn FnMut(&Place, &Member, &mut dyn Read) -> Result<(), Error> + 'v;
+pub(crate) type Visit<'v> = dyn FnMut(&Place, &Member, &mut dyn Read) -> Result<(), Error> + 'v;
 
 /// Reads an initrd, segment by segment.
-pub struct Segments<'s, F> {
+pub(crate) struct Segments<'s, F> {
     subject: &'s str,
     file: F,
     limits: Limits,
@@ -81,18 +81,18 @@ pub struct Segments<'s, F> {
 
 impl<'s, F: Read + Seek> Segments<'s, F> {
     /// Begins at the start of a file; `subject` names it in errors.
-    pub fn new(subject: &'s str, file: F, limits: Limits) -> Self {
+    pub(crate) fn new(subject: &'s str, file: F, limits: Limits) -> Self {
         Segments { subject, file, limits, at: 0, after_plain: false }
     }
 
     /// Begins at this offset, where an archive must start.
-    pub fn starting_at(self, at: u64) -> Self {
+    pub(crate) fn starting_at(self, at: u64) -> Self {
         Segments { at, ..self }
     }
 
     /// Checks that the file begins as an initrd does: with an archive, or with a compressed one. Unpacks only its first
     /// bytes.
-    pub fn probe(&mut self) -> Result<(), Error> {
+    pub(crate) fn probe(&mut self) -> Result<(), Error> {
         let subject = self.subject;
         let foreign = |why: String, way_out| Error::Foreign { subject: subject.into(), why, way_out };
         let start = match self.peek() {
@@ -135,7 +135,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
     }
 
     /// Start of the next archive, after zeros; `None` at the end. Reads a few bytes.
-    pub fn peek(&mut self) -> Result<Option<Start>, Error> {
+    pub(crate) fn peek(&mut self) -> Result<Option<Start>, Error> {
         let Some(first) = self.pass_zeros()? else { return Ok(None) };
         let offset = self.at;
         let subject = self.subject;
@@ -177,7 +177,7 @@ impl<'s, F: Read + Seek> Segments<'s, F> {
     }
 
     /// The next archive, read to its end; `None` at the end of the file.
-    pub fn next(&mut self, visit: &mut Visit<'_>) -> Result<Option<Segment>, Error> {
+    pub(crate) fn next(&mut self, visit: &mut Visit<'_>) -> Result<Option<Segment>, Error> {
         let Some(start) = self.peek()? else { return Ok(None) };
         let segment = match start.compression {
             None => self.plain(start, visit)?,

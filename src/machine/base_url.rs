@@ -30,7 +30,7 @@ impl fmt::Display for BaseUrl {
 
 impl BaseUrl {
     /// The URL itself.
-    pub fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.0
     }
 }

@@ -10,9 +10,9 @@ use crate::machine::network::{AddressRange, Cidr, Network};
 use crate::machine::node::Mac;
 
 /// Lease of an address from the range, unless the recipe states another.
-pub const LEASE: Duration = Duration::from_secs(12 * 3600);
+pub(crate) const LEASE: Duration = Duration::from_secs(12 * 3600);
 /// A shorter lease is probably a slip; dnsmasq refuses less than two minutes.
-pub const SHORTEST_LEASE: Duration = Duration::from_secs(120);
+pub(crate) const SHORTEST_LEASE: Duration = Duration::from_secs(120);
 
 /// The network that a DHCP server serves.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct Dhcp {
 
 /// Whether a DHCP server gives addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Another server gives them.
     Proxy,
     /// This server gives them.
@@ -81,13 +81,13 @@ impl Host {
 }
 
 /// Whether this is a host name or a domain, by RFC 1123.
-pub fn is_domain(text: &str) -> bool {
+pub(crate) fn is_domain(text: &str) -> bool {
     text.split('.').all(is_label)
 }
 
 /// Whether this is the name of a network interface that a config can state; at most 15 bytes (IFNAMSIZ counts the final
 /// zero).
-pub fn is_interface(text: &str) -> bool {
+pub(crate) fn is_interface(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ',' | '#' | ':' | '"' | '*');
     (1..=15).contains(&text.len()) && text.chars().all(plain)
 }

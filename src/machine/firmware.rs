@@ -8,7 +8,7 @@
 
 /// UUIDs of boards that were never given one, so that many boards share them (SMBIOS 3.7, 7.2.1, and the default of
 /// AMI's firmware).
-pub const NO_UUIDS: [&str; 4] = [
+pub(crate) const NO_UUIDS: [&str; 4] = [
     "00000000-0000-0000-0000-000000000000",
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
     "03000200-0400-0500-0006-000700080009",
@@ -17,7 +17,7 @@ pub const NO_UUIDS: [&str; 4] = [
 
 /// A kind of firmware that boots from networks.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Platform {
+pub(crate) struct Platform {
     /// The name for people.
     pub name: &'static str,
     /// A word for configs.
@@ -36,7 +36,7 @@ pub struct Platform {
 
 /// Every platform that has an iPXE. Flatcar runs on the first three; the others are 32-bit firmware of 64-bit machines,
 /// whose loaders no distribution packages.
-pub static PLATFORMS: [Platform; 5] = [
+pub(crate) static PLATFORMS: [Platform; 5] = [
     Platform {
         name: "BIOS",
         tag: "bios",
@@ -88,13 +88,13 @@ pub static PLATFORMS: [Platform; 5] = [
 const MORE_LOADERS: [&str; 4] = ["snponly.efi", "ipxe.pxe", "undionly.kkpxe", "ipxe.lkrn"];
 
 /// File names of every iPXE binary that a server hands out, where its host has them.
-pub fn loaders() -> impl Iterator<Item = &'static str> {
+pub(crate) fn loaders() -> impl Iterator<Item = &'static str> {
     PLATFORMS.iter().map(|platform| platform.loader).chain(MORE_LOADERS)
 }
 
 /// How firmware loads a boot loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
+pub(crate) enum Via {
     /// By TFTP, with a file name.
     Tftp,
     /// By HTTP, with a URL.
@@ -102,7 +102,7 @@ pub enum Via {
 }
 
 /// The platform of a number in option 93, and how its firmware loads.
-pub fn platform(arch: u16) -> Option<(&'static Platform, Via)> {
+pub(crate) fn platform(arch: u16) -> Option<(&'static Platform, Via)> {
     PLATFORMS.iter().find_map(|platform| match () {
         () if platform.tftp.contains(&arch) || platform.uboot.contains(&arch) => Some((platform, Via::Tftp)),
         () if platform.http.contains(&arch) => Some((platform, Via::Http)),
@@ -141,7 +141,7 @@ const OTHERS: [(u16, &str); 26] = [
 ];
 
 /// The name of firmware with a number that is not one of our platforms.
-pub fn other(arch: u16) -> &'static str {
+pub(crate) fn other(arch: u16) -> &'static str {
     OTHERS.iter().find(|(known, _)| *known == arch).map_or("unknown firmware", |(_, name)| name)
 }
 

@@ -5,8 +5,8 @@
 //! and hosts, and the [`base_url`] at which machines find a tree. Leaves profiles and boots to `bake`, and what a machine did
 //! to `serve::machines`.
 
-pub mod base_url;
+pub(crate) mod base_url;
 pub mod dhcp;
-pub mod firmware;
+pub(crate) mod firmware;
 pub mod network;
 pub mod node;

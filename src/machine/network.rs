@@ -15,7 +15,7 @@ pub struct Cidr {
 
 impl Cidr {
     /// The network that it is in, if it is an IPv4 address.
-    pub fn network(&self) -> Option<Network> {
+    pub(crate) fn network(&self) -> Option<Network> {
         match self.address {
             IpAddr::V4(address) => {
                 let base = Ipv4Addr::from_bits(address.to_bits() & mask(self.prefix));
@@ -28,7 +28,7 @@ impl Cidr {
 
 impl Cidr {
     /// Why no machine can have this address in its network; `None` if one can.
-    pub fn nobodys(&self) -> Option<String> {
+    pub(crate) fn nobodys(&self) -> Option<String> {
         let of_a_kind = match self.address {
             address if address.is_unspecified() => Some("it means that the address is not known"),
             address if address.is_loopback() => Some("every machine uses it for itself"),
@@ -95,17 +95,17 @@ impl FromStr for Network {
 
 impl Network {
     /// Its netmask, such as 255.255.255.0.
-    pub fn netmask(&self) -> Ipv4Addr {
+    pub(crate) fn netmask(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(mask(self.prefix))
     }
 
     /// Its last address, on which all its machines listen.
-    pub fn broadcast(&self) -> Ipv4Addr {
+    pub(crate) fn broadcast(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.base.to_bits() | !mask(self.prefix))
     }
 
     /// Whether it contains an address.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
         address.to_bits() & mask(self.prefix) == self.base.to_bits()
     }
 }
@@ -144,7 +144,7 @@ impl FromStr for AddressRange {
 
 impl AddressRange {
     /// Whether the range contains an address.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
         (self.first..=self.last).contains(&address)
     }
 }

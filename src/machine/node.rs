@@ -79,12 +79,12 @@ impl From<[u8; 6]> for Mac {
 
 impl Mac {
     /// Its bytes in network order.
-    pub fn octets(self) -> [u8; 6] {
+    pub(crate) fn octets(self) -> [u8; 6] {
         self.0
     }
 
     /// Why no card has this address, by IEEE 802, and it can identify no machine; `None` if one may.
-    pub fn nobodys(self) -> Option<&'static str> {
+    pub(crate) fn nobodys(self) -> Option<&'static str> {
         match self.0 {
             [0, 0, 0, 0, 0, 0] => Some("all zeros mean that the address is not known"),
             [255, 255, 255, 255, 255, 255] => Some("it is the broadcast address"),
@@ -94,7 +94,7 @@ impl Mac {
     }
 
     /// `52-54-00-00-00-01`, as iPXE's `${mac:hexhyp}` spells it in file names.
-    pub fn hyphened(&self) -> String {
+    pub(crate) fn hyphened(&self) -> String {
         self.to_string().replace(':', "-")
     }
 }
@@ -108,14 +108,14 @@ impl fmt::Display for Mac {
 
 /// Labels that identify a node. All of them must match, so a node with both a MAC and a UUID is identified by both
 /// together.
-pub fn selector(node: &Node) -> BTreeMap<String, String> {
+pub(crate) fn selector(node: &Node) -> BTreeMap<String, String> {
     let mac = node.mac.as_ref().map(|mac| ("mac".to_owned(), mac.value.to_string()));
     let uuid = node.uuid.as_ref().map(|uuid| ("uuid".to_owned(), uuid.value.clone()));
     mac.into_iter().chain(uuid).collect()
 }
 
 /// Metadata of a node, for templates and DHCP servers.
-pub fn metadata(node: &Node) -> Map<String, Value> {
+pub(crate) fn metadata(node: &Node) -> Map<String, Value> {
     let name = ("name".to_owned(), node.name.value.clone().into());
     let ip = node.ip.as_ref().map(|ip| ("ip".to_owned(), ip.value.to_string().into()));
     [name].into_iter().chain(ip).collect()
@@ -126,7 +126,7 @@ pub fn metadata(node: &Node) -> Map<String, Value> {
 ///
 /// # Errors
 /// All findings in it at once, or a failure to read it.
-pub fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
+pub(crate) fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let name = path.display().to_string();
     let unreadable = |error| Finding::error(format!("cannot read the inventory {name}: {error}"));
     let bytes = disk::read_at_most(path, crate::base::finding::MAX_TEXT).map_err(unreadable)?;

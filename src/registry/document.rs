@@ -13,7 +13,7 @@ use crate::base::words::printable;
 
 /// Longest document that is read, in bytes: the distribution specification's limit for manifests that registries must
 /// accept.
-pub const MAX_DOCUMENT: u64 = 4 << 20;
+pub(crate) const MAX_DOCUMENT: u64 = 4 << 20;
 /// Most layers of an image. Linux's overlay file system stacks at most 500, Docker 127.
 const MAX_LAYERS: usize = 500;
 /// Most manifests of an index.
@@ -29,7 +29,7 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// The `Accept` header for manifests.
-pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
 /// Document at a manifest's URL.

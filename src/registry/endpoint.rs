@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Kind of object behind a URL of the distribution API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Indexes and manifests, by tag or digest.
     Manifests,
     /// Configs and layers, by digest.
@@ -19,7 +19,7 @@ impl Kind {
 
 /// The parts of a URL of the distribution API, `SCHEME://HOST/v2/REPOSITORY/KIND/OBJECT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoint<'u> {
+pub(crate) struct Endpoint<'u> {
     /// `https` or `http`.
     pub scheme: &'u str,
     /// Host name, with its port if there is one.
@@ -34,7 +34,7 @@ pub struct Endpoint<'u> {
 
 impl<'u> Endpoint<'u> {
     /// Splits a URL; `None` if it is not one of the API. A user and password before the host are dropped.
-    pub fn parse(url: &'u str) -> Option<Self> {
+    pub(crate) fn parse(url: &'u str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
         let (host, path) = rest.split_once('/')?;
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
@@ -48,7 +48,7 @@ impl<'u> Endpoint<'u> {
     /// The URL of the same object on a mirror. A path in the mirror's URL goes before the repository, as in proxies for
     /// several registries, and `ns` names the registry, as containerd tells its mirrors. A directory has the API's
     /// paths.
-    pub fn at(&self, mirror: &str) -> String {
+    pub(crate) fn at(&self, mirror: &str) -> String {
         let Endpoint { host, repository, kind, object, .. } = self;
         match mirror.split_once("://") {
             Some((scheme @ ("http" | "https"), rest)) => {

@@ -5,5 +5,5 @@
 //! `source`.
 
 pub mod document;
-pub mod endpoint;
+pub(crate) mod endpoint;
 pub mod reference;

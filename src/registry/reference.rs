@@ -46,17 +46,17 @@ impl ImageRef {
     }
 
     /// Registry and repository, such as `registry.k8s.io/pause`.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 
     /// The digest, if the reference names one.
-    pub fn digest(&self) -> Option<&Sha256> {
+    pub(crate) fn digest(&self) -> Option<&Sha256> {
         self.digest.as_ref()
     }
 
     /// The tag, unless a digest makes it meaningless.
-    pub fn tag(&self) -> Option<&str> {
+    pub(crate) fn tag(&self) -> Option<&str> {
         self.tag.as_deref().filter(|_| self.digest.is_none())
     }
 
@@ -67,7 +67,7 @@ impl ImageRef {
     }
 
     /// Canonical URL of a blob.
-    pub fn blob_url(&self, digest: &Sha256) -> String {
+    pub(crate) fn blob_url(&self, digest: &Sha256) -> String {
         self.url(Kind::Blobs, &format!("sha256:{digest}"))
     }
 

@@ -90,17 +90,17 @@ impl fmt::Display for Address {
 
 impl Address {
     /// The port; 0 for any free one.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Whether it stands for all addresses of the machine.
-    pub fn is_every(&self) -> bool {
+    pub(crate) fn is_every(&self) -> bool {
         matches!(self.host, Host::Every(_))
     }
 
     /// The address with the port that was bound, in a form that people can type.
-    pub fn bound_at(&self, bound: SocketAddr) -> String {
+    pub(crate) fn bound_at(&self, bound: SocketAddr) -> String {
         match &self.host {
             Host::Every(host) => format!("{host}:{}", bound.port()),
             Host::Named(_) => bound.to_string(),
@@ -111,7 +111,7 @@ impl Address {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub fn tcp(&self) -> io::Result<TcpListener> {
+    pub(crate) fn tcp(&self) -> io::Result<TcpListener> {
         if let Host::Named(host) = &self.host {
             return long_queue(TcpListener::bind((host.as_str(), self.port))?);
         }
@@ -129,7 +129,7 @@ impl Address {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub fn udp(&self) -> io::Result<UdpSocket> {
+    pub(crate) fn udp(&self) -> io::Result<UdpSocket> {
         if let Host::Named(host) = &self.host {
             return UdpSocket::bind((host.as_str(), self.port));
         }

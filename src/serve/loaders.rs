@@ -13,14 +13,14 @@ const MAX_LOADER: u64 = 16 << 20;
 
 /// iPXE binaries, in memory.
 #[derive(Clone, Debug, Default)]
-pub struct Loaders(BTreeMap<&'static str, Bytes>);
+pub(crate) struct Loaders(BTreeMap<&'static str, Bytes>);
 
 impl Loaders {
     /// Reads the loaders that a directory has.
     ///
     /// # Errors
     /// The path that cannot be read, and the reason. A missing file is not an error.
-    pub fn read(directory: &Path) -> Result<Loaders, (PathBuf, io::Error)> {
+    pub(crate) fn read(directory: &Path) -> Result<Loaders, (PathBuf, io::Error)> {
         let mut loaders = BTreeMap::new();
         for name in firmware::loaders() {
             let path = directory.join(name);
@@ -34,12 +34,12 @@ impl Loaders {
     }
 
     /// A loader by its file name.
-    pub fn get(&self, name: &str) -> Option<Bytes> {
+    pub(crate) fn get(&self, name: &str) -> Option<Bytes> {
         self.0.get(name).cloned()
     }
 
     /// The file names of the loaders that were found.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.0.keys().copied()
     }
 }

@@ -21,11 +21,11 @@
 pub mod address;
 pub mod answer;
 pub mod endpoint;
-pub mod files;
+pub(crate) mod files;
 pub mod http;
 pub mod lan;
-pub mod loaders;
+pub(crate) mod loaders;
 pub mod machines;
 pub mod notice;
-pub mod process;
+pub(crate) mod process;
 pub mod site;

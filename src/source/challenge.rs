@@ -24,7 +24,7 @@ pub enum Challenge {
 
 impl Challenge {
     /// Whether both are the same demand, with the same token service.
-    pub fn is_by_the_same(&self, other: &Challenge) -> bool {
+    pub(crate) fn is_by_the_same(&self, other: &Challenge) -> bool {
         match (self, other) {
             (Challenge::Bearer { realm, .. }, Challenge::Bearer { realm: other, .. }) => realm == other,
             (one, other) => one == other,

@@ -19,7 +19,7 @@ const HUB_NAMES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker
 
 /// Search result for a repository.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The first credential that fits.
     pub credential: Option<DockerCredential>,
     /// Unusable files and helpers, without any secret.
@@ -28,13 +28,13 @@ pub struct Found {
 
 impl Found {
     /// Appends the notes to a message.
-    pub fn behind(&self, message: String) -> String {
+    pub(crate) fn behind(&self, message: String) -> String {
         std::iter::once(message).chain(self.notes.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 }
 
 /// Finds the credential for a repository of a host. Helpers are processes, so this may take a while.
-pub async fn find(host: &str, repository: &str) -> Found {
+pub(crate) async fn find(host: &str, repository: &str) -> Found {
     let (host, repository) = (host.to_owned(), repository.to_owned());
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let files = files(variable, rustix::process::getuid().as_raw());

@@ -28,7 +28,7 @@ use crate::trust::pin::Trust;
 
 /// An input that a recipe needs.
 #[derive(Clone, Debug)]
-pub struct Want {
+pub(crate) struct Want {
     /// Its id in the lock.
     pub id: String,
     /// Canonical URL, never a mirror's.
@@ -39,7 +39,7 @@ pub struct Want {
 
 /// A check that bytes must pass before they are stored.
 #[derive(Clone, Debug)]
-pub enum Check {
+pub(crate) enum Check {
     /// A detached signature by the trusted key, at the first of these canonical URLs that exists.
     Signature(Vec<String>),
     /// A SHA-256 that the publisher offers at this canonical URL: it protects integrity only, and the lock pins it from
@@ -64,18 +64,18 @@ pub struct Judged {
 
 impl Want {
     /// Whether the check is a signature.
-    pub fn is_signed(&self) -> bool {
+    pub(crate) fn is_signed(&self) -> bool {
         matches!(self.check, Check::Signature(_))
     }
 
     /// The lock's id of its signature, if it has one.
-    pub fn signature_id(&self) -> String {
+    pub(crate) fn signature_id(&self) -> String {
         format!("{}{SIGNATURE}", self.id)
     }
 
     /// Describes how the locked entry of this id is for something else, or was accepted by another check; `None` if it
     /// fits.
-    pub fn misfit(&self, entry: &Entry) -> Option<String> {
+    pub(crate) fn misfit(&self, entry: &Entry) -> Option<String> {
         let id = &self.id;
         if entry.url != self.url {
             return Some(format!("{id} is locked to {}", entry.url));
@@ -104,7 +104,7 @@ impl Want {
 
 /// Reasons why an input could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A network error.
     #[error(transparent)]
     Http(#[from] http::Error),
@@ -274,7 +274,7 @@ impl MayPass for Error {
 }
 
 /// Fetches inputs for one recipe.
-pub struct Fetcher<'a> {
+pub(crate) struct Fetcher<'a> {
     /// The HTTP client.
     pub http: &'a Http<'a>,
     /// Stores the bytes.
@@ -329,7 +329,7 @@ fn read_and_judge(id: &str, mut file: File, locked: Sha256, mut verifier: Verifi
 ///
 /// # Errors
 /// [`Error::Trust`] and [`Error::Contradiction`].
-pub fn judge_claim(
+pub(crate) fn judge_claim(
     key: &TrustedKey,
     want: &Want,
     entries: &BTreeMap<String, Entry>,
@@ -375,19 +375,24 @@ pub fn judge_claim(
 
 impl<'a> Fetcher<'a> {
     /// A fetcher with the recipe's trusted key, which is read when the first signature needs it.
-    pub fn new(http: &'a Http<'a>, store: &'a Store, observer: &'a dyn Observer, trust: &'a Trust) -> Self {
+    pub(crate) fn new(
+        http: &'a Http<'a>,
+        store: &'a Store,
+        observer: &'a dyn Observer,
+        trust: &'a Trust,
+    ) -> Self {
         let (key, copy) = (OnceCell::new(), OnceCell::new());
         let (remembered, fresh) = (Default::default(), Mutex::default());
         Fetcher { http, store, observer, trust, remembered, offline: false, key, copy, fresh }
     }
 
     /// The same fetcher, refusing a key file that lacks revocations which a lock remembers.
-    pub fn remembering(self, revoked: Revoked, lock: &Path) -> Self {
+    pub(crate) fn remembering(self, revoked: Revoked, lock: &Path) -> Self {
         Fetcher { remembered: (revoked, lock.display().to_string()), ..self }
     }
 
     /// The revocations that a lock has to remember: all in the key files that were read.
-    pub fn revoked(&self) -> Revoked {
+    pub(crate) fn revoked(&self) -> Revoked {
         let keys = [self.copy.get(), self.key.get()];
         keys.into_iter().flatten().flat_map(TrustedKey::revoked).collect()
     }
@@ -399,7 +404,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// The same fetcher, which fetches no key file if `offline` is true.
-    pub fn offline(self, offline: bool) -> Self {
+    pub(crate) fn offline(self, offline: bool) -> Self {
         Fetcher { offline, ..self }
     }
 
@@ -435,7 +440,11 @@ impl<'a> Fetcher<'a> {
     /// # Errors
     /// [`Error::Trust`], [`Error::Contradiction`], [`Error::Damaged`], [`Error::Lost`], and [`Error::NoKey`] if offline
     /// without a copy.
-    pub async fn judge(&self, want: &Want, entries: &BTreeMap<String, Entry>) -> Result<Judged, Error> {
+    pub(crate) async fn judge(
+        &self,
+        want: &Want,
+        entries: &BTreeMap<String, Entry>,
+    ) -> Result<Judged, Error> {
         let key = self.key_for_stock().await?;
         let (entry, signature) = (&entries[&want.id], &entries[&want.signature_id()]);
         let verifier = judge_claim(key, want, entries, self.store, SystemTime::now())?;
@@ -487,7 +496,7 @@ impl<'a> Fetcher<'a> {
     /// Brings an input into the store, and returns the entries for the lock: its own and its signature's.
     ///
     /// With `locked` entries only exactly those bytes are accepted; signatures are judged all the same.
-    pub async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         want: &Want,
         locked: &BTreeMap<String, Entry>,

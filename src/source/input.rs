@@ -33,13 +33,13 @@ pub struct Entry {
 
 impl Entry {
     /// An entry for an object from a canonical URL, without a signature.
-    pub fn plain(url: &str, object: Object) -> Self {
+    pub(crate) fn plain(url: &str, object: Object) -> Self {
         let Object { sha256, size } = object;
         Entry { url: url.into(), size, sha256, sha256_url: None, sha512: None, signer: None, signed: None }
     }
 
     /// The object in the store.
-    pub fn object(&self) -> Object {
+    pub(crate) fn object(&self) -> Object {
         Object { sha256: self.sha256, size: self.size }
     }
 }

@@ -16,7 +16,7 @@ use crate::trust::openpgp::{self, Fingerprint, TrustedKey};
 use crate::trust::pin::Trust;
 
 /// The current key file, and the stored copy before it.
-pub struct Update {
+pub(crate) struct Update {
     /// The key that is trusted from now on.
     pub key: TrustedKey,
     /// The copy that was stored before.
@@ -24,13 +24,13 @@ pub struct Update {
 }
 
 /// Path in a store of the key file with this primary.
-pub fn path(store: &Store, primary: Fingerprint) -> PathBuf {
+pub(crate) fn path(store: &Store, primary: Fingerprint) -> PathBuf {
     store.root().join("keys").join(format!("{primary}.asc"))
 }
 
 /// The key that a recipe trusts: its own file, else the vendor's, else the copy that was stored when there last was a
 /// network.
-pub async fn trusted(
+pub(crate) async fn trusted(
     trust: &Trust,
     store: &Store,
     http: &Http<'_>,
@@ -56,7 +56,7 @@ pub async fn trusted(
 
 /// The key that a recipe trusts, without a network: its own file plus the stored copy's revocations, else the stored
 /// copy, if there is one.
-pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error> {
+pub(crate) fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error> {
     match &trust.key {
         Some(path) => {
             let bytes = disk::read_at_most(path, openpgp::MAX_BYTES)
@@ -73,7 +73,7 @@ pub fn at_hand(trust: &Trust, store: &Store) -> Result<Option<TrustedKey>, Error
 }
 
 /// Fetches the vendor's key file and stores it, unless it is older than the stored copy.
-pub async fn update(primary: Fingerprint, store: &Store, http: &Http<'_>) -> Result<Update, Error> {
+pub(crate) async fn update(primary: Fingerprint, store: &Store, http: &Http<'_>) -> Result<Update, Error> {
     let (bytes, asked) = http.text(KEY_URL).await?;
     let asked = asked.to_string();
     let key = TrustedKey::parse(&asked, &bytes, primary)?;
@@ -91,7 +91,7 @@ pub async fn update(primary: Fingerprint, store: &Store, http: &Http<'_>) -> Res
 }
 
 /// The stored copy, if there is one.
-pub fn stored(store: &Store, primary: Fingerprint) -> Result<Option<TrustedKey>, Error> {
+pub(crate) fn stored(store: &Store, primary: Fingerprint) -> Result<Option<TrustedKey>, Error> {
     let path = path(store, primary);
     match fs::read(&path) {
         Ok(bytes) => Ok(Some(TrustedKey::parse(&path.display().to_string(), &bytes, primary)?)),

@@ -27,7 +27,7 @@ const REALM_HINT: &str = "the registry itself names that address: its operator m
 
 /// Tokens granted so far, by repository, and the challenges at each registry's `/v2/`.
 #[derive(Default)]
-pub struct Logins {
+pub(crate) struct Logins {
     granted: Mutex<BTreeMap<String, HeaderValue>>,
     doors: Mutex<BTreeMap<String, Vec<String>>>,
 }
@@ -45,7 +45,7 @@ impl Logins {
     /// # Errors
     /// [`Error::Login`] and [`Error::Token`] for token services that cannot be trusted with credentials or grant
     /// nothing, and all errors of either request. Answers with any other status are left to the caller.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         client: &Client,
         endpoint: &Endpoint<'_>,

@@ -13,16 +13,16 @@
 //! `bake`.
 
 pub mod challenge;
-pub mod credentials;
+pub(crate) mod credentials;
 mod download;
-pub mod fetch;
+pub(crate) mod fetch;
 pub mod http;
-pub mod input;
-pub mod key;
-pub mod login;
-pub mod pull;
-pub mod release;
-pub mod releases;
+pub(crate) mod input;
+pub(crate) mod key;
+pub(crate) mod login;
+pub(crate) mod pull;
+pub(crate) mod release;
+pub(crate) mod releases;
 mod throttle;
 
 use std::collections::BTreeMap;
@@ -54,11 +54,11 @@ pub enum SourceName {
 
 impl SourceName {
     /// All states, the worst first.
-    pub const ALL: [SourceName; 5] =
+    pub(crate) const ALL: [SourceName; 5] =
         [SourceName::Flatcar, SourceName::Kubernetes, SourceName::Github, SourceName::Oci, SourceName::Web];
 
     /// The name in recipes. `PREBAKE_MIRROR_` followed by it in upper case is the environment variable.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         ["flatcar", "kubernetes", "github", "oci", "web"][self as usize]
     }
 
@@ -100,7 +100,7 @@ fn most(url: &str) -> u64 {
 /// An unusable mirror in the environment.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable} is `{base}`, {why}")]
-pub struct NotAMirror {
+pub(crate) struct NotAMirror {
     variable: String,
     base: String,
     why: String,
@@ -126,7 +126,7 @@ fn without_login(base: &str) -> String {
 
 /// The reason why a mirror's base is unusable: it must be a URL of one of these schemes to which a path can be
 /// appended. `None` if it is usable.
-pub fn unfit(base: &str, schemes: &[&str]) -> Option<String> {
+pub(crate) fn unfit(base: &str, schemes: &[&str]) -> Option<String> {
     let why = match Url::parse(base) {
         Ok(url) if schemes.contains(&url.scheme()) && url.query().is_some() => {
             "which ends in a query (`?…`), but paths are appended to it"
@@ -150,7 +150,7 @@ fn either(schemes: &[&str]) -> String {
 }
 
 /// A base for messages, without user and password, and without the query, which may hold credentials too.
-pub fn shown(base: &str) -> String {
+pub(crate) fn shown(base: &str) -> String {
     let address = base.split(['?', '#']).next().unwrap_or(base);
     let cut = if address.len() < base.len() { "…" } else { "" };
     let mark = base.get(address.len()..=address.len()).unwrap_or_default();
@@ -159,14 +159,14 @@ pub fn shown(base: &str) -> String {
 
 /// Base URLs to ask instead of the public hosts, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Mirrors(BTreeMap<SourceName, Vec<String>>);
+pub(crate) struct Mirrors(BTreeMap<SourceName, Vec<String>>);
 
 impl Mirrors {
     /// The recipe's mirrors, each source overridden by `PREBAKE_MIRROR_SOURCE` (a list separated by commas or blanks).
     ///
     /// # Errors
     /// A mirror in the environment is not a usable URL.
-    pub fn new(recipe: &BTreeMap<SourceName, Vec<String>>) -> Result<Self, NotAMirror> {
+    pub(crate) fn new(recipe: &BTreeMap<SourceName, Vec<String>>) -> Result<Self, NotAMirror> {
         let mut mirrors = recipe.clone();
         for source in SourceName::ALL {
             let variable = format!("PREBAKE_MIRROR_{}", source.as_str().to_uppercase());
@@ -190,7 +190,7 @@ impl Mirrors {
 
     /// The URLs to ask for a canonical URL, in order. The public host of a source with mirrors is never asked: an
     /// air-gapped site must not leak requests, and a mirror that lacks a file should be noticed.
-    pub fn candidates(&self, url: &str) -> Vec<String> {
+    pub(crate) fn candidates(&self, url: &str) -> Vec<String> {
         let (source, path) = SourceName::of(url);
         let at = |base: &String| match endpoint::Endpoint::parse(url).filter(|_| source == SourceName::Oci) {
             Some(endpoint) => endpoint.at(base),

@@ -19,7 +19,7 @@ const CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// A resolved reference: the objects that make up one image for one platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
+pub(crate) struct Image {
     /// The index that the platform's manifest was chosen from, if the image is for several.
     pub index: Option<Object>,
     /// The image's manifest for the platform.
@@ -32,7 +32,7 @@ pub struct Image {
 
 /// Reasons why an image cannot be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The registry does not have the image.
     #[error("{}", missing(image))]
     Missing {
@@ -120,7 +120,7 @@ impl Advice for Error {
 }
 
 /// Resolves references, and stores the documents on the way.
-pub struct Resolver<'r> {
+pub(crate) struct Resolver<'r> {
     /// The HTTP client.
     pub http: &'r Http<'r>,
     /// Stores the documents.
@@ -134,7 +134,7 @@ impl Resolver<'_> {
     ///
     /// The document behind a tag is not verified, only pinned by the lock from then on; everything below it is verified
     /// by the digest above.
-    pub async fn resolve(&self, image: &ImageRef, arch: Arch) -> Result<Image, Error> {
+    pub(crate) async fn resolve(&self, image: &ImageRef, arch: Arch) -> Result<Image, Error> {
         let url = image.manifest_url(&image.object());
         let top = self.document(image, &url, image.digest().copied().map(Expected::Digest)).await?;
         match self.parse(image, &top)? {

@@ -33,7 +33,7 @@ const ARTIFACTS: [(&str, &str); 12] = [
 
 /// A release as the server has it.
 #[derive(Debug)]
-pub struct Release {
+pub(crate) struct Release {
     /// The version's number.
     pub version: Version,
     /// `FLATCAR_…` assignments of `version.txt`, in its order, without quotes.
@@ -44,7 +44,7 @@ pub struct Release {
 
 /// A file of a release.
 #[derive(Debug)]
-pub struct Artifact {
+pub(crate) struct Artifact {
     /// Name in the version's directory.
     pub file: &'static str,
     /// Its use, in words.
@@ -57,7 +57,12 @@ pub struct Artifact {
 
 impl Release {
     /// Reads `version.txt` of a version, and believes nothing in it before its signature is verified.
-    pub async fn read(board: &Board, version: Version, http: &Http<'_>, key: &TrustedKey) -> Result<Release> {
+    pub(crate) async fn read(
+        board: &Board,
+        version: Version,
+        http: &Http<'_>,
+        key: &TrustedKey,
+    ) -> Result<Release> {
         let directory = version.to_string();
         let url = board.url(&directory, VERSION_TXT);
         let signature_url = format!("{url}{SIGNATURE}");
@@ -78,12 +83,16 @@ impl Release {
     }
 
     /// Build time and id from `FLATCAR_BUILD_ID`, such as `2026-08-10-1200`.
-    pub fn build_id(&self) -> Option<&str> {
+    pub(crate) fn build_id(&self) -> Option<&str> {
         self.fields.iter().find(|(name, _)| name == "FLATCAR_BUILD_ID").map(|(_, value)| value.as_str())
     }
 
     /// The version's files on the server. One byte of each is requested, to learn its length; nothing is verified.
-    pub async fn artifacts(&self, board: &Board, http: &Http<'_>) -> Result<Vec<Artifact>, http::Error> {
+    pub(crate) async fn artifacts(
+        &self,
+        board: &Board,
+        http: &Http<'_>,
+    ) -> Result<Vec<Artifact>, http::Error> {
         let version = self.version.to_string();
         let look = async |(file, what): (&'static str, &'static str)| {
             let url = board.url(&version, file);

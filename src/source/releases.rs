@@ -7,7 +7,7 @@ use crate::source::http;
 
 /// Reasons why a release cannot be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The server does not have this release.
     #[error("there is no Flatcar release {version} in channel {channel} for {board}")]
     UnknownRelease {
@@ -63,7 +63,7 @@ impl Advice for Error {
 
 /// Resolves a wished version: `current` to the content of `current/version.txt`, any other to itself. That text is
 /// not trusted: the files of the version it names are verified one by one.
-pub async fn resolve(
+pub(crate) async fn resolve(
     board: &Board,
     wish: &VersionWish,
     http: &http::Http<'_>,
@@ -79,7 +79,7 @@ pub async fn resolve(
 
 /// The error for a missing file that a release should have: finds out whether the release or only the file is
 /// missing. `before` is the previously locked version.
-pub async fn missing_file(
+pub(crate) async fn missing_file(
     board: &Board,
     version: &str,
     before: Option<&str>,
@@ -114,7 +114,7 @@ pub async fn missing_file(
 }
 
 /// Turns the error about a missing file into "unknown release"; other errors stay as they are.
-pub fn missing(board: &Board, version: &str, error: http::Error) -> crate::base::error::Error {
+pub(crate) fn missing(board: &Board, version: &str, error: http::Error) -> crate::base::error::Error {
     match error.is_missing() {
         true => Error::UnknownRelease {
             channel: board.channel.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Limits bytes per second, if there is a limit.
-pub struct Throttle {
+pub(crate) struct Throttle {
     rate: Option<u64>,
     /// The time when the bytes taken so far are within the rate.
     paid: Mutex<Option<Instant>>,
@@ -14,12 +14,12 @@ pub struct Throttle {
 
 impl Throttle {
     /// A limit of `rate` bytes per second.
-    pub fn new(rate: Option<u64>) -> Self {
+    pub(crate) fn new(rate: Option<u64>) -> Self {
         Throttle { rate, paid: Mutex::default() }
     }
 
     /// Waits until `bytes` more are within the rate.
-    pub async fn take(&self, bytes: u64) {
+    pub(crate) async fn take(&self, bytes: u64) {
         if let Some(due) = self.due(Instant::now(), bytes) {
             tokio::time::sleep_until(due).await;
         }

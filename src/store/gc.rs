@@ -23,11 +23,11 @@ use crate::base::unfinished;
 const NOTES: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A store that no other process is using.
-pub struct Alone(Store);
+pub(crate) struct Alone(Store);
 
 /// The files to remove.
 #[derive(Debug, Default)]
-pub struct Garbage {
+pub(crate) struct Garbage {
     /// Objects, with the disk space that removing each one frees: none if a published tree still has the file.
     pub objects: Vec<(Object, u64)>,
     /// Keys of step records.
@@ -42,7 +42,7 @@ pub struct Garbage {
 
 /// The content of a store after `gc`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// Number of objects.
     pub objects: usize,
     /// Total length of the published files, in bytes.
@@ -53,7 +53,7 @@ pub struct Kept {
 
 impl Alone {
     /// Opens a store exclusively. `None` if another process is using it, unless `wait` is set.
-    pub fn open(root: &Path, wait: bool) -> Result<Option<Alone>, Error> {
+    pub(crate) fn open(root: &Path, wait: bool) -> Result<Option<Alone>, Error> {
         let mut busy = false;
         let opened = Store::open_with(root, |lock| match wait {
             true => lock.lock(),
@@ -74,12 +74,12 @@ impl Alone {
     }
 
     /// The opened store.
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.0
     }
 
     /// Removes the garbage: first everything that names objects, then the objects.
-    pub fn remove(&self, garbage: &Garbage) -> Result<(), Error> {
+    pub(crate) fn remove(&self, garbage: &Garbage) -> Result<(), Error> {
         let store = &self.0;
         for path in &garbage.roots {
             remove(path)?;
@@ -108,7 +108,11 @@ impl Alone {
 
 impl Garbage {
     /// Finds everything that no living root refers to and that is older than `grace`.
-    pub fn find(store: &Store, grace: Duration, read: ReadRoot) -> crate::base::error::Result<Garbage> {
+    pub(crate) fn find(
+        store: &Store,
+        grace: Duration,
+        read: ReadRoot,
+    ) -> crate::base::error::Result<Garbage> {
         let now = SystemTime::now();
         let is_old = |meta: &fs::Metadata| {
             let modified = meta.modified().unwrap_or(now);
@@ -144,15 +148,9 @@ impl Garbage {
     }
 
     /// Disk space that is freed, in bytes.
-    pub fn freed(&self) -> u64 {
+    pub(crate) fn freed(&self) -> u64 {
         let objects = self.objects.iter().map(|(_, freed)| freed);
         objects.chain(self.leftovers.iter().map(|(_, size)| size)).sum()
-    }
-
-    /// Whether there is nothing to remove.
-    pub fn is_empty(&self) -> bool {
-        let Garbage { objects, steps, roots, leftovers, kept: _ } = self;
-        objects.is_empty() && steps.is_empty() && roots.is_empty() && leftovers.is_empty()
     }
 }
 
@@ -251,7 +249,10 @@ mod tests {
         let garbage = Garbage::find(store, Duration::from_secs(3600), |_| Ok(None)).unwrap();
         assert_eq!((garbage.leftovers.len(), garbage.freed()), (5, 3 + 5 + 1 + 1 + 4));
         alone.remove(&garbage).unwrap();
-        assert!(!partial.exists() && Garbage::find(store, Duration::ZERO, |_| Ok(None)).unwrap().is_empty());
+        assert!(!partial.exists());
+        let Garbage { objects, steps, roots, leftovers, .. } =
+            Garbage::find(store, Duration::ZERO, |_| Ok(None)).unwrap();
+        assert!(objects.is_empty() && steps.is_empty() && roots.is_empty() && leftovers.is_empty());
         assert!(scratch.path().exists() && spool.path().exists() && root.join("bundles/site.json").exists());
         drop((scratch, spool, arriving));
         assert_eq!(Garbage::find(store, Duration::from_secs(3600), |_| Ok(None)).unwrap().leftovers.len(), 1);

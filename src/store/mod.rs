@@ -15,10 +15,10 @@
 //! locks and manifests is handed in (`tree::kept`). Leaves to `source` where bytes come from, and to `bake::plan` the meaning
 //! of a key.
 
-pub mod gc;
-pub mod partial;
-pub mod roots;
-pub mod verify;
+pub(crate) mod gc;
+pub(crate) mod partial;
+pub(crate) mod roots;
+pub(crate) mod verify;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -51,13 +51,13 @@ pub struct Store {
 }
 
 /// Untrusted bytes on their way into the store. Dropping this leaves nothing behind.
-pub struct Incoming {
+pub(crate) struct Incoming {
     file: Hashing<NamedTempFile>,
     verifier: Option<Verifier>,
 }
 
 /// Complete bytes that are not verified yet.
-pub struct Unverified {
+pub(crate) struct Unverified {
     file: NamedTempFile,
     object: Object,
     /// The verifier of a signature, if there is one; it has read each of the bytes.
@@ -67,7 +67,7 @@ pub struct Unverified {
 }
 
 /// Bytes that passed a check or were made here; only these get an object's name.
-pub struct Verified(Unverified);
+pub(crate) struct Verified(Unverified);
 
 impl Store {
     /// Opens a store: creates its directories and sweeps leftovers of crashes. Waits for a running `gc`.
@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// Fails if the disk does not have space for this many more bytes.
-    pub fn must_have_room(&self, needed: u64) -> Result<(), Error> {
+    pub(crate) fn must_have_room(&self, needed: u64) -> Result<(), Error> {
         let disk = rustix::fs::statvfs(&self.root)
             .map_err(|error| Error::io("look at", &self.root)(error.into()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -105,13 +105,13 @@ impl Store {
 
     /// The same store, but each object's bytes are verified before this process first uses them. A corrupt object is
     /// set aside and counts as missing, so that it is fetched or built again.
-    pub fn paranoid(mut self) -> Self {
+    pub(crate) fn paranoid(mut self) -> Self {
         self.vigilance = Some(Arc::default());
         self
     }
 
     /// The store's directory.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
@@ -126,42 +126,45 @@ impl Store {
     }
 
     /// The path of an object, whether it exists or not.
-    pub fn path(&self, sha256: &Sha256) -> PathBuf {
+    pub(crate) fn path(&self, sha256: &Sha256) -> PathBuf {
         self.root.join("objects").join(fan_out(sha256))
     }
 
     /// Whether an object with this digest and size is here. This is one `stat`; only a [`Store::paranoid`] store reads
     /// the bytes.
-    pub fn has(&self, object: &Object) -> bool {
+    pub(crate) fn has(&self, object: &Object) -> bool {
         let is_here = fs::metadata(self.path(&object.sha256)).is_ok_and(|meta| meta.len() == object.size);
         is_here && self.vigilance.as_ref().is_none_or(|vigilance| vigilance.vouches(self, object))
     }
 
     /// Begins to receive bytes.
-    pub fn incoming(&self) -> Result<Incoming, Error> {
+    pub(crate) fn incoming(&self) -> Result<Incoming, Error> {
         self.incoming_for(None)
     }
 
     /// Starts to take bytes that a signature is to be judged over; see [`Unverified::signed`].
-    pub fn incoming_for(&self, verifier: Option<Verifier>) -> Result<Incoming, Error> {
+    pub(crate) fn incoming_for(&self, verifier: Option<Verifier>) -> Result<Incoming, Error> {
         Ok(Incoming { file: Hashing::new(self.scratch()?), verifier })
     }
 
     /// A file to build in, for formats that need to seek.
-    pub fn scratch(&self) -> Result<NamedTempFile, Error> {
+    pub(crate) fn scratch(&self) -> Result<NamedTempFile, Error> {
         let tmp = self.root.join("tmp");
         unfinished::named_in(&tmp, "").map_err(Error::io("create a file in", &tmp))
     }
 
     /// A directory to unpack into while one step builds.
-    pub fn spool(&self) -> Result<unfinished::Directory, Error> {
+    pub(crate) fn spool(&self) -> Result<unfinished::Directory, Error> {
         let tmp = self.root.join("tmp");
         unfinished::Directory::in_directory(&tmp).map_err(Error::io("create a directory in", &tmp))
     }
 
     /// Gives verified bytes their name: sync, rename, sync the directory. Storing the same bytes twice gives one
     /// object.
-    pub fn admit(&self, Verified(Unverified { file, object, left, .. }): Verified) -> Result<Object, Error> {
+    pub(crate) fn admit(
+        &self,
+        Verified(Unverified { file, object, left, .. }): Verified,
+    ) -> Result<Object, Error> {
         let path = self.path(&object.sha256);
         let read_only = fs::Permissions::from_mode(0o444);
         file.as_file().set_permissions(read_only).map_err(Error::io("make read-only", file.path()))?;
@@ -171,7 +174,7 @@ impl Store {
     }
 
     /// Stores bytes made here.
-    pub fn put(&self, bytes: &[u8]) -> Result<Object, Error> {
+    pub(crate) fn put(&self, bytes: &[u8]) -> Result<Object, Error> {
         let object = Object::of(bytes);
         if self.has(&object) {
             return Ok(object);
@@ -182,24 +185,24 @@ impl Store {
     }
 
     /// The outputs of a step, if they are recorded and all of them are still here.
-    pub fn step(&self, key: &Sha256) -> Option<BTreeMap<String, Object>> {
+    pub(crate) fn step(&self, key: &Sha256) -> Option<BTreeMap<String, Object>> {
         let bytes = fs::read(self.step_path(key)).ok()?;
         let outputs: BTreeMap<String, Object> = serde_json::from_slice(&bytes).ok()?;
         outputs.values().all(|object| self.has(object)).then_some(outputs)
     }
 
     /// Records the outputs of a step.
-    pub fn record_step(&self, key: &Sha256, outputs: &BTreeMap<String, Object>) -> Result<(), Error> {
+    pub(crate) fn record_step(&self, key: &Sha256, outputs: &BTreeMap<String, Object>) -> Result<(), Error> {
         write_atomic(&self.step_path(key), &crate::base::canonical::canonical_json(outputs))
     }
 
     /// The note under a key. A note is not an object: it is never published, and it can be found out again.
-    pub fn note(&self, key: &Sha256) -> Option<Vec<u8>> {
+    pub(crate) fn note(&self, key: &Sha256) -> Option<Vec<u8>> {
         fs::read(self.note_path(key)).ok()
     }
 
     /// Saves a note under a key.
-    pub fn keep_note(&self, key: &Sha256, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn keep_note(&self, key: &Sha256, bytes: &[u8]) -> Result<(), Error> {
         write_atomic(&self.note_path(key), bytes)
     }
 
@@ -228,7 +231,7 @@ impl Write for Incoming {
 
 impl Incoming {
     /// Ends receiving; all bytes are here.
-    pub fn finish(self) -> Result<Unverified, Error> {
+    pub(crate) fn finish(self) -> Result<Unverified, Error> {
         let (mut file, sha256, size) = self.file.finish();
         let path = file.path().to_owned();
         file.flush().map_err(Error::io("write", &path))?;
@@ -238,7 +241,7 @@ impl Incoming {
 
 impl Unverified {
     /// The first bytes, at most `START`.
-    pub fn start(&self) -> Vec<u8> {
+    pub(crate) fn start(&self) -> Vec<u8> {
         let mut start = vec![0; START];
         let read = self.file.as_file().read_at(&mut start, 0).unwrap_or_default();
         start.truncate(read);
@@ -246,7 +249,7 @@ impl Unverified {
     }
 
     /// A complete scratch file, read once for its digest.
-    pub fn of_file(mut file: NamedTempFile) -> Result<Self, Error> {
+    pub(crate) fn of_file(mut file: NamedTempFile) -> Result<Self, Error> {
         let path = file.path().to_owned();
         let digest = file.rewind().and_then(|()| Sha256::of_reader(file.as_file_mut()));
         let (sha256, size) = digest.map_err(Error::io("read", &path))?;
@@ -254,19 +257,19 @@ impl Unverified {
     }
 
     /// Digest and size of the bytes.
-    pub fn object(&self) -> Object {
+    pub(crate) fn object(&self) -> Object {
         self.object
     }
 
     /// Accepts the bytes if they are the expected ones.
-    pub fn is(self, subject: &str, expected: &Object) -> Result<Verified, Error> {
+    pub(crate) fn is(self, subject: &str, expected: &Object) -> Result<Verified, Error> {
         self.object.must_be(subject, expected)?;
         Ok(Verified(self))
     }
 
     /// Accepts the bytes if their signature is good. The verifier came with them from where they were written, so that no
     /// proof over other bytes can be taken for theirs. Gives them back where they have none.
-    pub fn signed(mut self) -> Result<Result<(Verified, Signed), openpgp::Error>, Self> {
+    pub(crate) fn signed(mut self) -> Result<Result<(Verified, Signed), openpgp::Error>, Self> {
         match self.verifier.take() {
             Some(verifier) => Ok(verifier.finish().map(|signed| (Verified(self), signed))),
             None => Err(self),

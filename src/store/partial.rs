@@ -24,14 +24,14 @@ use crate::base::disk::{Error, write_atomic};
 use crate::trust::openpgp::Verifier;
 
 /// The size of a block, the unit in which progress is remembered, in bytes.
-pub const BLOCK: u64 = 64 << 10;
+pub(crate) const BLOCK: u64 = 64 << 10;
 /// Longest download that is remembered, in bytes. If an earlier prebake noted a greater length, a server lied; yet a
 /// file of that length may exist, since XFS, btrfs and tmpfs support sparse files of 8 EiB.
-pub const LONGEST: u64 = 1 << 40;
+pub(crate) const LONGEST: u64 = 1 << 40;
 
 /// Identifies the bytes. Bytes with different identities are never combined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The URL of the request, without user and password.
     pub url: String,
     /// Length of the input, in bytes.
@@ -41,7 +41,7 @@ pub struct Identity {
 }
 
 /// The bytes of one download that are here so far.
-pub struct Partial {
+pub(crate) struct Partial {
     directory: PathBuf,
     data: File,
     map: File,
@@ -54,7 +54,7 @@ pub struct Partial {
 
 impl Store {
     /// The partial download of a canonical URL. `None` if another download of it is running.
-    pub fn partial(&self, url: &str) -> Result<Option<Partial>, Error> {
+    pub(crate) fn partial(&self, url: &str) -> Result<Option<Partial>, Error> {
         let directory = self.partial_of(url);
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
         let data = open(&directory.join("data"))?;
@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// Whether a part of a canonical URL's download may be here, or in progress.
-    pub fn has_partial(&self, url: &str) -> bool {
+    pub(crate) fn has_partial(&self, url: &str) -> bool {
         self.partial_of(url).exists()
     }
 
@@ -111,18 +111,18 @@ impl Partial {
     }
 
     /// The identity of the bytes, if there are any.
-    pub fn identity(&self) -> Option<&Identity> {
+    pub(crate) fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref().filter(|_| self.done.contains(&true))
     }
 
     /// Whether some of the bytes came from an earlier process.
-    pub fn is_resumed(&self) -> bool {
+    pub(crate) fn is_resumed(&self) -> bool {
         self.resumed
     }
 
     /// Discards everything and begins a download anew. The identity is written last, when the space is known to
     /// suffice.
-    pub fn begin(&mut self, identity: Identity) -> Result<(), Error> {
+    pub(crate) fn begin(&mut self, identity: Identity) -> Result<(), Error> {
         if identity.size > LONGEST {
             let why = io::Error::from(io::ErrorKind::FileTooLarge);
             return Err(Error::io("keep a body of more than 1 TiB in", &self.directory)(why));
@@ -153,7 +153,7 @@ impl Partial {
     }
 
     /// Number of bytes that are here.
-    pub fn have(&self) -> u64 {
+    pub(crate) fn have(&self) -> u64 {
         let full = self.done.iter().filter(|done| **done).count() as u64 * BLOCK;
         // The last block is usually shorter than the others.
         let short = (self.done.len() as u64 * BLOCK).saturating_sub(self.size());
@@ -161,12 +161,12 @@ impl Partial {
     }
 
     /// Number of bytes from the start without a gap.
-    pub fn frontier(&self) -> u64 {
+    pub(crate) fn frontier(&self) -> u64 {
         (self.leading as u64 * BLOCK).min(self.size())
     }
 
     /// The missing ranges in order, in pieces of at most `piece` bytes. Each begins at a block boundary.
-    pub fn missing(&self, piece: u64) -> Vec<Range<u64>> {
+    pub(crate) fn missing(&self, piece: u64) -> Vec<Range<u64>> {
         let mut pieces: Vec<Range<u64>> = Vec::new();
         for (index, _) in self.done.iter().enumerate().filter(|(_, done)| !**done) {
             let start = index as u64 * BLOCK;
@@ -181,7 +181,7 @@ impl Partial {
 
     /// Writes bytes of a piece. The bytes of a piece must come in order, from its first one on; a block is complete if
     /// its end is within `bytes`.
-    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let io = |error| Error::io("write to the store", &self.directory)(error);
         self.data.write_all_at(bytes, offset).map_err(io)?;
         let end = offset + bytes.len() as u64;
@@ -201,12 +201,12 @@ impl Partial {
     }
 
     /// The data, for reading up to the frontier.
-    pub fn reader(&self) -> Result<File, Error> {
+    pub(crate) fn reader(&self) -> Result<File, Error> {
         self.data.try_clone().map_err(Error::io("read", &self.directory))
     }
 
     /// The body is complete, and this was read back of it, by the verifier too, if it is to be judged by a signature.
-    pub fn finish(self, object: Object, verifier: Option<Verifier>) -> Result<Unverified, Error> {
+    pub(crate) fn finish(self, object: Object, verifier: Option<Verifier>) -> Result<Unverified, Error> {
         let path = self.directory.join("data");
         let path = TempPath::try_from_path(path).map_err(Error::io("read", &self.directory))?;
         let file = NamedTempFile::from_parts(self.data, path);
@@ -214,7 +214,7 @@ impl Partial {
     }
 
     /// Removes the download.
-    pub fn discard(self) {
+    pub(crate) fn discard(self) {
         drop(Leftover(self.directory));
     }
 }

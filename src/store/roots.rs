@@ -17,7 +17,7 @@ use crate::base::disk::{Error, sync_directory};
 
 /// A place that refers to an object, and its name for the object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reference {
+pub(crate) struct Reference {
     /// The path of the lock or published tree.
     pub root: PathBuf,
     /// An input's id in the lock, or a path in the tree.
@@ -26,7 +26,7 @@ pub struct Reference {
 
 /// All references of living roots.
 #[derive(Debug, Default)]
-pub struct References {
+pub(crate) struct References {
     /// The references to each object.
     pub objects: BTreeMap<Sha256, Vec<Reference>>,
     /// Steps whose outputs are in a tree.
@@ -37,7 +37,7 @@ pub struct References {
 
 /// The references of one root.
 #[derive(Debug)]
-pub struct Named {
+pub(crate) struct Named {
     /// The path of the lock or published tree.
     pub root: PathBuf,
     /// Objects, each with what the root calls it.
@@ -47,14 +47,14 @@ pub struct Named {
 }
 
 /// Reads what a root refers to; nothing where it is gone. The store knows neither locks nor trees.
-pub type ReadRoot = fn(&Path) -> crate::base::error::Result<Option<Named>>;
+pub(crate) type ReadRoot = fn(&Path) -> crate::base::error::Result<Option<Named>>;
 
 impl Store {
     /// Keeps what a file refers to, for as long as it lies there.
     ///
     /// # Errors
     /// The link cannot be made.
-    pub fn keep(&self, target: &Path) -> Result<(), Error> {
+    pub(crate) fn keep(&self, target: &Path) -> Result<(), Error> {
         let target = std::path::absolute(target).map_err(Error::io("find", target))?;
         let name = Sha256::of(target.as_os_str().as_bytes()).to_string();
         let link = self.root.join("roots").join(name);
@@ -70,7 +70,7 @@ impl Store {
     ///
     /// # Errors
     /// A root that is there but cannot be read: what it refers to is not known, so nothing may be removed.
-    pub fn references(&self, read: ReadRoot) -> crate::base::error::Result<References> {
+    pub(crate) fn references(&self, read: ReadRoot) -> crate::base::error::Result<References> {
         let mut references = References::default();
         for entry in list(&self.root.join("roots"))? {
             let link = entry.path();
@@ -92,7 +92,7 @@ impl Store {
 
 impl References {
     /// The references to an object.
-    pub fn of(&self, sha256: &Sha256) -> &[Reference] {
+    pub(crate) fn of(&self, sha256: &Sha256) -> &[Reference] {
         self.objects.get(sha256).map_or(&[], Vec::as_slice)
     }
 }

@@ -65,12 +65,12 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Store {
     /// Whether objects are read before they are used.
-    pub fn is_paranoid(&self) -> bool {
+    pub(crate) fn is_paranoid(&self) -> bool {
         self.vigilance.is_some()
     }
 
     /// The objects that a paranoid store has set aside since the last call, for the report.
-    pub fn take_corrupt(&self) -> Vec<Corrupt> {
+    pub(crate) fn take_corrupt(&self) -> Vec<Corrupt> {
         self.vigilance.as_ref().map_or(Vec::new(), |vigilance| std::mem::take(&mut held(&vigilance.corrupt)))
     }
 
@@ -127,7 +127,7 @@ impl Store {
 
     /// Whether an object with this digest is here, byte for byte. For short objects whose content decides something. A
     /// corrupt one is set aside.
-    pub fn is_sound(&self, object: &Object) -> bool {
+    pub(crate) fn is_sound(&self, object: &Object) -> bool {
         matches!(self.examine(&object.sha256), Ok(Ok(size)) if size == object.size)
     }
 
@@ -152,7 +152,7 @@ impl Store {
     }
 
     /// Whether a file that was made from an object still has the object's bytes.
-    pub fn is_copy(&self, file: &Path, object: &Object) -> bool {
+    pub(crate) fn is_copy(&self, file: &Path, object: &Object) -> bool {
         let inode = |meta: fs::Metadata| (meta.dev(), meta.ino());
         let original = fs::metadata(self.path(&object.sha256)).map(inode);
         match (fs::symlink_metadata(file).map(inode), original) {

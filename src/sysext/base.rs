@@ -208,23 +208,13 @@ impl Base {
     }
 
     /// Whether the release has a path, possibly in one of its own extensions.
-    pub fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.paths.contains_key(path) || self.stock.values().any(|files| files.contains(path))
     }
 
     /// Whether a path of the release's own `/usr` is a directory; `None` if the path does not exist.
-    pub fn is_dir(&self, path: &str) -> Option<bool> {
+    pub(crate) fn is_dir(&self, path: &str) -> Option<bool> {
         self.paths.get(path).copied()
-    }
-
-    /// Number of paths.
-    pub fn len(&self) -> usize {
-        self.paths.len()
-    }
-
-    /// Whether no path is known.
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
     }
 }
 

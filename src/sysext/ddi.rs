@@ -21,7 +21,7 @@ use crate::format::gpt::{self, Guid, Partition, Table};
 use crate::format::verity;
 
 /// Part of step keys; raised when the bytes around the same file system change.
-pub const REVISION: u32 = 1;
+pub(crate) const REVISION: u32 = 1;
 
 /// Attribute bit 60: mount read-only.
 const READ_ONLY: u64 = 1 << 60;
@@ -159,7 +159,7 @@ struct Signature {
 ///
 /// Salt, disk GUID and the tree's UUID are derived from the digest of the file system; the UUIDs of the first two
 /// partitions are the halves of the root hash, by which systemd finds them.
-pub fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> Result<u64, Error> {
+pub(crate) fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> Result<u64, Error> {
     let content = digest(file, length).map_err(Error::Write)?;
     let derived = |what: &str| *Sha256::of(format!("prebake {what} {content}").as_bytes()).bytes();
     shift(file, length, Table::FIRST).map_err(Error::Write)?;

@@ -24,7 +24,7 @@ use crate::format::archive::{Kind, Selection, is_gzipped_file};
 use crate::format::tree::{self, Tree};
 
 /// Name of the description's file in the folder of a sysext.
-pub const FILE_NAME: &str = "sysext.yaml";
+pub(crate) const FILE_NAME: &str = "sysext.yaml";
 
 /// The description in a folder of `sysext/`. All its templates are known to expand.
 #[derive(Clone, Debug)]
@@ -352,7 +352,7 @@ impl Description {
     }
 
     /// Symlinks: path inside the image and target.
-    pub fn links(&self, variables: &Variables) -> Result<Vec<(String, String)>, Error> {
+    pub(crate) fn links(&self, variables: &Variables) -> Result<Vec<(String, String)>, Error> {
         let expanded = self.links.iter().map(|(path, target)| {
             let wrong = |why| Error::Template { name: self.name.clone(), component: path.clone(), why };
             let inside = expand_path(variables, path).map_err(wrong)?;
@@ -363,7 +363,7 @@ impl Description {
 
     /// The container images that this version needs at run time, by the name of their list. A list that needs a
     /// variable without a value is left out, because the description does not know this version's images.
-    pub fn images(&self, variables: &Variables) -> Result<BTreeMap<String, Vec<String>>, Error> {
+    pub(crate) fn images(&self, variables: &Variables) -> Result<BTreeMap<String, Vec<String>>, Error> {
         let mut lists = BTreeMap::new();
         for (list, templates) in &self.images {
             let wrong = |why| Error::Template { name: self.name.clone(), component: list.clone(), why };

@@ -13,7 +13,7 @@ use super::ddi::{self, Volume};
 use super::identify::{self, Format};
 use super::release::{self, Release};
 use crate::base::error::{Advice, Exit};
-pub use crate::format::image::Kind;
+pub(crate) use crate::format::image::Kind;
 use crate::format::image::{Limits, Listed};
 use crate::format::tree::{Content, Tree};
 use crate::format::{erofs, gpt, squashfs};
@@ -196,14 +196,14 @@ impl Advice for Error {
 
 impl Seen {
     /// Whether it is an executable file.
-    pub fn is_program(&self) -> bool {
+    pub(crate) fn is_program(&self) -> bool {
         matches!(self.kind, Kind::File(_)) && self.mode & 0o111 != 0
     }
 }
 
 impl Extension {
     /// The extension that a tree will be as the image `name.raw`.
-    pub fn of_tree(name: &str, tree: &Tree) -> Self {
+    pub(crate) fn of_tree(name: &str, tree: &Tree) -> Self {
         let entries = tree.iter().map(|(path, entry)| {
             let kind = match &entry.content {
                 Content::Dir => Kind::Dir,
@@ -332,13 +332,13 @@ impl Extension {
 
     /// Marks paths of a tree as not known yet: files whose content will differ, or directories that will have more
     /// entries.
-    pub fn with_unknown(mut self, unknown: Vec<String>) -> Self {
+    pub(crate) fn with_unknown(mut self, unknown: Vec<String>) -> Self {
         self.unknown = unknown;
         self
     }
 
     /// Sets the name of the link under which it will be found.
-    pub fn named(mut self, name: &str) -> Self {
+    pub(crate) fn named(mut self, name: &str) -> Self {
         (self.stem, self.exact) = (name.to_owned(), true);
         self.subject = format!("sysext {name}");
         self
@@ -346,19 +346,19 @@ impl Extension {
 
     /// Sets the directory that contains it. In a directory that systemd-sysext searches, the file's name is the
     /// extension's name.
-    pub fn lying_in(mut self, directory: &Path) -> Self {
+    pub(crate) fn lying_in(mut self, directory: &Path) -> Self {
         self.exact |= SEARCHED.iter().any(|searched| directory.ends_with(searched));
         self.shelved = true;
         self
     }
 
     /// The file's name without `.raw`, if systemd-sysext will not necessarily see it under that name.
-    pub fn file_stem(&self) -> Option<&str> {
+    pub(crate) fn file_stem(&self) -> Option<&str> {
         (!self.exact).then_some(self.stem.as_str())
     }
 
     /// Ignores the file's name: judges the extension as if it had the name in its release file.
-    pub fn under_its_own_name(mut self) -> Self {
+    pub(crate) fn under_its_own_name(mut self) -> Self {
         if let [only] = self.release_names().as_slice() {
             (self.stem, self.exact) = ((*only).to_owned(), true);
         }
@@ -366,7 +366,7 @@ impl Extension {
     }
 
     /// The suffixes of its extension-release files, sorted.
-    pub fn release_names(&self) -> Vec<&str> {
+    pub(crate) fn release_names(&self) -> Vec<&str> {
         let prefix = format!("{}/extension-release.", release::DIR);
         let of = |path: &'_ str| path.starts_with(&prefix);
         let paths = self.entries.keys().map(String::as_str).filter(|path| of(path));
@@ -375,13 +375,13 @@ impl Extension {
 
     /// The name under which systemd-sysext will find it. A file called `NAME-VERSION-ARCH.raw` is assumed to be the
     /// target of a link `NAME.raw`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         let versioned = |name: &&&str| !self.exact && is_versioned(&self.stem, name);
         self.release_names().iter().find(versioned).copied().unwrap_or(&self.stem)
     }
 
     /// The fields of the extension-release file that fits its name, or else of the first one.
-    pub fn release(&self) -> Result<Option<Release>, Error> {
+    pub(crate) fn release(&self) -> Result<Option<Release>, Error> {
         let names = self.release_names();
         let Some(name) = names.iter().find(|name| **name == self.name()).or(names.first()) else {
             return Ok(None);
@@ -433,7 +433,7 @@ impl Extension {
     }
 
     /// Writes all entries of an image below `target`, which must not exist yet, and appears only when it is complete.
-    pub fn extract(&self, target: &Path) -> Result<(), Error> {
+    pub(crate) fn extract(&self, target: &Path) -> Result<(), Error> {
         let no_image = |why: &str| Error::Broken { subject: self.subject.clone(), why: why.into() };
         let mounted = match &self.bytes {
             Bytes::Image(mounted) => mounted.as_slice(),
@@ -458,7 +458,7 @@ impl Extension {
     }
 
     /// Creation time of an image, in seconds since 1970, as it states itself.
-    pub fn time(&self) -> Option<u32> {
+    pub(crate) fn time(&self) -> Option<u32> {
         let Bytes::Image(mounted) = &self.bytes else { return None };
         match &mounted.last()?.reader {
             Reader::Squashfs(image) => Some(image.time()),
@@ -467,7 +467,7 @@ impl Extension {
     }
 
     /// Name of a file for messages: its path on disk, if it is a file of its own.
-    pub fn shown(&self, path: &str) -> String {
+    pub(crate) fn shown(&self, path: &str) -> String {
         use crate::format::tree::Contents;
         match &self.bytes {
             Bytes::Directory(root) => root.join(path).display().to_string(),

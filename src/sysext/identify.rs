@@ -103,7 +103,7 @@ impl Format {
 
 impl Format {
     /// The compressions of its data, as far as kernels differ in them; a file system may have several.
-    pub fn packings(&self) -> Vec<Packing> {
+    pub(crate) fn packings(&self) -> Vec<Packing> {
         match self {
             Format::Squashfs(superblock) => {
                 superblock.row().map(|(_, _, packing)| *packing).into_iter().collect()
@@ -122,7 +122,7 @@ impl Format {
 
 impl Superblock {
     /// Name of the compression, such as `zstd`.
-    pub fn compression(&self) -> &'static str {
+    pub(crate) fn compression(&self) -> &'static str {
         self.row().map_or("unknown", |(_, name, _)| name)
     }
 

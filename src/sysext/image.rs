@@ -20,7 +20,7 @@ use crate::format::archive::{self, Limits, Selection};
 use crate::format::tree::{self, Content, Contents, EXECUTABLE, Entry, PLAIN, Tree};
 
 /// Part of step keys, beside the revision of the image format; raised when the tree changes for the same inputs.
-pub const REVISION: u32 = 1;
+pub(crate) const REVISION: u32 = 1;
 /// Files of this size or more are refused: the overlay that carries an image is a cpio archive, which stores sizes in
 /// 32 bits.
 const TOO_LARGE: u64 = 1 << 32;
@@ -155,7 +155,7 @@ pub fn assemble(
 }
 
 /// Like [`assemble`], without judging: the future content of the image.
-pub fn tree(
+pub(crate) fn tree(
     description: &Description,
     arch: Arch,
     variables: &Variables,
@@ -206,7 +206,7 @@ fn parts(
 
 /// The content of an image as far as it is known before its components are fetched: the tree, with empty files for
 /// components, and the paths whose content will differ or that will have more entries.
-pub fn outline(
+pub(crate) fn outline(
     description: &Description,
     arch: Arch,
     variables: &Variables,
@@ -273,7 +273,7 @@ fn add_release(name: &str, tree: &mut Tree, release: &Release) -> Result<(), Err
 
 impl Assembled {
     /// Adds the extension-release file to a tree and judges the result.
-    pub fn new(name: &str, mut tree: Tree, os: Os, arch: Arch, reload: bool) -> Result<Self, Error> {
+    pub(crate) fn new(name: &str, mut tree: Tree, os: Os, arch: Arch, reload: bool) -> Result<Self, Error> {
         for (path, entry) in tree.iter() {
             if let Content::File(contents) = &entry.content
                 && contents.size() >= TOO_LARGE

@@ -7,7 +7,7 @@ use crate::base::finding::Source;
 use crate::sysext::schema;
 
 /// The sysext that the lists belong to.
-pub const SYSEXT: &str = "kubernetes";
+pub(crate) const SYSEXT: &str = "kubernetes";
 
 /// Names of its lists: images of control planes only, and images of every node.
 pub(crate) const CONTROL_PLANE: &str = "control-plane";

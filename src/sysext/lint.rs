@@ -19,7 +19,7 @@ use crate::flatcar::version::Version;
 use crate::ignition::{self, Transpile};
 
 /// Extensions that would be merged on one machine.
-pub struct Group {
+pub(crate) struct Group {
     /// Name of the group, for messages.
     pub subject: String,
     /// Members of the group.
@@ -28,7 +28,7 @@ pub struct Group {
 
 /// The path is not an extension.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A directory without `usr/`, images or a description.
     #[error("{} is not an extension: it has no usr/, no {FILE_NAME} and no images in it", path.display())]
     NotOne {
@@ -53,7 +53,7 @@ impl Advice for Error {
 
 /// Opens the paths, grouped by the machines on which they can meet: images for the same architecture, each name once. A
 /// directory of images is one group as it is.
-pub fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
+pub(crate) fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
     for path in paths {
         if let Some(images) = directory_of_images(path) {
@@ -125,7 +125,7 @@ fn open_one(path: &Path) -> Result<Extension> {
 }
 
 /// A folder of `sysext/`, as far as its content is known before anything is fetched.
-pub fn folder(path: &Path) -> Result<Extension> {
+pub(crate) fn folder(path: &Path) -> Result<Extension> {
     // `.` has no file name, which the rules need.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let description = Description::load(&path)?;
@@ -145,7 +145,7 @@ pub fn folder(path: &Path) -> Result<Extension> {
 }
 
 /// The result of judging extensions together.
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Name of the group, for messages.
     pub subject: String,
     /// Broken rules.
@@ -156,7 +156,7 @@ pub struct Verdict {
 
 /// A part that was not judged, so it may be broken or not.
 #[derive(Clone, Debug, Serialize)]
-pub struct Gap {
+pub(crate) struct Gap {
     /// Name of a sysext, or of another part.
     pub what: String,
     /// The reason, and the way out.
@@ -165,13 +165,13 @@ pub struct Gap {
 
 impl Gap {
     /// A gap with its reason.
-    pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
         Gap { what: what.into(), why: why.into() }
     }
 }
 
 /// Judges a group by itself, for a release if one is named.
-pub fn judge(group: Group, base: &Base, release: Option<Version>) -> Result<Verdict> {
+pub(crate) fn judge(group: Group, base: &Base, release: Option<Version>) -> Result<Verdict> {
     let mut merge = Merge::new(&group.extensions, base);
     merge.release = release;
     let breaches = rules::judge(&merge)?;
@@ -189,7 +189,7 @@ pub fn judge(group: Group, base: &Base, release: Option<Version>) -> Result<Verd
 
 /// A broken rule in JSON.
 #[derive(Debug, Serialize)]
-pub struct Row<'b> {
+pub(crate) struct Row<'b> {
     rule: &'static str,
     severity: &'static str,
     extension: &'b str,

@@ -39,7 +39,7 @@ pub struct NodeConfig {
 
 /// Whether a path exists on the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
+pub(crate) enum Presence {
     /// It exists.
     Here,
     /// It is outside of `/usr`, where anything may create it.
@@ -52,7 +52,7 @@ pub enum Presence {
 
 /// A unit with all its drop-ins, from all extensions and the node's config.
 #[derive(Clone, Debug, Default)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// Origin of the unit itself; `None` if there are only drop-ins.
     pub home: Option<Home>,
     /// Its assignments, the unit's own before those of its drop-ins.
@@ -61,7 +61,7 @@ pub struct Unit {
 
 /// Origin of a unit or drop-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
+pub(crate) struct Home {
     /// The extension's index in [`Merge::extensions`]; `None` if it is from the node's config.
     pub extension: Option<usize>,
     /// Path inside the extension or config.
@@ -70,7 +70,7 @@ pub struct Home {
 
 /// One assignment of a unit.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(crate) struct Line {
     /// Origin of the assignment.
     pub home: Home,
     /// Section, key and value.
@@ -115,38 +115,38 @@ impl<'m> Merge<'m> {
     }
 
     /// The extensions, each covering the ones before it.
-    pub fn extensions(&self) -> &[&'m Extension] {
+    pub(crate) fn extensions(&self) -> &[&'m Extension] {
         &self.extensions
     }
 
     /// Whether the node is known to mask an extension of the release.
-    pub fn is_masked(&self, stock: &str) -> bool {
+    pub(crate) fn is_masked(&self, stock: &str) -> bool {
         self.config.is_some_and(|config| config.masked.contains(stock))
             || self.extensions.iter().any(|extension| extension.masks.contains(stock))
     }
 
     /// The topmost entry at a path, and the index of its extension.
-    pub fn entry(&self, path: &str) -> Option<(usize, &'m Seen)> {
+    pub(crate) fn entry(&self, path: &str) -> Option<(usize, &'m Seen)> {
         let found = |(index, extension): (usize, &&'m Extension)| Some((index, extension.entries.get(path)?));
         self.extensions.iter().enumerate().rev().find_map(found)
     }
 
     /// The topmost file at a path as text, if it can be read.
-    pub fn text(&self, path: &str) -> Option<(usize, String)> {
+    pub(crate) fn text(&self, path: &str) -> Option<(usize, String)> {
         let (index, seen) = self.entry(path)?;
         matches!(seen.kind, Kind::File(_)).then(|| Some((index, self.extensions[index].text(path).ok()?)))?
     }
 
     /// Path of an absolute path's entry in an extension: with Flatcar's links followed, or in a directory that replaces
     /// one of them.
-    pub fn place(&self, path: &str) -> Option<String> {
+    pub(crate) fn place(&self, path: &str) -> Option<String> {
         let (path, literal) = (usr_path(path)?, unlinked(path)?);
         // An extension's `/usr/sbin` hides the link. Another rule reports that; for this one, the program exists.
         [literal, path].into_iter().find(|path| self.entry(path).is_some())
     }
 
     /// Whether an absolute path exists.
-    pub fn presence(&self, path: &str) -> Presence {
+    pub(crate) fn presence(&self, path: &str) -> Presence {
         if self.place(path).is_some() {
             return Presence::Here;
         }
@@ -169,7 +169,7 @@ impl<'m> Merge<'m> {
     }
 
     /// All units that extensions and the node's config add or change, by name.
-    pub fn units(&self) -> &BTreeMap<String, Unit> {
+    pub(crate) fn units(&self) -> &BTreeMap<String, Unit> {
         self.units.get_or_init(|| self.collect_units())
     }
 
@@ -196,7 +196,7 @@ impl<'m> Merge<'m> {
     }
 
     /// Whether a unit exists, as far as is known.
-    pub fn unit_presence(&self, name: &str) -> Presence {
+    pub(crate) fn unit_presence(&self, name: &str) -> Presence {
         let units = self.units();
         let template = name.split_once('@').and_then(|(stem, rest)| Some((stem, rest.rsplit_once('.')?.1)));
         let template = template.map(|(stem, suffix)| format!("{stem}@.{suffix}"));
@@ -230,7 +230,7 @@ fn add(units: &mut BTreeMap<String, Unit>, name: &str, home: Home, text: &str) {
 
 impl Unit {
     /// The values of a key in a section, split at blanks as systemd does for lists. An empty value resets the list.
-    pub fn list<'u>(&'u self, section: &'u str, key: &'u str) -> Vec<(&'u str, &'u Line)> {
+    pub(crate) fn list<'u>(&'u self, section: &'u str, key: &'u str) -> Vec<(&'u str, &'u Line)> {
         let mut values = Vec::new();
         for line in self.of(section, key) {
             match line.assignment.value.as_str() {
@@ -242,12 +242,12 @@ impl Unit {
     }
 
     /// The last value of a key.
-    pub fn last<'u>(&'u self, section: &'u str, key: &'u str) -> Option<&'u str> {
+    pub(crate) fn last<'u>(&'u self, section: &'u str, key: &'u str) -> Option<&'u str> {
         self.of(section, key).last().map(|line| line.assignment.value.as_str())
     }
 
     /// The effective assignments to a key, unsplit. An empty value resets the list.
-    pub fn commands<'u>(&'u self, key: &'u str) -> Vec<&'u Line> {
+    pub(crate) fn commands<'u>(&'u self, key: &'u str) -> Vec<&'u Line> {
         let mut commands = Vec::new();
         for line in self.of("Service", key) {
             match line.assignment.value.as_str() {
@@ -266,7 +266,7 @@ impl Unit {
 
 /// The path below `usr` without its leading slash, with Flatcar's links followed: `/bin`, `/sbin`, `/lib` lead into
 /// `/usr`, and `/usr/sbin` is `/usr/bin`. `None` for paths elsewhere.
-pub fn usr_path(absolute: &str) -> Option<String> {
+pub(crate) fn usr_path(absolute: &str) -> Option<String> {
     let path = unlinked(absolute)?;
     Some(match path.strip_prefix("usr/sbin") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("usr/bin{rest}"),

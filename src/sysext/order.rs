@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 /// Compares two names as systemd does.
-pub fn compare(a: &str, b: &str) -> Ordering {
+pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     loop {
         (a, b) = (from_valid(a), from_valid(b));

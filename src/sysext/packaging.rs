@@ -92,7 +92,7 @@ impl From<squashfs::Options> for Packaging {
 
 impl Packaging {
     /// Its part in step keys.
-    pub fn key(&self) -> Value {
+    pub(crate) fn key(&self) -> Value {
         let mut key = match self.filesystem {
             Filesystem::Squashfs(squashfs::Options { block, compression }) => json!({
                 "format": "squashfs", "revision": squashfs::REVISION, "compression": compression.algorithm().name(),
@@ -109,7 +109,7 @@ impl Packaging {
     }
 
     /// The same file system with the least compression effort, for data that is already compressed.
-    pub fn least(&self) -> Self {
+    pub(crate) fn least(&self) -> Self {
         let filesystem = match self.filesystem {
             Filesystem::Squashfs(options) => {
                 let compression = options.compression.least();
@@ -156,7 +156,7 @@ pub struct VerityWish {
 
 impl Wish {
     /// Reads the value of the key `packaging` of a recipe, whose paths are relative to `directory`.
-    pub fn decode(decoder: &Decoder, node: &Yaml, directory: &Path) -> Self {
+    pub(crate) fn decode(decoder: &Decoder, node: &Yaml, directory: &Path) -> Self {
         let fields = decoder.fields(node, "`packaging`");
         let format = fields.get("format");
         let filesystem = match format.and_then(|node| one_of(decoder, node, "format", &["squashfs", "erofs"]))

@@ -7,10 +7,10 @@ use super::description::Os;
 use crate::base::arch::Arch;
 
 /// The directory of extension-release files, inside an image.
-pub const DIR: &str = "usr/lib/extension-release.d";
+pub(crate) const DIR: &str = "usr/lib/extension-release.d";
 
 /// The path of the file for an image that is merged under `name`.
-pub fn path(name: &str) -> String {
+pub(crate) fn path(name: &str) -> String {
     format!("{DIR}/extension-release.{name}")
 }
 
@@ -20,7 +20,7 @@ pub struct Release(pub BTreeMap<String, String>);
 
 impl Release {
     /// The release file of a built image.
-    pub fn new(os: Os, arch: Arch, reload: bool) -> Self {
+    pub(crate) fn new(os: Os, arch: Arch, reload: bool) -> Self {
         let os: &[(&str, &str)] = match os {
             Os::Any => &[("ID", "_any")],
             // Without a level (or VERSION_ID), systemd silently skips an image for a specific OS.
@@ -43,7 +43,7 @@ impl Release {
     }
 
     /// The file's text, sorted by key.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, (key, value)| {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{key}={value}");
@@ -52,7 +52,7 @@ impl Release {
     }
 
     /// The value of a field.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 }

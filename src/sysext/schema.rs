@@ -23,7 +23,7 @@ use crate::format::tree::{EXECUTABLE, Tree};
 use crate::registry::reference::ImageRef;
 
 /// Version of the schema; raised when the meaning of a key changes.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Decodes the text of the `sysext.yaml` in `folder`. `files/` and `node.bu` beside it are not read.
 pub fn parse(source: &Arc<Source>, folder: &str) -> Result<Description, Findings> {

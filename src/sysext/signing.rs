@@ -138,12 +138,12 @@ impl Signer {
     }
 
     /// The certificate in PEM, as nodes need it.
-    pub fn certificate_pem(&self) -> Result<String, Error> {
+    pub(crate) fn certificate_pem(&self) -> Result<String, Error> {
         Ok(self.certificate.to_pem(LineEnding::LF)?)
     }
 
     /// Signs bytes. Returns the PKCS#7 structure in DER, with the certificate and without the bytes.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let certificate = &self.certificate.tbs_certificate;
         let signer = SignerInfo {
             version: CmsVersion::V1,
@@ -174,7 +174,7 @@ impl Signer {
 ///
 /// # Errors
 /// A finding without a place, if the file cannot be read or has no certificate.
-pub fn fingerprint(certificate: &Path) -> Result<Sha256, Finding> {
+pub(crate) fn fingerprint(certificate: &Path) -> Result<Sha256, Finding> {
     Ok(read_certificate(certificate)?.1)
 }
 

@@ -6,7 +6,7 @@ use crate::base::arch::Arch;
 use crate::base::finding::nearest;
 
 /// Variables that every description has. `arch` has the spelling of Go and Kubernetes.
-pub const BUILT_IN: [&str; 4] = ["version", "arch", "arch_uname", "arch_systemd"];
+pub(crate) const BUILT_IN: [&str; 4] = ["version", "arch", "arch_uname", "arch_systemd"];
 
 /// Variables for one build of a sysext. A name may be known without a value, if only other versions have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ enum Fault<'t> {
 
 impl Variables {
     /// The built-in variables and the description's own.
-    pub fn new(version: &str, arch: Arch, own: BTreeMap<String, Option<String>>) -> Self {
+    pub(crate) fn new(version: &str, arch: Arch, own: BTreeMap<String, Option<String>>) -> Self {
         let built_in = BUILT_IN.into_iter().zip([version, arch.go(), arch.uname(), arch.systemd()]);
         let mut all = own;
         all.extend(built_in.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))));
@@ -35,12 +35,12 @@ impl Variables {
     }
 
     /// All variables with a value, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)))
     }
 
     /// Replaces the variables of a text; an error describes the problem.
-    pub fn expand(&self, template: &str) -> Result<String, String> {
+    pub(crate) fn expand(&self, template: &str) -> Result<String, String> {
         self.fill(template).map_err(|fault| match fault {
             Fault::Wrong(why) => why,
             Fault::Unset(name) => {
@@ -52,7 +52,7 @@ impl Variables {
     }
 
     /// Like [`Variables::expand`], but returns `None` if a variable has no value.
-    pub fn expand_if_set(&self, template: &str) -> Result<Option<String>, String> {
+    pub(crate) fn expand_if_set(&self, template: &str) -> Result<Option<String>, String> {
         match self.fill(template) {
             Ok(text) => Ok(Some(text)),
             Err(Fault::Unset(_)) => Ok(None),
@@ -96,7 +96,7 @@ impl Variables {
 
 /// Whether a value may be part of URLs, paths and file names: letters, digits and `. _ + ~ -`, at most 128 bytes, no
 /// `..` and no dot or dash at the beginning.
-pub fn is_plain_value(value: &str) -> bool {
+pub(crate) fn is_plain_value(value: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
     (1..=128).contains(&value.len())
         && value.chars().all(plain)

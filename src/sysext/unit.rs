@@ -2,7 +2,7 @@
 //! requires. Leaves unknown keys to systemd, which warns about them and goes on.
 
 /// A unit's defect and its line (from 1).
-pub type Fault = (usize, String);
+pub(crate) type Fault = (usize, String);
 
 /// One `Key=value` of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ const KINDS: [(&str, Option<&str>); 9] = [
 ];
 
 /// Whether a path inside an image is a unit or a drop-in that systemd reads.
-pub fn is_unit(path: &str) -> bool {
+pub(crate) fn is_unit(path: &str) -> bool {
     let Some(rest) = unit_path(path) else { return false };
     match rest.split_once('/') {
         None => KINDS.iter().any(|(suffix, _)| rest.ends_with(suffix)),
@@ -40,7 +40,7 @@ pub fn is_unit(path: &str) -> bool {
 }
 
 /// Whether a name is that of a unit that a target can uphold: without a path, and not a template without an instance.
-pub fn is_startable(name: &str) -> bool {
+pub(crate) fn is_startable(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     let of_kind = |(suffix, _): &(&str, _)| {
         name.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty() && !stem.ends_with('@'))
@@ -50,12 +50,12 @@ pub fn is_startable(name: &str) -> bool {
 
 /// A drop-in for a target that keeps units running, as far as each one's own `Restart=` allows. Links in `.wants` would
 /// be read before extensions are merged.
-pub fn upholds(units: &[String]) -> String {
+pub(crate) fn upholds(units: &[String]) -> String {
     format!("[Unit]\nUpholds={}\n", units.join(" "))
 }
 
 /// The path below the directory of system units, for either such directory below `/usr`.
-pub fn unit_path(path: &str) -> Option<&str> {
+pub(crate) fn unit_path(path: &str) -> Option<&str> {
     ["usr/lib/systemd/system/", "usr/local/lib/systemd/system/"].iter().find_map(|dir| path.strip_prefix(dir))
 }
 

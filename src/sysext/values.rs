@@ -29,7 +29,7 @@ pub struct Values {
 
 impl Values {
     /// The value of each variable; `None` if neither a default nor a row has one.
-    pub fn at(&self, version: &str, arch: Arch) -> BTreeMap<String, Option<String>> {
+    pub(crate) fn at(&self, version: &str, arch: Arch) -> BTreeMap<String, Option<String>> {
         let of_default = |default: &Default| match default {
             Default::Unset => None,
             Default::Plain(value) => Some(value.clone()),
@@ -45,7 +45,7 @@ impl Values {
     }
 
     /// Names of all variables, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.defaults.keys().map(String::as_str)
     }
 }

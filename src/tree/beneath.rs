@@ -21,27 +21,27 @@ pub enum Refused {
 
 /// An open directory.
 #[derive(Debug)]
-pub struct Root {
+pub(crate) struct Root {
     path: PathBuf,
     directory: OwnedFd,
 }
 
 impl Root {
     /// Opens the directory; the path must be canonical.
-    pub fn open(path: &Path) -> io::Result<Root> {
+    pub(crate) fn open(path: &Path) -> io::Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Root { path: path.into(), directory })
     }
 
     /// Its canonical path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether it is still the directory at a path; after its removal it is not, even if another directory takes its
     /// place.
-    pub fn is(&self, path: &Path) -> bool {
+    pub(crate) fn is(&self, path: &Path) -> bool {
         self.path == path && rustix::fs::fstat(&self.directory).is_ok_and(|found| found.st_nlink > 0)
     }
 
@@ -50,7 +50,7 @@ impl Root {
     ///
     /// # Errors
     /// A file that cannot be opened, is outside, or is not a regular file.
-    pub fn file(&self, path: &Path) -> Result<File, Refused> {
+    pub(crate) fn file(&self, path: &Path) -> Result<File, Refused> {
         let file = self.anything(path)?;
         match file.metadata()?.is_file() {
             true => Ok(file),

@@ -31,7 +31,7 @@ use crate::tree::row::{self, Row};
 use crate::tree::{names, open};
 
 /// A published tree.
-pub struct PublishedTree {
+pub(crate) struct PublishedTree {
     /// The directory of the build itself, not the link to it.
     root: PathBuf,
     manifest: Manifest,
@@ -39,7 +39,7 @@ pub struct PublishedTree {
 
 /// An initrd of a tree.
 #[derive(Debug, Serialize)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Path in the tree.
     pub path: String,
     /// Its purpose.
@@ -59,7 +59,7 @@ pub struct Listed {
 
 /// Boots of a tree to inject into.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// Id of the profile.
     pub profile: String,
     /// The node that has a boot of its own; `None` for all boots of the profile.
@@ -68,7 +68,7 @@ pub struct Selection {
 
 impl PublishedTree {
     /// Reads the manifest of a directory; `None` if it has none.
-    pub fn open(directory: &Path) -> Result<Option<Self>> {
+    pub(crate) fn open(directory: &Path) -> Result<Option<Self>> {
         if !directory.join(names::MANIFEST).is_file() {
             return Ok(None);
         }
@@ -77,7 +77,7 @@ impl PublishedTree {
     }
 
     /// Every initrd of the tree: the shared ones first, then by profile and node.
-    pub fn list(&self) -> Result<Vec<Listed>, Error> {
+    pub(crate) fn list(&self) -> Result<Vec<Listed>, Error> {
         let is_initrd =
             |role| matches!(role, Role::BaseInitrd | Role::EarlyInitrd | Role::Overlay | Role::Initrd);
         let mut listed = Vec::new();
@@ -126,7 +126,7 @@ impl PublishedTree {
     ///
     /// # Errors
     /// A selection without a boot, or one that cannot be injected into; errors of [`Overlay::finish`].
-    pub fn inject(
+    pub(crate) fn inject(
         &self,
         selection: &Selection,
         add: &dyn Fn() -> Result<Overlay, Error>,
@@ -291,7 +291,7 @@ fn open(path: &Path, size: u64) -> Result<(File, Option<Seal>), Error> {
 }
 
 /// Offset of the overlay in a file of `size` bytes: after the base, if the base is in the same file.
-pub fn overlay_offset(seal: Option<Seal>, size: u64) -> u64 {
+pub(crate) fn overlay_offset(seal: Option<Seal>, size: u64) -> u64 {
     seal.filter(|seal| seal.file_length() == size).map_or(0, |seal| seal.overlay_offset())
 }
 

@@ -17,7 +17,7 @@ use crate::store::roots::Named;
 ///
 /// # Errors
 /// The link cannot be made.
-pub fn keep_tree(store: &Store, current: &Path) -> std::result::Result<(), disk::Error> {
+pub(crate) fn keep_tree(store: &Store, current: &Path) -> std::result::Result<(), disk::Error> {
     store.keep(&current.join(MANIFEST))
 }
 
@@ -25,7 +25,7 @@ pub fn keep_tree(store: &Store, current: &Path) -> std::result::Result<(), disk:
 ///
 /// # Errors
 /// It is there and cannot be read.
-pub fn read(root: &Path) -> Result<Option<Named>> {
+pub(crate) fn read(root: &Path) -> Result<Option<Named>> {
     match root.file_name() == Some(OsStr::new(MANIFEST)) {
         true => tree(root),
         false => lock(root),

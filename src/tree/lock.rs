@@ -18,7 +18,7 @@ use crate::source::input::Entry;
 use crate::trust::openpgp::{Fingerprint, Revoked};
 
 /// Version of the format that is written.
-pub const SCHEMA: u32 = 2;
+pub(crate) const SCHEMA: u32 = 2;
 /// The previous version, which is still read: its locks lack the keys that their recipes trusted.
 const WITHOUT_TRUST: u32 = 1;
 
@@ -48,7 +48,7 @@ pub struct Lock {
 }
 
 /// GitHub user → SSH public keys, as lines of `authorized_keys`.
-pub type SshKeys = BTreeMap<String, Vec<String>>;
+pub(crate) type SshKeys = BTreeMap<String, Vec<String>>;
 
 /// Images that the kubeadm of a version needs, from its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,14 +111,14 @@ mod revoked {
 impl Trust {
     /// The same, with the revocations of the pinned key that `earlier` remembers.
     #[must_use]
-    pub fn remembering(mut self, earlier: Option<&Trust>) -> Trust {
+    pub(crate) fn remembering(mut self, earlier: Option<&Trust>) -> Trust {
         let earlier = earlier.filter(|earlier| earlier.primary_fingerprint == self.primary_fingerprint);
         self.revoked.extend(earlier.into_iter().flat_map(|earlier| earlier.revoked.clone()));
         self
     }
 
     /// Differences between the recipe's trust and this, in words.
-    pub fn drift(&self, recipe: &Trust) -> Vec<String> {
+    pub(crate) fn drift(&self, recipe: &Trust) -> Vec<String> {
         let mut drift = Vec::new();
         if self.primary_fingerprint != recipe.primary_fingerprint {
             let (pin, locked) = (recipe.primary_fingerprint, self.primary_fingerprint);
@@ -233,7 +233,7 @@ impl Advice for Error {
 
 impl Lock {
     /// A lock without any inputs.
-    pub fn empty() -> Lock {
+    pub(crate) fn empty() -> Lock {
         let release = Release { channel: String::new(), version: String::new() };
         Lock {
             schema: SCHEMA,
@@ -246,12 +246,12 @@ impl Lock {
     }
 
     /// The lock's path beside a recipe: `edge.yaml` → `edge.lock`.
-    pub fn path_of(recipe: &Path) -> PathBuf {
+    pub(crate) fn path_of(recipe: &Path) -> PathBuf {
         recipe.with_extension("lock")
     }
 
     /// Reads a lock; `None` where there is none.
-    pub fn load(path: &Path) -> crate::base::error::Result<Option<Lock>> {
+    pub(crate) fn load(path: &Path) -> crate::base::error::Result<Option<Lock>> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -291,7 +291,7 @@ impl Lock {
     }
 
     /// Whether its schema is older than [`SCHEMA`].
-    pub fn is_old(&self) -> bool {
+    pub(crate) fn is_old(&self) -> bool {
         self.schema < SCHEMA
     }
 
@@ -306,7 +306,7 @@ impl Lock {
     }
 
     /// Writes the lock atomically, unless the file has the same text already.
-    pub fn save(&self, path: &Path) -> crate::base::error::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> crate::base::error::Result<()> {
         let text = self.to_text();
         if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
@@ -316,7 +316,7 @@ impl Lock {
 
     /// Forgets an input, so that it is resolved and fetched anew. `name` is an input's id, the front part of ids
     /// (`flatcar`, `sysext/kubernetes`), a sysext's name, or `github:USER`. Returns whether anything had that name.
-    pub fn forget(&mut self, name: &str) -> bool {
+    pub(crate) fn forget(&mut self, name: &str) -> bool {
         if let Some(user) = name.strip_prefix("github:") {
             return self.ssh_keys.remove(user).is_some();
         }
@@ -335,7 +335,7 @@ impl Lock {
     }
 
     /// Names besides ids that [`Lock::forget`] accepts: sources, sysexts, users.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: BTreeSet<String> = self.ssh_keys.keys().map(|user| format!("github:{user}")).collect();
         for id in self.inputs.keys() {
             let mut parts = id.split('/');
@@ -348,12 +348,12 @@ impl Lock {
     }
 
     /// Every locked object, by input id: all that a build needs from the store.
-    pub fn objects(&self) -> impl Iterator<Item = (&str, Object)> {
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, Object)> {
         self.inputs.iter().map(|(id, entry)| (id.as_str(), entry.object()))
     }
 
     /// The locked version, if it parses as one.
-    pub fn version(&self) -> Option<Version> {
+    pub(crate) fn version(&self) -> Option<Version> {
         self.release.version.parse().ok()
     }
 
@@ -363,7 +363,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Older`].
-    pub fn must_not_be_newer_than(&self, next: &Lock, path: &Path) -> Result<(), Error> {
+    pub(crate) fn must_not_be_newer_than(&self, next: &Lock, path: &Path) -> Result<(), Error> {
         match (self.version(), next.version()) {
             (Some(locked), Some(found)) if found < locked && self.release.channel == next.release.channel => {
                 let (path, channel) = (path.to_owned(), self.release.channel.clone());
@@ -375,7 +375,7 @@ impl Lock {
 
     /// Timestamp of artifacts, in seconds since 1970: `SOURCE_DATE_EPOCH`, else the newest signature among the inputs,
     /// so that the same lock always gives the same bytes.
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
         let newest = || self.inputs.values().filter_map(|entry| entry.signed).max();
         let seconds =

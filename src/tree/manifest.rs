@@ -267,7 +267,7 @@ impl Manifest {
     }
 
     /// Length of two files with the zeros between them; `None` if one is not in the tree.
-    pub fn joined_size(&self, parts: &[String; 2]) -> Option<u64> {
+    pub(crate) fn joined_size(&self, parts: &[String; 2]) -> Option<u64> {
         let [first, second] = parts.each_ref().map(|part| self.files.get(part).map(|file| file.size));
         let first = first?;
         first.checked_add(padding(first))?.checked_add(second?)

@@ -18,23 +18,23 @@
 //!
 //! Leaves to `bake` which files a tree gets, to `serve` how they reach a machine, and to `trust` who must have signed.
 
-pub mod beneath;
+pub(crate) mod beneath;
 pub mod bundle;
-pub mod closure;
-pub mod diff;
-pub mod inject;
-pub mod kept;
+pub(crate) mod closure;
+pub(crate) mod diff;
+pub(crate) mod inject;
+pub(crate) mod kept;
 pub mod lock;
 pub mod manifest;
 pub mod names;
 pub mod nodes;
-pub mod notes;
+pub(crate) mod notes;
 pub mod open;
-pub mod private;
+pub(crate) mod private;
 pub mod provenance;
-pub mod publish;
+pub(crate) mod publish;
 pub mod records;
-pub mod row;
+pub(crate) mod row;
 pub mod sbom;
 pub mod secrets;
-pub mod verify;
+pub(crate) mod verify;

@@ -6,12 +6,12 @@ use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
 
 /// The name that the system which a boot installs has in file names.
-pub fn installed_id(boot: &str) -> String {
+pub(crate) fn installed_id(boot: &str) -> String {
     format!("{boot}.installed")
 }
 
 /// [`crate::bake::recipe::Recipe::boot_id`]; the architecture is said where there are several.
-pub fn boot_id(profile: &str, arch: Option<Arch>, node: Option<&str>) -> String {
+pub(crate) fn boot_id(profile: &str, arch: Option<Arch>, node: Option<&str>) -> String {
     let arch = arch.map_or(String::new(), |arch| format!(".{arch}"));
     let node = node.map_or(String::new(), |node| format!("+{node}"));
     format!("{profile}{arch}{node}")
@@ -25,66 +25,66 @@ pub fn build_id(manifest: &Sha256) -> String {
 // The folders of a tree and of a Matchbox data directory.
 
 /// Matchbox's groups.
-pub const GROUPS: &str = "groups";
+pub(crate) const GROUPS: &str = "groups";
 /// Matchbox's profiles.
-pub const PROFILES: &str = "profiles";
+pub(crate) const PROFILES: &str = "profiles";
 /// Ignition configs that a server gives by group.
-pub const IGNITION: &str = "ignition";
+pub(crate) const IGNITION: &str = "ignition";
 /// Templates that a server fills in.
-pub const GENERIC: &str = "generic";
+pub(crate) const GENERIC: &str = "generic";
 /// Cloud-configs that a server fills in.
-pub const CLOUD: &str = "cloud";
+pub(crate) const CLOUD: &str = "cloud";
 /// Files that machines load and fetch.
-pub const ASSETS: &str = "assets";
+pub(crate) const ASSETS: &str = "assets";
 /// Loaders' own files.
-pub const BOOT: &str = "boot";
+pub(crate) const BOOT: &str = "boot";
 /// Configs with secrets, which only their owner may read.
-pub const PRIVATE: &str = "private";
+pub(crate) const PRIVATE: &str = "private";
 
 /// The rest of a path below a folder.
-pub fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+pub(crate) fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
     path.strip_prefix(folder)?.strip_prefix('/')
 }
 
 /// The ending of a group's or profile's file name.
-pub const RECORD_END: &str = ".json";
+pub(crate) const RECORD_END: &str = ".json";
 
 /// A group's file.
-pub fn group(id: &str) -> String {
+pub(crate) fn group(id: &str) -> String {
     format!("{GROUPS}/{id}{RECORD_END}")
 }
 
 /// A profile's file.
-pub fn profile(id: &str) -> String {
+pub(crate) fn profile(id: &str) -> String {
     format!("{PROFILES}/{id}{RECORD_END}")
 }
 
 /// The id of a group or profile in a tree, which is the name of its file: `groups/n1.json` → `n1`.
-pub fn record_id(path: &str) -> &str {
+pub(crate) fn record_id(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.strip_suffix(RECORD_END).unwrap_or(name)
 }
 
 /// The ending of a finished Ignition config's file name. Matchbox takes such a file for no template.
-pub const CONFIG_END: &str = ".ign";
+pub(crate) const CONFIG_END: &str = ".ign";
 
 /// The name that a profile has for the config of a boot.
-pub fn config_id(boot: &str) -> String {
+pub(crate) fn config_id(boot: &str) -> String {
     format!("{boot}{CONFIG_END}")
 }
 
 /// The config that a profile names.
-pub fn ignition(id: &str) -> String {
+pub(crate) fn ignition(id: &str) -> String {
     format!("{IGNITION}/{id}")
 }
 
 /// The template that a profile names.
-pub fn generic(id: &str) -> String {
+pub(crate) fn generic(id: &str) -> String {
     format!("{GENERIC}/{id}")
 }
 
 /// The cloud-config that a profile names.
-pub fn cloud(id: &str) -> String {
+pub(crate) fn cloud(id: &str) -> String {
     format!("{CLOUD}/{id}")
 }
 
@@ -94,57 +94,57 @@ pub(crate) fn config_path(boot: &str) -> String {
 }
 
 /// The overlay of a boot.
-pub fn overlay(boot: &str) -> String {
+pub(crate) fn overlay(boot: &str) -> String {
     format!("{ASSETS}/overlay/{boot}.cpio")
 }
 
 /// Base and overlay of a boot in one, where the layout has that.
-pub fn joined(boot: &str) -> String {
+pub(crate) fn joined(boot: &str) -> String {
     format!("{ASSETS}/initrd/{boot}.img")
 }
 
 /// An initrd that comes before Flatcar's.
-pub fn early(file: &str) -> String {
+pub(crate) fn early(file: &str) -> String {
     format!("{ASSETS}/early/{file}")
 }
 
 /// The archive of a container image.
-pub fn image(file: &str) -> String {
+pub(crate) fn image(file: &str) -> String {
     format!("{ASSETS}/images/{file}")
 }
 
 /// The directory that `flatcar-install -b` is given, below the root of the tree; with several architectures each has its own.
-pub fn stock_root(arch: Option<Arch>) -> String {
+pub(crate) fn stock_root(arch: Option<Arch>) -> String {
     arch.map_or_else(|| format!("{ASSETS}/flatcar"), |arch| format!("{ASSETS}/flatcar/{}", arch.board()))
 }
 
 /// Where the lists and archives of container images lie in a sysext, for `prebake-images`.
-pub const IMAGE_LISTS: &str = "usr/share/prebake/images";
+pub(crate) const IMAGE_LISTS: &str = "usr/share/prebake/images";
 const LIST_END: &str = ".list";
 
 /// The list of the images that a sysext brings, in that.
-pub fn image_list(sysext: &str) -> String {
+pub(crate) fn image_list(sysext: &str) -> String {
     format!("{IMAGE_LISTS}/{sysext}{LIST_END}")
 }
 
 /// Whether a path is such a list's, in a sysext or on a machine.
-pub fn is_image_list(path: &str) -> bool {
+pub(crate) fn is_image_list(path: &str) -> bool {
     path.ends_with(LIST_END) && path.contains(IMAGE_LISTS)
 }
 
 /// The settings of an installer, on the machine.
-pub const INSTALL_CONF: &str = "/etc/prebake/install.conf";
+pub(crate) const INSTALL_CONF: &str = "/etc/prebake/install.conf";
 /// Key there: below which path of the server the stock files lie.
-pub const INSTALL_STOCK: &str = "STOCK";
+pub(crate) const INSTALL_STOCK: &str = "STOCK";
 /// Key there: which version of them is installed.
-pub const INSTALL_VERSION: &str = "VERSION";
+pub(crate) const INSTALL_VERSION: &str = "VERSION";
 /// Key there: the path of the config.
-pub const INSTALL_CONFIG: &str = "CONFIG";
+pub(crate) const INSTALL_CONFIG: &str = "CONFIG";
 /// Key there: the server, where the one that boots the machine does not say it.
-pub const INSTALL_SERVER: &str = "BASE_URL";
+pub(crate) const INSTALL_SERVER: &str = "BASE_URL";
 
 /// The images of a sysext.
-pub fn sysext_directory(name: &str) -> String {
+pub(crate) fn sysext_directory(name: &str) -> String {
     format!("{ASSETS}/sysext/{name}")
 }
 
@@ -154,122 +154,122 @@ pub(crate) fn sysext_file(name: &str, version: &str, arch: Arch) -> String {
 }
 
 /// The image of a sysext.
-pub fn sysext_path(name: &str, version: &str, arch: Arch) -> String {
+pub(crate) fn sysext_path(name: &str, version: &str, arch: Arch) -> String {
     format!("{}/{}", sysext_directory(name), sysext_file(name, version, arch))
 }
 
 // Files of loaders. The closure of a tree tells their languages apart by these names.
 
 /// The ending of iPXE's scripts.
-pub const IPXE_END: &str = ".ipxe";
+pub(crate) const IPXE_END: &str = ".ipxe";
 /// The name of GRUB's configs, or how it begins.
-pub const GRUB_CONFIG: &str = "grub.cfg";
+pub(crate) const GRUB_CONFIG: &str = "grub.cfg";
 /// The directory of PXELINUX's configs.
-pub const PXELINUX_CONFIGS: &str = "pxelinux.cfg";
+pub(crate) const PXELINUX_CONFIGS: &str = "pxelinux.cfg";
 /// The ending of a module of Terraform.
-pub const TERRAFORM_END: &str = ".tf.json";
+pub(crate) const TERRAFORM_END: &str = ".tf.json";
 
 /// The first script of iPXE; the server has it as [`Endpoint::FirstScript`].
-pub const FIRST_SCRIPT: &str = Endpoint::FirstScript.name();
+pub(crate) const FIRST_SCRIPT: &str = Endpoint::FirstScript.name();
 /// The script that an iPXE runs by itself, out of the TFTP directory that it came from, since 1.21.
-pub const AUTOEXEC: &str = "autoexec.ipxe";
+pub(crate) const AUTOEXEC: &str = "autoexec.ipxe";
 
 /// A script of iPXE: `mac-52-54-00-00-00-01`, `menu`, `default`.
-pub fn ipxe_script(name: &str) -> String {
+pub(crate) fn ipxe_script(name: &str) -> String {
     format!("{BOOT}/ipxe/{name}{IPXE_END}")
 }
 
 /// GRUB's config for all machines, or for the one that is called so.
-pub fn grub_config(machine: Option<&str>) -> String {
+pub(crate) fn grub_config(machine: Option<&str>) -> String {
     let machine = machine.map_or(String::new(), |machine| format!("-{machine}"));
     format!("{BOOT}/grub/{GRUB_CONFIG}{machine}")
 }
 
 /// A config of PXELINUX: `default`, `01-52-54-00-00-00-01`.
-pub fn pxelinux_config(name: &str) -> String {
+pub(crate) fn pxelinux_config(name: &str) -> String {
     format!("{BOOT}/pxelinux/{PXELINUX_CONFIGS}/{name}")
 }
 
 /// A boot as one UEFI program.
-pub fn uki(boot: &str) -> String {
+pub(crate) fn uki(boot: &str) -> String {
     format!("{BOOT}/uki/{boot}.efi")
 }
 
 /// The config of dnsmasq.
-pub const DNSMASQ: &str = "boot/dnsmasq/dnsmasq.conf";
+pub(crate) const DNSMASQ: &str = "boot/dnsmasq/dnsmasq.conf";
 /// The config of udhcpd.
-pub const UDHCPD: &str = "boot/udhcpd/udhcpd.conf";
+pub(crate) const UDHCPD: &str = "boot/udhcpd/udhcpd.conf";
 /// The module of Terraform.
-pub const TERRAFORM: &str = "boot/terraform/matchbox.tf.json";
+pub(crate) const TERRAFORM: &str = "boot/terraform/matchbox.tf.json";
 /// Which network card is which node, for a server that lends addresses.
-pub const NODES: &str = "boot/nodes.json";
+pub(crate) const NODES: &str = "boot/nodes.json";
 
 // Files that describe the tree.
 
 /// Every published file, with its size, digest and origin.
 pub const MANIFEST: &str = "manifest.json";
 /// File name of the manifest's signature, which may be beside it.
-pub const SIGNATURE: &str = "manifest.json.minisig";
+pub(crate) const SIGNATURE: &str = "manifest.json.minisig";
 /// The statement of how the tree was built, beside the manifest.
-pub const PROVENANCE: &str = "provenance.json";
+pub(crate) const PROVENANCE: &str = "provenance.json";
 /// The parts of the tree as SPDX.
-pub const SBOM: &str = "sbom.spdx.json";
+pub(crate) const SBOM: &str = "sbom.spdx.json";
 /// List of every published file but itself and the manifest, for `sha256sum -c`.
 pub const CHECKSUMS: &str = "SHA256SUMS";
 /// The signature of such a list, for systemd-sysupdate.
-pub const CHECKSUMS_SIGNATURE: &str = "SHA256SUMS.gpg";
+pub(crate) const CHECKSUMS_SIGNATURE: &str = "SHA256SUMS.gpg";
 /// Name of the link to the newest build.
-pub const CURRENT: &str = "current";
+pub(crate) const CURRENT: &str = "current";
 
 /// The lock that a tree was built by, under the name of its recipe.
-pub fn lock(recipe: &str) -> String {
+pub(crate) fn lock(recipe: &str) -> String {
     format!("{recipe}.lock")
 }
 
 // Kernel arguments.
 
 /// Arguments whose value is a config that Ignition fetches; the first is the one that prebake writes.
-pub const CONFIG_ARGS: [&str; 3] = ["ignition.config.url", "flatcar.config.url", "coreos.config.url"];
+pub(crate) const CONFIG_ARGS: [&str; 3] = ["ignition.config.url", "flatcar.config.url", "coreos.config.url"];
 /// Arguments that have Ignition run; the first is the one that prebake writes.
-pub const FIRST_BOOT_ARGS: [&str; 2] = ["flatcar.first_boot", "coreos.first_boot"];
+pub(crate) const FIRST_BOOT_ARGS: [&str; 2] = ["flatcar.first_boot", "coreos.first_boot"];
 /// Arguments that name the platform; the first is the one of today.
-pub const OEM_ARGS: [&str; 2] = ["flatcar.oem.id", "coreos.oem.id"];
+pub(crate) const OEM_ARGS: [&str; 2] = ["flatcar.oem.id", "coreos.oem.id"];
 /// The argument that names an initrd by its base name, which the kernel's EFI stub needs.
-pub const INITRD_ARG: &str = "initrd";
+pub(crate) const INITRD_ARG: &str = "initrd";
 /// The argument with the URL that a node reports to, and from which its units fetch.
-pub const SERVER_ARG: &str = "prebake.url";
+pub(crate) const SERVER_ARG: &str = "prebake.url";
 /// The argument that says over which card a machine boots.
-pub const CARD_ARG: &str = "prebake.mac";
+pub(crate) const CARD_ARG: &str = "prebake.mac";
 
 /// The value of an argument, if it has this key.
-pub fn arg_value<'a>(arg: &'a str, key: &str) -> Option<&'a str> {
+pub(crate) fn arg_value<'a>(arg: &'a str, key: &str) -> Option<&'a str> {
     arg.strip_prefix(key)?.strip_prefix('=')
 }
 
 /// Has Ignition fetch its config.
-pub fn config_arg(url: &str) -> String {
+pub(crate) fn config_arg(url: &str) -> String {
     format!("{}={url}", CONFIG_ARGS[0])
 }
 
 /// Has Ignition run on a PXE boot, as any value but `detected` does.
-pub fn first_boot_arg() -> String {
+pub(crate) fn first_boot_arg() -> String {
     format!("{}=1", FIRST_BOOT_ARGS[0])
 }
 
 /// Names an initrd, by its path, as loaders register it.
-pub fn initrd_arg(path: &str) -> String {
+pub(crate) fn initrd_arg(path: &str) -> String {
     format!("{INITRD_ARG}={}", path.rsplit('/').next().unwrap_or(path))
 }
 
 /// Tells a node where the server is.
-pub fn report_arg(server: &impl fmt::Display) -> String {
+pub(crate) fn report_arg(server: &impl fmt::Display) -> String {
     format!("{SERVER_ARG}={server}")
 }
 
 /// Arguments that name the network card of the boot: prebake's own, and PXELINUX's `BOOTIF`, which begins with the ARP
 /// hardware type of Ethernet. `mac` is the card's address, or a variable that the loader replaces by it; `hyphened` is
 /// the same with hyphens, as in file names.
-pub fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
+pub(crate) fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
     [format!("{CARD_ARG}={mac}"), format!("BOOTIF=01-{hyphened}")]
 }
 
@@ -277,24 +277,24 @@ pub fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
 
 /// Metadata key of a group whose machines install themselves: the generation, which tells a server whether a machine is
 /// done.
-pub const GENERATION: &str = "install_generation";
+pub(crate) const GENERATION: &str = "install_generation";
 
 /// The label of a machine whose system is on its disk, and its value.
-pub const INSTALLED: [&str; 2] = ["os", "installed"];
+pub(crate) const INSTALLED: [&str; 2] = ["os", "installed"];
 
 /// GRUB's variable for the address of the card that it came over: with colons, in both arguments, as readers of
 /// `BOOTIF=` (dracut's `fix_bootif`) take it too.
-pub const GRUB_CARD: [&str; 2] = ["$net_default_mac", "$net_default_mac"];
+pub(crate) const GRUB_CARD: [&str; 2] = ["$net_default_mac", "$net_default_mac"];
 
 /// Boots the local disk. On a UEFI machine `exit` continues with the next boot entry; a BIOS might only try the network
 /// again, so there the disk is named.
 pub const IPXE_LOCAL: &str = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 ||\nexit\n";
 
 /// iPXE's variables for the address of the card that it boots over: `netX` is the one that it opened last.
-pub const IPXE_CARD: [&str; 2] = ["${netX/mac}", "${netX/mac:hexhyp}"];
+pub(crate) const IPXE_CARD: [&str; 2] = ["${netX/mac}", "${netX/mac:hexhyp}"];
 
 /// Has iPXE go on with a URL, with an address, which one that came by TFTP may not have yet.
-pub fn ipxe_chain(url: &str) -> String {
+pub(crate) fn ipxe_chain(url: &str) -> String {
     format!("#!ipxe\nisset ${{ip}} || dhcp || shell\nchain {url} || shell\n")
 }
 
@@ -315,7 +315,7 @@ macro_rules! endpoints {
             pub const ALL: &[Endpoint] = &[$(Endpoint::$name),+];
 
             /// Path from the root of the server.
-            pub const fn path(self) -> &'static str {
+            pub(crate) const fn path(self) -> &'static str {
                 match self {
                     $(Endpoint::$name => $path,)+
                 }
@@ -364,7 +364,7 @@ endpoints! {
 
 /// The form of a detached signature of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// The packet.
     Binary,
     /// In ASCII armor.
@@ -373,10 +373,10 @@ pub enum Form {
 
 impl Form {
     /// Both.
-    pub const ALL: [Form; 2] = [Form::Binary, Form::Armored];
+    pub(crate) const ALL: [Form; 2] = [Form::Binary, Form::Armored];
 
     /// The ending of the endpoint's name, as Matchbox has it.
-    pub const fn extension(self) -> &'static str {
+    pub(crate) const fn extension(self) -> &'static str {
         match self {
             Form::Binary => ".sig",
             Form::Armored => ".asc",
@@ -391,7 +391,7 @@ impl Endpoint {
     }
 
     /// The endpoint of a name, by itself or of its signature: `ipxe`, `boot.ipxe.0.sig`.
-    pub fn parse(name: &str) -> Option<(Endpoint, Option<Form>)> {
+    pub(crate) fn parse(name: &str) -> Option<(Endpoint, Option<Form>)> {
         let of = |name: &str| Endpoint::ALL.iter().copied().find(|endpoint| endpoint.name() == name);
         let signed = || {
             let form = Form::ALL.into_iter().find(|form| name.ends_with(form.extension()))?;
@@ -403,14 +403,14 @@ impl Endpoint {
 }
 
 /// Below this the server has the iPXE binaries that firmware loads, see [`crate::machine::firmware::loaders`].
-pub const LOADERS: &str = "loaders/";
+pub(crate) const LOADERS: &str = "loaders/";
 
 /// Below this the server has configs with secrets, each for whoever holds its token.
-pub const GUARDED: &str = "guarded/";
+pub(crate) const GUARDED: &str = "guarded/";
 /// The config that a machine with a token fetches first.
-pub const GUARDED_BOOT: &str = "boot.ign";
+pub(crate) const GUARDED_BOOT: &str = "boot.ign";
 /// The config with secrets, which the token is for.
-pub const GUARDED_CONFIG: &str = "config.ign";
+pub(crate) const GUARDED_CONFIG: &str = "config.ign";
 
 #[cfg(test)]
 mod tests {

@@ -25,7 +25,7 @@ pub(crate) struct Entry {
 }
 
 /// The file's bytes.
-pub fn write(hosts: Vec<Host>) -> Vec<u8> {
+pub(crate) fn write(hosts: Vec<Host>) -> Vec<u8> {
     let entry = |host: Host| Entry {
         name: host.name,
         mac: host.mac.to_string(),

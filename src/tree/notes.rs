@@ -9,10 +9,10 @@ use crate::format::ipxe::Image;
 use crate::tree::records::{Boot, normal_mac};
 
 /// A remark and its severity.
-pub type Note = (Weight, String);
+pub(crate) type Note = (Weight, String);
 
 /// The labels that every loader sends that starts with `/boot.ipxe`.
-pub const LABELS: [&str; 6] = ["uuid", "mac", "domain", "hostname", "serial", "arch"];
+pub(crate) const LABELS: [&str; 6] = ["uuid", "mac", "domain", "hostname", "serial", "arch"];
 
 /// iPXE's names (`buildarch`) for architectures with other common names.
 const ARCHS: [(&str, &str); 6] = [
@@ -39,7 +39,7 @@ fn is_comment(key: &str) -> bool {
 }
 
 /// Keys that are not in `known`, and duplicate ones.
-pub fn keys<'k>(of: &str, keys: impl Iterator<Item = &'k str>, known: &[&'static str]) -> Vec<Note> {
+pub(crate) fn keys<'k>(of: &str, keys: impl Iterator<Item = &'k str>, known: &[&'static str]) -> Vec<Note> {
     let mut notes = Vec::new();
     let mut seen = Vec::new();
     for key in keys {
@@ -69,7 +69,7 @@ pub fn keys<'k>(of: &str, keys: impl Iterator<Item = &'k str>, known: &[&'static
 }
 
 /// Pairs that match no machine, or others than were meant. `selector` is as in the file.
-pub fn selector(selector: &BTreeMap<String, String>) -> impl Iterator<Item = Note> {
+pub(crate) fn selector(selector: &BTreeMap<String, String>) -> impl Iterator<Item = Note> {
     selector.iter().filter_map(|(key, value)| {
         let lower = key.to_ascii_lowercase();
         let is_label = LABELS.contains(&&*lower);
@@ -144,7 +144,7 @@ fn is_uuid(text: &str) -> bool {
 }
 
 /// Images that a loader cannot load.
-pub fn boot(boot: &Boot) -> Vec<Note> {
+pub(crate) fn boot(boot: &Boot) -> Vec<Note> {
     let kernel = [("kernel", &boot.kernel)].into_iter();
     let lines = kernel.chain(boot.initrd.iter().map(|line| ("initrd", line)));
     let why = |(key, line): (&str, &String)| match Image::parse(line) {

@@ -48,7 +48,7 @@ pub enum Place {
 
 /// One published file, open: exactly the bytes that the manifest counts.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub(crate) struct Part {
     file: Arc<File>,
     start: u64,
     size: u64,
@@ -180,7 +180,7 @@ impl Advice for Error {
 }
 
 /// The manifest and the directory of a build; `path` may also be the link `current`.
-pub fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
+pub(crate) fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
     let missing = |source| Error::NoTree { path: path.into(), source };
     let directory = path.canonicalize().map_err(missing)?;
     let file = directory.join(names::MANIFEST);
@@ -197,7 +197,7 @@ impl Tree {
     }
 
     /// The same; with `trust`, only if enough of its keys signed the files that [`provenance::judge_directory`] judges.
-    pub fn believed(path: &Path, trust: Option<&Trust>) -> Result<Tree, Error> {
+    pub(crate) fn believed(path: &Path, trust: Option<&Trust>) -> Result<Tree, Error> {
         let tree = Tree::directory(path)?;
         if let (Some(trust), Some(directory)) = (trust, tree.place.directory()) {
             provenance::judge_directory(directory, &tree.manifest, trust)?;
@@ -206,7 +206,7 @@ impl Tree {
     }
 
     /// Opens a tree in a bundle.
-    pub fn bundled(bundle: Arc<Bundle>, tree: &str) -> Result<Tree, Error> {
+    pub(crate) fn bundled(bundle: Arc<Bundle>, tree: &str) -> Result<Tree, Error> {
         if !bundle.trees().any(|known| known == tree) {
             return Err(Error::NotInBundle {
                 subject: bundle.subject().into(),
@@ -228,7 +228,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Several`] where a name is needed.
-    pub fn chosen(bundle: Arc<Bundle>, name: Option<&str>) -> Result<Tree, Error> {
+    pub(crate) fn chosen(bundle: Arc<Bundle>, name: Option<&str>) -> Result<Tree, Error> {
         let mut trees = bundle.trees();
         let name = match (name, trees.next(), trees.next()) {
             (Some(name), ..) => name.to_owned(),
@@ -242,12 +242,12 @@ impl Tree {
     }
 
     /// Its manifest.
-    pub fn manifest(&self) -> &Manifest {
+    pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
     /// Its location, for messages.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         self.place.to_string()
     }
 
@@ -257,17 +257,17 @@ impl Tree {
     }
 
     /// Opens a published file. Its length is checked against the manifest, its bytes are not.
-    pub fn open(&self, path: &str) -> Result<Part, Error> {
+    pub(crate) fn open(&self, path: &str) -> Result<Part, Error> {
         self.place.open(path, self.row(path)?)
     }
 
     /// Reads a published file, a text or another short one, and checks its bytes against the manifest.
-    pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
         self.place.read(path, self.row(path)?)
     }
 
     /// Path of the file on disk with exactly these bytes; `None` in a bundle.
-    pub fn path(&self, path: &str) -> Option<PathBuf> {
+    pub(crate) fn path(&self, path: &str) -> Option<PathBuf> {
         match &self.place {
             Place::Directory(directory) => Some(directory.join(path)),
             Place::Bundle { .. } => None,
@@ -292,7 +292,7 @@ fn known(bundle: &Bundle) -> String {
 
 impl Place {
     /// The directory of the tree; `None` in a bundle.
-    pub fn directory(&self) -> Option<&Path> {
+    pub(crate) fn directory(&self) -> Option<&Path> {
         match self {
             Place::Directory(path) => Some(path),
             Place::Bundle { .. } => None,
@@ -300,7 +300,7 @@ impl Place {
     }
 
     /// Name of the build: the name of its directory, or its BUILD-ID in a bundle.
-    pub fn build(&self) -> String {
+    pub(crate) fn build(&self) -> String {
         match self {
             Place::Directory(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             Place::Bundle { bundle, tree, .. } => {
@@ -311,7 +311,7 @@ impl Place {
     }
 
     /// Like [`Tree::open`], if you have the file's row already.
-    pub fn open(&self, path: &str, row: &manifest::File) -> Result<Part, Error> {
+    pub(crate) fn open(&self, path: &str, row: &manifest::File) -> Result<Part, Error> {
         let (file, start, found) = self.file(path).map_err(self.unreadable(path))?;
         match found == row.size {
             true => Ok(Part::new(file, start, row.size)),
@@ -323,7 +323,7 @@ impl Place {
     }
 
     /// Like [`Tree::read`], if you have the file's row already.
-    pub fn read(&self, path: &str, row: &manifest::File) -> Result<Vec<u8>, Error> {
+    pub(crate) fn read(&self, path: &str, row: &manifest::File) -> Result<Vec<u8>, Error> {
         if row.size > MOST_IN_MEMORY {
             return Err(Error::TooLong { place: self.to_string(), path: path.into(), size: row.size });
         }
@@ -353,7 +353,7 @@ impl Place {
     }
 
     /// Position of a file of the tree in the bundle; `None` in a directory.
-    pub fn extent(&self, path: &str) -> Option<Extent> {
+    pub(crate) fn extent(&self, path: &str) -> Option<Extent> {
         match self {
             Place::Directory(_) => None,
             Place::Bundle { bundle, tree, .. } => {
@@ -378,13 +378,8 @@ impl fmt::Display for Place {
 
 impl Part {
     /// `size` bytes of a file, from `start` on.
-    pub fn new(file: Arc<File>, start: u64, size: u64) -> Part {
+    pub(crate) fn new(file: Arc<File>, start: u64, size: u64) -> Part {
         Part { file, start, size, position: 0 }
-    }
-
-    /// Length of the input, in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
     }
 }
 

@@ -17,12 +17,12 @@ use crate::tree::names::{CONFIG_END, IGNITION, PRIVATE};
 
 /// Directory of a tree's private part: in the tree, or below a directory for all trees, outside of everything that is
 /// copied and served.
-pub fn directory(tree: &Path, outside: Option<&Path>, name: &str) -> PathBuf {
+pub(crate) fn directory(tree: &Path, outside: Option<&Path>, name: &str) -> PathBuf {
     outside.map_or_else(|| tree.join(PRIVATE), |outside| outside.join(name))
 }
 
 /// Path of a config in a private part.
-pub fn config(top: &Path, id: &str) -> PathBuf {
+pub(crate) fn config(top: &Path, id: &str) -> PathBuf {
     top.join(IGNITION).join(id)
 }
 
@@ -51,7 +51,7 @@ impl Exposed {
 }
 
 /// Files and directories of a private part that others may read, by their permissions.
-pub fn exposed(top: &Path) -> Vec<Exposed> {
+pub(crate) fn exposed(top: &Path) -> Vec<Exposed> {
     let directory = top.join(IGNITION);
     let mut found: Vec<_> = [top, &directory].into_iter().filter_map(Exposed::of).collect();
     let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
@@ -62,7 +62,7 @@ pub fn exposed(top: &Path) -> Vec<Exposed> {
 
 /// Writes a private part with exactly these files. Existing files that others could read are closed to them, and
 /// returned.
-pub fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Exposed>, disk::Error> {
+pub(crate) fn place(top: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Exposed>, disk::Error> {
     let directory = top.join(IGNITION);
     is_no_link(top)?;
     is_no_link(&directory)?;
@@ -144,7 +144,7 @@ const OWNER: &str = "tree";
 ///
 /// # Errors
 /// The directory is among published trees, or contains other files, or the secrets of another tree of this name.
-pub fn claim(top: &Path, output: &Path) -> Result<(), disk::Error> {
+pub(crate) fn claim(top: &Path, output: &Path) -> Result<(), disk::Error> {
     let refused = |why: String| disk::Error::io("keep secrets in", top)(io::Error::other(why));
     is_no_link(top)?;
     let output = fs::canonicalize(output).map_err(disk::Error::io("find", output))?;
@@ -186,7 +186,7 @@ fn owner_line(output: &Path) -> String {
 }
 
 /// Releases a directory that [`claim`] claimed, if it has no more secrets.
-pub fn release(top: &Path, output: &Path) -> Result<(), disk::Error> {
+pub(crate) fn release(top: &Path, output: &Path) -> Result<(), disk::Error> {
     let owner = top.join(OWNER);
     let Ok(there) = fs::read_to_string(&owner) else { return Ok(()) };
     if fs::canonicalize(output).is_ok_and(|output| there == owner_line(&output)) {
@@ -224,7 +224,7 @@ impl Advice for Absent {
 ///
 /// # Errors
 /// [`Absent`].
-pub fn named(outside: Option<&Path>, name: &str) -> Result<(), Absent> {
+pub(crate) fn named(outside: Option<&Path>, name: &str) -> Result<(), Absent> {
     match outside {
         Some(directory) if !directory.join(name).join(IGNITION).is_dir() => {
             Err(Absent { directory: directory.to_owned(), name: name.to_owned() })
@@ -272,7 +272,7 @@ impl Advice for Unfit {
 ///
 /// # Errors
 /// It is not in the given directory, or others may read it.
-pub fn judge(tree: &Path, outside: Option<&Path>, name: &str) -> Result<bool, Unfit> {
+pub(crate) fn judge(tree: &Path, outside: Option<&Path>, name: &str) -> Result<bool, Unfit> {
     named(outside, name)?;
     let top = directory(tree, outside, name);
     match exposed(&top).into_iter().next() {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
-use crate::base::unfinished::{self, Claim, Claimed};
+use crate::base::unfinished::{self, Claim};
 use crate::store::Store;
 use crate::tree::manifest::{self, Manifest, Role};
 use crate::tree::names::{self, CHECKSUMS, CURRENT};
@@ -26,7 +26,7 @@ const TEMPORARY: &str = ".tmp-";
 
 /// Reasons why a tree cannot be published.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Another build works in the same output directory.
     #[error("{} is in use by another build: {holder}", directory.display())]
     InUse {
@@ -67,7 +67,7 @@ impl Advice for Error {
 }
 
 /// The output directory of one recipe, which this process holds exclusively until this is dropped.
-pub struct Output {
+pub(crate) struct Output {
     directory: PathBuf,
     /// Unlocked when closed, however the process ends.
     _lock: File,
@@ -87,7 +87,7 @@ pub struct Published {
 }
 
 /// A tree to be published: the manifest and, by path, the source of the bytes.
-pub struct Draft {
+pub(crate) struct Draft {
     manifest: Manifest,
     contents: BTreeMap<String, Contents>,
     /// Files about the manifest, which cannot be in it, by name.
@@ -101,7 +101,7 @@ pub struct Draft {
 
 impl Draft {
     /// Turns the rows of all outputs into a manifest with its checksums file. `head` has no files yet.
-    pub fn new(mut head: Manifest, rows: Vec<Row>) -> Result<Self, Error> {
+    pub(crate) fn new(mut head: Manifest, rows: Vec<Row>) -> Result<Self, Error> {
         let mut contents = BTreeMap::new();
         let mut joined = Vec::new();
         for row in rows {
@@ -139,7 +139,7 @@ impl Draft {
     }
 
     /// A tree that was published elsewhere, whose files are all in the store.
-    pub fn of(manifest: Manifest) -> Self {
+    pub(crate) fn of(manifest: Manifest) -> Self {
         let stored =
             |file: &manifest::File| Contents::Stored(Object { sha256: file.sha256, size: file.size });
         let contents = manifest.files.iter().map(|(path, file)| (path.clone(), stored(file))).collect();
@@ -147,32 +147,32 @@ impl Draft {
     }
 
     /// Adds files beside the manifest, by name, such as its signature.
-    pub fn with_beside(self, beside: BTreeMap<String, Vec<u8>>) -> Self {
+    pub(crate) fn with_beside(self, beside: BTreeMap<String, Vec<u8>>) -> Self {
         Draft { beside, ..self }
     }
 
     /// The manifest of the tree to be.
-    pub fn manifest(&self) -> &Manifest {
+    pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
     /// Source of a file's bytes.
-    pub fn contents(&self, path: &str) -> Option<&Contents> {
+    pub(crate) fn contents(&self, path: &str) -> Option<&Contents> {
         self.contents.get(path)
     }
 
     /// Adds configs that contain secrets, by file name.
-    pub fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
+    pub(crate) fn with_private(self, private: BTreeMap<String, Vec<u8>>) -> Self {
         Draft { private: Some(private), ..self }
     }
 
     /// Puts those configs below this directory instead of into the tree.
-    pub fn with_private_outside(self, outside: Option<PathBuf>) -> Self {
+    pub(crate) fn with_private_outside(self, outside: Option<PathBuf>) -> Self {
         Draft { private_outside: outside, ..self }
     }
 
     /// Files about the manifest, by name.
-    pub fn beside(&self) -> &BTreeMap<String, Vec<u8>> {
+    pub(crate) fn beside(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.beside
     }
 
@@ -206,7 +206,7 @@ impl Draft {
 
 impl Output {
     /// Locks the output directory of a recipe, and removes the leftovers of crashed builds.
-    pub fn acquire(output: &Path, name: &str) -> Result<Self> {
+    pub(crate) fn acquire(output: &Path, name: &str) -> Result<Self> {
         let directory = output.join(name);
         disk::create_directories(&directory)?;
         let path = directory.join(".lock");
@@ -248,13 +248,13 @@ impl Output {
     }
 
     /// Name of the link to the newest build.
-    pub fn current(&self) -> PathBuf {
+    pub(crate) fn current(&self) -> PathBuf {
         self.directory.join(CURRENT)
     }
 
     /// Publishes a tree and points `current` at it. A tree that is already there and complete is left as it is, which
     /// costs one `stat` per file; with a paranoid store every byte is read.
-    pub fn publish(&self, draft: &Draft, store: &Store) -> Result<Published> {
+    pub(crate) fn publish(&self, draft: &Draft, store: &Store) -> Result<Published> {
         let current = self.current();
         if fs::symlink_metadata(&current).is_ok_and(|meta| !meta.is_symlink()) {
             return Err(Error::Foreign { path: current }.into());
@@ -268,7 +268,7 @@ impl Output {
         };
         if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
             let link = self.directory.join(format!("{TEMPORARY}{CURRENT}"));
-            let _link = Claim::new(&link, Claimed::Whole);
+            let _link = Claim::new(&link);
             symlink(&build_id, &link).map_err(disk::Error::io("create", &link))?;
             fs::rename(&link, &current).map_err(disk::Error::io("swap", &current))?;
             disk::sync_directory(&self.directory)?;
@@ -286,7 +286,7 @@ impl Output {
     ) -> Result<Vec<crate::tree::private::Exposed>, disk::Error> {
         let stage = self.directory.join(format!("{TEMPORARY}{build_id}"));
         // After a full disk or Ctrl-C, dropping this removes the staged tree.
-        let _stage = Claim::new(&stage, Claimed::Whole);
+        let _stage = Claim::new(&stage);
         create_directory(&stage)?;
         let mut made = std::collections::BTreeSet::new();
         for (name, contents) in &draft.contents {
@@ -322,7 +322,7 @@ impl Output {
 }
 
 /// Whether `current` below this output directory points at the tree, and the tree is complete.
-pub fn is_current(output: &Path, draft: &Draft, store: &Store) -> bool {
+pub(crate) fn is_current(output: &Path, draft: &Draft, store: &Store) -> bool {
     let directory = output.join(&draft.manifest.name);
     let build_id = draft.manifest.build_id();
     fs::read_link(directory.join(CURRENT)).is_ok_and(|current| current == Path::new(&build_id))

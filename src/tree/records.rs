@@ -19,7 +19,7 @@ use crate::ignition::Spec;
 
 /// A record, and what of its file does nothing or not what was meant.
 #[derive(Clone, Debug, Default)]
-pub struct Noted<T> {
+pub(crate) struct Noted<T> {
     /// The parsed group or profile.
     pub record: T,
     /// Remarks for the author of the file.
@@ -28,7 +28,7 @@ pub struct Noted<T> {
 
 impl<T> Noted<T> {
     /// Makes the record shareable.
-    pub fn shared(self) -> Noted<Arc<T>> {
+    pub(crate) fn shared(self) -> Noted<Arc<T>> {
         let Noted { record, notes } = self;
         Noted { record: Arc::new(record), notes }
     }
@@ -51,7 +51,7 @@ impl Group {
     ///
     /// # Errors
     /// As [`Group::read`].
-    pub fn noted(id: &str, bytes: &[u8]) -> Result<Noted<Group>, String> {
+    pub(crate) fn noted(id: &str, bytes: &[u8]) -> Result<Noted<Group>, String> {
         let mut group = Group { id: id.into(), ..Group::default() };
         let mut said = String::new();
         let raw = parse(bytes)?;
@@ -76,7 +76,7 @@ impl Group {
     }
 
     /// The file's bytes.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         canonical_json(self)
     }
 }
@@ -94,7 +94,7 @@ impl Profile {
     ///
     /// # Errors
     /// As [`Group::read`].
-    pub fn noted(bytes: &[u8]) -> Result<Noted<Profile>, String> {
+    pub(crate) fn noted(bytes: &[u8]) -> Result<Noted<Profile>, String> {
         let mut profile = Profile::default();
         let raw = parse(bytes)?;
         let all = members("the profile", &raw)?;
@@ -125,7 +125,7 @@ impl Profile {
     }
 
     /// The file's bytes.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         canonical_json(self)
     }
 }
@@ -232,7 +232,7 @@ fn value(name: &str, raw: &Raw) -> Result<Value, String> {
 }
 
 /// The newest spec that Matchbox reads, and the only one that it writes: it answers anything newer with an empty config.
-pub const CEILING: Spec = Spec::V3_4;
+pub(crate) const CEILING: Spec = Spec::V3_4;
 
 /// Go's `net.ParseMAC` and its output: 6, 8 or 20 octets in pairs separated by `:` or `-`, in groups of four digits
 /// separated by `.`, or without separators. The output is lower case with colons.
@@ -310,7 +310,7 @@ pub(crate) const IDENTITIES: [&str; 3] = ["mac", "uuid", "serial"];
 
 impl Group {
     /// Whether it is for one machine alone.
-    pub fn is_of_one_machine(&self) -> bool {
+    pub(crate) fn is_of_one_machine(&self) -> bool {
         IDENTITIES.iter().any(|key| self.selector.contains_key(*key))
     }
 }

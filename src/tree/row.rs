@@ -9,7 +9,7 @@ use crate::tree::manifest::{self, Origin, Role};
 
 /// A file of the tree to be.
 #[derive(Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// Path inside the tree.
     pub path: String,
     /// Source of its bytes.
@@ -32,7 +32,7 @@ pub struct Row {
 
 /// Source of a published file's bytes.
 #[derive(Debug)]
-pub enum Contents {
+pub(crate) enum Contents {
     /// An object in the store: published as a link, never copied.
     Stored(Object),
     /// A file of another tree, published as a link as well.
@@ -45,17 +45,17 @@ pub enum Contents {
 
 impl Row {
     /// A file whose bytes are in the store.
-    pub fn stored(path: String, role: Role, object: Object) -> Self {
+    pub(crate) fn stored(path: String, role: Role, object: Object) -> Self {
         Row::new(path, role, Contents::Stored(object))
     }
 
     /// A small generated file.
-    pub fn text(path: String, role: Role, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn text(path: String, role: Role, bytes: impl Into<Vec<u8>>) -> Self {
         Row::new(path, role, Contents::Text(bytes.into()))
     }
 
     /// A file without any of the optional fields.
-    pub fn new(path: String, role: Role, contents: Contents) -> Self {
+    pub(crate) fn new(path: String, role: Role, contents: Contents) -> Self {
         Row {
             path,
             contents,
@@ -70,7 +70,7 @@ impl Row {
     }
 
     /// The file's row in the manifest; `None` for a joined file.
-    pub fn file(&self) -> Option<manifest::File> {
+    pub(crate) fn file(&self) -> Option<manifest::File> {
         let Object { sha256, size } = match &self.contents {
             Contents::Stored(object) | Contents::Published(_, object) => *object,
             Contents::Text(bytes) => Object { sha256: Sha256::of(bytes), size: bytes.len() as u64 },
@@ -83,7 +83,7 @@ impl Row {
     }
 
     /// Says which profile the file belongs to, and which node if it is one's own.
-    pub fn belonging_to(mut self, profile: &str, node: Option<&str>) -> Self {
+    pub(crate) fn belonging_to(mut self, profile: &str, node: Option<&str>) -> Self {
         self.profile = Some(profile.to_owned());
         self.node = node.map(str::to_owned);
         self

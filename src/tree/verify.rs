@@ -19,7 +19,7 @@ use crate::tree::{manifest, names, private};
 
 /// Result of [`verify`].
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Number of files that the manifest names.
     pub files: usize,
     /// Their total length in bytes.
@@ -30,7 +30,7 @@ pub struct Report {
 
 /// A difference from the published tree.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Flaw {
+pub(crate) struct Flaw {
     /// Path in the tree.
     pub path: String,
     /// Kind of the difference.
@@ -41,7 +41,7 @@ pub struct Flaw {
 /// Kinds of differences.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
 #[serde(tag = "flaw", rename_all = "kebab-case")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A file of the manifest that does not exist.
     #[error("is missing")]
     Missing,
@@ -92,7 +92,7 @@ pub enum Kind {
 ///
 /// Private files, which no manifest names, are only checked for their permissions; they are in the tree or below
 /// `outside`.
-pub fn verify(tree: &Tree, outside: Option<&Path>) -> Report {
+pub(crate) fn verify(tree: &Tree, outside: Option<&Path>) -> Report {
     let files = &tree.manifest().files;
     // The longest first, so that no CPU begins with it when the others are done.
     let mut order: Vec<(&String, &manifest::File)> = files.iter().collect();

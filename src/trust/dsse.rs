@@ -14,9 +14,9 @@ use crate::trust::rotation::Rotation;
 use crate::trust::signers::{self, Proof, Trust};
 
 /// The type of in-toto statements.
-pub const IN_TOTO: &str = "application/vnd.in-toto+json";
+pub(crate) const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// Upper limit for an envelope, in bytes. A statement has some hundred bytes for each file of a tree.
-pub const MAX_BYTES: usize = 64 << 20;
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 
 /// A signed payload.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Envelope {
     }
 
     /// Returns the payload if enough trusted keys signed it; `subject` names the envelope in errors.
-    pub fn judge(
+    pub(crate) fn judge(
         &self,
         subject: &str,
         trust: &Trust,

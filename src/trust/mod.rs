@@ -17,7 +17,7 @@
 pub mod dsse;
 pub mod minisign;
 pub mod openpgp;
-pub mod pin;
+pub(crate) mod pin;
 pub mod rotation;
 pub mod signers;
-pub mod tls;
+pub(crate) mod tls;

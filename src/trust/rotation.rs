@@ -75,18 +75,18 @@ impl Rotation {
     }
 
     /// The key that signed.
-    pub fn old_key(&self) -> &PublicKey {
+    pub(crate) fn old_key(&self) -> &PublicKey {
         &self.statement.old
     }
 
     /// The key that follows it.
-    pub fn new_key(&self) -> &PublicKey {
+    pub(crate) fn new_key(&self) -> &PublicKey {
         &self.statement.new
     }
 
     /// The file name under which it is stored: `OLD-NEW.rotation.json`, by key ids. The signature's name is this plus
     /// `.minisig`.
-    pub fn file_name(&self) -> String {
+    pub(crate) fn file_name(&self) -> String {
         self.statement.file_name()
     }
 

@@ -11,7 +11,7 @@ use crate::trust::minisign::{self, KeyId, Prehash, PublicKey, Signature};
 use crate::trust::rotation::Rotation;
 
 /// Most keys, signatures or rotations that are examined: far more than people keep, few enough to judge at once.
-pub const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 /// Keys, and how many of them must have signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,12 +204,12 @@ impl Trust {
     }
 
     /// The trusted keys, sorted.
-    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         self.keys.iter()
     }
 
     /// Number of keys that must have signed.
-    pub fn threshold(&self) -> usize {
+    pub(crate) fn threshold(&self) -> usize {
         self.threshold
     }
 
@@ -221,7 +221,7 @@ impl Trust {
     ///
     /// # Errors
     /// All of [`enum@Error`] except those of making a [`Trust`] or a [`Rotation`].
-    pub fn judge(
+    pub(crate) fn judge(
         &self,
         subject: &str,
         message: &[u8],
@@ -238,7 +238,7 @@ impl Trust {
     }
 
     /// Like [`Trust::judge`], for signatures over the bytes themselves, in another envelope than minisign's.
-    pub fn judge_bare(
+    pub(crate) fn judge_bare(
         &self,
         subject: &str,
         message: &[u8],
@@ -255,7 +255,7 @@ impl Trust {
     }
 
     /// Like [`Trust::judge`], if only the message's digest is available. Legacy signatures cannot be judged by it.
-    pub fn judge_prehash(
+    pub(crate) fn judge_prehash(
         &self,
         subject: &str,
         prehash: &Prehash,

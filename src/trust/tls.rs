@@ -30,7 +30,7 @@ const MAKE: &str = "`openssl req -x509 -newkey rsa:2048 -nodes -keyout KEY -out 
     subjectAltName=DNS:NAME,IP:ADDRESS -addext basicConstraints=critical,CA:FALSE` makes a suitable one";
 
 /// The certificates by which servers are trusted.
-pub struct Roots {
+pub(crate) struct Roots {
     certificates: Vec<CertificateDer<'static>>,
     /// Certificates and files that could not be read.
     troubles: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Roots {
 
 impl Roots {
     /// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead.
-    pub fn system() -> Self {
+    pub(crate) fn system() -> Self {
         let found = rustls_native_certs::load_native_certs();
         let mut troubles: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
         if let Some(file) = std::env::var_os(CERT_FILE)
@@ -55,7 +55,7 @@ impl Roots {
     ///
     /// # Errors
     /// In words, the problem with the file.
-    pub fn and(mut self, pem: &[u8]) -> Result<Self, String> {
+    pub(crate) fn and(mut self, pem: &[u8]) -> Result<Self, String> {
         let named: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let named = named.map_err(|error| error.to_string())?;
         if named.is_empty() {
@@ -66,12 +66,12 @@ impl Roots {
     }
 
     /// Whether no certificate is trusted at all.
-    pub fn are_none(&self) -> bool {
+    pub(crate) fn are_none(&self) -> bool {
         self.certificates.is_empty()
     }
 
     /// Certificates and files that could not be read.
-    pub fn troubles(&self) -> &[String] {
+    pub(crate) fn troubles(&self) -> &[String] {
         &self.troubles
     }
 
@@ -79,7 +79,7 @@ impl Roots {
     ///
     /// # Errors
     /// rustls rejects its own defaults.
-    pub fn client(&self) -> Result<ClientConfig, rustls::Error> {
+    pub(crate) fn client(&self) -> Result<ClientConfig, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(self.certificates.iter().cloned());
@@ -203,7 +203,7 @@ pub struct Distrust {
 
 impl Distrust {
     /// Extracts it from a failed request; `None` if that failed for another reason.
-    pub fn of(error: &reqwest::Error) -> Option<Self> {
+    pub(crate) fn of(error: &reqwest::Error) -> Option<Self> {
         find(error, &|error| match error {
             rustls::Error::InvalidCertificate(why) => Some(Distrust::because(why)),
             _ => None,
@@ -258,13 +258,13 @@ impl Distrust {
 }
 
 /// Whether the server's answer is not TLS.
-pub fn is_plain(error: &reqwest::Error) -> bool {
+pub(crate) fn is_plain(error: &reqwest::Error) -> bool {
     let plain = |error: &rustls::Error| matches!(error, rustls::Error::InvalidMessage(_)).then_some(());
     find(error, &plain).is_some()
 }
 
 /// Whether the server hung up during the TLS handshake, as HTTP servers do. tokio-rustls reports that only as text.
-pub fn is_cut(error: &reqwest::Error) -> bool {
+pub(crate) fn is_cut(error: &reqwest::Error) -> bool {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.map(ToString::to_string).any(|text| text.contains("tls handshake eof"))
 }

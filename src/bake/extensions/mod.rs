@@ -60,7 +60,7 @@ pub enum PauseFrom {
 
 impl Selected {
     /// Its name in ids of inputs and steps: with its version if no profile boots it.
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         match self.booted {
             true => self.description.name.clone(),
             false => format!("{}@{}", self.description.name, self.version()),
@@ -68,7 +68,7 @@ impl Selected {
     }
 
     /// The version that is built.
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         self.variables.get("version").unwrap_or(&self.description.version)
     }
 }
@@ -176,7 +176,7 @@ fn versions(
 }
 
 /// A sysext for one architecture, with these values for its variables.
-pub fn select(
+pub(crate) fn select(
     description: &Description,
     arch: Arch,
     overrides: &BTreeMap<String, String>,
@@ -233,13 +233,13 @@ fn find(directory: &Path, name: &Spanned<String>) -> Option<PathBuf> {
 }
 
 /// `sysext/` beside the recipe and in every directory above it.
-pub fn shelves(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn shelves(directory: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(directory.join(".")).unwrap_or_else(|_| directory.to_owned());
     absolute.ancestors().map(|above| above.join("sysext")).filter(|shelf| shelf.is_dir()).collect()
 }
 
 /// Names of the sysexts in these directories, sorted.
-pub fn names(shelves: &[PathBuf]) -> Vec<String> {
+pub(crate) fn names(shelves: &[PathBuf]) -> Vec<String> {
     let entries = shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten();
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -23,7 +23,7 @@ use crate::tree::names;
 
 /// An image whose reference is resolved to digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pinned {
+pub(crate) struct Pinned {
     /// Architecture of the machines it is for.
     pub arch: Arch,
     /// Reference, as the recipe states it.
@@ -34,7 +34,7 @@ pub struct Pinned {
 
 /// Reasons why a locked image cannot be packed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The lock was edited, or written by another version of prebake.
     #[error("the lock's entries for the image {image} are incomplete: {why}")]
     Incomplete {
@@ -75,13 +75,13 @@ fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) ->
 }
 
 /// Every image of a recipe, its own and those that Kubernetes needs, once per architecture.
-pub fn wanted<'r>(recipe: &'r Recipe, needs: &'r Needs) -> impl Iterator<Item = (&'r ImageRef, Arch)> {
+pub(crate) fn wanted<'r>(recipe: &'r Recipe, needs: &'r Needs) -> impl Iterator<Item = (&'r ImageRef, Arch)> {
     let archs = &recipe.release.archs;
     with_own(recipe, needs.of(None)).flat_map(move |image| archs.iter().map(move |arch| (image, *arch)))
 }
 
 /// A recipe's own images, and `needed` ones besides.
-pub fn with_own<'r>(
+pub(crate) fn with_own<'r>(
     recipe: &'r Recipe,
     needed: impl Iterator<Item = &'r ImageRef>,
 ) -> impl Iterator<Item = &'r ImageRef> {
@@ -90,7 +90,11 @@ pub fn with_own<'r>(
 }
 
 /// The images of a recipe that the lock pins, and those that it does not.
-pub fn split(recipe: &Recipe, needs: &Needs, lock: Option<&Lock>) -> (Vec<Pinned>, Vec<(ImageRef, Arch)>) {
+pub(crate) fn split(
+    recipe: &Recipe,
+    needs: &Needs,
+    lock: Option<&Lock>,
+) -> (Vec<Pinned>, Vec<(ImageRef, Arch)>) {
     let none = BTreeMap::new();
     let inputs = lock.map_or(&none, |lock| &lock.inputs);
     let (mut pinned, mut open) = (Vec::new(), Vec::new());
@@ -104,7 +108,7 @@ pub fn split(recipe: &Recipe, needs: &Needs, lock: Option<&Lock>) -> (Vec<Pinned
 }
 
 /// Pins every image of a recipe: by the lock if it has it, else as its registry resolves it now.
-pub async fn pin(
+pub(crate) async fn pin(
     recipe: &Recipe,
     needs: &Needs,
     lock: Option<&Lock>,
@@ -119,7 +123,7 @@ pub async fn pin(
 }
 
 /// The inputs of an image.
-pub fn wants(pinned: &Pinned) -> Vec<Want> {
+pub(crate) fn wants(pinned: &Pinned) -> Vec<Want> {
     let Pinned { arch, reference, image } = pinned;
     let prefix = prefix(reference, *arch);
     let want = move |name: &str, url, object| Want {
@@ -138,29 +142,29 @@ pub fn wants(pinned: &Pinned) -> Vec<Want> {
 }
 
 /// The manifest of a locked image.
-pub fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+pub(crate) fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
     lock.inputs.get(&format!("{}manifest", prefix(reference, arch)))
 }
 
 /// The index of a locked image, if it is for several platforms.
-pub fn index<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+pub(crate) fn index<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
     lock.inputs.get(&format!("{}index", prefix(reference, arch)))
 }
 
 /// The config of a locked image.
-pub fn config<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
+pub(crate) fn config<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
     lock.inputs.get(&format!("{}config", prefix(reference, arch)))
 }
 
 /// The manifest digest by which containerd knows a locked image.
-pub fn pinned_manifest(lock: &Lock, reference: &ImageRef, arch: Arch) -> Result<Sha256, Error> {
+pub(crate) fn pinned_manifest(lock: &Lock, reference: &ImageRef, arch: Arch) -> Result<Sha256, Error> {
     let why = || Error::Incomplete { image: reference.clone(), why: "it names no manifest".into() };
     Ok(manifest(lock, reference, arch).ok_or_else(why)?.sha256)
 }
 
 /// Assembles a locked image from the store. Every blob that the manifest names must be in the lock, so nothing unpinned
 /// is packed.
-pub fn archive<'i>(
+pub(crate) fn archive<'i>(
     reference: &'i ImageRef,
     arch: Arch,
     lock: &lock::Lock,
@@ -207,7 +211,7 @@ pub struct Needs {
 
 impl Needs {
     /// The images for nodes of a role; without a role, all images.
-    pub fn of(&self, role: Option<Role>) -> impl Iterator<Item = &ImageRef> {
+    pub(crate) fn of(&self, role: Option<Role>) -> impl Iterator<Item = &ImageRef> {
         let control_plane = match role {
             Some(Role::Worker) => &[][..],
             Some(Role::ControlPlane) | None => &self.control_plane,
@@ -218,7 +222,7 @@ impl Needs {
 
 /// A sysext of container images, before it is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Carried {
+pub(crate) struct Carried {
     /// The sysext's name.
     pub name: String,
     /// Its version, that of Kubernetes.
@@ -232,6 +236,6 @@ pub struct Carried {
 }
 
 /// Path of an image's archive in a published tree.
-pub fn published_path(reference: &ImageRef, arch: Arch) -> String {
+pub(crate) fn published_path(reference: &ImageRef, arch: Arch) -> String {
     names::image(&reference.file_name(arch))
 }

@@ -47,7 +47,7 @@ struct Told {
 ///
 /// # Errors
 /// Faults that break a node. Warnings are returned, each once.
-pub fn boots(store: &Store, version: Version, plan: &Plan<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn boots(store: &Store, version: Version, plan: &Plan<'_>) -> Result<Vec<Finding>> {
     let base = Base::well_known();
     let mut findings: Vec<Finding> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -115,7 +115,7 @@ impl Told {
 /// Judges the sysexts of every boot of a recipe without building it: from the built image, else from the fetched
 /// components, else from the sysext's folder. Sysexts that cannot be judged are listed beside the faults. Each verdict's
 /// subject is a boot's id.
-pub fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<Vec<Verdict>> {
+pub(crate) fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> Result<Vec<Verdict>> {
     let Project { recipe, outputs, sysexts, .. } = project;
     let needs = project.needs()?;
     let (version, _) = project.wants(&needs);
@@ -216,7 +216,7 @@ fn outline(sysext: &Selected) -> Result<Extension> {
 }
 
 /// The content of `/usr` in a recipe's release, from its stock initrd if the store has it; read once and remembered.
-pub fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
+pub(crate) fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
     let Some(lock) = &project.lock else { return Ok(None) };
     let initrd = project.boards.iter().find_map(|board| {
         let id = crate::bake::lock_ids::stock_id(board.arch, crate::flatcar::board::INITRD);

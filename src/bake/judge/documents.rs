@@ -17,7 +17,12 @@ use crate::tree::secrets::{Hit, place, scan};
 ///
 /// # Errors
 /// Every secret that the recipe does not allow. Warnings are returned.
-pub fn documents(draft: &Draft, project: &Project, lock: &Lock, mut judge: Judge) -> Result<Vec<Finding>> {
+pub(crate) fn documents(
+    draft: &Draft,
+    project: &Project,
+    lock: &Lock,
+    mut judge: Judge,
+) -> Result<Vec<Finding>> {
     let manifest = draft.manifest().to_bytes();
     let written = draft.manifest().files.iter().filter(|(_, file)| is_document(file.role));
     let texts = written.filter_map(|(path, _)| match draft.contents(path)? {

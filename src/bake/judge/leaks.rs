@@ -39,7 +39,7 @@ type Found = BTreeMap<String, Vec<Hit>>;
 ///
 /// # Errors
 /// Every secret that the recipe does not allow. Warnings are returned.
-pub fn built(
+pub(crate) fn built(
     store: &Store,
     plan: &Plan<'_>,
     outcomes: &[Outcome],

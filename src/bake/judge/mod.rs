@@ -1,6 +1,6 @@
 //! Judges of the built artifacts, before they are published.
 
-pub mod boots;
-pub mod documents;
-pub mod leaks;
-pub mod secrets;
+pub(crate) mod boots;
+pub(crate) mod documents;
+pub(crate) mod leaks;
+pub(crate) mod secrets;

@@ -17,7 +17,7 @@ use crate::tree::secrets::{in_file, is_login, place};
 
 /// Collects findings, and records which exceptions of the recipe were needed.
 #[derive(Debug)]
-pub struct Judge {
+pub(crate) struct Judge {
     allowed: Vec<PublicSecret>,
     used: BTreeSet<usize>,
     findings: Vec<Finding>,
@@ -29,7 +29,7 @@ pub struct Judge {
 
 impl Judge {
     /// A judge with the exceptions that a recipe allows.
-    pub fn new(allowed: &[PublicSecret]) -> Self {
+    pub(crate) fn new(allowed: &[PublicSecret]) -> Self {
         Judge {
             allowed: allowed.to_vec(),
             used: BTreeSet::new(),
@@ -40,7 +40,7 @@ impl Judge {
     }
 
     /// Findings since the last call.
-    pub fn take_findings(&mut self) -> Vec<Finding> {
+    pub(crate) fn take_findings(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.findings)
     }
 
@@ -95,7 +95,7 @@ impl Judge {
     }
 
     /// Scans a compiled config. Places are those of its layers; generated parts are at `fallback`.
-    pub fn config(&mut self, config: &Config, fallback: &Place) {
+    pub(crate) fn config(&mut self, config: &Config, fallback: &Place) {
         const HINT: &str = "move it into a layer under `private:`, which only its own machine gets";
         for part in parts::parts(config) {
             let origin = part.place.filter(|place| !place.source.name.starts_with('<'));
@@ -132,7 +132,7 @@ impl Judge {
     }
 
     /// Scans the kernel arguments of a profile, which are in every loader's script.
-    pub fn kernel_args(&mut self, args: &[Spanned<String>]) {
+    pub(crate) fn kernel_args(&mut self, args: &[Spanned<String>]) {
         for arg in args {
             let hits = scan("kernel_args", arg.value.as_bytes()).unwrap_or_default();
             if !hits.is_empty() && self.allows("kernel_args") {
@@ -148,7 +148,7 @@ impl Judge {
     }
 
     /// Scans a text that is published as a person wrote it, at `path` in the tree.
-    pub fn text(&mut self, path: &str, source: &Source) {
+    pub(crate) fn text(&mut self, path: &str, source: &Source) {
         for hit in scan(path, source.text.as_bytes()).unwrap_or_default() {
             let place = place::of_source(&source.name, source.line(hit.line).unwrap_or_default(), hit);
             let hint = "put it into a `private:` layer: labels of groups are public, too";
@@ -160,7 +160,7 @@ impl Judge {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn sysexts(&mut self, sysexts: &[Selected]) -> io::Result<()> {
+    pub(crate) fn sysexts(&mut self, sysexts: &[Selected]) -> io::Result<()> {
         const HINT: &str = "sysexts are public: put it into a `private:` layer";
         let mut seen = BTreeSet::new();
         for Selected { description, variables, .. } in sysexts {

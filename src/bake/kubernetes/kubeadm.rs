@@ -97,7 +97,7 @@ pub fn images(constants: &str, version: &str, url: &Asked) -> Result<Vec<String>
 ///
 /// # Errors
 /// [`Error::Version`].
-pub fn minor(version: &str) -> Result<u32, Error> {
+pub(crate) fn minor(version: &str) -> Result<u32, Error> {
     let wrong = |why| Error::Version { version: version.into(), why };
     let mut numbers = version.strip_prefix('v').unwrap_or(version).split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
@@ -109,7 +109,7 @@ pub fn minor(version: &str) -> Result<u32, Error> {
 }
 
 /// The tag of the pause image in a list.
-pub fn pause(images: &[String]) -> Option<String> {
+pub(crate) fn pause(images: &[String]) -> Option<String> {
     images.iter().find_map(|image| image.strip_prefix(PAUSE)).map(str::to_owned)
 }
 

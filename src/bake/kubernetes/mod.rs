@@ -84,7 +84,7 @@ fn collisions(recipe: &Recipe, needs: &Needs) -> Vec<Finding> {
 ///
 /// # Errors
 /// [`kubeadm::Error`].
-pub async fn look_up(sysexts: &[Selected], mut lock: Lock, http: &Http<'_>) -> Result<Lock> {
+pub(crate) async fn look_up(sysexts: &[Selected], mut lock: Lock, http: &Http<'_>) -> Result<Lock> {
     let Some(sysext) = booted(sysexts).next() else { return Ok(lock) };
     let version = sysext.version().to_owned();
     kubeadm::minor(&version)?;
@@ -96,7 +96,7 @@ pub async fn look_up(sysexts: &[Selected], mut lock: Lock, http: &Http<'_>) -> R
 }
 
 /// Whether the lists of a sysext name the images of control planes and of all nodes.
-pub fn is_complete(lists: &BTreeMap<String, Vec<String>>) -> bool {
+pub(crate) fn is_complete(lists: &BTreeMap<String, Vec<String>>) -> bool {
     [CONTROL_PLANE, NODE].iter().all(|list| lists.get(*list).is_some_and(|images| !images.is_empty()))
 }
 
@@ -136,7 +136,7 @@ impl Lists<'_> {
 
 /// Name of the sysext with the images of a profile's nodes, if they carry any. Control planes may run everything that
 /// workers do, so there are two sets.
-pub fn sysext_of(recipe: &Recipe, profile: &Profile) -> Option<&'static str> {
+pub(crate) fn sysext_of(recipe: &Recipe, profile: &Profile) -> Option<&'static str> {
     recipe.images_of(profile)?;
     Some(match profile.role {
         Some(Role::Worker) => "kubernetes-images-worker",
@@ -145,7 +145,7 @@ pub fn sysext_of(recipe: &Recipe, profile: &Profile) -> Option<&'static str> {
 }
 
 /// The sysexts of images for nodes: one for each set that a profile uses, for each architecture.
-pub fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
+pub(crate) fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
     let Some(kubernetes) = &recipe.kubernetes else { return Vec::new() };
     let mut sets = BTreeMap::new();
     for profile in recipe.profiles.values() {
@@ -167,14 +167,14 @@ pub fn carried(recipe: &Recipe, needs: &Needs) -> Vec<Carried> {
 }
 
 /// Whether an image's archive is a file of the tree: the recipe's own images are, and those that nodes fetch.
-pub fn is_published(recipe: &Recipe, reference: &ImageRef) -> bool {
+pub(crate) fn is_published(recipe: &Recipe, reference: &ImageRef) -> bool {
     let images = recipe.kubernetes.as_ref().and_then(|kubernetes| kubernetes.images.as_ref());
     images.is_some_and(|images| images.carriage.value == Carriage::Asset)
         || recipe.images.iter().any(|image| image.value == *reference)
 }
 
 /// Warning about profiles whose containerd would ask a registry for its own sandbox image, which no list names.
-pub fn sandbox_warning(recipe: &Recipe) -> Option<Finding> {
+pub(crate) fn sandbox_warning(recipe: &Recipe) -> Option<Finding> {
     let images = recipe.kubernetes.as_ref()?.images.as_ref()?;
     let lacking = recipe.profiles.iter().filter(|(_, profile)| {
         let configured = |sysext: &&Sysext| name_of(&sysext.name) == "containerd-config";

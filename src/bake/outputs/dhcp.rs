@@ -12,7 +12,7 @@ use crate::machine::node::Node;
 
 impl Dhcp {
     /// Reads the keys that all DHCP servers have; `None` where a required one is missing.
-    pub fn read(options: &Options<'_>) -> Option<Self> {
+    pub(crate) fn read(options: &Options<'_>) -> Option<Self> {
         let decoder = options.decoder;
         let base_url = options.base_url();
         let subnet: Option<Network> = options.need("subnet").and_then(|node| decoder.parsed(node));
@@ -69,7 +69,7 @@ impl Dhcp {
     }
 
     /// Nodes whose address is not in the subnet, or whose name is not a host name.
-    pub fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+    pub(crate) fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let mut findings = Vec::new();
         for node in &recipe.nodes {
             let name = &node.name;
@@ -95,7 +95,7 @@ impl Dhcp {
     }
 
     /// The nodes with a MAC address, in the recipe's order.
-    pub fn hosts(recipe: &Recipe) -> Vec<Host> {
+    pub(crate) fn hosts(recipe: &Recipe) -> Vec<Host> {
         let host = |node: &Node| {
             let ip = node.ip.as_ref().map(|ip| ip.value);
             Some(Host { name: node.name.value.clone(), mac: node.mac.as_ref()?.value, ip })

@@ -7,7 +7,7 @@ use crate::tree::row::Row;
 
 /// The output `disk`.
 #[derive(Debug)]
-pub struct Disk;
+pub(crate) struct Disk;
 
 impl OutputFormat for Disk {
     fn stock_files(&self) -> &'static [(&'static str, Role)] {

@@ -15,14 +15,14 @@ use crate::tree::names::{DNSMASQ, FIRST_SCRIPT};
 use crate::tree::row::Row;
 
 /// Directory of the loaders in Debian's package `ipxe`.
-pub const IPXE_DIRECTORY: &str = "/usr/lib/ipxe";
+pub(crate) const IPXE_DIRECTORY: &str = "/usr/lib/ipxe";
 
 /// UEFI HTTP boot, x64 and arm64: the firmware takes a URL and no TFTP.
 const HTTP_ARCHS: [u16; 2] = [16, 19];
 
 /// The output `dnsmasq`.
 #[derive(Debug)]
-pub struct Dnsmasq {
+pub(crate) struct Dnsmasq {
     /// Whether it gives addresses.
     pub mode: Mode,
     /// The network that it serves.
@@ -82,7 +82,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
 }
 
 /// The loaders of the platforms that Flatcar runs on, by Debian's names.
-pub fn default_loaders() -> [String; 3] {
+pub(crate) fn default_loaders() -> [String; 3] {
     std::array::from_fn(|index| PLATFORMS[index].loader.to_owned())
 }
 
@@ -109,7 +109,7 @@ const IPXE: [&str; 2] = ["dhcp-userclass=set:ipxe,iPXE", "dhcp-match=set:ipxe,17
 
 impl Dnsmasq {
     /// The whole config, for these nodes.
-    pub fn config(&self, name: &str, hosts: &[Host]) -> String {
+    pub(crate) fn config(&self, name: &str, hosts: &[Host]) -> String {
         let mut lines = vec![format!("# dnsmasq for the machines of {name}, written by prebake")];
         if let Some(interface) = &self.dhcp.interface {
             lines.extend([format!("interface={interface}"), "bind-interfaces".into()]);

@@ -16,7 +16,7 @@ use crate::tree::row::Row;
 
 /// The output `matchbox`.
 #[derive(Debug)]
-pub struct Matchbox;
+pub(crate) struct Matchbox;
 
 impl OutputFormat for Matchbox {
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {

@@ -6,7 +6,7 @@ use crate::base::finding::Finding;
 
 impl Outputs {
     /// A warning for each profile that no node boots, that is not the default, and that people cannot choose in a menu.
-    pub fn unmatched_profiles(&self, recipe: &Recipe) -> Vec<Finding> {
+    pub(crate) fn unmatched_profiles(&self, recipe: &Recipe) -> Vec<Finding> {
         if self.formats().any(|format| format.offers_every_profile()) {
             return Vec::new();
         }

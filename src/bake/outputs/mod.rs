@@ -6,13 +6,13 @@
 
 mod dhcp;
 mod disk;
-pub mod dnsmasq;
+pub(crate) mod dnsmasq;
 mod grub;
 mod ipxe;
 mod matchbox;
-pub mod matching;
+pub(crate) mod matching;
 
-pub mod nodes;
+pub(crate) mod nodes;
 mod options;
 mod pxe;
 mod pxelinux;
@@ -42,10 +42,10 @@ use crate::tree::manifest::{Origin, Role};
 use crate::tree::names::{self, config_arg, report_arg, sysext_path};
 use crate::tree::row::Row;
 
-pub use options::Options;
+pub(crate) use options::Options;
 
 /// An output that a recipe asks for, with its options.
-pub trait OutputFormat: fmt::Debug + Send + Sync {
+pub(crate) trait OutputFormat: fmt::Debug + Send + Sync {
     /// The stock files of the release that it publishes.
     fn stock_files(&self) -> &'static [(&'static str, Role)] {
         &[]
@@ -91,7 +91,7 @@ pub trait OutputFormat: fmt::Debug + Send + Sync {
 }
 
 /// A line of the table of formats.
-pub struct Format {
+pub(crate) struct Format {
     /// Its name under `outputs:` in recipes.
     pub name: &'static str,
     /// Formats that its files refer to, which the recipe then needs, too.
@@ -101,7 +101,7 @@ pub struct Format {
 }
 
 /// All formats, in the order in which people see them listed.
-pub const FORMATS: &[Format] = &[
+pub(crate) const FORMATS: &[Format] = &[
     Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
     Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
     Format { name: "matchbox", needs: &["pxe"], read: |_| Some(Box::new(matchbox::Matchbox)) },
@@ -168,14 +168,14 @@ impl Outputs {
     }
 
     /// Where their machines find the root of the tree, if all that say it say the same.
-    pub fn base_url(&self) -> Option<&BaseUrl> {
+    pub(crate) fn base_url(&self) -> Option<&BaseUrl> {
         let mut urls = self.formats().filter_map(OutputFormat::base_url);
         let first = urls.next()?;
         urls.all(|url| url == first).then_some(first)
     }
 
     /// The name of the first whose machines load by TFTP.
-    pub fn by_tftp(&self) -> Option<&'static str> {
+    pub(crate) fn by_tftp(&self) -> Option<&'static str> {
         self.0.iter().find(|output| output.format.is_tftp()).map(|output| output.name)
     }
 
@@ -183,7 +183,7 @@ impl Outputs {
     ///
     /// # Errors
     /// A file that one takes from the machine that builds cannot be read.
-    pub fn steps<'p>(&self, planned: &Planned<'_, 'p>) -> Result<Vec<Step<'p>>> {
+    pub(crate) fn steps<'p>(&self, planned: &Planned<'_, 'p>) -> Result<Vec<Step<'p>>> {
         let mut steps = Vec::new();
         for format in self.formats() {
             steps.extend(format.steps(planned)?);
@@ -197,7 +197,7 @@ impl Outputs {
     }
 
     /// The stock files that they publish, each once.
-    pub fn stock_files(&self) -> Vec<(&'static str, Role)> {
+    pub(crate) fn stock_files(&self) -> Vec<(&'static str, Role)> {
         let mut files: Vec<_> = self.formats().flat_map(OutputFormat::stock_files).copied().collect();
         files.sort_unstable();
         files.dedup();
@@ -206,7 +206,7 @@ impl Outputs {
 }
 
 /// The built objects and their inputs, for the formats to use.
-pub struct Built<'b> {
+pub(crate) struct Built<'b> {
     /// The recipe that is built.
     pub recipe: &'b Recipe,
     /// Its outputs.
@@ -227,35 +227,35 @@ pub struct Built<'b> {
 
 impl Built<'_> {
     /// The artifact of a step that an output brings.
-    pub fn made(&self, step: &str) -> Option<Artifact> {
+    pub(crate) fn made(&self, step: &str) -> Option<Artifact> {
         self.others.get(step).copied()
     }
 
     /// The boot of a node: its own, else its profile's.
-    pub fn boot_of(&self, node: &Node) -> Option<&Boot> {
+    pub(crate) fn boot_of(&self, node: &Node) -> Option<&Boot> {
         let own = self.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
         own.or_else(|| self.boot_of_profile(&node.profile.value, node.arch))
     }
 
     /// The boot that all nodes of a profile share.
-    pub fn boot_of_profile(&self, profile: &str, arch: Arch) -> Option<&Boot> {
+    pub(crate) fn boot_of_profile(&self, profile: &str, arch: Arch) -> Option<&Boot> {
         let mut own = self.boots.iter().filter(|boot| boot.node.is_none() && boot.arch == arch);
         own.find(|boot| boot.profile == profile)
     }
 
     /// The boots that profiles have for all their nodes.
-    pub fn profile_boots(&self) -> impl Iterator<Item = &Boot> {
+    pub(crate) fn profile_boots(&self) -> impl Iterator<Item = &Boot> {
         self.boots.iter().filter(|boot| boot.node.is_none())
     }
 
     /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it; with
     /// several architectures `-b URL/assets/flatcar/BOARD`.
-    pub fn stock_path(&self, arch: Arch, file: &str) -> String {
+    pub(crate) fn stock_path(&self, arch: Arch, file: &str) -> String {
         format!("{}/{}/{file}", self.recipe.stock_root(arch), self.version)
     }
 
     /// The boots of machines that no node names, one per architecture.
-    pub fn default_boots(&self) -> Vec<&Boot> {
+    pub(crate) fn default_boots(&self) -> Vec<&Boot> {
         let Some(profile) = &self.recipe.default_profile else { return Vec::new() };
         let archs = self.recipe.release.archs.iter();
         archs.filter_map(|arch| self.boot_of_profile(profile, *arch)).collect()
@@ -283,12 +283,12 @@ impl Row {
 
 impl Boot {
     /// Path of the overlay in the tree.
-    pub fn overlay_path(&self) -> String {
+    pub(crate) fn overlay_path(&self) -> String {
         names::overlay(&self.id)
     }
 
     /// Path of the file with base and overlay in one, in layouts that have one.
-    pub fn joined_path(&self) -> String {
+    pub(crate) fn joined_path(&self) -> String {
         names::joined(&self.id)
     }
 }
@@ -299,7 +299,7 @@ fn fetch_args(base_url: &BaseUrl, config: &str) -> [String; 2] {
 }
 
 /// Every file of the tree, sorted by path.
-pub fn rows(built: &Built<'_>) -> Vec<Row> {
+pub(crate) fn rows(built: &Built<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     for arch in built.recipe.release.archs.iter().copied() {
         rows.extend(stock_rows(built, arch));

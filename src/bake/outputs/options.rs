@@ -7,7 +7,7 @@ use crate::base::yaml::decode::{Decoder, Fields};
 use crate::machine::base_url::BaseUrl;
 
 /// The part of a recipe below the name of an output. A key that its format does not read is an unknown key.
-pub struct Options<'n> {
+pub(crate) struct Options<'n> {
     /// Collects findings.
     pub decoder: &'n Decoder,
     fields: Fields<'n>,
@@ -15,27 +15,27 @@ pub struct Options<'n> {
 
 impl<'n> Options<'n> {
     /// Opens the options of the output of this name; null is a mapping without keys.
-    pub fn new(decoder: &'n Decoder, node: &'n Node, name: &str) -> Self {
+    pub(crate) fn new(decoder: &'n Decoder, node: &'n Node, name: &str) -> Self {
         Options { decoder, fields: decoder.options(node, format!("`{name}`")) }
     }
 
     /// The value of an optional key.
-    pub fn get(&self, key: &'static str) -> Option<&'n Node> {
+    pub(crate) fn get(&self, key: &'static str) -> Option<&'n Node> {
         self.fields.get(key)
     }
 
     /// The value of a required key; a finding if it is missing.
-    pub fn need(&self, key: &'static str) -> Option<&'n Node> {
+    pub(crate) fn need(&self, key: &'static str) -> Option<&'n Node> {
         self.fields.need(key)
     }
 
     /// The value of an optional key, read by its type's own parser.
-    pub fn parsed<T: std::str::FromStr<Err: fmt::Display>>(&self, key: &'static str) -> Option<T> {
+    pub(crate) fn parsed<T: std::str::FromStr<Err: fmt::Display>>(&self, key: &'static str) -> Option<T> {
         self.get(key).and_then(|node| self.decoder.parsed(node))
     }
 
     /// The URL of the tree's root, a required key; a finding if it is missing.
-    pub fn base_url(&self) -> Option<BaseUrl> {
+    pub(crate) fn base_url(&self) -> Option<BaseUrl> {
         self.need("base_url").and_then(|node| self.decoder.parsed(node))
     }
 }

@@ -13,7 +13,7 @@ use crate::tree::row::{Contents, Row};
 
 /// The output `pxe`.
 #[derive(Debug)]
-pub struct Pxe;
+pub(crate) struct Pxe;
 
 impl OutputFormat for Pxe {
     fn stock_files(&self) -> &'static [(&'static str, Role)] {

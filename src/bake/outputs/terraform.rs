@@ -16,7 +16,7 @@ use crate::tree::row::Row;
 
 /// The output `terraform`.
 #[derive(Debug)]
-pub struct Terraform;
+pub(crate) struct Terraform;
 
 impl OutputFormat for Terraform {
     fn emit(&self, _: &Built<'_>) -> Vec<Row> {

@@ -17,7 +17,7 @@ const MAX_MEMBER: u64 = 1 << 30;
 
 /// Position of a difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// Offset of the first byte that differs. If one file is the beginning of the other, its length.
     pub offset: u64,
     /// Difference of the contents, if prebake can read both.
@@ -26,7 +26,7 @@ pub struct Difference {
 
 /// Difference of the contents of two images or archives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inside {
+pub(crate) enum Inside {
     /// The bytes of the first such member.
     Bytes(String),
     /// Its mode, owner, time, attributes or target.
@@ -54,7 +54,7 @@ impl fmt::Display for Difference {
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn between(first: &Path, second: &Path) -> io::Result<Difference> {
+pub(crate) fn between(first: &Path, second: &Path) -> io::Result<Difference> {
     let offset = first_difference(File::open(first)?, File::open(second)?)?;
     let inside = members(first).zip(members(second)).map(|(first, second)| inside(&first, &second));
     Ok(Difference { offset, inside })

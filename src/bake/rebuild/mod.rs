@@ -5,7 +5,7 @@
 //! CPUs. Time zone and locale stay: nothing here reads them, and a process cannot change them without touching its
 //! other threads' memory. [`difference`] finds where two files differ.
 
-pub mod difference;
+pub(crate) mod difference;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ use crate::tree::row::Contents;
 
 /// Reasons why a second build does not confirm the first.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The two builds have different bytes.
     #[error("{subject} differs between two builds: {difference}; BUILD-ID {first}, then {second}{}", rest(*others))]
     Differs {
@@ -84,7 +84,7 @@ impl Advice for Error {
 
 /// Result of one of the two builds.
 #[derive(Clone, Copy)]
-pub struct Made<'m> {
+pub(crate) struct Made<'m> {
     /// Outcome of each step, in the blueprint's order.
     pub outcomes: &'m [Outcome],
     /// The tree as it would be published.
@@ -98,7 +98,7 @@ pub struct Made<'m> {
 ///
 /// # Errors
 /// [`Error`] if the two differ, and any error of a build.
-pub fn verify(
+pub(crate) fn verify(
     blueprint: &Blueprint<'_>,
     layers: &[PathBuf],
     made: Made<'_>,

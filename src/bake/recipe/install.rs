@@ -10,7 +10,7 @@ use crate::machine::base_url::BaseUrl;
 use crate::tree::names::{INSTALL_CONFIG, INSTALL_SERVER, INSTALL_STOCK, INSTALL_VERSION};
 
 /// The sysext that installs, and the one that reports; neither is of use on an installed system.
-pub const SYSEXTS: [&str; 2] = ["install", "report"];
+pub(crate) const SYSEXTS: [&str; 2] = ["install", "report"];
 
 /// Lower limit: on a smaller disk no installation fits, since the disk image of 4593 unpacks to 7.88 GiB.
 const MIN_SIZE: Bytes = Bytes(8 << 30);
@@ -66,7 +66,13 @@ impl Install {
 
     /// The file that the `install` sysext reads: `stock` is the directory of the disk images in the tree, `config` the
     /// Ignition config of the installed system, `base_url` the fallback if `install` has none.
-    pub fn conf(&self, version: Version, stock: &str, config: &str, base_url: Option<&BaseUrl>) -> String {
+    pub(crate) fn conf(
+        &self,
+        version: Version,
+        stock: &str,
+        config: &str,
+        base_url: Option<&BaseUrl>,
+    ) -> String {
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
         let mut conf = String::new();
         for (key, value) in [

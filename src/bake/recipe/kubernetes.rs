@@ -64,7 +64,7 @@ pub enum Cni {
 
 impl Cni {
     /// Its spelling in recipes and in the image lists of sysexts.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Cni::Cilium => "cilium",
             Cni::Flannel => "flannel",

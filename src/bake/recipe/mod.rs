@@ -9,7 +9,7 @@ pub(crate) mod decode;
 mod install;
 mod kernel_args;
 mod kubernetes;
-pub mod nodes;
+pub(crate) mod nodes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,14 +31,11 @@ use crate::tree::names::{boot_id, stock_root};
 use crate::trust::openpgp::FLATCAR_PRIMARY;
 use crate::trust::pin::Trust;
 
-pub use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
-pub use kubernetes::{Carriage, Cni, Images, Kubernetes, Role};
-
-/// Version of the format that this prebake reads.
-pub const SCHEMA: u32 = 1;
+pub(crate) use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
+pub(crate) use kubernetes::{Carriage, Images, Kubernetes, Role};
 
 /// The outputs of a recipe without `outputs:`.
-pub const DEFAULT_OUTPUTS: [&str; 3] = ["pxe", "matchbox", "ipxe"];
+pub(crate) const DEFAULT_OUTPUTS: [&str; 3] = ["pxe", "matchbox", "ipxe"];
 
 /// A parsed and checked recipe.
 #[derive(Debug)]
@@ -173,7 +170,7 @@ pub struct Sysext {
 
 impl Sysext {
     /// The values without their places.
-    pub fn values(&self) -> BTreeMap<String, String> {
+    pub(crate) fn values(&self) -> BTreeMap<String, String> {
         self.set.iter().map(|(variable, value)| (variable.clone(), value.value.clone())).collect()
     }
 }
@@ -205,14 +202,14 @@ impl Recipe {
 
     /// How the nodes of a profile get container images; `None` if the recipe carries none or they do not run
     /// Kubernetes.
-    pub fn images_of(&self, profile: &Profile) -> Option<&Images> {
+    pub(crate) fn images_of(&self, profile: &Profile) -> Option<&Images> {
         let images = self.kubernetes.as_ref()?.images.as_ref()?;
         let mut all = self.sysexts.iter().chain(&profile.sysexts);
         all.any(|sysext| name_of(&sysext.name) == "kubernetes").then_some(images)
     }
 
     /// The sysexts of a profile: the recipe's own first, each once, and last the one that imports its images.
-    pub fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Sysext> {
+    pub(crate) fn sysexts_of<'r>(&'r self, profile: &'r Profile) -> Vec<&'r Sysext> {
         let mut seen = std::collections::BTreeSet::new();
         let importer = self.images_of(profile).map(|images| &images.importer);
         let all = self.sysexts.iter().chain(&profile.sysexts).chain(importer);
@@ -220,23 +217,23 @@ impl Recipe {
     }
 
     /// Whether the recipe asks for an output of this name.
-    pub fn has_output(&self, name: &str) -> bool {
+    pub(crate) fn has_output(&self, name: &str) -> bool {
         self.outputs.iter().any(|output| output.name.value == name)
     }
 
     /// Id, in file names, of a profile's boot or a node's own: `worker`, `worker+n1`; with several architectures
     /// `worker.arm64`, `worker.arm64+n1`.
-    pub fn boot_id(&self, profile: &str, arch: Arch, node: Option<&str>) -> String {
+    pub(crate) fn boot_id(&self, profile: &str, arch: Arch, node: Option<&str>) -> String {
         boot_id(profile, (self.release.archs.len() > 1).then_some(arch), node)
     }
 
     /// Path below the root of the tree for `flatcar-install -b`; with several architectures each has its own.
-    pub fn stock_root(&self, arch: Arch) -> String {
+    pub(crate) fn stock_root(&self, arch: Arch) -> String {
         stock_root((self.release.archs.len() > 1).then_some(arch))
     }
 
     /// Name of the default boot of an architecture: the first one also takes every machine that states no other.
-    pub fn default_name(&self, arch: Arch) -> String {
+    pub(crate) fn default_name(&self, arch: Arch) -> String {
         match self.release.archs.first() {
             Some(first) if *first != arch => format!("default-{arch}"),
             _ => "default".into(),
@@ -246,7 +243,7 @@ impl Recipe {
 
 impl Profile {
     /// Its layout, or the default.
-    pub fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> Layout {
         self.layout.as_ref().map_or(Layout::default(), |layout| layout.value)
     }
 }
@@ -290,7 +287,7 @@ impl FromStr for ConfigFrom {
 }
 
 /// The name of a sysext in a profile, from its spelling in the recipe.
-pub fn name_of(spelling: &str) -> &str {
+pub(crate) fn name_of(spelling: &str) -> &str {
     spelling.trim_end_matches('/').rsplit('/').next().unwrap_or(spelling)
 }
 

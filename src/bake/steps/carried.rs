@@ -26,7 +26,7 @@ use crate::tree::lock::Lock;
 use crate::tree::names::{IMAGE_LISTS, image_list};
 
 /// Part of step keys; raised when the tree changes for the same images.
-pub const REVISION: u32 = 2;
+pub(crate) const REVISION: u32 = 2;
 
 /// Such a sysext to be.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Carrying<'p> {
 }
 
 /// The step that builds the sysext; it needs the archives of its images.
-pub fn step<'p>(carried: Carried, lock: &'p Lock, packaging: &'p Packaging) -> Step<'p> {
+pub(crate) fn step<'p>(carried: Carried, lock: &'p Lock, packaging: &'p Packaging) -> Step<'p> {
     let archive = |reference: &ImageRef| (reference.to_string(), image::key(reference, carried.arch, lock));
     let needs = carried.images.iter().map(archive).collect();
     Step::new(Carrying { carried, lock, packaging }, needs)

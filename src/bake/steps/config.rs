@@ -19,7 +19,7 @@ use crate::sysext::place::{KEPT, link};
 use crate::tree::names::installed_id;
 
 /// Part of step keys; raised when a completed config changes for the same inputs.
-pub const REVISION: u32 = 1;
+pub(crate) const REVISION: u32 = 1;
 
 /// A config to be.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ struct Completion<'p> {
 
 /// The steps that complete a boot's config, and the config of the system that it installs: they need the sysexts, since
 /// the configs contain their digests.
-pub fn steps<'p>(
+pub(crate) fn steps<'p>(
     boot: &'p BootWish,
     base_url: &'p BaseUrl,
     booted: &Booted,

@@ -24,7 +24,7 @@ struct Image<'p> {
 }
 
 /// The step that packs an image; `is_published` says whether the archive is a file of the tree.
-pub fn step<'p>(reference: &ImageRef, arch: Arch, lock: &'p Lock, is_published: bool) -> Step<'p> {
+pub(crate) fn step<'p>(reference: &ImageRef, arch: Arch, lock: &'p Lock, is_published: bool) -> Step<'p> {
     Step::new(Image { reference: reference.clone(), arch, lock, is_published }, BTreeMap::new())
 }
 

@@ -28,12 +28,12 @@
 //!
 //! Judges, SBOM, rebuild, plan and store know nothing of it and treat it as any other. [`uki`] is the example.
 
-pub mod carried;
-pub mod config;
-pub mod image;
-pub mod overlay;
-pub mod sysext;
-pub mod uki;
+pub(crate) mod carried;
+pub(crate) mod config;
+pub(crate) mod image;
+pub(crate) mod overlay;
+pub(crate) mod sysext;
+pub(crate) mod uki;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,7 +64,7 @@ const OUTPUT: &str = "out";
 
 /// One thing to build.
 #[derive(Debug)]
-pub struct Step<'p> {
+pub(crate) struct Step<'p> {
     /// Such as `sysext/kubernetes/amd64` or `overlay/worker`.
     pub id: String,
     /// SHA-256 of everything that its bytes depend on.
@@ -76,7 +76,7 @@ pub struct Step<'p> {
 }
 
 /// The work of a step of one kind, and all that plan, outputs, SBOM and judges ask of it.
-pub trait Work: fmt::Debug + Send + Sync {
+pub(crate) trait Work: fmt::Debug + Send + Sync {
     /// The step's id, such as `overlay/worker`: plans show it, outputs look its artifact up by it, and no other step has it.
     fn id(&self) -> String;
 
@@ -125,7 +125,7 @@ pub trait Work: fmt::Debug + Send + Sync {
 
 /// A part of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part<'w> {
+pub(crate) enum Part<'w> {
     /// The operating system.
     System(Arch),
     /// The input with this id of the lock, which the artifact is made from.
@@ -136,7 +136,7 @@ pub enum Part<'w> {
 
 /// Contents of an artifact that others wrote.
 #[derive(Clone, Copy, Debug)]
-pub enum Foreign<'w> {
+pub(crate) enum Foreign<'w> {
     /// Files that components of a sysext brought to its image.
     Components(&'w Selected),
     /// The config of a container image, as the lock has it.
@@ -145,7 +145,7 @@ pub enum Foreign<'w> {
 
 /// The plan so far, which outputs plan steps of their own from.
 #[derive(Clone, Copy, Debug)]
-pub struct Planned<'s, 'p> {
+pub(crate) struct Planned<'s, 'p> {
     /// The recipe, parsed and checked.
     pub recipe: &'p Recipe,
     /// The lock with the inputs.
@@ -158,14 +158,14 @@ pub struct Planned<'s, 'p> {
 
 impl Planned<'_, '_> {
     /// The key of a step, as one that needs it names it.
-    pub fn key(&self, id: &str) -> Option<Sha256> {
+    pub(crate) fn key(&self, id: &str) -> Option<Sha256> {
         self.steps.iter().find(|step| step.id == id).map(|step| step.key)
     }
 }
 
 /// The place where a step is built, and where its artifact is looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Bench<'b> {
+pub(crate) struct Bench<'b> {
     /// The inputs, and the artifacts of earlier steps.
     pub store: &'b Store,
     /// The steps that this one needs, by name.
@@ -174,7 +174,7 @@ pub struct Bench<'b> {
 
 /// A step that is done, or one that a plan only foresees: then its artifact has no bytes, and the step's key for a digest.
 #[derive(Debug)]
-pub struct Done<'d> {
+pub(crate) struct Done<'d> {
     /// Its artifact.
     pub artifact: Artifact,
     /// Whether it is built.
@@ -185,24 +185,24 @@ pub struct Done<'d> {
 
 impl<'p> Step<'p> {
     /// The step of a work that takes the artifacts of these steps.
-    pub fn new(work: impl Work + 'p, needs: BTreeMap<String, Sha256>) -> Self {
+    pub(crate) fn new(work: impl Work + 'p, needs: BTreeMap<String, Sha256>) -> Self {
         Step { id: work.id(), key: key(&work, &needs), needs, work: Box::new(work) }
     }
 
     /// The place where it is built.
-    pub fn bench<'b>(&'b self, store: &'b Store) -> Bench<'b> {
+    pub(crate) fn bench<'b>(&'b self, store: &'b Store) -> Bench<'b> {
         Bench { store, needs: &self.needs }
     }
 
     /// The step with its artifact.
-    pub fn done<'d>(&'d self, made: Option<Object>, store: &'d Store) -> Done<'d> {
+    pub(crate) fn done<'d>(&'d self, made: Option<Object>, store: &'d Store) -> Done<'d> {
         let object = made.unwrap_or(Object { sha256: self.key, size: 0 });
         let artifact = Artifact { object, step: self.key };
         Done { artifact, is_built: made.is_some(), bench: self.bench(store) }
     }
 
     /// Its artifact, if the store has it.
-    pub fn made(&self, store: &Store) -> Option<Object> {
+    pub(crate) fn made(&self, store: &Store) -> Option<Object> {
         made(store, &self.key)
     }
 
@@ -210,13 +210,13 @@ impl<'p> Step<'p> {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn record(&self, store: &Store, object: Object) -> Result<(), disk::Error> {
+    pub(crate) fn record(&self, store: &Store, object: Object) -> Result<(), disk::Error> {
         store.record_step(&self.key, &BTreeMap::from([(OUTPUT.to_owned(), object)]))
     }
 }
 
 /// The artifact of the step with this key, if the store has it.
-pub fn made(store: &Store, key: &Sha256) -> Option<Object> {
+pub(crate) fn made(store: &Store, key: &Sha256) -> Option<Object> {
     store.step(key)?.get(OUTPUT).copied()
 }
 
@@ -225,7 +225,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// It is gone from the store.
-    pub fn needed(&self, name: &str) -> Result<Object, disk::Error> {
+    pub(crate) fn needed(&self, name: &str) -> Result<Object, disk::Error> {
         self.take(&self.needs[name])
     }
 
@@ -233,7 +233,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// One is gone from the store.
-    pub fn all_needed(&self) -> Result<BTreeMap<String, Object>, disk::Error> {
+    pub(crate) fn all_needed(&self) -> Result<BTreeMap<String, Object>, disk::Error> {
         self.needs.iter().map(|(name, key)| Ok((name.clone(), self.take(key)?))).collect()
     }
 
@@ -245,7 +245,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(&self, object: Object) -> Result<File, disk::Error> {
+    pub(crate) fn open(&self, object: Object) -> Result<File, disk::Error> {
         let path = self.store.path(&object.sha256);
         File::open(&path).map_err(disk::Error::io("open", &path))
     }
@@ -254,7 +254,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn read(&self, object: Object) -> Result<Vec<u8>, disk::Error> {
+    pub(crate) fn read(&self, object: Object) -> Result<Vec<u8>, disk::Error> {
         let path = self.store.path(&object.sha256);
         fs::read(&path).map_err(disk::Error::io("read", &path))
     }
@@ -263,7 +263,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn admit(&self, incoming: Incoming) -> Result<Object, disk::Error> {
+    pub(crate) fn admit(&self, incoming: Incoming) -> Result<Object, disk::Error> {
         self.store.admit(incoming.finish()?.made_here())
     }
 
@@ -271,7 +271,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn admit_file(&self, scratch: NamedTempFile) -> Result<Object, disk::Error> {
+    pub(crate) fn admit_file(&self, scratch: NamedTempFile) -> Result<Object, disk::Error> {
         self.store.admit(store::Unverified::of_file(scratch)?.made_here())
     }
 }

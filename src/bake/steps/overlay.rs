@@ -28,13 +28,13 @@ struct Overlay<'p> {
 }
 
 /// The step that makes a boot's overlay.
-pub fn step<'p>(boot: &'p BootWish, layout: Layout, lock: &'p Lock, booted: &Booted) -> Step<'p> {
+pub(crate) fn step<'p>(boot: &'p BootWish, layout: Layout, lock: &'p Lock, booted: &Booted) -> Step<'p> {
     let needs = boot.sysexts.iter().map(|name| (name.clone(), booted.of(name, boot.arch).key)).collect();
     Step::new(Overlay { boot, layout, lock }, needs)
 }
 
 /// The id of the step that makes a boot's overlay, if the boot has one.
-pub fn id(boot: &BootWish) -> Option<String> {
+pub(crate) fn id(boot: &BootWish) -> Option<String> {
     match boot.delivery {
         Delivery::Initrd(layout) => Some(format!("{}/{}", kind(layout), boot.id)),
         Delivery::Fetched(_) => None,

@@ -33,7 +33,11 @@ struct Sysext<'p> {
 ///
 /// # Errors
 /// A file of a sysext's folder that cannot be read.
-pub fn steps<'p>(lock: &'p Lock, sysexts: &'p [Selected], packaging: &'p Packaging) -> Result<Vec<Step<'p>>> {
+pub(crate) fn steps<'p>(
+    lock: &'p Lock,
+    sysexts: &'p [Selected],
+    packaging: &'p Packaging,
+) -> Result<Vec<Step<'p>>> {
     let step = |sysext: &'p Selected| {
         let name = &sysext.description.name;
         let folder = sysext.description.digest().map_err(disk::Error::io("read", name.as_ref()))?;
@@ -44,11 +48,11 @@ pub fn steps<'p>(lock: &'p Lock, sysexts: &'p [Selected], packaging: &'p Packagi
 
 /// The sysexts that profiles boot, by name: whoever takes one of them needs its step.
 #[derive(Debug, Default)]
-pub struct Booted(BTreeMap<(String, Arch), BootedSysext>);
+pub(crate) struct Booted(BTreeMap<(String, Arch), BootedSysext>);
 
 /// A sysext that profiles boot.
 #[derive(Debug)]
-pub struct BootedSysext {
+pub(crate) struct BootedSysext {
     /// The key of the step that builds it.
     pub key: Sha256,
     /// Where the tree has its image.
@@ -57,13 +61,13 @@ pub struct BootedSysext {
 
 impl Booted {
     /// Adds one.
-    pub fn insert(&mut self, name: &str, version: &str, arch: Arch, key: Sha256) {
+    pub(crate) fn insert(&mut self, name: &str, version: &str, arch: Arch, key: Sha256) {
         let path = names::sysext_path(name, version, arch);
         self.0.insert((name.to_owned(), arch), BootedSysext { key, path });
     }
 
     /// One of those that a boot names: `compile` took the names from the same recipe.
-    pub fn of(&self, name: &str, arch: Arch) -> &BootedSysext {
+    pub(crate) fn of(&self, name: &str, arch: Arch) -> &BootedSysext {
         &self.0[&(name.to_owned(), arch)]
     }
 }

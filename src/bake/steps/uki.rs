@@ -2,7 +2,7 @@
 //! (the UAPI group's "Unified Kernel Image" specification).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ struct Uki {
 }
 
 /// The id of the step that makes the image of a boot.
-pub fn id(boot: &str) -> String {
+pub(crate) fn id(boot: &str) -> String {
     format!("uki/{boot}")
 }
 
@@ -51,14 +51,14 @@ pub fn id(boot: &str) -> String {
 ///
 /// # Errors
 /// The stub or an early initrd cannot be read.
-pub fn step<'p>(
+pub(crate) fn step<'p>(
     planned: &Planned<'_, 'p>,
     boot: &BootWish,
     stub: PathBuf,
     cmdline: String,
 ) -> Result<Step<'p>> {
     let Planned { recipe, lock, .. } = planned;
-    let bytes = fs::read(&stub).map_err(disk::Error::io("read the stub", &stub))?;
+    let bytes = disk::read_at_most(&stub, pe::MAX_IMAGE).map_err(disk::Error::io("read the stub", &stub))?;
     let stock = |file| lock.inputs.get(&stock_id(boot.arch, file)).map(Entry::object);
     let mut initrds = Vec::new();
     for path in &recipe.profiles[&boot.profile].early_initrds {
@@ -90,7 +90,7 @@ impl Uki {
     /// The stub's bytes, unless its file changed since the build was planned.
     fn stub_bytes(&self) -> Result<Vec<u8>, disk::Error> {
         let io = |error| disk::Error::io("read the stub", &self.stub)(error);
-        let bytes = fs::read(&self.stub).map_err(io)?;
+        let bytes = disk::read_at_most(&self.stub, pe::MAX_IMAGE).map_err(io)?;
         match Sha256::of(&bytes) == self.stub_digest {
             true => Ok(bytes),
             false => Err(io(io::Error::other("it changed during the build"))),

@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Destination of the events.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub(crate) enum Target {
     /// `-`
     Stdout,
     /// `fd:N`
@@ -42,7 +42,7 @@ impl FromStr for Target {
 
 /// Reasons why events cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The target cannot be opened.
     #[error("cannot write events to {target}")]
     Open {
@@ -75,7 +75,7 @@ impl Advice for Error {
 }
 
 /// An observer that writes a line for each event.
-pub struct EventLog {
+pub(crate) struct EventLog {
     out: Mutex<Out>,
 }
 
@@ -96,7 +96,7 @@ struct Line<'e> {
 
 impl EventLog {
     /// Opens the target of the events.
-    pub fn open(target: &Target) -> Result<Self, Error> {
+    pub(crate) fn open(target: &Target) -> Result<Self, Error> {
         let writer: Box<dyn Write + Send> = match target {
             Target::Stdout => Box::new(io::stdout()),
             Target::Descriptor(number) => {

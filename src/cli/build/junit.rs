@@ -8,7 +8,7 @@ use super::record::{End, Happened, State, Task};
 use crate::base::disk;
 
 /// Writes the report atomically.
-pub fn write(path: &Path, happened: &Happened) -> Result<(), disk::Error> {
+pub(crate) fn write(path: &Path, happened: &Happened) -> Result<(), disk::Error> {
     disk::write_atomic(path, xml(happened).as_bytes())
 }
 

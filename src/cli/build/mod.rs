@@ -32,7 +32,7 @@ use crate::tree::publish::Published;
 /// The tree appears whole under OUTPUT/NAME/BUILD-ID, and OUTPUT/NAME/current points at it. The same recipe and lock
 /// always give the same BUILD-ID. Files that are in the store already are neither fetched nor built again.
 #[derive(Args)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     #[command(flatten)]
     project: ProjectArgs,
     /// Where trees are published
@@ -95,7 +95,7 @@ struct Built {
 
 impl BuildArgs {
     /// Builds, and reports which files were made, cached and signed.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let ReportArgs { json, events, summary, junit } = &self.reports;
         if *json && matches!(events, Some(Target::Stdout)) {
             return Err(events::Error::TwoOnStdout.into());

@@ -7,14 +7,14 @@ use crate::base::count::counted;
 use crate::base::event::{Event, Observer};
 
 /// An observer that records events.
-pub struct Record {
+pub(crate) struct Record {
     began: Instant,
     happened: Mutex<Happened>,
 }
 
 /// The history of a build.
 #[derive(Clone, Debug, Default)]
-pub struct Happened {
+pub(crate) struct Happened {
     /// The recipe's path as given.
     pub recipe: String,
     /// Fetched inputs, in the order of their starts.
@@ -33,7 +33,7 @@ pub struct Happened {
 
 /// Result of a build.
 #[derive(Clone, Debug)]
-pub enum End {
+pub(crate) enum End {
     /// The tree was published.
     Done {
         /// The BUILD-ID.
@@ -59,7 +59,7 @@ impl Default for End {
 
 /// A fetch or a step.
 #[derive(Clone, Debug)]
-pub struct Task {
+pub(crate) struct Task {
     /// The input's or step's id.
     pub id: String,
     /// Progress of the task.
@@ -72,7 +72,7 @@ pub struct Task {
 
 /// Progress of a task.
 #[derive(Clone, Copy, Debug)]
-pub enum State {
+pub(crate) enum State {
     /// Running since this time.
     Running(Instant),
     /// It took this long.
@@ -93,20 +93,20 @@ impl Task {
     }
 
     /// Whether it has not ended.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.state, State::Running(_))
     }
 }
 
 impl Record {
     /// An empty record that starts now.
-    pub fn new(recipe: &str) -> Self {
+    pub(crate) fn new(recipe: &str) -> Self {
         let happened = Happened { recipe: recipe.into(), ..Happened::default() };
         Record { began: Instant::now(), happened: Mutex::new(happened) }
     }
 
     /// The history up to now.
-    pub fn finish(&self) -> Happened {
+    pub(crate) fn finish(&self) -> Happened {
         let happened = self.happened.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Happened { took: self.began.elapsed(), ..happened }
     }

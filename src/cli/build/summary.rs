@@ -40,7 +40,12 @@ fn unread(all: usize, read: usize) -> String {
 }
 
 /// The lines that people see after a build.
-pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Option<&Path>) -> String {
+pub(crate) fn for_people(
+    report: &Report,
+    lock_path: &Path,
+    current: &Path,
+    private: Option<&Path>,
+) -> String {
     let manifest = &report.published.manifest;
     let total: u64 = manifest.files.values().map(|file| file.size).sum();
     let state = if report.published.unchanged { " (unchanged)" } else { "" };
@@ -88,7 +93,7 @@ pub fn for_people(report: &Report, lock_path: &Path, current: &Path, private: Op
 }
 
 /// Appends the page to a file, because earlier steps of a CI job may have written to it.
-pub fn append(path: &Path, happened: &Happened, built: Option<&Built>) -> Result<(), disk::Error> {
+pub(crate) fn append(path: &Path, happened: &Happened, built: Option<&Built>) -> Result<(), disk::Error> {
     let page = markdown(happened, built);
     let write = || File::options().create(true).append(true).open(path)?.write_all(page.as_bytes());
     write().map_err(disk::Error::io("append to", path))

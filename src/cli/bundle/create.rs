@@ -22,7 +22,7 @@ use crate::tree::bundle::signatures::Signatures;
 /// The same trees give the same bytes on any machine at any time. The private part of a tree is never packed. Files that
 /// several trees share are in the bundle once.
 #[derive(Args)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// A published tree, such as output/edge/current; once for each
     #[arg(value_name = "TREE", required = true)]
     trees: Vec<PathBuf>,
@@ -59,7 +59,7 @@ pub struct CreateArgs {
 
 impl CreateArgs {
     /// Packs the trees, signs and writes the bundle.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let keys = self.sign.keys()?;
         match (keys.is_empty(), self.unsigned) {
             (true, false) => return Err(Error::Unsigned.into()),

@@ -29,7 +29,7 @@ const INVENTORY: &str = "nodes.yaml";
 /// it. After an interruption, the same command resumes. The store remembers the keys that the first import was told to trust:
 /// later bundles of the same name need no --trust, and older ones are refused.
 #[derive(Args)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// The bundle
     file: PathBuf,
     /// Where trees are published
@@ -53,7 +53,7 @@ pub struct ImportArgs {
 
 impl ImportArgs {
     /// Imports the bundle.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let Taken { bundle, site, trust } = self.demand.open(&self.file, &self.store.store)?;
         if let Some(site) = site.filter(|_| !self.allow_older) {
             site.refuse_older(&bundle)?;

@@ -15,7 +15,7 @@ use crate::tree::manifest::{Manifest, Role};
 
 /// Show a bundle's own claims; verifies only that it is a bundle
 #[derive(Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// The bundle
     file: PathBuf,
     /// Print JSON
@@ -31,7 +31,7 @@ fn names(manifest: &Manifest, role: Role) -> Vec<&str> {
 
 impl InspectArgs {
     /// Prints the bundle's index.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let bundle = Bundle::open(&self.file, &Demand::anything())?;
         let index = bundle.index();
         let manifests = bundle.trees().map(|tree| bundle.manifest(tree)).collect::<Result<Vec<_>, _>>()?;

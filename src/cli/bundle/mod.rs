@@ -19,7 +19,7 @@ use crate::tree::bundle::signatures::Signatures;
 use crate::trust::minisign;
 use crate::trust::rotation::Rotation;
 
-pub use verify::VerifyArgs;
+pub(crate) use verify::VerifyArgs;
 
 /// Carry trees to a site without a network, in one signed file
 ///
@@ -27,7 +27,7 @@ pub use verify::VerifyArgs;
 /// `prebake bundle import NAME.bundle --trust KEY.pub`; later imports know the key. A bundle is a plain tar archive, and its
 /// README says how to unpack it with tar, minisign and sha256sum alone.
 #[derive(Args)]
-pub struct BundleArgs {
+pub(crate) struct BundleArgs {
     #[command(subcommand)]
     verb: BundleVerb,
 }
@@ -44,7 +44,7 @@ enum BundleVerb {
 
 impl BundleArgs {
     /// Runs the verb.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         match self.verb {
             BundleVerb::Create(args) => args.run(),
             BundleVerb::Diff(args) => args.run(),

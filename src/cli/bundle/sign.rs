@@ -18,7 +18,7 @@ use crate::trust::minisign::Signature;
 /// signature vouches for all of them. The signature is of the member bundle.json: a key that never leaves its place can sign
 /// that with minisign alone.
 #[derive(Args)]
-pub struct SignBundleArgs {
+pub(crate) struct SignBundleArgs {
     /// The bundle
     file: PathBuf,
     /// Add this signature over bundle.json, which minisign made elsewhere
@@ -36,7 +36,7 @@ pub struct SignBundleArgs {
 
 impl SignBundleArgs {
     /// Signs the bundle.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         // Nothing is demanded of the bundle: by signing, the signer vouches for it.
         let bundle = Bundle::open(&self.file, &Demand::anything())?;
         let (draft, mut signatures) = (Draft::of(&bundle), bundle.signatures().clone());

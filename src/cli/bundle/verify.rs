@@ -19,7 +19,7 @@ use crate::tree::bundle::policy::Taken;
 /// Names each place that differs from the signed state: headers, data, padding and the end. Exits with 5 if the signature is
 /// not trusted and with 4 if anything else is wrong.
 #[derive(Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The bundle
     pub file: PathBuf,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct VerifyArgs {
 
 impl VerifyArgs {
     /// Reads the bundle and reports its defects.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let (_, json) = self.verify()?;
         if self.json {
             say!("{json:#}");
@@ -42,7 +42,7 @@ impl VerifyArgs {
     }
 
     /// Verifies every byte. Returns the bundle and the JSON to print; defects are reported immediately.
-    pub fn verify(&self) -> Result<(Bundle, Value)> {
+    pub(crate) fn verify(&self) -> Result<(Bundle, Value)> {
         let Taken { bundle, .. } = self.demand.open(&self.file, &self.store.store)?;
         let report = bundle.verify()?;
         let mut json = as_json(&self.file, report.bytes, bundle.index(), bundle.signatures());

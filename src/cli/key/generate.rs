@@ -17,7 +17,7 @@ use crate::trust::minisign::{PublicKey, Secret, SecretKey};
 /// The secret key is sealed with a passphrase, as minisign does. Keep it off the machines that it signs for, and keep a copy: a
 /// lost key cannot be replaced by a rotation. Where an interrupted run left NAME.key alone, NAME.pub is made from it.
 #[derive(Args)]
-pub struct GenerateArgs {
+pub(crate) struct GenerateArgs {
     /// Path of both files, without their suffixes
     #[arg(short, long, value_name = "NAME", default_value = "site")]
     output: PathBuf,
@@ -65,7 +65,7 @@ impl Advice for Exists {
 }
 
 impl GenerateArgs {
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let ends_in_a_name = self.output.file_name().is_some_and(|name| {
             self.output.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes())
         });

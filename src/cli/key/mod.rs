@@ -23,7 +23,7 @@ use crate::trust::openpgp;
 /// Keys of your own are minisign's: trees and bundles are signed with them, and `minisign -V` takes the signatures. The key
 /// that signs Flatcar's releases is an OpenPGP key, known by the fingerprint of its primary.
 #[derive(Args)]
-pub struct KeyArgs {
+pub(crate) struct KeyArgs {
     #[command(subcommand)]
     verb: KeyVerb,
 }
@@ -40,7 +40,7 @@ enum KeyVerb {
 
 impl KeyArgs {
     /// Runs the verb.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         match self.verb {
             KeyVerb::Generate(args) => args.run(),
             KeyVerb::Rotate(args) => args.run(),

@@ -18,7 +18,7 @@ use crate::trust::rotation::Rotation;
 /// Clients that trust the old key will trust the new one instead as soon as the statement reaches them, in a bundle or by `key
 /// verify --rotation`. Do it while the old key is still yours alone: a stolen key can be rotated by its thief.
 #[derive(Args)]
-pub struct RotateArgs {
+pub(crate) struct RotateArgs {
     /// The secret key that is trusted now
     #[arg(long, value_name = "FILE")]
     old: PathBuf,
@@ -36,7 +36,7 @@ pub struct RotateArgs {
 }
 
 impl RotateArgs {
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let new = read_public(&self.new)?;
         let rotation = Rotation::sign(&read_secret(&self.old, &self.passphrase)?, &new)?;
         let statement = self.output.unwrap_or_else(|| rotation.file_name().into());

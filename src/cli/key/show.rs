@@ -16,7 +16,7 @@ use crate::trust::rotation::Rotation;
 /// Of an OpenPGP key file it shows each key, and whether a signature that it makes today would be believed. Nothing secret is
 /// shown, and no passphrase is asked for.
 #[derive(Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// Key files, signatures or rotations; the vendor's key in the store if absent
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -25,13 +25,13 @@ pub struct ShowArgs {
 }
 
 /// The description of one file, as text and JSON.
-pub struct Shown {
+pub(crate) struct Shown {
     pub text: String,
     pub json: Value,
 }
 
 impl ShowArgs {
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let files = match self.files.is_empty() {
             true => vec![vendor::stored_path(&self.common)?],
             false => self.files,

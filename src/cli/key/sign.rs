@@ -17,7 +17,7 @@ use crate::trust::minisign::{KeyId, Prehash, SUFFIX, Signature, trusted_comment}
 /// With several keys, or where another key's signature has that name, it is FILE.KEYID.minisig. `prebake key verify` and
 /// `minisign -V` judge them. The same key and file give the same signature each time: no time of day is in it.
 #[derive(Args)]
-pub struct SignFilesArgs {
+pub(crate) struct SignFilesArgs {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -50,7 +50,7 @@ impl Advice for NoKey {
 }
 
 impl SignFilesArgs {
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let keys = self.signing.keys()?;
         if keys.is_empty() {
             return Err(NoKey.into());

@@ -31,7 +31,7 @@ const CHUNK: usize = 128 << 10;
 /// Builds do the same whenever they judge a signature, unless the recipe names a key file; without a network they use
 /// the stored copy. A file that takes a subkey or a revocation back is refused (exit code 5).
 #[derive(Args)]
-pub struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     #[command(flatten)]
     common: PinArgs,
 }
@@ -70,7 +70,7 @@ fn revoked(part: &Part) -> String {
 }
 
 /// Path of the copy in the store, if there is one.
-pub fn stored_path(common: &PinArgs) -> Result<PathBuf> {
+pub(crate) fn stored_path(common: &PinArgs) -> Result<PathBuf> {
     let path = key::path(&common.store.open()?, common.pin);
     match path.exists() {
         true => Ok(path),
@@ -79,7 +79,7 @@ pub fn stored_path(common: &PinArgs) -> Result<PathBuf> {
 }
 
 /// Lists each key of a key file, and whether a signature that it makes today would be trusted.
-pub fn show(subject: &str, bytes: &[u8], pin: Fingerprint) -> Result<Shown> {
+pub(crate) fn show(subject: &str, bytes: &[u8], pin: Fingerprint) -> Result<Shown> {
     let certificates = Certificate::read_all(subject, bytes)?;
     let now = SystemTime::now();
     let is_pinned = |certificate: &Certificate| certificate.parts[0].fingerprint == pin;
@@ -130,7 +130,7 @@ fn as_json(part: &Part, now: SystemTime) -> Value {
 }
 
 impl UpdateArgs {
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let pin = self.common.pin;
         let store = self.common.store.open()?;
         let http = Http::new(Mirrors::new(&Default::default())?, Options::default());
@@ -169,7 +169,7 @@ fn changes<'k>(earlier: Option<&TrustedKey>, key: &'k TrustedKey) -> Vec<(&'stat
 }
 
 /// Verifies one of the vendor's detached signatures as builds do.
-pub fn verify(path: &Path, signature: &Path, key_file: Option<&Path>, common: &PinArgs) -> Result<()> {
+pub(crate) fn verify(path: &Path, signature: &Path, key_file: Option<&Path>, common: &PinArgs) -> Result<()> {
     let pin = common.pin;
     let key = match key_file {
         Some(path) => TrustedKey::parse(&path.display().to_string(), &read(path)?, pin)?,

@@ -22,7 +22,7 @@ use crate::trust::signers::{Proof, Trust};
 /// minisign's are judged by the keys that --trust names; OpenPGP's, as of Flatcar's releases, by the pin, as builds do. Exits
 /// with 5 and the reason unless exactly these bytes were signed by the required keys. Needs no network.
 #[derive(Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The file
     file: PathBuf,
     /// Its signatures [default: FILE.minisig and FILE.KEYID.minisig, else FILE.sig]
@@ -81,7 +81,7 @@ impl Advice for Error {
 }
 
 impl VerifyArgs {
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let signatures = match self.signatures.is_empty() {
             true => beside(&self.file)?,
             false => self.signatures.clone(),

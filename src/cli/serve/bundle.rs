@@ -17,7 +17,7 @@ use crate::tree::open::{self, Tree};
 
 /// Choice of bundles to serve.
 #[derive(Args)]
-pub struct BundleArgs {
+pub(crate) struct BundleArgs {
     /// The tree to serve, of a bundle with several
     #[arg(
         long = "tree",
@@ -39,7 +39,7 @@ pub struct BundleArgs {
 impl BundleArgs {
     /// A function that opens the tree or bundle at a path, initially and after each replacement; adds the paths that it
     /// reads to `files`.
-    pub fn opener(&self, path: &Path, files: &mut Files) -> Result<Open> {
+    pub(crate) fn opener(&self, path: &Path, files: &mut Files) -> Result<Open> {
         if path.is_file() {
             // A new bundle arrives by a rename and is another file, so the directory must be readable; for a link, the
             // target's directory too.

@@ -11,7 +11,7 @@ use crate::serve::process::confine::{Confinement, Error, Files};
 /// Rights that the server drops once it listens.
 #[derive(Args)]
 #[command(next_help_heading = "Confinement")]
-pub struct ConfineArgs {
+pub(crate) struct ConfineArgs {
     /// Become this user once the sockets are bound: a name of /etc/passwd or a number, perhaps with `:GROUP`
     #[arg(long, value_name = "USER")]
     user: Option<String>,
@@ -22,7 +22,7 @@ pub struct ConfineArgs {
 
 impl ConfineArgs {
     /// Drops all rights except for these files, and reports the result.
-    pub fn apply(&self, files: Files) -> Result<()> {
+    pub(crate) fn apply(&self, files: Files) -> Result<()> {
         let table = |path| fs::read_to_string(path).unwrap_or_default();
         let parse = |text: &String| User::parse(text, &table("/etc/passwd"), &table("/etc/group"));
         let user = self.user.as_ref().map(parse).transpose().map_err(Error::Unknown)?;

@@ -15,7 +15,7 @@ use crate::tree::names::PRIVATE;
 /// Access to the private part of a tree.
 #[derive(Args)]
 #[command(next_help_heading = "Secrets")]
-pub struct GuardArgs {
+pub(crate) struct GuardArgs {
     /// Give machines the private configs of the tree, each with a token that is valid once, for one machine and a limited time
     #[arg(long, conflicts_with = "matchbox")]
     guard: bool,
@@ -25,7 +25,7 @@ pub struct GuardArgs {
     /// How long a machine may take from its boot script to its config
     #[arg(long, value_name = "TIME", requires = "guard", value_parser = humantime::parse_duration, default_value = "15m")]
     guard_life: Duration,
-    /// Where machines fetch private configs, such as https://boot.example.com:8443; without it, where they asked for their
+    /// Where machines fetch private configs, such as `https://boot.example.com:8443`; without it, where they asked for their
     /// boot script
     #[arg(long, value_name = "URL", requires = "guard")]
     guard_url: Option<BaseUrl>,
@@ -36,18 +36,18 @@ pub struct GuardArgs {
 
 impl GuardArgs {
     /// Allows reading the directory of secrets outside of the tree.
-    pub fn files(&self, files: &mut Files) {
+    pub(crate) fn files(&self, files: &mut Files) {
         self.private.iter().for_each(|private| files.read(private));
     }
 
     /// The location of the secrets, if machines are given them.
-    pub fn secrets(&self) -> Option<Secrets> {
+    pub(crate) fn secrets(&self) -> Option<Secrets> {
         self.guard.then(|| Secrets { outside: self.private.clone() })
     }
 
     /// Lets a server guard its tree, if requested. Otherwise reports a tree with secrets, because its machines boot
     /// without them.
-    pub fn apply(&self, server: Server) -> Server {
+    pub(crate) fn apply(&self, server: Server) -> Server {
         if !self.guard {
             if server.site().place.directory().is_some_and(|tree| tree.join(PRIVATE).exists()) {
                 tell!("the tree has private configs, which machines get only with --guard");

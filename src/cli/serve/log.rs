@@ -8,7 +8,7 @@ use crate::serve::notice::{Cut, Dhcp, DhcpSilent, Notice, Record, Tftp};
 use crate::serve::site::Site;
 
 /// Describes in one line what is served.
-pub fn serving(site: &Site) -> String {
+pub(crate) fn serving(site: &Site) -> String {
     let profiles = counted(site.profiles.len(), "profile");
     let groups = counted(site.groups.iter().count(), "group");
     match &site.live {
@@ -25,7 +25,7 @@ pub fn serving(site: &Site) -> String {
 }
 
 /// The log line for a notice, if it has one.
-pub fn line(notice: &Notice<'_>) -> Option<String> {
+pub(crate) fn line(notice: &Notice<'_>) -> Option<String> {
     let now = crate::base::clock::date(SystemTime::now());
     let told = match notice {
         Notice::Progress(_) | Notice::Leaving(_) => return None,

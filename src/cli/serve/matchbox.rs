@@ -35,7 +35,7 @@ const MATCHBOX_FLAGS: [&str; 14] = [
 ];
 
 #[derive(Args)]
-pub struct MatchboxArgs {
+pub(crate) struct MatchboxArgs {
     /// Serve a Matchbox data directory instead of a tree: groups/, profiles/, ignition/, generic/ and cloud/, edits
     /// included at once [env: MATCHBOX_DATA_PATH]
     #[arg(long, alias = "data-path", value_name = "DIR", conflicts_with = "tree", help_heading = "Matchbox")]
@@ -113,13 +113,13 @@ impl Advice for UsageError {
 }
 
 /// A variable of the environment; as in Matchbox, an empty one counts as unset.
-pub fn variable(name: &str) -> Option<OsString> {
+pub(crate) fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The command line with Matchbox's single dashes doubled, only after `serve`: `-data-path=DIR` becomes
 /// `--data-path=DIR`.
-pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     if args.get(1).is_some_and(|verb| verb == "serve") {
         for arg in args.iter_mut().skip(2).take_while(|arg| *arg != "--") {
@@ -142,7 +142,7 @@ pub fn with_double_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsStr
 impl MatchboxArgs {
     /// The content to serve: a tree or bundle if one was named, else a data directory. Flags override the environment.
     /// Adds the paths that it reads to `files`.
-    pub fn content(
+    pub(crate) fn content(
         &self,
         tree: Option<(&Path, Open)>,
         nodes: Option<&Path>,
@@ -179,7 +179,7 @@ impl MatchboxArgs {
     }
 
     /// Warnings about flags that are accepted but have no effect.
-    pub fn warnings(&self) -> Vec<&'static str> {
+    pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let rpc = self.rpc_address.is_some() || variable("MATCHBOX_RPC_ADDRESS").is_some();
         rpc.then_some(
             "Matchbox's gRPC API is not served: write groups and profiles into the data directory instead",
@@ -189,7 +189,7 @@ impl MatchboxArgs {
     }
 
     /// Decides whether a notice is logged.
-    pub fn tells(&self) -> Result<impl Fn(&Notice<'_>) -> bool + use<>> {
+    pub(crate) fn tells(&self) -> Result<impl Fn(&Notice<'_>) -> bool + use<>> {
         const NAME: &str = "MATCHBOX_LOG_LEVEL";
         let from_environment = || {
             let value = variable(NAME)?.to_string_lossy().into_owned();

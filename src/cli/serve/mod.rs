@@ -9,7 +9,7 @@ mod netboot;
 mod storm;
 mod tls;
 
-pub use matchbox::with_double_dashes;
+pub(crate) use matchbox::with_double_dashes;
 
 use std::io;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 /// then on. Each request is logged on one line to stderr. SIGTERM lets open transfers finish, for 10 s at most; a second one
 /// does not.
 #[derive(Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// A build, such as output/kubernetes/current, or a bundle, of which nothing is unpacked
     #[arg(value_name = "TREE|BUNDLE")]
     tree: Option<PathBuf>,
@@ -79,7 +79,7 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         self.tls.check()?;
         self.matchbox.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();

@@ -20,7 +20,7 @@ use crate::tree::names::LOADERS;
 
 #[derive(Args)]
 #[command(next_help_heading = "Network boot (needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW)")]
-pub struct NetbootArgs {
+pub(crate) struct NetbootArgs {
     /// The network interface whose machines are answered over DHCP and TFTP; no other network notices
     #[arg(long, value_name = "NAME", value_parser = interface)]
     interface: Option<String>,
@@ -87,7 +87,7 @@ fn lease(text: &str) -> Result<Duration, String> {
 
 impl NetbootArgs {
     /// Whether a config for dnsmasq is requested instead of a server.
-    pub fn prints_dnsmasq(&self) -> bool {
+    pub(crate) fn prints_dnsmasq(&self) -> bool {
         self.dnsmasq
     }
 
@@ -112,7 +112,12 @@ impl NetbootArgs {
     }
 
     /// Binds the sockets that the flags ask for, if any; the HTTP server listens at `address`.
-    pub fn bind(&self, scheme: &'static str, address: SocketAddr, site: &Site) -> Result<Option<Bound>> {
+    pub(crate) fn bind(
+        &self,
+        scheme: &'static str,
+        address: SocketAddr,
+        site: &Site,
+    ) -> Result<Option<Bound>> {
         let wish = self.wish(Http { scheme, port: address.port() });
         if wish.is_nothing() {
             return Ok(None);
@@ -176,7 +181,7 @@ impl NetbootArgs {
 
     /// The dnsmasq config that does the same as the flags, with the nodes of the served content; `address` is
     /// `HOST:PORT`.
-    pub fn dnsmasq_config(&self, scheme: &'static str, address: &str, site: &Site) -> Result<String> {
+    pub(crate) fn dnsmasq_config(&self, scheme: &'static str, address: &str, site: &Site) -> Result<String> {
         let malformed = |why| listen::Error::Address { address: address.into(), why };
         let port = address.parse::<Address>().map_err(malformed)?.port();
         let http = Http { scheme, port };

@@ -12,7 +12,7 @@ use crate::serve::site::Site;
 
 #[derive(Args)]
 #[command(next_help_heading = "Many machines at once")]
-pub struct StormArgs {
+pub(crate) struct StormArgs {
     /// Send at most this much per second, shared evenly among clients: 800Mbit, 1Gbit, 20M (bytes)
     #[arg(long, value_name = "RATE", value_parser = bandwidth)]
     bandwidth: Option<NonZeroU64>,
@@ -33,7 +33,7 @@ pub struct StormArgs {
 
 impl StormArgs {
     /// Applies the flags to a server.
-    pub fn apply(&self, server: Server) -> Server {
+    pub(crate) fn apply(&self, server: Server) -> Server {
         let limits = Limits {
             connections: self.max_connections.max(1),
             per_client: self.max_per_client.max(1),
@@ -55,7 +55,7 @@ impl StormArgs {
 
     /// The proofs by which files are checked before they are sent, if they are not trusted. Those of a bundle are not,
     /// because it was transported and only its index was verified.
-    pub fn proofs(&self, site: &Site) -> Option<Arc<Proofs>> {
+    pub(crate) fn proofs(&self, site: &Site) -> Option<Arc<Proofs>> {
         let is_bundle = site.place.directory().is_none();
         self.rehash.unwrap_or(is_bundle).then(Arc::default)
     }

@@ -18,7 +18,7 @@ use crate::serve::process::service;
 /// Address and certificate for HTTPS. `--tls-only` has Matchbox's names too.
 #[derive(Args)]
 #[command(next_help_heading = "HTTPS")]
-pub struct TlsArgs {
+pub(crate) struct TlsArgs {
     /// Serve HTTPS at this address, beside plain HTTP
     #[arg(long, value_name = "HOST:PORT")]
     tls_address: Option<String>,
@@ -60,7 +60,7 @@ pub struct TlsArgs {
 
 /// Flags that contradict each other.
 #[derive(Debug, thiserror::Error)]
-pub enum UsageError {
+pub(crate) enum UsageError {
     /// HTTPS without a certificate.
     #[error("HTTPS needs a certificate")]
     NoCertificate,
@@ -99,7 +99,7 @@ fn flag(text: &str) -> Result<bool, String> {
 
 impl TlsArgs {
     /// Whether HTTPS is spoken at --address, and HTTP nowhere.
-    pub fn is_only(&self) -> bool {
+    pub(crate) fn is_only(&self) -> bool {
         self.only == Some(true)
     }
 
@@ -107,7 +107,7 @@ impl TlsArgs {
     ///
     /// # Errors
     /// The contradiction between them.
-    pub fn check(&self) -> Result<(), UsageError> {
+    pub(crate) fn check(&self) -> Result<(), UsageError> {
         let is_spoken = self.tls_address.is_some() || self.is_only();
         let has_certificate = self.tls_cert.is_some() || self.tls_generate.is_some();
         match (is_spoken, has_certificate) {
@@ -121,7 +121,7 @@ impl TlsArgs {
 
     /// Listens for HTTPS if it is requested, unless a service manager opened the socket; `plain` is the address for
     /// HTTP. Certificates stay readable.
-    pub fn listener(
+    pub(crate) fn listener(
         &self,
         plain: &str,
         inherited: Option<Listener>,

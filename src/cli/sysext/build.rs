@@ -27,7 +27,7 @@ use crate::sysext::packaging::{Packaging, Wish};
 /// OUTPUT, with SHA256SUMS beside them. The same folder and components give the same bytes everywhere. On a node, link
 /// /etc/extensions/NAME.raw to the image: systemd-sysext goes by that name.
 #[derive(Args)]
-pub struct SysextBuildArgs {
+pub(crate) struct SysextBuildArgs {
     /// Names in sysext/ here or above, or folders
     #[arg(required = true, value_name = "NAME|DIR")]
     sysexts: Vec<String>,
@@ -75,7 +75,7 @@ fn packaging(text: &str) -> Result<Packaging> {
 
 impl SysextBuildArgs {
     /// Builds and writes the images, and reports digests that were pinned.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let mut values: BTreeMap<String, String> = self.set.iter().cloned().collect();
         values.extend(self.version.clone().map(|version| ("version".to_owned(), version)));
         let mut archs = self.arch.clone();

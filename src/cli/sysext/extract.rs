@@ -13,7 +13,7 @@ use crate::sysext::extension::Extension;
 /// Needs no root. Modes, times and hard links are kept; owners, setuid bits and extended attributes are not. An image that
 /// would leave the directory, or fill the disk, is refused.
 #[derive(Args)]
-pub struct ExtractArgs {
+pub(crate) struct ExtractArgs {
     /// The image
     image: PathBuf,
     /// The directory, which must not exist yet
@@ -22,7 +22,7 @@ pub struct ExtractArgs {
 
 impl ExtractArgs {
     /// Extracts the image, or leaves nothing behind.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let extension = Extension::open(&self.image)?;
         extension.extract(&self.directory)?;
         say!("{}: {}", self.directory.display(), counted(extension.entries.len(), "entry"));

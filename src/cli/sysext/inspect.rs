@@ -13,7 +13,7 @@ use crate::sysext::inspect::{Inspected, inspect};
 ///
 /// Its file name is not judged here; `prebake sysext lint` does.
 #[derive(Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// Image of any format, or an unpacked extension
     image: PathBuf,
     /// Print JSON
@@ -23,7 +23,7 @@ pub struct InspectArgs {
 
 impl InspectArgs {
     /// Prints the image's own data, then its entries; findings go to stderr.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let (inspected, findings) = inspect(&self.image)?;
         for finding in findings {
             tell!("{finding}");

@@ -10,7 +10,7 @@ use crate::sysext::signing::{self, Generated};
 
 /// Make keys that sign sysext images (`packaging: {verity: …}`)
 #[derive(Args)]
-pub struct KeyArgs {
+pub(crate) struct KeyArgs {
     #[command(subcommand)]
     verb: KeyVerb,
 }
@@ -32,7 +32,7 @@ struct GenerateArgs {
 
 impl KeyArgs {
     /// Makes the key.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let KeyVerb::Generate(GenerateArgs { directory }) = self.verb;
         let Generated { fingerprint, key_was_there } = signing::generate(&directory, SystemTime::now())?;
         let file = |name| directory.join(name).display().to_string();

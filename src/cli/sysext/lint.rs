@@ -25,7 +25,7 @@ use crate::sysext::lint::{self, Gap, Row, Verdict};
 /// Nothing wrong, or warnings only: exit code 0. Errors: 3. Images that were not there to be judged are named, such as a sysext whose
 /// components are not fetched; with --strict that, too, is 3. The rules are explained in docs/guides/sysexts.md.
 #[derive(Args)]
-pub struct LintArgs {
+pub(crate) struct LintArgs {
     /// Images, folders, directories of images, recipes
     #[arg(required = true, value_name = "IMAGE|DIR|RECIPE")]
     targets: Vec<PathBuf>,
@@ -70,7 +70,7 @@ impl Advice for Refused {
 
 impl LintArgs {
     /// Prints the defects, group by group.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let (recipes, others): (Vec<PathBuf>, Vec<PathBuf>) =
             self.targets.iter().cloned().partition(|path| is_recipe(path));
         let base = self.base.as_deref().map(read_base).transpose()?;

@@ -14,7 +14,7 @@ use crate::sysext::description::{self, Description};
 
 /// List the sysexts that can be built here
 #[derive(Args)]
-pub struct LsArgs {
+pub(crate) struct LsArgs {
     /// Directory with a folder for each sysext
     #[arg(long, default_value = "sysext", value_name = "DIR")]
     dir: PathBuf,
@@ -39,7 +39,7 @@ impl Advice for Unlistable {
 
 impl LsArgs {
     /// Prints one line per sysext.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let found = folders(&self.dir).map_err(|source| Unlistable { path: self.dir.clone(), source })?;
         let sysexts = found.iter().map(|dir| Description::load(dir)).collect::<Result<Vec<_>, _>>()?;
         if self.json {

@@ -14,7 +14,7 @@ use crate::base::error::Result;
 
 /// Build, lint and inspect system extensions
 #[derive(Args)]
-pub struct SysextArgs {
+pub(crate) struct SysextArgs {
     #[command(subcommand)]
     verb: SysextVerb,
 }
@@ -31,7 +31,7 @@ enum SysextVerb {
 
 impl SysextArgs {
     /// Runs the verb.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         match self.verb {
             SysextVerb::Build(args) => args.run(),
             SysextVerb::Extract(args) => args.run(),

@@ -47,12 +47,12 @@ impl Advice for Error {
 
 impl ClosureArgs {
     /// Walks through a tree and collects its references.
-    pub fn prove(&self, tree: &Tree) -> Result<Graph> {
+    pub(crate) fn prove(&self, tree: &Tree) -> Result<Graph> {
         closure::prove(tree, &Options { bases: self.bases.clone(), allow: self.allow.clone() })
     }
 
     /// Prints the result for people.
-    pub fn print(&self, place: &str, graph: &Graph) {
+    pub(crate) fn print(&self, place: &str, graph: &Graph) {
         for edge in graph.edges() {
             let word = match &edge.outcome {
                 Outcome::Missing(why) => format!("missing  {} {}: {why}", edge.kind, edge.to),

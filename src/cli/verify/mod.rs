@@ -32,7 +32,7 @@ use crate::trust::signers::{Proof, Trust};
 /// With `--closure` it then walks from groups and loaders' scripts through profiles, configs, units, manifests, kubeadm's
 /// configuration and sysexts, and names what leads outside with the way to it. Nothing is fetched.
 #[derive(Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// A build, such as output/kubernetes/current, or a bundle
     #[arg(value_name = "TREE|BUNDLE")]
     tree: PathBuf,
@@ -85,7 +85,7 @@ impl Advice for Error {
 
 impl VerifyArgs {
     /// Runs the verb.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         if self.tree.is_file() {
             return self.bundle();
         }

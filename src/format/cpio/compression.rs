@@ -48,7 +48,7 @@ const MAGICS: [([u8; 2], Compression); 8] = [
 
 impl Compression {
     /// The compression by the first bytes of a member.
-    pub fn of(start: &[u8]) -> Option<Self> {
+    pub(crate) fn of(start: &[u8]) -> Option<Self> {
         MAGICS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, compression)| *compression)
     }
 
@@ -68,7 +68,7 @@ impl Compression {
     /// Decompresses one member, and consumes exactly its bytes of `from` when read to the end. As in the kernel, a
     /// second gzip member, zstd frame or xz stream is a member of its own. `None` for compressions that prebake knows
     /// by name only.
-    pub fn decoder<'r>(self, from: &'r mut dyn BufRead) -> io::Result<Option<Box<dyn Read + 'r>>> {
+    pub(crate) fn decoder<'r>(self, from: &'r mut dyn BufRead) -> io::Result<Option<Box<dyn Read + 'r>>> {
         Ok(Some(match self {
             Gzip => Box::new(GzDecoder::new(from)),
             Zstd => {
@@ -85,7 +85,7 @@ impl Compression {
 
 /// The check that an xz stream's header names, if the kernel cannot compute it (xz file format 1.2, §2.1.1.2; Linux,
 /// Documentation/staging/xz.rst: `--check=crc32` or `none`).
-pub fn xz_check(start: &[u8]) -> Option<&'static str> {
+pub(crate) fn xz_check(start: &[u8]) -> Option<&'static str> {
     match start.get(7)? & 0x0f {
         0x00 | 0x01 => None,
         0x04 => Some("CRC-64"),

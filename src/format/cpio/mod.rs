@@ -7,7 +7,7 @@
 //! silently dropped), and later archives win.
 
 mod compression;
-pub mod padding;
+pub(crate) mod padding;
 mod read;
 mod write;
 
@@ -15,19 +15,19 @@ use std::io;
 
 use crate::base::error::{Advice, Exit};
 
-pub use compression::{Compression, xz_check};
+pub(crate) use compression::{Compression, xz_check};
 pub use read::{Limits, Listing, Member, Reader, Seekable, Skip, Streamed, list};
 pub use write::{length, write};
 
 /// Part of step keys; raised when the bytes for the same tree change.
-pub const REVISION: u32 = 2;
+pub(crate) const REVISION: u32 = 2;
 /// Length of a header in bytes, without the name.
 const HEADER: u64 = 110;
 /// The name of the member that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
 
 /// Magic numbers of the formats that the kernel reads: without and with checksums (which it ignores).
-pub const MAGICS: [&[u8]; 2] = [b"070701", b"070702"];
+pub(crate) const MAGICS: [&[u8]; 2] = [b"070701", b"070702"];
 
 const TYPE_MASK: u32 = 0o170000;
 const TYPE_DIR: u32 = 0o040000;

@@ -54,7 +54,7 @@ impl Member {
     }
 
     /// Whether it is a regular file.
-    pub fn is_file(&self) -> bool {
+    pub(crate) fn is_file(&self) -> bool {
         self.mode & TYPE_MASK == TYPE_FILE
     }
 }
@@ -127,7 +127,7 @@ pub struct Reader<'r, R> {
 
 impl<'r, R: Skip> Reader<'r, R> {
     /// Starts at the first header. `subject` names the archive in errors.
-    pub fn new(subject: &'r str, from: R, limits: Limits) -> Self {
+    pub(crate) fn new(subject: &'r str, from: R, limits: Limits) -> Self {
         Reader { subject, from, limits, offset: 0, left: 0, padding: 0, members: 0 }
     }
 
@@ -137,7 +137,7 @@ impl<'r, R: Skip> Reader<'r, R> {
     }
 
     /// The next member, after skipping the rest of the previous one; `None` at the trailer.
-    pub fn next_member(&mut self) -> Result<Option<Member>, Error> {
+    pub(crate) fn next_member(&mut self) -> Result<Option<Member>, Error> {
         let rest = self.left + self.padding;
         (self.left, self.padding) = (0, 0);
         let start = self.offset;
@@ -192,7 +192,7 @@ impl<'r, R: Skip> Reader<'r, R> {
     }
 
     /// The unread rest of the last member's body.
-    pub fn body(&mut self) -> impl Read {
+    pub(crate) fn body(&mut self) -> impl Read {
         Body { from: &mut self.from, left: &mut self.left }
     }
 }

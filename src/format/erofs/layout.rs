@@ -53,7 +53,7 @@ const INCOMPAT: [(u32, &str); 7] = [
 
 impl Features {
     /// Reads the features from the first bytes of an image; `None` if there is no superblock.
-    pub fn of(head: &[u8]) -> Option<Self> {
+    pub(crate) fn of(head: &[u8]) -> Option<Self> {
         let superblock = head.get(SUPER..SUPER + 128)?;
         let bits = superblock[12];
         (u32_at(superblock, 0) == MAGIC).then(|| Features {
@@ -65,7 +65,7 @@ impl Features {
     }
 
     /// Names of the algorithms with which files may be compressed.
-    pub fn algorithms(&self) -> Vec<&'static str> {
+    pub(crate) fn algorithms(&self) -> Vec<&'static str> {
         match self.incompat {
             bits if bits & INCOMPAT_ALGORITHMS != 0 => {
                 let used = |(bit, _): &(usize, &&str)| self.algorithms & 1 << bit != 0;
@@ -77,12 +77,12 @@ impl Features {
     }
 
     /// Whether it has a feature that came after Linux 6.12.
-    pub fn is_newer(&self) -> bool {
+    pub(crate) fn is_newer(&self) -> bool {
         self.incompat & !INCOMPAT.iter().fold(0, |all, (bit, _)| all | bit) != 0
     }
 
     /// The features that prebake cannot read, in words.
-    pub fn unread(&self) -> Option<String> {
+    pub(crate) fn unread(&self) -> Option<String> {
         if self.block != BLOCK as u32 {
             return Some(format!("erofs with blocks of {} bytes", self.block));
         }

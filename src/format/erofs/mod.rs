@@ -14,12 +14,12 @@ mod xattr;
 use std::io;
 
 use crate::base::error::{Advice, Exit};
-pub use layout::Features;
+pub(crate) use layout::Features;
 pub use read::Image;
-pub use write::write;
+pub(crate) use write::write;
 
 /// Part of step keys; raised when the bytes for the same tree change.
-pub const REVISION: u32 = 1;
+pub(crate) const REVISION: u32 = 1;
 
 /// Storage of the files' data. It determines the bytes, so all of it belongs into step keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

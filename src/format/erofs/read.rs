@@ -39,12 +39,6 @@ pub struct Image {
 }
 
 impl Image {
-    /// Whether an erofs image begins at this offset of a file.
-    pub fn is_one(file: &File, start: u64) -> bool {
-        let mut block = [0; BLOCK];
-        file.read_exact_at(&mut block, start).is_ok() && Superblock::parse(&block).is_ok()
-    }
-
     /// Opens an image and reads all inodes and names.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, Error> {
         let subject = path.display().to_string();
@@ -55,7 +49,7 @@ impl Image {
     }
 
     /// Like [`Image::open`], for an image that is `length` bytes of a file, from `start` on.
-    pub fn open_at(
+    pub(crate) fn open_at(
         subject: &str,
         file: File,
         start: u64,

@@ -25,7 +25,7 @@ const WINDOW: usize = 256;
 ///
 /// Entries are in path order; owner 0:0; no xattrs; every time is `epoch` (seconds since 1970); the root's mode is
 /// 0755, its UUID empty. Files are streamed; equal files of at least one block are stored once.
-pub fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
+pub(crate) fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
     let Options::Plain = options;
     out.set_len(0).and_then(|()| out.seek(SeekFrom::Start(BLOCK as u64))).map_err(Error::Write)?;
     let mut data = Data { out: BufWriter::with_capacity(1 << 20, out), blocks: 1, stored: HashMap::new() };

@@ -31,7 +31,7 @@ pub(super) struct Tree {
 impl Tree {
     /// Whether a key of the data may decide which parts are rendered. May be true when the key does not, never the
     /// reverse.
-    pub fn decides_by(&self, key: &str) -> bool {
+    pub(crate) fn decides_by(&self, key: &str) -> bool {
         let nodes = || self.lists.iter().flatten();
         nodes().any(|node| node.pipes().any(|pipe| pipe.mentions(key, false)))
             && nodes().any(|node| match node {

@@ -32,15 +32,15 @@ pub(super) enum Data<'a> {
 
 impl<'a> Datum<'a> {
     /// Go's zero `reflect.Value`.
-    pub const NOTHING: Datum<'static> = Datum { data: Data::Nil, boxed: false };
+    pub(crate) const NOTHING: Datum<'static> = Datum { data: Data::Nil, boxed: false };
 
     /// The data as a whole, as it is passed to a template, or an element of a map of strings.
-    pub fn plain(value: &'a Value) -> Self {
+    pub(crate) fn plain(value: &'a Value) -> Self {
         Datum { boxed: false, ..Datum::element(value) }
     }
 
     /// An element of a list or map.
-    pub fn element(value: &'a Value) -> Self {
+    pub(crate) fn element(value: &'a Value) -> Self {
         let data = match value {
             Value::Null => Data::Nil,
             Value::Bool(value) => Data::Bool(*value),
@@ -54,22 +54,22 @@ impl<'a> Datum<'a> {
     }
 
     /// A key, or an element of a map of strings.
-    pub fn string(text: &'a str) -> Self {
+    pub(crate) fn string(text: &'a str) -> Self {
         Data::Text(Text::Borrowed(text.as_bytes())).into()
     }
 
     /// A text that the template made.
-    pub fn text(text: Vec<u8>) -> Self {
+    pub(crate) fn text(text: Vec<u8>) -> Self {
         Data::Text(Text::Owned(text.into())).into()
     }
 
     /// The value without its box, as at the end of every command.
-    pub fn unboxed(self) -> Self {
+    pub(crate) fn unboxed(self) -> Self {
         Datum { boxed: false, ..self }
     }
 
     /// Go's static type name: for a boxed value, that of the box.
-    pub fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         if self.boxed { "interface {}" } else { self.data.type_name() }
     }
 }
@@ -82,7 +82,7 @@ impl<'a> From<Data<'a>> for Datum<'a> {
 
 impl Data<'_> {
     /// Go's type name, as `%T` prints it.
-    pub fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Data::Nil => "<nil>",
             Data::Bool(_) => "bool",
@@ -97,7 +97,7 @@ impl Data<'_> {
     }
 
     /// The value's truth for `if`, `and`, `or` and `not`: not empty, not zero.
-    pub fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         match self {
             Data::Nil => false,
             Data::Bool(value) => *value,
@@ -147,25 +147,25 @@ impl<'a> List<'a> {
         List { whole: items, start: 0, len: items.len(), capacity }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    pub fn get(&self, index: usize) -> Option<Datum<'a>> {
+    pub(crate) fn get(&self, index: usize) -> Option<Datum<'a>> {
         let item = || self.whole.get(self.start + index).unwrap_or(&Value::Null);
         (index < self.len).then(|| Datum::element(item()))
     }
 
-    pub fn iter(self) -> impl Iterator<Item = Datum<'a>> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Datum<'a>> {
         (0..self.len).filter_map(move |index| self.get(index))
     }
 
     /// `list[from:to:capacity]`; the caller has checked that they are in order and within the capacity.
-    pub fn slice(&self, from: usize, to: usize, capacity: usize) -> Self {
+    pub(crate) fn slice(&self, from: usize, to: usize, capacity: usize) -> Self {
         List { whole: self.whole, start: self.start + from, len: to - from, capacity: capacity - from }
     }
 }

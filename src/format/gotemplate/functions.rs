@@ -78,21 +78,26 @@ fn failed<T>(message: impl Into<String>) -> Result<T, Failure> {
 }
 
 impl Function {
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         FUNCTIONS.iter().find(|row| row.0 == name).map(|row| row.1)
     }
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         FUNCTIONS[self as usize].0
     }
 
-    pub fn arity(self) -> Arity {
+    pub(crate) fn arity(self) -> Arity {
         FUNCTIONS[self as usize].2
     }
 
     /// Calls the function with as many values as its arity requires. A text that it makes has at most `room` bytes;
     /// `written` is the first value as the template writes it.
-    pub fn call<'a>(self, values: &[Datum<'a>], room: usize, written: &str) -> Result<Datum<'a>, Failure> {
+    pub(crate) fn call<'a>(
+        self,
+        values: &[Datum<'a>],
+        room: usize,
+        written: &str,
+    ) -> Result<Datum<'a>, Failure> {
         let boolean = |value: Result<bool, Failure>| Ok(Data::Bool(value?).into());
         let escaped = |escape: fn(&[u8]) -> Vec<u8>| match escape(&text_of(values, room)?) {
             text if text.len() > room => Err(Refusal::TooLong.into()),

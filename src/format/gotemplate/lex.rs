@@ -80,7 +80,7 @@ const MARKER: usize = 2;
 
 impl Token<'_> {
     /// The token as messages show it.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match &self.kind {
             Kind::End => "EOF".into(),
             Kind::Error(reason) => reason.clone(),
@@ -108,12 +108,12 @@ pub(super) struct Lexer<'t> {
 }
 
 impl<'t> Lexer<'t> {
-    pub fn new(text: &'t [u8]) -> Self {
+    pub(crate) fn new(text: &'t [u8]) -> Self {
         Lexer { text, start: 0, line: 1, at: 0, in_action: false, parentheses: 0 }
     }
 
     /// The next token; after an error or at the end, the end token.
-    pub fn next(&mut self) -> Token<'t> {
+    pub(crate) fn next(&mut self) -> Token<'t> {
         if self.in_action { self.action() } else { self.outside() }
     }
 

@@ -116,7 +116,7 @@ impl Advice for Error {
 }
 
 /// A number of the data as an action and Go's `%v` print it: `3`, `1e+06`.
-pub fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     float::format(value, 'g', None)
 }
 
@@ -144,7 +144,7 @@ impl Template {
 
     /// Whether the value of a key of the data may decide which parts are rendered: the key, or (if it is used at all) a
     /// variable, occurs where a branch, a loop or another template is chosen.
-    pub fn may_be_decided_by(&self, key: &str) -> bool {
+    pub(crate) fn may_be_decided_by(&self, key: &str) -> bool {
         self.tree.decides_by(key)
     }
 

@@ -25,7 +25,7 @@ const BUFFERS: usize = 4;
 
 /// Location of a stored file.
 #[derive(Clone, Debug, Default)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// Position of its first block.
     pub start: u64,
     /// Stored sizes of its blocks, four bytes each.
@@ -38,7 +38,7 @@ pub struct Stored {
 
 /// All data of an image.
 #[derive(Default)]
-pub struct Packed {
+pub(crate) struct Packed {
     /// In the order given.
     pub files: Vec<Stored>,
     /// Position and stored size of each fragment block.
@@ -66,7 +66,7 @@ struct Block {
 }
 
 /// Compresses files and writes them to `out`, whose next byte is at `at` in the image.
-pub fn pack(
+pub(crate) fn pack(
     files: &[&Contents],
     options: Options,
     threads: NonZeroUsize,

@@ -15,7 +15,7 @@ const XZ_PRESET: u32 = 6;
 const ZLIB: bool = true;
 
 /// Compresses blocks.
-pub enum Encoder {
+pub(crate) enum Encoder {
     /// zstd with one context for all blocks.
     Zstd(zstd::bulk::Compressor<'static>),
     /// zlib with one state for all blocks.
@@ -26,7 +26,7 @@ pub enum Encoder {
 
 impl Encoder {
     /// Makes an encoder.
-    pub fn new(options: Options) -> io::Result<Self> {
+    pub(crate) fn new(options: Options) -> io::Result<Self> {
         Ok(match options.compression {
             Compression::Zstd(level) => Encoder::Zstd(zstd::bulk::Compressor::new(level.get().into())?),
             Compression::Gzip(level) => {
@@ -38,7 +38,7 @@ impl Encoder {
     }
 
     /// Compresses a block into `packed`. Returns whether it became smaller; if not, `packed` holds nothing useful.
-    pub fn encode(&mut self, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<bool> {
+    pub(crate) fn encode(&mut self, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<bool> {
         packed.clear();
         let full = |written: usize| written > 0 && written < raw.len();
         match self {
@@ -66,7 +66,7 @@ impl Encoder {
 }
 
 /// Decompresses blocks.
-pub enum Decoder {
+pub(crate) enum Decoder {
     /// zlib streams.
     Gzip(Decompress),
     /// xz streams, each with a decoder of its own.
@@ -79,7 +79,7 @@ pub enum Decoder {
 
 impl Decoder {
     /// Makes a decoder, if the algorithm is supported.
-    pub fn new(algorithm: Algorithm) -> Result<Self, Fault> {
+    pub(crate) fn new(algorithm: Algorithm) -> Result<Self, Fault> {
         match algorithm {
             Algorithm::Gzip => Ok(Decoder::Gzip(Decompress::new(ZLIB))),
             Algorithm::Xz => Ok(Decoder::Xz),
@@ -90,7 +90,7 @@ impl Decoder {
     }
 
     /// Decompresses a block into `raw`, which never grows beyond `most` bytes.
-    pub fn decode(&mut self, packed: &[u8], most: usize, raw: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(crate) fn decode(&mut self, packed: &[u8], most: usize, raw: &mut Vec<u8>) -> Result<(), Fault> {
         raw.resize(most, 0);
         let written = match self {
             Decoder::Gzip(zlib) => {

@@ -10,7 +10,7 @@ use crate::base::digest::Sha256;
 use crate::format::tree::{Content, Contents, Entry, Tree};
 
 /// The distinct contents of a tree, in the order in which they are stored.
-pub struct Unique<'t> {
+pub(crate) struct Unique<'t> {
     /// The first file with each content.
     pub contents: Vec<&'t Contents>,
     /// For each entry of the tree, in its order, the index of its content; `None` for other entries than files.
@@ -19,7 +19,7 @@ pub struct Unique<'t> {
 
 impl<'t> Unique<'t> {
     /// Finds the distinct contents.
-    pub fn of(tree: &'t Tree) -> io::Result<Self> {
+    pub(crate) fn of(tree: &'t Tree) -> io::Result<Self> {
         let mut lengths: HashMap<u64, u32> = HashMap::new();
         for (_, entry) in tree.iter().filter(|(_, entry)| entry.link.is_none()) {
             if let Content::File(contents) = &entry.content {
@@ -56,7 +56,7 @@ impl<'t> Unique<'t> {
 
 /// The first name of an entry's inode, which all its names share. A hard link whose target is not a file of the tree is
 /// a file of its own.
-pub fn first_name<'t>(tree: &Tree, path: &'t str, entry: &'t Entry) -> &'t str {
+pub(crate) fn first_name<'t>(tree: &Tree, path: &'t str, entry: &'t Entry) -> &'t str {
     let first = entry.link.as_deref().unwrap_or(path);
     match tree.get(first) {
         Some(Entry { content: Content::File(_), link: None, .. }) => first,

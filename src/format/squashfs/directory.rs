@@ -19,7 +19,7 @@ const MAX_NAME: usize = 256;
 
 /// An entry to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'n> {
+pub(crate) struct Entry<'n> {
     /// The name in the directory, without a slash.
     pub name: &'n [u8],
     /// Position of its inode.
@@ -31,7 +31,7 @@ pub struct Entry<'n> {
 }
 
 /// Location of a written directory.
-pub struct Written {
+pub(crate) struct Written {
     /// Position of its first byte.
     pub at: Position,
     /// Length in bytes.
@@ -92,7 +92,7 @@ fn run_length(entries: &[Entry<'_>], at: Position) -> usize {
 }
 
 /// An entry that was read.
-pub struct Found {
+pub(crate) struct Found {
     /// Range of its name in the table.
     pub name: Range<usize>,
     /// Position of its inode.
@@ -103,7 +103,7 @@ pub struct Found {
 
 /// Reads the entries of a directory, at most `most`. They must be sorted, as the kernel's lookup requires, which also
 /// means that no name occurs twice; each name must be valid in a directory.
-pub fn read(table: &Table, dir: &Dir<'_>, most: usize) -> Result<Vec<Found>, Fault> {
+pub(crate) fn read(table: &Table, dir: &Dir<'_>, most: usize) -> Result<Vec<Found>, Fault> {
     let mut entries: Vec<Found> = Vec::new();
     if dir.length == 0 {
         return Ok(entries);

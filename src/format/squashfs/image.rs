@@ -224,7 +224,7 @@ impl Image {
     }
 
     /// Bytes of the image without its padding.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.superblock.used
     }
 

@@ -8,22 +8,22 @@ use super::fields::Fields;
 use super::layout::{NONE, Position};
 
 /// Numbers of the basic forms. Directory entries have only these.
-pub mod form {
+pub(crate) mod form {
     /// Directory.
-    pub const DIR: u16 = 1;
+    pub(crate) const DIR: u16 = 1;
     /// Regular file.
-    pub const FILE: u16 = 2;
+    pub(crate) const FILE: u16 = 2;
     /// Symlink.
-    pub const SYMLINK: u16 = 3;
+    pub(crate) const SYMLINK: u16 = 3;
     /// Pipe. Devices have the numbers before it, sockets the one after it.
-    pub const PIPE: u16 = 6;
+    pub(crate) const PIPE: u16 = 6;
     /// Difference between the numbers of an extended form and its basic form.
-    pub const EXTENDED: u16 = 7;
+    pub(crate) const EXTENDED: u16 = 7;
 }
 
 /// One inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inode<'t> {
+pub(crate) struct Inode<'t> {
     /// Permission bits.
     pub mode: u16,
     /// Index of the owner in the table of ids.
@@ -44,7 +44,7 @@ pub struct Inode<'t> {
 
 /// Kind of an inode, with its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body<'t> {
+pub(crate) enum Body<'t> {
     /// A directory.
     Dir(Dir<'t>),
     /// A regular file.
@@ -60,7 +60,7 @@ pub enum Body<'t> {
 
 /// A directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dir<'t> {
+pub(crate) struct Dir<'t> {
     /// Position of its entries.
     pub at: Position,
     /// Length of its entries in bytes.
@@ -75,7 +75,7 @@ pub struct Dir<'t> {
 
 /// A regular file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct File<'t> {
+pub(crate) struct File<'t> {
     /// Position of its first block in the image.
     pub start: u64,
     /// Length of the input, in bytes.
@@ -93,7 +93,7 @@ const DOTS: u32 = 3;
 
 impl<'t> Inode<'t> {
     /// The form's number in directory entries.
-    pub fn form(&self) -> u16 {
+    pub(crate) fn form(&self) -> u16 {
         match self.body {
             Body::Dir(_) => form::DIR,
             Body::File(_) => form::FILE,
@@ -115,7 +115,7 @@ impl<'t> Inode<'t> {
     }
 
     /// Encodes the inode.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let extended = self.is_extended();
         let mut out = Vec::with_capacity(64);
         let form = self.form() + if extended { form::EXTENDED } else { 0 };
@@ -161,7 +161,7 @@ impl<'t> Inode<'t> {
     }
 
     /// Reads the inode at the start of `table`. `block` is the image's block size.
-    pub fn decode(table: &'t [u8], block: u32) -> Result<Self, Fault> {
+    pub(crate) fn decode(table: &'t [u8], block: u32) -> Result<Self, Fault> {
         let mut fields = Fields(table);
         let [form, mode, uid, gid] = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?];
         let [mtime, number] = [fields.u32()?, fields.u32()?];

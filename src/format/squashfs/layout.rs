@@ -4,38 +4,38 @@ use super::fields::Fields;
 use super::{Algorithm, Compression, Fault, Options};
 
 /// Bytes of the superblock.
-pub const SUPERBLOCK: u64 = 96;
+pub(crate) const SUPERBLOCK: u64 = 96;
 /// Uncompressed bytes of a metadata block.
-pub const METADATA: usize = 8192;
+pub(crate) const METADATA: usize = 8192;
 /// Images are padded to a multiple of this, so that loop devices show the last block.
-pub const PADDING: u64 = 4096;
+pub(crate) const PADDING: u64 = 4096;
 /// Replaces the position of a missing table.
-pub const NO_TABLE: u64 = u64::MAX;
+pub(crate) const NO_TABLE: u64 = u64::MAX;
 /// Replaces an index: no fragment, no extended attributes.
-pub const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 /// Flag in the size of a data block: it is stored uncompressed. Size 0 is a block of zeros that is not stored.
-pub const STORED: u32 = 1 << 24;
+pub(crate) const STORED: u32 = 1 << 24;
 
 const MAGIC: &[u8; 4] = b"hsqs";
 const VERSION: [u16; 2] = [4, 0];
 
 /// Bits of [`Superblock::flags`].
-pub mod flag {
+pub(crate) mod flag {
     /// No fragments at all.
-    pub const NO_FRAGMENTS: u16 = 0x10;
+    pub(crate) const NO_FRAGMENTS: u16 = 0x10;
     /// The ends of large files are in fragments as well.
-    pub const ALWAYS_FRAGMENTS: u16 = 0x20;
+    pub(crate) const ALWAYS_FRAGMENTS: u16 = 0x20;
     /// Equal files are stored once.
-    pub const DUPLICATES: u16 = 0x40;
+    pub(crate) const DUPLICATES: u16 = 0x40;
     /// There is a table from inode numbers to positions.
-    pub const EXPORTABLE: u16 = 0x80;
+    pub(crate) const EXPORTABLE: u16 = 0x80;
     /// The options of the compression follow the superblock.
-    pub const OPTIONS: u16 = 0x400;
+    pub(crate) const OPTIONS: u16 = 0x400;
 }
 
 /// Position of an inode or a directory: the metadata block, in bytes from the table's start, and the offset in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
+pub(crate) struct Position {
     /// Offset of the block, as stored.
     pub block: u32,
     /// Offset in the decompressed block.
@@ -57,7 +57,7 @@ impl From<u64> for Position {
 
 /// The fields at the start of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Superblock {
+pub(crate) struct Superblock {
     /// Number of inodes.
     pub inodes: u32,
     /// Creation time, in seconds since 1970.
@@ -92,7 +92,7 @@ pub struct Superblock {
 
 impl Superblock {
     /// Encodes the superblock.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         for number in [self.inodes, self.time, self.block, self.fragments] {
             out.extend(number.to_le_bytes());
@@ -117,7 +117,7 @@ impl Superblock {
     }
 
     /// Decodes the superblock and checks everything that can be checked without the tables.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let mut fields = Fields(bytes);
         if bytes.len() < SUPERBLOCK as usize || fields.bytes(4)? != MAGIC {
             return Err(Fault::Foreign("its magic number is wrong"));
@@ -154,7 +154,7 @@ impl Superblock {
 }
 
 /// The options of a compression, as stored after the superblock; `None` for the format's defaults.
-pub fn compression_options(options: Options) -> Option<Vec<u8>> {
+pub(crate) fn compression_options(options: Options) -> Option<Vec<u8>> {
     match options.compression {
         Compression::Zstd(level) => Some(u32::from(level.get()).to_le_bytes().to_vec()),
         Compression::Gzip(level) => {

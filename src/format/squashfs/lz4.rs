@@ -9,7 +9,7 @@ const MIN_MATCH: usize = 4;
 const MORE: usize = 15;
 
 /// Decompresses one block and returns its length; `None` if it is damaged or does not fit into `out`.
-pub fn decode(packed: &[u8], out: &mut [u8]) -> Option<usize> {
+pub(crate) fn decode(packed: &[u8], out: &mut [u8]) -> Option<usize> {
     let mut input = Fields(packed);
     let mut at = 0_usize;
     loop {

@@ -18,7 +18,7 @@ const STORED: u16 = 1 << 15;
 const CROSSES: &str = "a table reaches into the next one";
 
 /// A table that is being written.
-pub struct Writer<'e> {
+pub(crate) struct Writer<'e> {
     encoder: &'e mut Encoder,
     pending: Vec<u8>,
     packed: Vec<u8>,
@@ -29,12 +29,12 @@ pub struct Writer<'e> {
 
 impl<'e> Writer<'e> {
     /// An empty table.
-    pub fn new(encoder: &'e mut Encoder) -> Self {
+    pub(crate) fn new(encoder: &'e mut Encoder) -> Self {
         Writer { encoder, pending: Vec::new(), packed: Vec::new(), stored: Vec::new(), starts: Vec::new() }
     }
 
     /// Position of the next byte.
-    pub fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         // A table of 4 GiB would have more than 50 million inodes, which would not fit into memory.
         Position { block: self.stored.len() as u32, offset: self.pending.len() as u16 }
     }
@@ -66,14 +66,14 @@ impl<'e> Writer<'e> {
     }
 
     /// Returns the stored bytes of the table.
-    pub fn finish(mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn finish(mut self) -> io::Result<Vec<u8>> {
         self.flush()?;
         Ok(self.stored)
     }
 
     /// Returns the stored bytes followed by the index of blocks, for a table that will start at `at`, and the position
     /// where the index starts.
-    pub fn finish_indexed(mut self, at: u64) -> io::Result<(Vec<u8>, u64)> {
+    pub(crate) fn finish_indexed(mut self, at: u64) -> io::Result<(Vec<u8>, u64)> {
         self.flush()?;
         let index = at + self.stored.len() as u64;
         self.stored.extend(self.starts.iter().flat_map(|start| (at + start).to_le_bytes()));
@@ -82,14 +82,14 @@ impl<'e> Writer<'e> {
 }
 
 /// Encodes the options of a compression as a block that is never compressed.
-pub fn stored_block(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn stored_block(bytes: &[u8]) -> Vec<u8> {
     let mut block = (bytes.len() as u16 | STORED).to_le_bytes().to_vec();
     block.extend(bytes);
     block
 }
 
 /// Reads tables.
-pub struct Reader<'s> {
+pub(crate) struct Reader<'s> {
     /// Path of the image, for the message.
     pub source: &'s Source,
     /// Decoder for the image's compression.
@@ -104,7 +104,7 @@ impl Reader<'_> {
     }
 
     /// Reads the table whose blocks fill `start..end`.
-    pub fn table(&mut self, start: u64, end: u64) -> Result<Table, Fault> {
+    pub(crate) fn table(&mut self, start: u64, end: u64) -> Result<Table, Fault> {
         let length = end.checked_sub(start).ok_or(Fault::Damaged("its tables are in the wrong order"))?;
         // Apart from their length fields, compressed blocks are never longer than their content.
         if length > self.limit + self.limit / 1024 {
@@ -132,7 +132,7 @@ impl Reader<'_> {
     }
 
     /// Reads the `length` bytes of a table whose index is at `index`; also returns the position of its first block.
-    pub fn indexed(&mut self, index: u64, length: u64) -> Result<(Vec<u8>, u64), Fault> {
+    pub(crate) fn indexed(&mut self, index: u64, length: u64) -> Result<(Vec<u8>, u64), Fault> {
         if length > self.limit {
             return Err(self.too_large());
         }
@@ -174,7 +174,7 @@ impl Reader<'_> {
 
 /// A table that was read.
 #[derive(Default)]
-pub struct Table {
+pub(crate) struct Table {
     /// The table's bytes, decompressed.
     pub bytes: Vec<u8>,
     starts: Vec<u32>,
@@ -182,7 +182,7 @@ pub struct Table {
 
 impl Table {
     /// The offset in the table for a position.
-    pub fn find(&self, position: Position) -> Result<usize, Fault> {
+    pub(crate) fn find(&self, position: Position) -> Result<usize, Fault> {
         let block = self.starts.binary_search(&position.block).ok();
         block
             .map(|block| block * METADATA + usize::from(position.offset))

@@ -35,7 +35,7 @@ pub use image::Image;
 pub use write::{write, write_with};
 
 /// Part of step keys; raised when the bytes for the same tree change.
-pub const REVISION: u32 = 2;
+pub(crate) const REVISION: u32 = 2;
 
 /// Reasons why an image cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +187,7 @@ impl Algorithm {
     }
 
     /// The name in mksquashfs' `-comp`.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Algorithm::Gzip => "gzip",
             Algorithm::Lzma => "lzma",
@@ -225,7 +225,7 @@ impl BlockSize {
         [BlockSize::Kib128, BlockSize::Kib256, BlockSize::Kib512, BlockSize::Mib1];
 
     /// The size in bytes.
-    pub const fn bytes(self) -> u32 {
+    pub(crate) const fn bytes(self) -> u32 {
         match self {
             BlockSize::Kib128 => 128 << 10,
             BlockSize::Kib256 => 256 << 10,
@@ -241,7 +241,7 @@ pub struct Level<const MAX: u8>(u8);
 
 impl<const MAX: u8> Level<MAX> {
     /// Level 1, for data that hardly compresses.
-    pub const LEAST: Self = Level(1);
+    pub(crate) const LEAST: Self = Level(1);
     /// The highest level.
     pub const MAX: Self = Level(MAX);
 
@@ -273,7 +273,7 @@ impl Compression {
     pub const DEFAULT_ZSTD: Level<22> = Level(9);
 
     /// The algorithm without its level.
-    pub const fn algorithm(self) -> Algorithm {
+    pub(crate) const fn algorithm(self) -> Algorithm {
         match self {
             Compression::Zstd(_) => Algorithm::Zstd,
             Compression::Gzip(_) => Algorithm::Gzip,
@@ -282,7 +282,7 @@ impl Compression {
     }
 
     /// The level, if the compression has levels.
-    pub const fn level(self) -> Option<u8> {
+    pub(crate) const fn level(self) -> Option<u8> {
         match self {
             Compression::Zstd(level) => Some(level.get()),
             Compression::Gzip(level) => Some(level.get()),
@@ -291,7 +291,7 @@ impl Compression {
     }
 
     /// The same algorithm with the least effort, for data that is already compressed.
-    pub const fn least(self) -> Self {
+    pub(crate) const fn least(self) -> Self {
         match self {
             Compression::Zstd(_) => Compression::Zstd(Level::LEAST),
             Compression::Gzip(_) => Compression::Gzip(Level::LEAST),

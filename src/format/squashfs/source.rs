@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use super::Fault;
 
 /// A window of a file.
-pub struct Source {
+pub(crate) struct Source {
     file: File,
     offset: u64,
     /// Length in bytes.
@@ -16,7 +16,7 @@ pub struct Source {
 
 impl Source {
     /// A part of a file; an error if the file is shorter.
-    pub fn new(file: File, offset: u64, length: u64) -> Result<Self, Fault> {
+    pub(crate) fn new(file: File, offset: u64, length: u64) -> Result<Self, Fault> {
         let end = file.metadata().map_err(Fault::Io)?.len();
         match offset.checked_add(length) {
             Some(needed) if needed <= end => Ok(Source { file, offset, length }),
@@ -25,7 +25,7 @@ impl Source {
     }
 
     /// Reads bytes at a position in the image. The caller limits the length.
-    pub fn read(&self, at: u64, length: usize, into: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(crate) fn read(&self, at: u64, length: usize, into: &mut Vec<u8>) -> Result<(), Fault> {
         if at.checked_add(length as u64).is_none_or(|end| end > self.length) {
             return Err(Fault::Damaged("a block lies outside of it"));
         }

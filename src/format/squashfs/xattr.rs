@@ -24,7 +24,7 @@ const MEMORY: usize = 32 << 20;
 const OVERHEAD: usize = 64;
 
 /// The reason why an attribute cannot be stored; `None` if it can.
-pub fn fault(name: &str, value: &[u8]) -> Option<&'static str> {
+pub(crate) fn fault(name: &str, value: &[u8]) -> Option<&'static str> {
     match split(name) {
         None => Some("its namespace is not one of user, trusted and security"),
         Some((_, "")) => Some("it has only a namespace"),
@@ -43,11 +43,11 @@ fn split(name: &str) -> Option<(u16, &str)> {
 
 /// The distinct sets of a tree, each with a number.
 #[derive(Default)]
-pub struct Sets<'t>(BTreeMap<&'t Xattrs, u32>);
+pub(crate) struct Sets<'t>(BTreeMap<&'t Xattrs, u32>);
 
 impl<'t> Sets<'t> {
     /// All sets of a tree in the order of their first entries.
-    pub fn of(tree: &'t Tree) -> Self {
+    pub(crate) fn of(tree: &'t Tree) -> Self {
         let mut sets = BTreeMap::new();
         for (_, entry) in tree.iter().filter(|(_, entry)| !entry.xattrs.is_empty()) {
             let next = sets.len() as u32;
@@ -57,18 +57,18 @@ impl<'t> Sets<'t> {
     }
 
     /// Whether there are no sets.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The number of a set; `None` for an empty one.
-    pub fn number(&self, set: &Xattrs) -> Option<u32> {
+    pub(crate) fn number(&self, set: &Xattrs) -> Option<u32> {
         self.0.get(set).copied()
     }
 
     /// The tables for an image in which they start at `at`, and the position for the superblock. The kernel requires
     /// the values first, then the table of sets, then its head and index at the end of the image.
-    pub fn encode(&self, at: u64, encoder: &mut Encoder) -> io::Result<(Vec<u8>, u64)> {
+    pub(crate) fn encode(&self, at: u64, encoder: &mut Encoder) -> io::Result<(Vec<u8>, u64)> {
         let mut values = Writer::new(encoder);
         let mut numbered: Vec<_> = self.0.iter().map(|(set, number)| (*number, *set)).collect();
         numbered.sort();
@@ -106,7 +106,7 @@ impl<'t> Sets<'t> {
 }
 
 /// Reads all sets of an image.
-pub fn read(reader: &mut Reader<'_>, table: u64) -> Result<Vec<Arc<Xattrs>>, Fault> {
+pub(crate) fn read(reader: &mut Reader<'_>, table: u64) -> Result<Vec<Arc<Xattrs>>, Fault> {
     if table == NO_TABLE {
         return Ok(Vec::new());
     }

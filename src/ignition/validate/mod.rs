@@ -1,6 +1,6 @@
 //! Ignition's errors and warnings: the checks of its `Validate` methods, at the spec of the config.
 //!
-//! A check belongs to a record of the [schema](super::schema); one table says which. The walk follows the order of
+//! A check belongs to a record of the [`schema`]; one table says which. The walk follows the order of
 //! Ignition's Go structs, so findings are in Ignition's order.
 
 mod disk;

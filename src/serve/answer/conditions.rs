@@ -8,7 +8,7 @@ use crate::serve::endpoint::request::Request;
 
 /// The current version of a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Version<'v> {
+pub(crate) struct Version<'v> {
     /// A strong entity tag, quotes included. Files that may change while they are served have none.
     pub etag: Option<&'v str>,
     /// The modification time, if known. HTTP carries whole seconds only.
@@ -19,7 +19,7 @@ impl Version<'_> {
     /// The status that the request's conditions ask for instead of the file, if any: 304 or 412.
     ///
     /// The order is that of RFC 9110, 13.2.2. If a client sends both a tag and a date, the tag decides.
-    pub fn refuses(&self, request: &Request<'_>) -> Option<u16> {
+    pub(crate) fn refuses(&self, request: &Request<'_>) -> Option<u16> {
         let is_wanted = match tags(request, "if-match") {
             Some(tags) => tags.iter().any(|tag| *tag == "*" || Some(*tag) == self.etag),
             None => self.is_newer(request, "if-unmodified-since") != Some(true),
@@ -40,13 +40,13 @@ impl Version<'_> {
     }
 
     /// Whether a range of this version is useful to the client, that is, whether its `If-Range` names this version.
-    pub fn is_that_of_if_range(&self, request: &Request<'_>) -> bool {
+    pub(crate) fn is_that_of_if_range(&self, request: &Request<'_>) -> bool {
         let Some(known) = request.header("if-range") else { return true };
         Some(known) == self.etag || self.seconds().is_some_and(|seconds| date(known) == Some(seconds))
     }
 
     /// Whether it is newer than the date in a header. `None` if either date is missing or unreadable.
-    pub fn is_newer(&self, request: &Request<'_>, header: &str) -> Option<bool> {
+    pub(crate) fn is_newer(&self, request: &Request<'_>, header: &str) -> Option<bool> {
         let date = date(request.header(header)?)?;
         Some(self.seconds()? > date)
     }

@@ -1,6 +1,6 @@
 //! Answers as the routes make them, before they meet a socket.
 
-pub mod conditions;
+pub(crate) mod conditions;
 pub mod ranges;
 
 use std::fs::File;
@@ -14,11 +14,11 @@ use crate::base::digest::Sha256;
 use crate::serve::machines::watchers::Events;
 
 /// The content type that Matchbox gives its texts.
-pub const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// An answer to one request.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// HTTP status code.
     pub status: u16,
     /// Header names (lower case) and values.
@@ -37,7 +37,7 @@ pub struct Answer {
 
 /// Why there is nothing to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
+pub(crate) struct Lack {
     /// The reason, in words.
     pub why: String,
     /// The file of a data directory that is at fault, if any.
@@ -46,7 +46,7 @@ pub struct Lack {
 
 /// The bytes of an answer.
 #[derive(Debug)]
-pub enum Body {
+pub(crate) enum Body {
     /// In memory.
     Bytes(Bytes),
     /// A part of a file.
@@ -71,7 +71,7 @@ pub enum Body {
 
 /// A piece of a file that is put together while it is sent. Most files are one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// A published file.
     File {
         /// Its path. For a part of another file: its name in messages.
@@ -89,7 +89,7 @@ pub enum Piece {
 
 /// An open file that contains others, and the offset in bytes where one of them begins.
 #[derive(Clone, Debug)]
-pub struct Within(pub Arc<File>, pub u64);
+pub(crate) struct Within(pub Arc<File>, pub u64);
 
 impl PartialEq for Within {
     fn eq(&self, other: &Within) -> bool {
@@ -101,7 +101,7 @@ impl Eq for Within {}
 
 impl Body {
     /// Length in bytes, if known.
-    pub fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Body::Bytes(bytes) => Some(bytes.len() as u64),
             Body::File { range, .. } => Some(range.end - range.start),
@@ -116,37 +116,37 @@ impl Body {
 
 impl Answer {
     /// An answer with a body in memory.
-    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+    pub(crate) fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         Answer::shared(status, content_type, body.into().into())
     }
 
     /// An answer with a body in memory that others may hold, too.
-    pub fn shared(status: u16, content_type: &str, body: Bytes) -> Answer {
+    pub(crate) fn shared(status: u16, content_type: &str, body: Bytes) -> Answer {
         let headers = vec![("content-type", content_type.to_owned())];
         let body = Body::Bytes(body);
         Answer { status, headers, body, group: None, profile: None, lack: None, warning: None }
     }
 
     /// A plain text, status 200.
-    pub fn text(body: impl Into<Vec<u8>>) -> Answer {
+    pub(crate) fn text(body: impl Into<Vec<u8>>) -> Answer {
         Answer::new(200, TEXT, body)
     }
 
     /// 404 with the reason. Matchbox sends just `404 page not found`.
-    pub fn missing(why: &str) -> Answer {
+    pub(crate) fn missing(why: &str) -> Answer {
         let mut answer = Answer::new(404, TEXT, format!("404 page not found\n{why}\n"));
         answer.lack = Some(Lack { why: why.to_owned(), file: None });
         answer.header("x-content-type-options", "nosniff")
     }
 
     /// 404 in Matchbox's own words.
-    pub fn not_found() -> Answer {
+    pub(crate) fn not_found() -> Answer {
         let answer = Answer::new(404, TEXT, "404 page not found\n");
         answer.header("x-content-type-options", "nosniff")
     }
 
     /// The same answer; a 404 loses its reason and has Matchbox's own words.
-    pub fn without_reason(self) -> Answer {
+    pub(crate) fn without_reason(self) -> Answer {
         match self.status {
             404 => {
                 let Answer { group, profile, lack, .. } = self;
@@ -157,19 +157,19 @@ impl Answer {
     }
 
     /// Adds a header.
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Answer {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Logs a warning in addition to the answer's line.
-    pub fn warning(mut self, warning: impl Into<String>) -> Answer {
+    pub(crate) fn warning(mut self, warning: impl Into<String>) -> Answer {
         self.warning = Some(warning.into());
         self
     }
 
     /// Records the group and the profile that matched.
-    pub fn matched(mut self, group: &crate::tree::records::Group) -> Answer {
+    pub(crate) fn matched(mut self, group: &crate::tree::records::Group) -> Answer {
         self.group = Some(group.id.clone());
         self.profile = Some(group.profile.clone());
         self

@@ -6,7 +6,7 @@ use std::ops::Range;
 const MAX_RANGES: usize = 16;
 
 /// The answer to a malformed header, in Go's words.
-pub const MALFORMED: &str = "invalid range\n";
+pub(crate) const MALFORMED: &str = "invalid range\n";
 
 /// The result of parsing a `Range` header for a file.
 #[derive(Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::serve::site::{Asset, Site};
 const BOUNDARY: &str = "prebake-part";
 
 /// Answers with a published file, or parts of it.
-pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
+pub(crate) fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
     match site.asset(path) {
         Some(asset) => send(&asset, request),
         None => Answer::missing("the tree's manifest does not list this file"),
@@ -23,7 +23,7 @@ pub fn answer(site: &Site, path: &str, request: &Request<'_>) -> Answer {
 }
 
 /// Answers with a file, or parts of it.
-pub fn send(asset: &Asset, request: &Request<'_>) -> Answer {
+pub(crate) fn send(asset: &Asset, request: &Request<'_>) -> Answer {
     let Asset { kind, size, pieces, .. } = asset;
     let (kind, size) = (&**kind, *size);
     let etag = asset.etag.as_ref().map(|etag| format!("\"{etag}\""));

@@ -13,7 +13,7 @@ use crate::tree::records::{Boot, Group};
 const ASKS: &str = "?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}&serial=${serial}&arch=${buildarch:uristring}\n";
 
 /// The first script; the same for every machine.
-pub fn first(_: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
+pub(crate) fn first(_: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
     Answer::text(format!("#!ipxe\nchain {}{ASKS}", Endpoint::Ipxe.name()))
 }
 
@@ -76,7 +76,7 @@ fn booted_over(labels: &Labels, words: &Words) -> [String; 2] {
 }
 
 /// The script that boots a machine.
-pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+pub(crate) fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     let (group, boot) = match booted(world, labels) {
         Ok(selected) => selected,
         Err(answer) => return answer,
@@ -95,7 +95,7 @@ pub fn ipxe(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer
 /// A GRUB menu. For a data directory it is byte for byte what Matchbox sends, including the two blanks after
 /// `initrdefi`. For a tree, arguments that GRUB would misread are quoted, and the machine shows which arguments GRUB
 /// changes.
-pub fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+pub(crate) fn grub(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     let (group, boot) = match booted(world, labels) {
         Ok(selected) => selected,
         Err(answer) => return answer,

@@ -17,7 +17,7 @@ use crate::tree::names;
 use crate::tree::names::Endpoint;
 
 /// The machine's Ignition config.
-pub fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+pub(crate) fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     if world.site.live.is_some() {
         let send = |config: &[u8]| Answer::new(200, "application/json", config);
         return configured(world, request, labels, Kind::Ignition, send);
@@ -32,12 +32,12 @@ pub fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> An
 }
 
 /// The machine's template, rendered.
-pub fn generic(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+pub(crate) fn generic(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     configured(world, request, labels, Kind::Generic, |text| in_memory(text, request))
 }
 
 /// The machine's cloud-config or script, rendered.
-pub fn cloud(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+pub(crate) fn cloud(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     configured(world, request, labels, Kind::Cloud, |text| in_memory(text, request))
 }
 
@@ -97,7 +97,7 @@ fn in_memory(text: &[u8], request: &Request<'_>) -> Answer {
 }
 
 /// Shell assignments: metadata, selectors and the machine's labels, sorted (Matchbox's order is random).
-pub fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+pub(crate) fn metadata(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     let group = match select_group(world, labels) {
         Ok(group) => group,
         Err(answer) => return answer,

@@ -33,7 +33,7 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
 /// The answers that a machine would get, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     /// Version of this document, [`SCHEMA`].
     pub schema: u32,
     /// The machine's labels, normalized.
@@ -58,7 +58,7 @@ pub struct Explanation {
 
 /// A group that was considered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Considered {
+pub(crate) struct Considered {
     /// The group's id.
     pub group: String,
     /// The group's selectors.
@@ -71,7 +71,7 @@ pub struct Considered {
 /// Whether a group matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It is the machine's group.
     Chosen,
     /// It matches, but another one precedes it: more selectors win, then the greater text of all selectors.
@@ -85,7 +85,7 @@ pub enum Verdict {
 
 /// A selector that does not match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Miss {
+pub(crate) struct Miss {
     /// The name of the label.
     pub key: String,
     /// The value that the group requires.
@@ -96,7 +96,7 @@ pub struct Miss {
 
 /// An endpoint's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// HTTP status code.
     pub status: u16,
     /// Length of the input, in bytes.
@@ -109,7 +109,7 @@ pub struct Sent {
 }
 
 /// Explains what a machine with these labels would get.
-pub fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Explanation {
+pub(crate) fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Explanation {
     let chosen = world.site.groups.select(labels);
     let profile = chosen.and_then(|group| world.site.profiles.get(&group.profile)).map(|profile| &**profile);
     let (considered, others) = consider(world, labels, chosen);
@@ -129,7 +129,7 @@ pub fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Exp
 }
 
 /// `/explain`: as text, or as JSON if the client asks for it.
-pub fn answer(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
+pub(crate) fn answer(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
     let explanation = explain(world, request, labels);
     let answer = match request.header("accept").is_some_and(|kinds| kinds.contains("application/json")) {
         true => {

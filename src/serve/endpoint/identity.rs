@@ -22,7 +22,7 @@ const CARD: &str = "card";
 ///
 /// # Errors
 /// An installer would get the config of another machine than its own.
-pub fn settle(
+pub(crate) fn settle(
     world: &World<'_>,
     request: &Request<'_>,
     endpoint: Endpoint,

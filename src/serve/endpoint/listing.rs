@@ -18,7 +18,7 @@ use crate::serve::site::Asset;
 const INDEX: &[u8] = b"index.html";
 
 /// Answers for a decoded path below `/assets/`. The page of a directory is its `index.html`, or else a list.
-pub fn answer(root: &Path, path: &[u8], request: &Request<'_>) -> Answer {
+pub(crate) fn answer(root: &Path, path: &[u8], request: &Request<'_>) -> Answer {
     if path.contains(&0) {
         return failed(404);
     }

@@ -21,7 +21,7 @@ fn assets() -> String {
 }
 
 /// Answers a request. The labels are for the log.
-pub fn answer(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Labels) {
+pub(crate) fn answer(world: &World<'_>, live: &Live, request: &Request<'_>) -> (Answer, Labels) {
     if request.path == "*" {
         let status = if request.method == Method::OPTIONS { 200 } else { 400 };
         return (Answer { headers: Vec::new(), ..Answer::new(status, TEXT, "") }, Labels::default());

@@ -1,16 +1,16 @@
 //! The endpoints, one file each. Pure, or nearly: a site and a request in, an answer out.
 
-pub mod assets;
-pub mod boot;
-pub mod config;
+pub(crate) mod assets;
+pub(crate) mod boot;
+pub(crate) mod config;
 pub mod escape;
-pub mod explain;
+pub(crate) mod explain;
 pub mod guard;
-pub mod identity;
-pub mod listing;
-pub mod matchbox;
-pub mod page;
-pub mod request;
-pub mod routes;
-pub mod sign;
+pub(crate) mod identity;
+pub(crate) mod listing;
+pub(crate) mod matchbox;
+pub(crate) mod page;
+pub(crate) mod request;
+pub(crate) mod routes;
+pub(crate) mod sign;
 pub mod sniff;

@@ -14,7 +14,7 @@ use crate::serve::site::labels::Labels;
 use crate::tree::records::{Group, Profile};
 
 /// The parts of a request that answers depend on.
-pub struct Request<'r> {
+pub(crate) struct Request<'r> {
     /// The method. Endpoints that take no body answer POST like GET, as Matchbox does.
     pub method: &'r Method,
     /// The path as sent, percent-encoded.
@@ -25,7 +25,7 @@ pub struct Request<'r> {
     pub scheme: &'r str,
     /// The headers.
     pub headers: &'r hyper::HeaderMap,
-    /// The body, if [`takes_body`] is true for the request.
+    /// The body, if [`takes_body`](crate::serve::endpoint::routes::takes_body) is true for the request.
     pub body: &'r str,
     /// The time of arrival.
     pub now: SystemTime,
@@ -35,7 +35,7 @@ pub struct Request<'r> {
 
 impl Request<'_> {
     /// A header's value, if the header occurs exactly once and is readable.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?.to_str().ok();
         value.filter(|_| values.next().is_none())
@@ -43,7 +43,7 @@ impl Request<'_> {
 
     /// The URL at which the client reached us, from its `Host` header if that is a plain host and port. It becomes a
     /// kernel argument, so it must contain nothing else.
-    pub fn base_url(&self) -> Option<String> {
+    pub(crate) fn base_url(&self) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
         let host = self.header("host").filter(|host| !host.is_empty() && host.chars().all(plain))?;
         Some(format!("{}://{host}", self.scheme))
@@ -51,7 +51,7 @@ impl Request<'_> {
 }
 
 /// The state from which requests are answered.
-pub struct World<'w> {
+pub(crate) struct World<'w> {
     /// The tree's location.
     pub site: &'w Site,
     /// The machines seen so far.
@@ -63,7 +63,7 @@ pub struct World<'w> {
 }
 
 /// The group of a machine, or an answer that says why it has none.
-pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group, Answer> {
+pub(crate) fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group, Answer> {
     world.site.groups.select(labels).ok_or_else(|| {
         if world.site.live.is_some() {
             return Answer::missing(match world.site.groups.iter().next() {
@@ -80,7 +80,7 @@ pub fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group,
 }
 
 /// The group and profile of a machine, or an answer that says why it has none.
-pub fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
+pub(crate) fn select<'w>(world: &World<'w>, labels: &Labels) -> Result<(&'w Group, &'w Profile), Answer> {
     let group = select_group(world, labels)?;
     let profile = world.site.profiles.get(&group.profile);
     let profile = profile.ok_or_else(|| {

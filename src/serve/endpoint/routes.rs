@@ -37,12 +37,12 @@ fn handler(endpoint: Endpoint) -> Handler {
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
 
 /// Whether a request's body is to be read; only a report's is.
-pub fn takes_body(method: &Method, path: &str) -> bool {
+pub(crate) fn takes_body(method: &Method, path: &str) -> bool {
     method == Method::POST && plain_path(path) == Endpoint::Report.name()
 }
 
 /// Answers a request. The labels are for the log.
-pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
+pub(crate) fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
     if let Some(live) = &world.site.live {
         return matchbox::answer(world, live, request);
     }
@@ -62,7 +62,7 @@ pub fn answer(world: &World<'_>, request: &Request<'_>) -> (Answer, Labels) {
 
 /// Answers at an endpoint, given without its slash: with the endpoint's answer, with its signature if the name ends so
 /// and there is a key, or with a loader. `None` if there is no such endpoint.
-pub fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<(Answer, Labels)> {
+pub(crate) fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> Option<(Answer, Labels)> {
     if let Some(bytes) = name.strip_prefix(LOADERS).and_then(|loader| world.loaders.get(loader)) {
         return Some((Answer::shared(200, "application/efi", bytes), Labels::default()));
     }

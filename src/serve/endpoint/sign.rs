@@ -42,7 +42,7 @@ pub struct Signer {
 
 /// Why answers cannot be signed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The file cannot be read.
     #[error("cannot read the key ring {}", path.display())]
     Unreadable {
@@ -93,7 +93,7 @@ impl Signer {
     ///
     /// # Errors
     /// The file cannot be read, the key is locked, or it cannot sign: it must be RSA of 2048 to 8192 bits.
-    pub fn open(path: &Path, passphrase: Option<&str>) -> Result<Signer, Error> {
+    pub(crate) fn open(path: &Path, passphrase: Option<&str>) -> Result<Signer, Error> {
         let bytes = fs::read(path).map_err(|source| Error::Unreadable { path: path.into(), source })?;
         let unusable = |why: String| Error::Unusable { path: path.into(), why };
         if bytes.len() > MAX_KEY_RING {
@@ -115,7 +115,7 @@ impl Signer {
     }
 
     /// Replaces an answer with its signature, with the same status. The headers are Matchbox's.
-    pub fn sign(&self, answer: Answer, form: Form, now: SystemTime) -> Answer {
+    pub(crate) fn sign(&self, answer: Answer, form: Form, now: SystemTime) -> Answer {
         let kind = if form == Form::Binary { "application/octet-stream" } else { TEXT };
         let signature = bytes(&answer.body)
             .map_err(|error| error.to_string())
@@ -216,7 +216,7 @@ fn rsa(public: &PublicParams, secret: &PlainSecretParams) -> Result<RsaKeyPair, 
 mod rsa_parts {
     /// `number` modulo `prime - 1`, for odd primes: the exponent for one prime. All numbers are big-endian. The time
     /// depends on the key, but nobody can observe that: it runs once, when the server starts.
-    pub fn remainder(number: &[u8], prime: &[u8]) -> Vec<u8> {
+    pub(crate) fn remainder(number: &[u8], prime: &[u8]) -> Vec<u8> {
         let mut modulus = prime.to_vec();
         if let Some(last) = modulus.last_mut() {
             *last &= !1;

@@ -6,12 +6,12 @@
 use crate::serve::answer::TEXT;
 
 /// How many bytes are examined.
-pub const LENGTH: usize = 512;
+pub(crate) const LENGTH: usize = 512;
 
 /// The type of web pages.
-pub const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
 /// The type of XML, which a stylesheet may make browsers show as a page.
-pub const XML: &str = "text/xml; charset=utf-8";
+pub(crate) const XML: &str = "text/xml; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 
 const BY_EXTENSION: [(&str, &str); 64] = [

@@ -1,4 +1,4 @@
 //! The bytes of a tree, joined and proved.
 
-pub mod proofs;
-pub mod segments;
+pub(crate) mod proofs;
+pub(crate) mod segments;

@@ -21,7 +21,7 @@ const HOLDS: Duration = Duration::from_secs(3600);
 
 /// Proofs by path.
 #[derive(Default)]
-pub struct Proofs(Mutex<HashMap<PathBuf, Proof>>);
+pub(crate) struct Proofs(Mutex<HashMap<PathBuf, Proof>>);
 
 #[derive(Clone)]
 struct Proof {
@@ -42,7 +42,7 @@ struct Version {
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The bytes match the digest, or there is no digest.
     Intact,
     /// The bytes differ from the digest.
@@ -54,7 +54,7 @@ pub enum Verdict {
 
 impl Proofs {
     /// Checks an open file against its digest.
-    pub async fn check(&self, promised: &Promised) -> io::Result<Verdict> {
+    pub(crate) async fn check(&self, promised: &Promised) -> io::Result<Verdict> {
         let Some(sha256) = promised.sha256 else { return Ok(Verdict::Intact) };
         let proof = self.proof(&promised.path, version(promised)?);
         let mut first = false;

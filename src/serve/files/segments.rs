@@ -15,7 +15,7 @@ use crate::tree::beneath::{Refused, Root};
 
 /// Bytes that leave in one run.
 #[derive(Clone, Debug)]
-pub enum Segment {
+pub(crate) enum Segment {
     /// From memory.
     Bytes(Bytes),
     /// From a file. An open file stays complete even when its build is replaced and removed.
@@ -24,7 +24,7 @@ pub enum Segment {
 
 impl Segment {
     /// Length of the input, in bytes.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         match self {
             Segment::Bytes(bytes) => bytes.len() as u64,
             Segment::File(_, range) => range.end - range.start,
@@ -32,7 +32,7 @@ impl Segment {
     }
 
     /// Takes up to this many bytes off its front, into memory.
-    pub fn read(&mut self, most: usize) -> io::Result<Bytes> {
+    pub(crate) fn read(&mut self, most: usize) -> io::Result<Bytes> {
         match self {
             Segment::Bytes(bytes) => Ok(bytes.split_to(most.min(bytes.len()))),
             Segment::File(file, range) => {
@@ -47,7 +47,7 @@ impl Segment {
 
 /// A file that an answer needs, and what the manifest says of its bytes.
 #[derive(Debug)]
-pub struct Promised {
+pub(crate) struct Promised {
     /// The open file, which may contain others, too.
     pub file: Arc<File>,
     /// Offset of the bytes in it.
@@ -62,7 +62,7 @@ pub struct Promised {
 
 /// Opens the files that a body needs before the head is sent, so that a file that cannot be sent gets an error status.
 /// Files that are not part of another file are opened beneath the root.
-pub fn open(body: Body, root: Option<&Root>) -> Result<(Vec<Segment>, Vec<Promised>), Refused> {
+pub(crate) fn open(body: Body, root: Option<&Root>) -> Result<(Vec<Segment>, Vec<Promised>), Refused> {
     let (pieces, parts, end) = match body {
         Body::Bytes(bytes) => return Ok((vec![Segment::Bytes(bytes)], Vec::new())),
         Body::Stream(_) => return Ok((Vec::new(), Vec::new())),

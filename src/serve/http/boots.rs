@@ -26,7 +26,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const TO_ASK: Duration = Duration::from_secs(20);
 
 /// The queue.
-pub struct Boots {
+pub(crate) struct Boots {
     most: usize,
     state: Mutex<State>,
 }
@@ -54,7 +54,7 @@ struct Booting {
 
 /// The answer to a machine that wants to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// It may boot now.
     Boot,
     /// It has to wait.
@@ -63,7 +63,7 @@ pub enum Turn {
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// Counted from 1, which is the next one to boot.
     pub number: usize,
     /// How many machines wait.
@@ -73,7 +73,7 @@ pub struct Place {
 }
 
 /// A download of a machine that boots; it counts as in progress until this is dropped.
-pub struct Download {
+pub(crate) struct Download {
     boots: Arc<Boots>,
     client: IpAddr,
     taken: Arc<AtomicU64>,
@@ -81,12 +81,12 @@ pub struct Download {
 
 impl Boots {
     /// A queue that lets this many machines load at a time.
-    pub fn new(most: usize) -> Arc<Boots> {
+    pub(crate) fn new(most: usize) -> Arc<Boots> {
         Arc::new(Boots { most, state: Mutex::default() })
     }
 
     /// Called when a machine asks for its boot script.
-    pub fn ask(&self, client: IpAddr, now: Instant) -> Turn {
+    pub(crate) fn ask(&self, client: IpAddr, now: Instant) -> Turn {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.forget(now);
         if state.booting.contains_key(&client) {
@@ -112,7 +112,7 @@ impl Boots {
     }
 
     /// Called when a long download begins. `None` if the machine has no turn to prolong.
-    pub fn download(self: &Arc<Self>, client: IpAddr, now: Instant) -> Option<Download> {
+    pub(crate) fn download(self: &Arc<Self>, client: IpAddr, now: Instant) -> Option<Download> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let booting = state.booting.get_mut(&client)?;
         if booting.downloads == 0 {
@@ -124,7 +124,7 @@ impl Boots {
     }
 
     /// The script for a waiting machine: it shows the machine's place, sleeps, and asks again with the same query.
-    pub fn script(&self, place: &Place, query: &str) -> String {
+    pub(crate) fn script(&self, place: &Place, query: &str) -> String {
         let Place { number, of, after } = place;
         let after = match after {
             Some(after) => format!(", about {} s to go", after.as_secs().max(1)),
@@ -158,7 +158,7 @@ impl Booting {
 
 impl Download {
     /// Called when the machine has taken this many more bytes.
-    pub fn took(&self, bytes: u64) {
+    pub(crate) fn took(&self, bytes: u64) {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
     }
 }

@@ -51,7 +51,7 @@ const IDLE: &str = "it was idle for too long";
 const MAX_STREAMS: u32 = 8;
 
 /// Answers requests on a connection until it ends. The error says why it was aborted.
-pub async fn serve<S>(
+pub(crate) async fn serve<S>(
     stream: S,
     via: Via,
     exchange: Arc<Exchange>,

@@ -13,11 +13,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// The answers of one connection.
 #[derive(Clone, Debug, Default)]
-pub struct Debts(Arc<Mutex<Vec<Weak<Mutex<State>>>>>);
+pub(crate) struct Debts(Arc<Mutex<Vec<Weak<Mutex<State>>>>>);
 
 /// One answer: from its request until the answer and all its pieces are gone.
 #[derive(Clone, Debug)]
-pub struct Debt(Arc<Mutex<State>>);
+pub(crate) struct Debt(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -39,7 +39,7 @@ struct Piece {
 
 impl Debts {
     /// Called when a request arrives.
-    pub fn begin(&self) -> Debt {
+    pub(crate) fn begin(&self) -> Debt {
         let state = State { moved: Instant::now(), pieces: 0, is_ours: true, has_no_end: false };
         let debt = Debt(Arc::new(Mutex::new(state)));
         let mut known = lock(&self.0);
@@ -49,19 +49,19 @@ impl Debts {
     }
 
     /// Whether no answer is on its way.
-    pub fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         lock(&self.0).iter().all(|debt| debt.strong_count() == 0)
     }
 
     /// Whether the client waits for something that this server still has to send.
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         let known = lock(&self.0);
         let mut answers = known.iter().filter_map(Weak::upgrade);
         answers.any(|debt| lock(&debt).is_to_be_given())
     }
 
     /// Whether the client has taken nothing of an answer for this long.
-    pub fn is_overdue(&self, window: Duration) -> bool {
+    pub(crate) fn is_overdue(&self, window: Duration) -> bool {
         lock(&self.0).iter().filter_map(Weak::upgrade).any(|debt| lock(&debt).is_overdue(window))
     }
 }
@@ -84,12 +84,12 @@ impl State {
 
 impl Debt {
     /// Called when there is something to take, should the client ask for it.
-    pub fn is_theirs(&self) {
+    pub(crate) fn is_theirs(&self) {
         self.turn(false);
     }
 
     /// Called when the client has taken everything so far and waits for more.
-    pub fn is_ours(&self) {
+    pub(crate) fn is_ours(&self) {
         self.turn(true);
     }
 
@@ -102,12 +102,12 @@ impl Debt {
     }
 
     /// Marks this as a stream of occasional events, without an end.
-    pub fn has_no_end(&self) {
+    pub(crate) fn has_no_end(&self) {
         lock(&self.0).has_no_end = true;
     }
 
     /// Counts bytes that are handed to the client now.
-    pub fn give(&self, bytes: Bytes) -> Bytes {
+    pub(crate) fn give(&self, bytes: Bytes) -> Bytes {
         let mut state = lock(&self.0);
         (state.moved, state.is_ours) = (Instant::now(), false);
         state.pieces += 1;

@@ -41,7 +41,7 @@ const LONGEST_PATH: usize = 1024;
 const SHORT_OF_STREAM: usize = 512;
 
 /// The state that all connections share.
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// The content to serve.
     pub content: Arc<Content>,
     /// iPXE binaries, for firmware that loads them from here.
@@ -68,7 +68,7 @@ pub struct Exchange {
 
 /// How a request arrived.
 #[derive(Clone, Copy, Debug)]
-pub struct Via {
+pub(crate) struct Via {
     /// The client's address.
     pub peer: SocketAddr,
     /// `http` or `https`.
@@ -76,7 +76,7 @@ pub struct Via {
 }
 
 /// An answer that is ready to send.
-pub struct Reply {
+pub(crate) struct Reply {
     /// HTTP status code.
     pub status: u16,
     /// Names in lower case, with their values.
@@ -90,7 +90,7 @@ pub struct Reply {
 }
 
 /// A body that is ready to send.
-pub enum Outgoing {
+pub(crate) enum Outgoing {
     /// Segments to send in order.
     Segments(Vec<Segment>),
     /// Events, sent as they come.
@@ -99,7 +99,7 @@ pub enum Outgoing {
 
 impl Exchange {
     /// Answers a request. `body` is the body of a report, or the reason for its refusal.
-    pub async fn answer(&self, via: Via, head: Parts, body: Result<String, Answer>) -> Reply {
+    pub(crate) async fn answer(&self, via: Via, head: Parts, body: Result<String, Answer>) -> Reply {
         let started = Instant::now();
         let site = self.content.site();
         // `GET boot.ipxe`: the authority's form (RFC 9112, 3.2.3), for which hyper has no path. Treated as `/`, it
@@ -247,7 +247,7 @@ impl Exchange {
     }
 
     /// Reports a client that was turned away.
-    pub fn cut(&self, peer: SocketAddr, status: Option<u16>, why: impl Into<String>) {
+    pub(crate) fn cut(&self, peer: SocketAddr, status: Option<u16>, why: impl Into<String>) {
         (self.notices)(&Notice::Cut(&Cut { peer, status, why: why.into() }));
     }
 }

@@ -6,7 +6,7 @@
 //! send: each word with a capital.
 
 /// Appends a lower-case name in the form `Content-Length`.
-pub fn title_case(name: &str, text: &mut String) {
+pub(crate) fn title_case(name: &str, text: &mut String) {
     let mut begins = true;
     for c in name.chars() {
         text.push(if begins { c.to_ascii_uppercase() } else { c });

@@ -35,7 +35,7 @@ const fn refusal(status: u16, why: &'static str) -> Refusal {
 }
 
 /// The client began a head and did not finish it in time.
-pub const TOO_SLOW: Refusal = refusal(408, "the request took too long");
+pub(crate) const TOO_SLOW: Refusal = refusal(408, "the request took too long");
 const TOO_LONG: Refusal = refusal(431, "the head is too long");
 const TARGET_TOO_LONG: Refusal = refusal(414, "the target is too long");
 

@@ -35,7 +35,7 @@ const READ: usize = 4 << 10;
 const NARROW: usize = 128 << 10;
 
 /// Answers requests on a connection until it ends. The error says why it was aborted.
-pub async fn serve(
+pub(crate) async fn serve(
     stream: TcpStream,
     via: Via,
     exchange: Arc<Exchange>,

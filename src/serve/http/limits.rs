@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::base::count::counted;
 
 /// Headers in one head. Loaders send five, browsers twenty.
-pub const MAX_HEADERS: usize = 64;
+pub(crate) const MAX_HEADERS: usize = 64;
 
 /// When all connections are taken, further ones may wait: the number of connections divided by this.
 const SEATS: usize = 4;
@@ -76,13 +76,13 @@ pub fn allow_open_files() {
 
 impl Limits {
     /// How many connections may wait while all are taken.
-    pub fn seats(&self) -> usize {
+    pub(crate) fn seats(&self) -> usize {
         (self.connections / SEATS).max(FEWEST_SEATS)
     }
 
     /// Reduces the number of connections so that all of them can have their files open: each needs two descriptors, a
     /// waiting one needs one. Returns a warning if there are fewer than asked for.
-    pub fn within_open_files(mut self) -> (Limits, Option<String>) {
+    pub(crate) fn within_open_files(mut self) -> (Limits, Option<String>) {
         let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let files = usize::try_from(current.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
         // In quarters of a connection, to include the seats.
@@ -102,10 +102,10 @@ impl Limits {
 
 /// The number of connections of each client.
 #[derive(Clone, Default)]
-pub struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub(crate) struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// One connection of a client, counted until this is dropped.
-pub struct Counted {
+pub(crate) struct Counted {
     clients: Clients,
     client: IpAddr,
     /// How many other connections its client had when it came.
@@ -114,7 +114,7 @@ pub struct Counted {
 
 impl Clients {
     /// Counts a connection. `None` if the client has `most` already.
-    pub fn enter(&self, address: IpAddr, most: usize) -> Option<Counted> {
+    pub(crate) fn enter(&self, address: IpAddr, most: usize) -> Option<Counted> {
         let client = client_of(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client).or_default();
@@ -141,7 +141,7 @@ impl Drop for Counted {
 
 /// The part of an address that identifies a client: an IPv4 address, or the /64 in which an IPv6 host can choose its
 /// addresses (RFC 4291, 2.5.4).
-pub fn client_of(address: IpAddr) -> IpAddr {
+pub(crate) fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -20,7 +20,7 @@ const MOST: usize = 1 << 20;
 const READ: usize = 4 << 10;
 
 /// A stream whose shutdown first closes the sending side, and then waits for the client to close its side.
-pub struct Lingering<S> {
+pub(crate) struct Lingering<S> {
     stream: S,
     time: Duration,
     stop: watch::Receiver<bool>,
@@ -36,13 +36,13 @@ struct Wait {
 
 impl<S> Lingering<S> {
     /// Waits for at most this time. Once the server stops, only input that has arrived already is read.
-    pub fn new(stream: S, time: Duration, stop: watch::Receiver<bool>) -> Lingering<S> {
+    pub(crate) fn new(stream: S, time: Duration, stop: watch::Receiver<bool>) -> Lingering<S> {
         Lingering { stream, time, stop, wait: None }
     }
 }
 
 /// Closes a stream like [`Lingering`]: the sending side first, then a wait for the client.
-pub async fn close(
+pub(crate) async fn close(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     time: Duration,
     stop: watch::Receiver<bool>,

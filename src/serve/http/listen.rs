@@ -77,7 +77,7 @@ impl Listener {
     }
 
     /// Wraps a socket that another process bound.
-    pub fn of(socket: net::TcpListener) -> io::Result<Listener> {
+    pub(crate) fn of(socket: net::TcpListener) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
         Ok(Listener { socket, address: None, tls: None })
     }
@@ -93,7 +93,7 @@ impl Listener {
     }
 
     /// The address it listens on, as the beginning of a URL.
-    pub fn url(&self) -> io::Result<String> {
+    pub(crate) fn url(&self) -> io::Result<String> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let bound = self.address()?;
         let shown =

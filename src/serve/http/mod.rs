@@ -1,22 +1,22 @@
 //! HTTP: connections, heads, bodies and their pace. Knows nothing of trees or machines beyond the answers of
 //! [`super::endpoint`].
 
-pub mod boots;
-pub mod connection;
+pub(crate) mod boots;
+pub(crate) mod connection;
 mod debts;
-pub mod exchange;
-pub mod field;
+pub(crate) mod exchange;
+pub(crate) mod field;
 pub mod head;
-pub mod http1;
+pub(crate) mod http1;
 pub mod limits;
-pub mod linger;
+pub(crate) mod linger;
 pub mod listen;
-pub mod patience;
+pub(crate) mod patience;
 mod places;
-pub mod pulse;
-pub mod room;
+pub(crate) mod pulse;
+pub(crate) mod room;
 pub mod server;
-pub mod shares;
-pub mod stop;
-pub mod tally;
+pub(crate) mod shares;
+pub(crate) mod stop;
+pub(crate) mod tally;
 pub mod tls;

@@ -15,7 +15,7 @@ use super::pulse::Pulse;
 
 /// Bytes that a client took, and how long the server waited for it. Only that waiting counts; the server's own pauses
 /// are not held against a client.
-pub struct Patience {
+pub(crate) struct Patience {
     window: Duration,
     least: u64,
     waited: Duration,
@@ -28,7 +28,7 @@ pub struct Patience {
 
 impl Patience {
     /// Starts with nothing held against the client. `pulse` is updated when the client takes something of an answer.
-    pub fn new(limits: &Limits, pulse: Option<&Pulse>) -> Patience {
+    pub(crate) fn new(limits: &Limits, pulse: Option<&Pulse>) -> Patience {
         Patience {
             window: limits.window,
             least: limits.window_bytes,
@@ -40,7 +40,7 @@ impl Patience {
     }
 
     /// Called when the client took this many bytes.
-    pub fn took(&mut self, bytes: u64) {
+    pub(crate) fn took(&mut self, bytes: u64) {
         self.taken += bytes;
         self.blocked = None;
         if let Some(pulse) = &self.pulse {
@@ -50,7 +50,7 @@ impl Patience {
 
     /// Waits for the server's own pause to end. A client that took nothing before the pause, and still takes nothing,
     /// is cut off even during it: its kernel buffer is full, regardless of whose turn it is.
-    pub async fn pause<T, R: Future<Output = io::Result<()>>>(
+    pub(crate) async fn pause<T, R: Future<Output = io::Result<()>>>(
         &mut self,
         pause: impl Future<Output = T>,
         ready: impl Fn() -> R,
@@ -94,7 +94,7 @@ impl Patience {
     }
 
     /// Waits until the client can take more, or until `end`.
-    pub async fn wait(
+    pub(crate) async fn wait(
         &mut self,
         ready: impl Future<Output = io::Result<()>>,
         end: Option<Instant>,
@@ -130,7 +130,7 @@ fn too_slow() -> io::Error {
 }
 
 /// A stream whose writes are limited by [`Patience`].
-pub struct Patient<S> {
+pub(crate) struct Patient<S> {
     stream: S,
     patience: Patience,
     /// Since when the stream takes nothing, and the timer that ends the wait.
@@ -139,7 +139,7 @@ pub struct Patient<S> {
 
 impl<S> Patient<S> {
     /// Limits writes to a stream.
-    pub fn new(stream: S, limits: &Limits) -> Patient<S> {
+    pub(crate) fn new(stream: S, limits: &Limits) -> Patient<S> {
         Patient { stream, patience: Patience::new(limits, None), stuck: None }
     }
 }

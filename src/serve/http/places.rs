@@ -20,7 +20,7 @@ const REMINDER: Duration = Duration::from_millis(250);
 const SPARE: usize = 32;
 
 /// Places of one kind: all, or those for TLS.
-pub struct Places {
+pub(crate) struct Places {
     /// First come, first served.
     open: Arc<Semaphore>,
     /// Half of the free places, reserved for clients that have fewer connections than there are places left here. A
@@ -37,7 +37,7 @@ pub struct Places {
 
 impl Places {
     /// Creates this many places.
-    pub fn new(count: usize, is_secure: bool) -> Places {
+    pub(crate) fn new(count: usize, is_secure: bool) -> Places {
         let spare = count / SPARE;
         Places {
             open: Arc::new(Semaphore::new(count - spare / 2)),
@@ -50,7 +50,7 @@ impl Places {
     }
 
     /// A place for a client that has this many other connections, if one is free now.
-    pub fn take(&self, others: usize) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn take(&self, others: usize) -> Option<OwnedSemaphorePermit> {
         let place = self.open.clone().try_acquire_owned().ok().or_else(|| {
             let reserved = &self.reserved;
             (others < reserved.available_permits()).then(|| reserved.clone().try_acquire_owned().ok())?
@@ -64,7 +64,7 @@ impl Places {
     }
 
     /// Waits for a place for a client that has this many other connections.
-    pub async fn wait(&self, others: usize) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn wait(&self, others: usize) -> Option<OwnedSemaphorePermit> {
         let mut place = std::pin::pin!(self.open.clone().acquire_owned());
         loop {
             self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(others);
@@ -80,7 +80,7 @@ impl Places {
     }
 
     /// Runs for ever: closes the connections that move least in favour of clients that ask for places.
-    pub async fn make_room(&self, pulses: &Pulses) {
+    pub(crate) async fn make_room(&self, pulses: &Pulses) {
         loop {
             self.ask.notified().await;
             let asked = std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner));

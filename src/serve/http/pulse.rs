@@ -23,7 +23,7 @@ const FEW: usize = 32;
 
 /// All connections.
 #[derive(Clone, Default)]
-pub struct Pulses(Arc<Mutex<Known>>);
+pub(crate) struct Pulses(Arc<Mutex<Known>>);
 
 #[derive(Default)]
 struct Known {
@@ -33,21 +33,21 @@ struct Known {
 
 /// The client of a connection, and whether it is over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub(crate) struct Kind {
     client: IpAddr,
     is_secure: bool,
 }
 
 impl Kind {
     /// The kind of a connection from this address, over TLS or not.
-    pub fn new(address: IpAddr, is_secure: bool) -> Kind {
+    pub(crate) fn new(address: IpAddr, is_secure: bool) -> Kind {
         Kind { client: client_of(address), is_secure }
     }
 }
 
 /// When one connection was last active.
 #[derive(Clone)]
-pub struct Pulse(Arc<Beats>);
+pub(crate) struct Pulse(Arc<Beats>);
 
 struct Beats {
     kind: Kind,
@@ -61,7 +61,7 @@ struct Beats {
 }
 
 /// A connection that is registered as long as this lives.
-pub struct Counted {
+pub(crate) struct Counted {
     pulses: Pulses,
     number: u64,
     /// When this connection was last active.
@@ -70,7 +70,7 @@ pub struct Counted {
 
 impl Pulse {
     /// A connection counts as active at its start.
-    pub fn new(kind: Kind) -> Pulse {
+    pub(crate) fn new(kind: Kind) -> Pulse {
         Pulse::since(kind, Instant::now())
     }
 
@@ -80,19 +80,19 @@ impl Pulse {
     }
 
     /// Called when a request arrived, or some of an answer left. Keep-alive traffic of a protocol counts as neither.
-    pub fn beat(&self) {
+    pub(crate) fn beat(&self) {
         self.0.last.store(self.0.began.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Whether the client has taken everything so far and waits for its turn. That does not count as the client's
     /// inactivity.
-    pub fn waits_for_us(&self, is_ours: bool) {
+    pub(crate) fn waits_for_us(&self, is_ours: bool) {
         self.beat();
         self.0.is_ours.store(is_ours, Ordering::Relaxed);
     }
 
     /// Waits until the connection is to be closed in favour of another; returns the reason.
-    pub async fn closed(&self) -> &'static str {
+    pub(crate) async fn closed(&self) -> &'static str {
         self.0.close.notified().await;
         CROWDED
     }
@@ -103,7 +103,7 @@ impl Pulse {
     }
 
     /// How long it has been inactive.
-    pub fn rests(&self) -> Duration {
+    pub(crate) fn rests(&self) -> Duration {
         if self.0.is_ours.load(Ordering::Relaxed) {
             return Duration::ZERO;
         }
@@ -113,7 +113,7 @@ impl Pulse {
 
 impl Pulses {
     /// Registers a connection.
-    pub fn enter(&self, kind: Kind) -> Counted {
+    pub(crate) fn enter(&self, kind: Kind) -> Counted {
         let mut known = self.known();
         known.next += 1;
         let (number, pulse) = (known.next, Pulse::new(kind));
@@ -125,7 +125,7 @@ impl Pulses {
     /// client has. Of the client with the most idle connections, the one that has been idle longest is closed. If none
     /// is idle, a pausing connection of a client that has many is closed, provided that the newcomer's client has far
     /// fewer. With `secure_only`, only connections over TLS are considered.
-    pub fn close_idlest(&self, mut newcomers: Vec<usize>, secure_only: bool) {
+    pub(crate) fn close_idlest(&self, mut newcomers: Vec<usize>, secure_only: bool) {
         let known = self.known();
         let open = known.pulses.values().filter(|pulse| !pulse.0.is_closing.load(Ordering::Relaxed));
         let open = open.filter(|pulse| !secure_only || pulse.0.kind.is_secure);

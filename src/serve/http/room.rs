@@ -26,7 +26,7 @@ const WORTH: usize = 4 << 10;
 
 /// The room of all clients.
 #[derive(Clone, Debug, Default)]
-pub struct Rooms(Arc<Shared>);
+pub(crate) struct Rooms(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -51,7 +51,7 @@ struct Client {
 
 /// The room of one client, shared by its transfers.
 #[derive(Debug)]
-pub struct Room {
+pub(crate) struct Room {
     rooms: Rooms,
     client: IpAddr,
     queue: Arc<tokio::sync::Mutex<()>>,
@@ -59,7 +59,7 @@ pub struct Room {
 
 /// Bytes of a client's room, freed when this is dropped.
 #[derive(Debug)]
-pub struct Taken {
+pub(crate) struct Taken {
     rooms: Rooms,
     client: IpAddr,
     bytes: usize,
@@ -73,7 +73,7 @@ struct Kept {
 
 impl Rooms {
     /// The room of a client.
-    pub fn of(&self, address: IpAddr) -> Room {
+    pub(crate) fn of(&self, address: IpAddr) -> Room {
         let client = client_of(address);
         let mut held = self.held();
         let known = held.clients.entry(client).or_default();
@@ -88,7 +88,7 @@ impl Rooms {
 
 impl Room {
     /// Waits for up to this many bytes; returns at least 1.
-    pub async fn take(&self, most: usize) -> Taken {
+    pub(crate) async fn take(&self, most: usize) -> Taken {
         let _first = self.queue.lock().await;
         loop {
             let mut freed = std::pin::pin!(self.rooms.0.freed.notified());
@@ -103,7 +103,7 @@ impl Room {
 
     /// Counts bytes that are in memory already. `None` if they are too many for this client; a client that has nothing
     /// else may have all that is free.
-    pub fn keep(&self, bytes: Bytes) -> Option<Bytes> {
+    pub(crate) fn keep(&self, bytes: Bytes) -> Option<Bytes> {
         let length = bytes.len();
         let taken = self.grant(|free, alone| (length <= free || length <= alone).then_some(length))?;
         Some(Bytes::from_owner(Kept { bytes, _taken: taken }))
@@ -140,12 +140,12 @@ impl Held {
 
 impl Taken {
     /// The number of bytes taken.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Keeps these bytes counted as long as anybody holds them.
-    pub fn keep(self, bytes: Bytes) -> Bytes {
+    pub(crate) fn keep(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Kept { bytes, _taken: self })
     }
 }

@@ -80,19 +80,19 @@ impl Server {
     }
 
     /// Limits the number of machines that load at a time; further ones wait in iPXE.
-    pub fn max_boots(mut self, most: usize) -> Server {
+    pub(crate) fn max_boots(mut self, most: usize) -> Server {
         self.exchange.boots = Some(Boots::new(most));
         self
     }
 
     /// Verifies every file against the manifest before it is sent, if there are proofs.
-    pub fn rehash(mut self, proofs: Option<Arc<Proofs>>) -> Server {
+    pub(crate) fn rehash(mut self, proofs: Option<Arc<Proofs>>) -> Server {
         self.exchange.proofs = proofs;
         self
     }
 
     /// Serves the private configs of the tree to clients that have a token.
-    pub fn guard(mut self, guard: Guard) -> Server {
+    pub(crate) fn guard(mut self, guard: Guard) -> Server {
         let guard = Arc::new(guard);
         let (notices, burns) = (self.exchange.notices, guard.clone());
         self.exchange.notices = Arc::new(move |notice| {
@@ -104,13 +104,13 @@ impl Server {
     }
 
     /// Serves iPXE binaries, for firmware that loads them over HTTP.
-    pub fn loaders(mut self, loaders: Loaders) -> Server {
+    pub(crate) fn loaders(mut self, loaders: Loaders) -> Server {
         self.exchange.loaders = loaders;
         self
     }
 
     /// The content that it serves now.
-    pub fn site(&self) -> Arc<Site> {
+    pub(crate) fn site(&self) -> Arc<Site> {
         self.exchange.content.site()
     }
 
@@ -283,7 +283,7 @@ async fn converse(
 
 /// A client's address. A dual-stack socket shows an IPv4 client in IPv6 form; this undoes that, so that the log, TFTP
 /// and the shares see the same client.
-pub fn canonical(peer: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 

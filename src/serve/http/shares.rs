@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::limits::client_of;
 
 /// Answers shorter than this, in bytes, need no turn: a script or config never waits behind an image.
-pub const SHORT: u64 = 256 << 10;
+pub(crate) const SHORT: u64 = 256 << 10;
 /// How long one transfer keeps its client's turn.
 const SLICE: Duration = Duration::from_millis(500);
 /// Most bytes to send in one run without a cap.
@@ -26,7 +26,7 @@ const GRANT: u64 = 64 << 10;
 const BURST: Duration = Duration::from_millis(50);
 
 /// The clients that share the bandwidth.
-pub struct Shares {
+pub(crate) struct Shares {
     clients: Mutex<HashMap<IpAddr, Arc<Client>>>,
     /// Number of clients with long transfers.
     active: AtomicUsize,
@@ -60,7 +60,7 @@ impl Bucket {
 
 impl Shares {
     /// Without a cap, or with one in bytes per second.
-    pub fn new(bytes_per_second: Option<u64>) -> Arc<Shares> {
+    pub(crate) fn new(bytes_per_second: Option<u64>) -> Arc<Shares> {
         let bucket = bytes_per_second.map(|bytes_per_second| Bucket {
             bytes_per_second,
             next: tokio::sync::Mutex::new(Instant::now()),
@@ -69,7 +69,7 @@ impl Shares {
     }
 
     /// Joins when a long transfer begins.
-    pub fn join(self: &Arc<Self>, address: IpAddr) -> Share {
+    pub(crate) fn join(self: &Arc<Self>, address: IpAddr) -> Share {
         let address = client_of(address);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = clients.entry(address).or_insert_with(|| {
@@ -82,7 +82,7 @@ impl Shares {
 }
 
 /// One transfer's part in its client's share.
-pub struct Share {
+pub(crate) struct Share {
     shares: Arc<Shares>,
     address: IpAddr,
     client: Arc<Client>,
@@ -93,7 +93,7 @@ pub struct Share {
 
 impl Share {
     /// Waits for this transfer's turn. Returns how many bytes it may send now, at least 1.
-    pub async fn turn(&mut self) -> u64 {
+    pub(crate) async fn turn(&mut self) -> u64 {
         let others = self.shares.bucket.is_some() || self.shares.active.load(Ordering::Relaxed) > 1;
         let alone = self.client.transfers.load(Ordering::Relaxed) == 1;
         if alone || !others {
@@ -113,7 +113,7 @@ impl Share {
     }
 
     /// Waits until the turn is over, if this transfer has one, and passes it to the client's other transfers.
-    pub async fn pass_on(&mut self) {
+    pub(crate) async fn pass_on(&mut self) {
         match self.turn_ends() {
             Some(end) => tokio::time::sleep_until(end.into()).await,
             None => std::future::pending().await,
@@ -122,12 +122,12 @@ impl Share {
     }
 
     /// When the turn ends, if other transfers wait for it.
-    pub fn turn_ends(&self) -> Option<Instant> {
+    pub(crate) fn turn_ends(&self) -> Option<Instant> {
         self.turn.as_ref().map(|(_, end)| *end)
     }
 
     /// Called when this many of the granted bytes have left.
-    pub fn sent(&mut self, bytes: u64) {
+    pub(crate) fn sent(&mut self, bytes: u64) {
         self.granted = self.granted.saturating_sub(bytes);
     }
 }

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 /// Waits until the server stops.
-pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the server is already gone.
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -11,7 +11,7 @@ use crate::serve::notice::{Notice, Notices, Record};
 const TOLD_EVERY: Duration = Duration::from_millis(250);
 
 /// The record of an answer, and the receiver of its notices. Dropping it ends the answer.
-pub struct Tally {
+pub(crate) struct Tally {
     record: Record,
     started: Instant,
     told: Instant,
@@ -24,18 +24,23 @@ pub struct Tally {
 
 impl Tally {
     /// An answer to a request that came at `started`; nothing has left yet.
-    pub fn new(record: Record, started: Instant, notices: Notices, download: Option<Download>) -> Tally {
+    pub(crate) fn new(
+        record: Record,
+        started: Instant,
+        notices: Notices,
+        download: Option<Download>,
+    ) -> Tally {
         Tally { record, started, told: Instant::now(), leaves: false, notices, download }
     }
 
     /// The record as it is reported.
-    pub fn record(&self) -> &Record {
+    pub(crate) fn record(&self) -> &Record {
         &self.record
     }
 
     /// Announces that this many more bytes of the body are about to leave. Callers call this before they send: once the
     /// kernel has the last byte, the client may ask again, on another thread.
-    pub fn leaves(&mut self, bytes: u64) {
+    pub(crate) fn leaves(&mut self, bytes: u64) {
         if !self.leaves && self.record.sent + bytes >= self.record.length {
             self.leaves = true;
             (self.notices)(&Notice::Leaving(&self.record));
@@ -43,7 +48,7 @@ impl Tally {
     }
 
     /// Called when this many more bytes of the body have left.
-    pub fn sent(&mut self, bytes: u64) {
+    pub(crate) fn sent(&mut self, bytes: u64) {
         self.record.sent += bytes;
         if let Some(download) = &self.download {
             download.took(bytes);

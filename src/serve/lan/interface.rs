@@ -13,7 +13,7 @@ const ROUTES: &str = "/proc/net/route";
 
 /// An interface with an IPv4 address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
+pub(crate) struct Interface {
     /// Such as `eth0`.
     pub name: String,
     /// The interface's first address.
@@ -27,7 +27,7 @@ impl Interface {
     ///
     /// # Errors
     /// No interface has this name, or it has no IPv4 address.
-    pub fn find(name: &str) -> io::Result<Interface> {
+    pub(crate) fn find(name: &str) -> io::Result<Interface> {
         let none = |what: &str| io::Error::new(io::ErrorKind::NotFound, what);
         let socket = socket_on(Some(name), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
         // Nothing is sent: connecting makes the kernel choose its source address.
@@ -46,7 +46,7 @@ impl Interface {
     ///
     /// # Errors
     /// The port is taken, or it is below 1024 and needs privileges.
-    pub fn socket(&self, port: u16) -> io::Result<UdpSocket> {
+    pub(crate) fn socket(&self, port: u16) -> io::Result<UdpSocket> {
         socket_on(Some(&self.name), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
     }
 }

@@ -12,7 +12,7 @@ use crate::serve::site::Site;
 use crate::tree::records::Group;
 
 /// The nodes, with each MAC and each address only once, and descriptions of the nodes that are wrong.
-pub fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {
+pub(crate) fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {
     let (mut hosts, mut wrong) = from_groups(site.groups.iter());
     let unnamed: Vec<Host> =
         site.nodes.iter().filter(|node| hosts.iter().all(|host| host.mac != node.mac)).cloned().collect();
@@ -28,7 +28,7 @@ pub fn hosts(site: &Site) -> (Vec<Host>, Vec<String>) {
 }
 
 /// Describes the node addresses that a server cannot lend to machines that it hears without a relay.
-pub fn outside(hosts: &[Host], here: Network) -> Vec<String> {
+pub(crate) fn outside(hosts: &[Host], here: Network) -> Vec<String> {
     let told = |host: &Host| match (host.address(), host.ip) {
         (Some(address), _) if !here.contains(address) => {
             let name = &host.name;

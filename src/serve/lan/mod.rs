@@ -1,8 +1,8 @@
 //! The steps before HTTP: DHCP, proxyDHCP and TFTP for firmware, and the iPXE binaries that they deliver.
 
 pub mod dhcp;
-pub mod interface;
-pub mod inventory;
+pub(crate) mod interface;
+pub(crate) mod inventory;
 pub mod near;
-pub mod netboot;
+pub(crate) mod netboot;
 pub mod tftp;

@@ -36,7 +36,7 @@ const BURST: usize = 1 << 20;
 
 /// The servers that the user wants.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// The interface whose machines are answered. Required for DHCP.
     pub interface: Option<String>,
     /// DHCP, and whether it lends addresses.
@@ -55,7 +55,7 @@ pub struct Wish {
 
 /// Scheme and port of our HTTP server. Its host differs by client.
 #[derive(Clone, Copy, Debug)]
-pub struct Http {
+pub(crate) struct Http {
     /// `https` if there is no plain HTTP; iPXE must be built with support for it.
     pub scheme: &'static str,
     /// The TCP port.
@@ -64,14 +64,14 @@ pub struct Http {
 
 impl Http {
     /// Its root URL, without a slash at the end.
-    pub fn at(self, host: IpAddr) -> String {
+    pub(crate) fn at(self, host: IpAddr) -> String {
         format!("{}://{}", self.scheme, SocketAddr::new(host, self.port))
     }
 }
 
 /// The settings of a network before its interface is known.
 #[derive(Clone, Debug, Default)]
-pub struct NetworkWish {
+pub(crate) struct NetworkWish {
     /// Addresses for machines that are not nodes.
     pub range: Option<AddressRange>,
     /// The router's address.
@@ -86,7 +86,7 @@ pub struct NetworkWish {
 
 /// Why machines cannot be answered.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// DHCP was requested without an interface.
     #[error("DHCP needs a network interface")]
     NoInterface,
@@ -166,7 +166,7 @@ impl Advice for Error {
 
 impl Wish {
     /// Whether no server is wanted.
-    pub fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         self.dhcp.is_none() && self.tftp.is_none()
     }
 
@@ -174,7 +174,7 @@ impl Wish {
     ///
     /// # Errors
     /// The first thing that is unavailable; all of them are required.
-    pub fn bind(self) -> Result<Bound, Error> {
+    pub(crate) fn bind(self) -> Result<Bound, Error> {
         let interface = self.interface.as_deref().map(find).transpose()?;
         let near = Near { networks: interface.iter().map(|interface| interface.network).collect() };
         let tftp = self.tftp.as_ref().map(|address| bind_tftp(address, interface.as_ref())).transpose()?;
@@ -220,7 +220,7 @@ impl NetworkWish {
     ///
     /// # Errors
     /// An address is not in that network.
-    pub fn on(&self, interface: &Interface, base_url: BaseUrl) -> Result<Dhcp, Error> {
+    pub(crate) fn on(&self, interface: &Interface, base_url: BaseUrl) -> Result<Dhcp, Error> {
         let ends = self.range.iter().flat_map(|range| [range.first, range.last]);
         if let Some(address) = ends.chain(self.gateway).find(|address| !interface.network.contains(*address))
         {
@@ -244,12 +244,12 @@ impl NetworkWish {
 ///
 /// # Errors
 /// [`Error::Interface`].
-pub fn find(name: &str) -> Result<Interface, Error> {
+pub(crate) fn find(name: &str) -> Result<Interface, Error> {
     Interface::find(name).map_err(|source| Error::Interface { name: name.into(), source })
 }
 
 /// The URL at which machines find our HTTP server.
-pub fn base_url(http: Http, address: Ipv4Addr) -> BaseUrl {
+pub(crate) fn base_url(http: Http, address: Ipv4Addr) -> BaseUrl {
     http.at(address.into()).parse().unwrap_or_else(|_| unreachable!("an address and a port are a URL"))
 }
 
@@ -281,7 +281,7 @@ fn read_loaders(directory: PathBuf) -> Result<Loaders, Error> {
 }
 
 /// Bound sockets, and everything that their servers need.
-pub struct Bound {
+pub(crate) struct Bound {
     dhcp: Option<BoundDhcp>,
     tftp: Option<UdpSocket>,
     loaders: Loaders,
@@ -298,17 +298,17 @@ struct BoundDhcp {
 
 impl Bound {
     /// The address on which TFTP listens.
-    pub fn tftp_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn tftp_address(&self) -> Option<SocketAddr> {
         self.tftp.as_ref().and_then(|socket| socket.local_addr().ok())
     }
 
     /// The network of the interface, if one was named.
-    pub fn network(&self) -> Option<Network> {
+    pub(crate) fn network(&self) -> Option<Network> {
         self.near.networks.first().copied()
     }
 
     /// The available loaders.
-    pub fn loaders(&self) -> &Loaders {
+    pub(crate) fn loaders(&self) -> &Loaders {
         &self.loaders
     }
 
@@ -316,7 +316,7 @@ impl Bound {
     ///
     /// # Errors
     /// The runtime refuses a socket.
-    pub fn start(
+    pub(crate) fn start(
         self,
         site: Arc<dyn Fn() -> Arc<Site> + Send + Sync>,
         notices: Notices,
@@ -349,14 +349,14 @@ impl Bound {
 }
 
 /// Running servers.
-pub struct Netboot {
+pub(crate) struct Netboot {
     dhcp: Option<dhcp::server::Server>,
     tftp: Option<tftp::server::Server>,
 }
 
 impl Netboot {
     /// Answers until `stop` is true.
-    pub async fn run(self, stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, stop: watch::Receiver<bool>) {
         let stopped = |mut stop: watch::Receiver<bool>| async move {
             // An error means that nobody is left to stop it.
             let _ = stop.wait_for(|stop| *stop).await;

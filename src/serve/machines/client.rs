@@ -28,7 +28,7 @@ const PORT: u16 = 8080;
 ///
 /// # Errors
 /// Why the name is malformed, for people.
-pub fn server_url(text: &str) -> Result<String, String> {
+pub(crate) fn server_url(text: &str) -> Result<String, String> {
     let url = match text.parse::<Address>() {
         Ok(address) if address.is_every() => format!("http://127.0.0.1:{}", address.port()),
         Ok(address) => format!("http://{address}"),
@@ -46,7 +46,7 @@ pub fn server_url(text: &str) -> Result<String, String> {
 }
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     client: Client,
     url: String,
 }
@@ -54,7 +54,7 @@ pub struct Server {
 impl Server {
     /// The server at a URL, such as `http://10.0.0.2:8080`; `ca`, if given, is the content of a PEM file with
     /// certificates to trust in addition to the system's.
-    pub fn new(url: &str, ca: Option<&[u8]>) -> Result<Server, Error> {
+    pub(crate) fn new(url: &str, ca: Option<&[u8]>) -> Result<Server, Error> {
         let url = url.trim_end_matches('/').to_owned();
         let system = Roots::system();
         let roots = match ca {
@@ -70,7 +70,7 @@ impl Server {
     }
 
     /// Fetches a document. Its `schema`, if it has one, must be ours.
-    pub async fn document<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
+    pub(crate) async fn document<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let url = format!("{}{target}", self.url);
         let silent = |source| Error::of(&url, source);
         let stranger = |why: String| Error::Stranger { url: masked(&url), why };
@@ -99,7 +99,7 @@ impl Server {
 
 /// Why a server's status is unavailable.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The server does not answer.
     #[error("{url} does not answer")]
     Silent {

@@ -11,7 +11,7 @@ use crate::tree::records::Group;
 /// Whether a machine with this last report has finished its installation and must not repeat it; it then boots its
 /// disk, whatever its boot order. A server without a state file forgets that when it ends. The machine then boots its
 /// installer once more, which finds the disk finished and reports so again.
-pub fn holds_generation(site: &Site, group: &Group, report: Option<&Report>) -> bool {
+pub(crate) fn holds_generation(site: &Site, group: &Group, report: Option<&Report>) -> bool {
     if site.live.is_some() {
         return false; // Like Matchbox, which knows no reports.
     }

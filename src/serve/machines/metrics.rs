@@ -11,11 +11,11 @@ use super::timeline::{STAGES, Stage, plain_path, route};
 use crate::serve::notice::{Cut, Dhcp, Record, Tftp};
 
 /// Prometheus' text format.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Counters, which only go up.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Answers by route and status.
     requests: BTreeMap<(&'static str, u16), u64>,
     /// Body bytes by route.
@@ -33,7 +33,7 @@ pub struct Counters {
 }
 
 /// Gauges, which go up and down.
-pub struct Gauges<'g> {
+pub(crate) struct Gauges<'g> {
     /// The site that is served.
     pub serving: &'g Serving,
     /// When the server started.
@@ -52,7 +52,7 @@ pub struct Gauges<'g> {
 
 impl Counters {
     /// Counts an answer over HTTP.
-    pub fn answered(&mut self, record: &Record) {
+    pub(crate) fn answered(&mut self, record: &Record) {
         let route = route(&plain_path(&record.path));
         *self.requests.entry((route, record.status)).or_default() += 1;
         *self.bytes.entry(route).or_default() += record.sent;
@@ -60,39 +60,39 @@ impl Counters {
     }
 
     /// Counts a client that was turned away.
-    pub fn cut(&mut self, cut: &Cut) {
+    pub(crate) fn cut(&mut self, cut: &Cut) {
         *self.cut.entry(cut.status.unwrap_or_default()).or_default() += 1;
     }
 
     /// Counts a file that differs from the manifest.
-    pub fn corrupt(&mut self) {
+    pub(crate) fn corrupt(&mut self) {
         self.corrupt += 1;
     }
 
     /// Counts an answer over DHCP.
-    pub fn dhcp(&mut self, dhcp: &Dhcp) {
+    pub(crate) fn dhcp(&mut self, dhcp: &Dhcp) {
         *self.dhcp.entry((dhcp.answer, dhcp.firmware)).or_default() += 1;
     }
 
     /// Counts a TFTP transfer.
-    pub fn tftp(&mut self, tftp: &Tftp) {
+    pub(crate) fn tftp(&mut self, tftp: &Tftp) {
         let result = if tftp.failed.is_some() { "failed" } else { "done" };
         *self.tftp.entry(result).or_default() += 1;
         self.tftp_bytes += tftp.sent;
     }
 
     /// Counts a build that replaced another.
-    pub fn swapped(&mut self) {
+    pub(crate) fn swapped(&mut self) {
         self.swaps += 1;
     }
 
     /// Counts a build that could not be served.
-    pub fn refused(&mut self) {
+    pub(crate) fn refused(&mut self) {
         self.refusals += 1;
     }
 
     /// All counters and gauges in Prometheus' text format.
-    pub fn text(&self, now: &Gauges<'_>) -> String {
+    pub(crate) fn text(&self, now: &Gauges<'_>) -> String {
         let mut text = Text::default();
         let Serving { build, name, .. } = now.serving;
         let version = env!("CARGO_PKG_VERSION");

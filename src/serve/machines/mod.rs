@@ -1,14 +1,14 @@
 //! The machines that were seen, and how far they are: the timeline, their troubles, and the documents that show both.
 
-pub mod client;
-pub mod installed;
-pub mod metrics;
+pub(crate) mod client;
+pub(crate) mod installed;
+pub(crate) mod metrics;
 pub mod monitor;
-pub mod picture;
+pub(crate) mod picture;
 pub mod report;
-pub mod stamp;
+pub(crate) mod stamp;
 pub mod state;
-pub mod status;
-pub mod throughput;
+pub(crate) mod status;
+pub(crate) mod throughput;
 pub mod timeline;
-pub mod watchers;
+pub(crate) mod watchers;

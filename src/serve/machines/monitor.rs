@@ -87,12 +87,12 @@ impl Monitor {
     }
 
     /// Records the site that is served at the start. Later, notices do so.
-    pub fn serves(&self, site: &Arc<Site>) {
+    pub(crate) fn serves(&self, site: &Arc<Site>) {
         self.seen().serves(site);
     }
 
     /// Records a notice from a server.
-    pub fn see(&self, notice: &Notice<'_>) {
+    pub(crate) fn see(&self, notice: &Notice<'_>) {
         let now = Stamp::from(SystemTime::now());
         let mut seen = self.seen();
         match notice {
@@ -146,25 +146,25 @@ impl Monitor {
 
     /// Records a machine's report from a sender's address. Returns what is likely wrong if the machine keeps repeating
     /// itself, see [`Timeline::report`].
-    pub fn report(&self, report: Report, sender: IpAddr, now: SystemTime) -> Option<Trouble> {
+    pub(crate) fn report(&self, report: Report, sender: IpAddr, now: SystemTime) -> Option<Trouble> {
         let mut seen = self.seen();
         let site = seen.site.clone()?;
         seen.timeline.report(&site, report, Some(sender), now.into())
     }
 
     /// The last report of the machine with this MAC address or UUID.
-    pub fn last_report(&self, labels: &Labels) -> Option<Report> {
+    pub(crate) fn last_report(&self, labels: &Labels) -> Option<Report> {
         self.seen().timeline.machine_of(labels)?.report.clone()
     }
 
     /// The status of the machine with this MAC address or UUID, if it was seen.
-    pub fn machine(&self, labels: &Labels, now: SystemTime) -> Option<MachineStatus> {
+    pub(crate) fn machine(&self, labels: &Labels, now: SystemTime) -> Option<MachineStatus> {
         let machine = self.seen().timeline.machine_of(labels).cloned();
         machine.map(|machine| MachineStatus::of(&machine, now.into()))
     }
 
     /// The machine that a system's request belongs to; see [`Timeline::whose`].
-    pub fn whose(
+    pub(crate) fn whose(
         &self,
         labels: &Labels,
         peer: IpAddr,
@@ -175,17 +175,12 @@ impl Monitor {
     }
 
     /// All machines' last reports.
-    pub fn reports(&self) -> Vec<Report> {
+    pub(crate) fn reports(&self) -> Vec<Report> {
         self.seen().timeline.machines().filter_map(|machine| machine.report.clone()).collect()
     }
 
-    /// The whole status.
-    pub fn status(&self, now: SystemTime) -> Status {
-        self.moment(0, SECONDS, now.into()).status()
-    }
-
     /// The whole status as a document that all clients share.
-    pub fn picture(&self, now: SystemTime) -> Arc<Picture> {
+    pub(crate) fn picture(&self, now: SystemTime) -> Arc<Picture> {
         let revision = self.seen().timeline.revision();
         self.pictures.newest(revision, || {
             let moment = self.moment(0, SECONDS, now.into());
@@ -194,7 +189,7 @@ impl Monitor {
     }
 
     /// Counters and gauges for Prometheus.
-    pub fn metrics(&self, now: SystemTime) -> String {
+    pub(crate) fn metrics(&self, now: SystemTime) -> String {
         let machines: Vec<Arc<Machine>> = self.seen().timeline.machines().cloned().collect();
         let (mut stages, mut states) = (BTreeMap::new(), BTreeMap::new());
         for machine in machines {
@@ -216,19 +211,19 @@ impl Monitor {
 
     /// Events for a new client: first the whole status, then changes. `None` if there are too many watchers, or if the
     /// server stops.
-    pub fn watch(&self, client: IpAddr, now: SystemTime) -> Option<Events> {
+    pub(crate) fn watch(&self, client: IpAddr, now: SystemTime) -> Option<Events> {
         // Some of the whole status may be sent again as a change, which does no harm.
         self.watchers.enter(client, self.picture(now).event().bytes.clone())
     }
 
     /// Ends the watchers' streams; otherwise a stopping server would wait for them.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.watchers.close();
     }
 
     /// Sends changes to watchers and writes the state file, until it is dropped. `failed` gets the error if the file
     /// cannot be written.
-    pub async fn run(&self, failed: impl Fn(disk::Error)) {
+    pub(crate) async fn run(&self, failed: impl Fn(disk::Error)) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0u32;
@@ -251,7 +246,7 @@ impl Monitor {
     }
 
     /// Writes the state file, if there is one and something has changed.
-    pub fn save(&self) -> Result<(), disk::Error> {
+    pub(crate) fn save(&self) -> Result<(), disk::Error> {
         let Some(path) = &self.state_file else { return Ok(()) };
         let (machines, revision) = {
             let seen = self.seen();

@@ -28,7 +28,7 @@ const END: &str = "\n\n";
 
 /// The newest document, and the size of all held ones.
 #[derive(Debug, Default)]
-pub struct Pictures {
+pub(crate) struct Pictures {
     newest: Mutex<Option<Arc<Picture>>>,
     making: Mutex<()>,
     held: Arc<AtomicUsize>,
@@ -36,7 +36,7 @@ pub struct Pictures {
 
 /// The status of all machines at one moment.
 #[derive(Debug)]
-pub struct Picture {
+pub(crate) struct Picture {
     /// The timeline's revision at that moment.
     pub revision: u64,
     event: Event,
@@ -46,7 +46,7 @@ pub struct Picture {
 
 /// A document as a server-sent event.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub(crate) struct Event {
     /// The whole event, including its name and its end.
     pub bytes: Bytes,
     /// Offset of the document.
@@ -55,7 +55,7 @@ pub struct Event {
 
 impl Event {
     /// The document alone, as one line.
-    pub fn document(&self) -> Bytes {
+    pub(crate) fn document(&self) -> Bytes {
         self.bytes.slice(self.start..self.bytes.len() - END.len() + 1)
     }
 }
@@ -81,7 +81,7 @@ impl Drop for Held {
 impl Pictures {
     /// The newest picture, or a new one from `make` if that is stale. If several clients ask at once, only one of them
     /// makes it.
-    pub fn newest(&self, revision: u64, make: impl FnOnce() -> (u64, Status)) -> Arc<Picture> {
+    pub(crate) fn newest(&self, revision: u64, make: impl FnOnce() -> (u64, Status)) -> Arc<Picture> {
         let known = self.known();
         if let Some(known) = known.filter(|known| known.serves(revision) || self.is_full()) {
             return known;
@@ -105,7 +105,7 @@ impl Pictures {
     }
 
     /// A document as an event, counted against the budget.
-    pub fn event(&self, name: &str, status: &Status) -> Event {
+    pub(crate) fn event(&self, name: &str, status: &Status) -> Event {
         let mut bytes = [HEAD.0, name, HEAD.1].concat().into_bytes();
         let start = bytes.len();
         // Writing to memory cannot fail, and the keys of all maps are text.
@@ -117,7 +117,7 @@ impl Pictures {
     }
 
     /// Whether the budget is used up, so that nothing more should be made.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.held.load(Ordering::Relaxed) > HELD
     }
 
@@ -128,7 +128,7 @@ impl Pictures {
 
 impl Picture {
     /// The picture as an event.
-    pub fn event(&self) -> &Event {
+    pub(crate) fn event(&self) -> &Event {
         &self.event
     }
 

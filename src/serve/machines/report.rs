@@ -8,7 +8,7 @@ use super::stamp::Stamp;
 use crate::serve::site::labels::Labels;
 
 /// Longest body, in bytes.
-pub const MAX_BODY: usize = 4096;
+pub(crate) const MAX_BODY: usize = 4096;
 /// The longest part of a machine's value that is kept, in bytes.
 const MAX_VALUE: usize = 200;
 /// The stage of a machine that gave up.
@@ -51,13 +51,13 @@ impl Report {
     }
 
     /// Whether the machine gave up.
-    pub fn is_failure(&self) -> bool {
+    pub(crate) fn is_failure(&self) -> bool {
         self.stage == FAILED
     }
 }
 
 /// The part of a machine's text that is kept: one line of limited length.
-pub fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut kept = String::new();
     for letter in text.chars().filter(|c| !c.is_control()) {
         if kept.len() + letter.len_utf8() > MAX_VALUE {

@@ -13,17 +13,17 @@ pub struct Stamp(u64);
 
 impl Stamp {
     /// The time since an earlier point; zero if that was later, such as after a clock was set back.
-    pub fn since(self, earlier: Stamp) -> Duration {
+    pub(crate) fn since(self, earlier: Stamp) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
     /// The point in time this much earlier.
-    pub fn before(self, span: Duration) -> Stamp {
+    pub(crate) fn before(self, span: Duration) -> Stamp {
         Stamp(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// Whole seconds since 1970.
-    pub fn second(self) -> u64 {
+    pub(crate) fn second(self) -> u64 {
         self.0 / 1000
     }
 }

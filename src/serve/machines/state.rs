@@ -83,7 +83,7 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
 }
 
 /// Replaces the file.
-pub fn write(path: &Path, machines: &[Arc<Machine>]) -> Result<(), disk::Error> {
+pub(crate) fn write(path: &Path, machines: &[Arc<Machine>]) -> Result<(), disk::Error> {
     let document = |machines: &[Arc<Machine>]| {
         let bytes = serde_json::to_vec(&Document { schema: SCHEMA, machines }).map_err(io::Error::from);
         bytes.map_err(disk::Error::io("write", path))

@@ -11,11 +11,11 @@ use super::timeline::{Fetch, Machine, Stage, Step, Trouble, troubles};
 use crate::serve::site::Site;
 
 /// Version of the documents.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// The whole status, or a change of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The document's version, [`SCHEMA`].
     pub schema: u32,
     /// Version of prebake.
@@ -39,7 +39,7 @@ pub struct Status {
 
 /// A summary of the site that is served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Serving {
+pub(crate) struct Serving {
     /// The recipe's name, or that of a Matchbox data directory.
     pub name: String,
     /// The BUILD-ID, or the name of a tree's directory; empty for a data directory.
@@ -54,7 +54,7 @@ pub struct Serving {
 
 /// Bytes that the server sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// Long transfers in progress.
     pub transfers: usize,
     /// Bytes since the start, without answers for people.
@@ -69,7 +69,7 @@ pub struct Traffic {
 /// How well a machine is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub(crate) enum State {
     /// It reported that it gave up.
     Failed,
     /// Something is likely wrong.
@@ -82,7 +82,7 @@ pub enum State {
 
 impl State {
     /// The word for it in documents and counters.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             State::Failed => "failed",
             State::Stuck => "stuck",
@@ -92,12 +92,12 @@ impl State {
     }
 
     /// All states, the worst first.
-    pub const ALL: [State; 4] = [State::Failed, State::Stuck, State::Working, State::Done];
+    pub(crate) const ALL: [State; 4] = [State::Failed, State::Stuck, State::Working, State::Done];
 }
 
 /// A machine in the status documents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineStatus {
+pub(crate) struct MachineStatus {
     /// MAC address, else UUID, else address: unique.
     pub id: String,
     /// Its hostname, or the name of its own group.
@@ -140,7 +140,7 @@ pub struct MachineStatus {
 
 impl MachineStatus {
     /// A machine's status at a given time.
-    pub fn of(machine: &Machine, now: Stamp) -> MachineStatus {
+    pub(crate) fn of(machine: &Machine, now: Stamp) -> MachineStatus {
         let troubles = troubles(machine, now);
         let steps = machine.boot.steps();
         let last = steps.last();
@@ -169,7 +169,7 @@ impl MachineStatus {
 
     /// Whether it reached a stage, or a later one, in its last boot. An installed machine reboots at once, and still
     /// counts as installed.
-    pub fn has_reached(&self, stage: Stage) -> bool {
+    pub(crate) fn has_reached(&self, stage: Stage) -> bool {
         let said = self.report.as_ref().map(|report| report.stage.as_str());
         let is_installed = stage == Stage::Installed && said == Some(stage.word());
         is_installed
@@ -191,7 +191,7 @@ fn state(machine: &Machine, has_troubles: bool) -> State {
 
 impl Serving {
     /// The summary of a site.
-    pub fn of(site: &Site) -> Serving {
+    pub(crate) fn of(site: &Site) -> Serving {
         let release = |release: &crate::tree::manifest::Release| {
             format!("{} {} {}", release.channel, release.version, release.arch.board())
         };

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use super::stamp::Stamp;
 
 /// Seconds that are remembered.
-pub const SECONDS: usize = 300;
+pub(crate) const SECONDS: usize = 300;
 
 /// Bytes by second.
 #[derive(Debug, Default)]
-pub struct Throughput {
+pub(crate) struct Throughput {
     /// The newest is last.
     bytes: VecDeque<u64>,
     /// The second that the newest entry counts.
@@ -19,7 +19,7 @@ pub struct Throughput {
 
 impl Throughput {
     /// Counts bytes that left now.
-    pub fn add(&mut self, bytes: u64, now: Stamp) {
+    pub(crate) fn add(&mut self, bytes: u64, now: Stamp) {
         self.total = self.total.saturating_add(bytes);
         self.advance(now.second());
         if let Some(newest) = self.bytes.back_mut() {
@@ -28,12 +28,12 @@ impl Throughput {
     }
 
     /// All bytes since the start.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// Bytes of up to `seconds` complete seconds before now, and the number of the last of them.
-    pub fn last(&mut self, seconds: usize, now: Stamp) -> (Vec<u64>, u64) {
+    pub(crate) fn last(&mut self, seconds: usize, now: Stamp) -> (Vec<u64>, u64) {
         self.advance(now.second());
         let over = self.bytes.len().saturating_sub(1);
         let first = over.saturating_sub(seconds);

@@ -20,7 +20,7 @@ const LAG: usize = 8;
 
 /// All watchers.
 #[derive(Clone, Debug, Default)]
-pub struct Watchers(Arc<Mutex<Places>>);
+pub(crate) struct Watchers(Arc<Mutex<Places>>);
 
 #[derive(Debug, Default)]
 struct Places {
@@ -37,7 +37,7 @@ struct Queue {
 
 /// The events of one client. Its place is freed when this is dropped.
 #[derive(Debug)]
-pub struct Events {
+pub(crate) struct Events {
     queue: Arc<Mutex<Queue>>,
     watchers: Watchers,
 }
@@ -45,7 +45,7 @@ pub struct Events {
 impl Watchers {
     /// A place for a client, whose first event is `first`. `None` if there are too many watchers and none has more
     /// places than this client would have, or if the server stops.
-    pub fn enter(&self, client: IpAddr, first: Bytes) -> Option<Events> {
+    pub(crate) fn enter(&self, client: IpAddr, first: Bytes) -> Option<Events> {
         let mut places = self.places();
         let of_client = places.count_of(client);
         if places.is_closed || of_client >= MOST_OF_ONE {
@@ -61,17 +61,17 @@ impl Watchers {
     }
 
     /// The number of watchers.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.places().taken.len()
     }
 
     /// The current watchers. Those that come later already have the content of the next event.
-    pub fn present(&self) -> Audience {
+    pub(crate) fn present(&self) -> Audience {
         Audience(self.places().taken.iter().map(|(_, queue)| queue.clone()).collect())
     }
 
     /// Ends all streams and accepts no new ones.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut places = self.places();
         places.is_closed = true;
         places.taken.iter().for_each(|(_, queue)| lock(queue).end());
@@ -100,16 +100,16 @@ impl Places {
 }
 
 /// A set of watchers.
-pub struct Audience(Vec<Arc<Mutex<Queue>>>);
+pub(crate) struct Audience(Vec<Arc<Mutex<Queue>>>);
 
 impl Audience {
     /// Whether it is empty.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Sends them an event.
-    pub fn tell(&self, event: &Bytes) {
+    pub(crate) fn tell(&self, event: &Bytes) {
         for queue in &self.0 {
             let mut queue = lock(queue);
             match queue.events.len() {
@@ -138,7 +138,7 @@ impl Queue {
 
 impl Events {
     /// The next event; `None` at the end.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut queue = lock(&self.queue);
         match queue.events.pop_front() {
             Some(event) => Poll::Ready(Some(event)),
@@ -151,7 +151,7 @@ impl Events {
     }
 
     /// Waits for the next event; `None` at the end.
-    pub async fn next(&mut self) -> Option<Bytes> {
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 }

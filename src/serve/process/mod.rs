@@ -1,4 +1,4 @@
 //! The server as a process: its privileges, and its communication with a service manager.
 
-pub mod confine;
-pub mod service;
+pub(crate) mod confine;
+pub(crate) mod service;

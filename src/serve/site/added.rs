@@ -21,7 +21,7 @@ impl Site {
     /// # Errors
     /// A node has a profile that the tree lacks, or the same MAC address, UUID or IP address as another node of the
     /// tree.
-    pub fn with_nodes(self, nodes: &[Node]) -> Result<Site, Findings> {
+    pub(crate) fn with_nodes(self, nodes: &[Node]) -> Result<Site, Findings> {
         let is_replaced = |group: &Group| {
             nodes.iter().any(|node| {
                 let name = &node.name.value;

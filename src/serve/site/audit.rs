@@ -17,7 +17,7 @@ use crate::tree::notes::Weight;
 use crate::tree::records::{Group, Noted, Profile};
 
 /// The folders of a data directory.
-pub const FOLDERS: [&str; 6] = [GROUPS, PROFILES, IGNITION, GENERIC, CLOUD, ASSETS];
+pub(crate) const FOLDERS: [&str; 6] = [GROUPS, PROFILES, IGNITION, GENERIC, CLOUD, ASSETS];
 /// A Butane template is tried for this many groups. Errors for further groups are reported when a machine asks.
 const MAX_TRIED: usize = 500;
 /// Groups of one template that are checked in one unit of parallel work.
@@ -26,16 +26,16 @@ const CHUNK: usize = 32;
 const MAX_NAMED: usize = 3;
 
 /// Parsed records or their errors, by path below the data directory.
-pub type Records<T> = BTreeMap<String, Result<Noted<Arc<T>>, String>>;
+pub(crate) type Records<T> = BTreeMap<String, Result<Noted<Arc<T>>, String>>;
 
 /// The id of a profile in groups: its path below `profiles/` without `.json`.
-pub fn profile_id(path: &str) -> &str {
+pub(crate) fn profile_id(path: &str) -> &str {
     let name = below(path, PROFILES).unwrap_or(path);
     name.strip_suffix(RECORD_END).unwrap_or(name)
 }
 
 /// The flaws within each record.
-pub fn records<T>(records: &Records<T>) -> impl Iterator<Item = Flaw> {
+pub(crate) fn records<T>(records: &Records<T>) -> impl Iterator<Item = Flaw> {
     records.iter().flat_map(|(path, read)| match read {
         Ok(noted) => {
             let notes = noted.notes.iter();
@@ -46,7 +46,7 @@ pub fn records<T>(records: &Records<T>) -> impl Iterator<Item = Flaw> {
 }
 
 /// Profiles whose `id` differs from their file name.
-pub fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
+pub(crate) fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
     profiles.iter().filter_map(|(path, read)| {
         let (id, said) = (profile_id(path), &read.as_ref().ok()?.record.id);
         let why = || format!("its `id` is `{said}`, but groups find it by its file name, `{id}`");
@@ -55,7 +55,7 @@ pub fn ids(profiles: &Records<Profile>) -> impl Iterator<Item = Flaw> {
 }
 
 /// Why a group's profile is missing.
-pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
+pub(crate) fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
     if id.is_empty() {
         return "it has no `profile`: its machines boot nothing".into();
     }
@@ -74,7 +74,7 @@ pub fn no_profile(id: &str, profiles: &Records<Profile>, why: &str) -> String {
 }
 
 /// Groups with the same selector as an earlier group. `groups` is in the order of file names.
-pub fn ties<'g>(groups: impl Iterator<Item = (&'g String, &'g Arc<Group>)>) -> Vec<Flaw> {
+pub(crate) fn ties<'g>(groups: impl Iterator<Item = (&'g String, &'g Arc<Group>)>) -> Vec<Flaw> {
     let mut first: HashMap<&BTreeMap<String, String>, &String> = HashMap::new();
     let mut flaws = Vec::new();
     for (path, group) in groups {
@@ -95,7 +95,7 @@ pub fn ties<'g>(groups: impl Iterator<Item = (&'g String, &'g Arc<Group>)>) -> V
 
 /// Why a file below `groups/` or `profiles/` cannot be a record, or is an unusual one, by its name alone. `None` for
 /// files that are common everywhere.
-pub fn stray(path: &str) -> Option<Flaw> {
+pub(crate) fn stray(path: &str) -> Option<Flaw> {
     let (folder, rest) = path.split_once('/')?;
     let name = path.rsplit('/').next().unwrap_or(path);
     // Kubernetes mounts a ConfigMap by links through names with two dots; Git and people leave the others.
@@ -136,7 +136,7 @@ pub fn stray(path: &str) -> Option<Flaw> {
 }
 
 /// Summarizes flaws from [`stray`]: those of one folder share a line.
-pub fn strays(found: impl Iterator<Item = Flaw>) -> Vec<Flaw> {
+pub(crate) fn strays(found: impl Iterator<Item = Flaw>) -> Vec<Flaw> {
     let mut by_folder: BTreeMap<(String, String), Vec<Flaw>> = BTreeMap::new();
     let mut flaws = Vec::new();
     for flaw in found {
@@ -160,7 +160,11 @@ pub fn strays(found: impl Iterator<Item = Flaw>) -> Vec<Flaw> {
 }
 
 /// The flaw of a directory without any group, which answers no machine.
-pub fn no_groups<'p>(strays: impl Iterator<Item = &'p String>, is_there: bool, folders: &[String]) -> Flaw {
+pub(crate) fn no_groups<'p>(
+    strays: impl Iterator<Item = &'p String>,
+    is_there: bool,
+    folders: &[String],
+) -> Flaw {
     let is_group = |path: &&String| below(path, GROUPS).is_some_and(|name| name.ends_with(RECORD_END));
     let nested: Vec<&str> = strays.filter(is_group).map(String::as_str).collect();
     let why = match (nested.as_slice(), is_there) {
@@ -180,7 +184,7 @@ pub fn no_groups<'p>(strays: impl Iterator<Item = &'p String>, is_there: bool, f
 }
 
 /// Folders whose names look like misspelt known ones.
-pub fn folders(names: &[String]) -> impl Iterator<Item = Flaw> {
+pub(crate) fn folders(names: &[String]) -> impl Iterator<Item = Flaw> {
     let is_there = |known: &&str| names.iter().any(|name| name == known);
     names.iter().filter(|name| !FOLDERS.contains(&name.as_str())).filter_map(move |name| {
         let near = nearest(&name.to_lowercase(), FOLDERS)?;
@@ -198,7 +202,7 @@ fn listed<'n>(names: impl Iterator<Item = &'n str>, count: usize) -> String {
 }
 
 /// The users of each config: profiles, and the groups that use those.
-pub struct Uses(BTreeMap<Place, Use>);
+pub(crate) struct Uses(BTreeMap<Place, Use>);
 
 /// A config: the kind of request, and its path below the data directory.
 type Place = (Kind, String);
@@ -213,7 +217,7 @@ struct Use {
 impl Uses {
     /// Collects the users of all configs from all profiles, by path, and all groups. `profile` finds a group's profile,
     /// and `place` the file of an id.
-    pub fn of<'p>(
+    pub(crate) fn of<'p>(
         profiles: impl Iterator<Item = (&'p String, &'p Arc<Profile>)>,
         groups: impl Iterator<Item = &'p Arc<Group>>,
         profile: impl Fn(&Group) -> Option<&'p Profile>,
@@ -249,7 +253,7 @@ impl Uses {
 
 /// Verdicts on configs; each stays valid until an edit.
 #[derive(Default)]
-pub struct Judged {
+pub(crate) struct Judged {
     configs: HashMap<Place, OfConfig>,
 }
 
@@ -279,7 +283,7 @@ struct Look {
 
 /// The configs that are right, and the flaws of the others.
 #[derive(Default)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// All flaws of configs.
     pub flaws: Vec<Flaw>,
     /// Paths of configs with flaws.
@@ -290,14 +294,14 @@ pub struct Verdict {
 
 impl Judged {
     /// Forgets the verdict on an edited file.
-    pub fn forget(&mut self, path: &str) {
+    pub(crate) fn forget(&mut self, path: &str) {
         for kind in Kind::ALL {
             self.configs.remove(&(kind, path.to_owned()));
         }
     }
 
     /// Checks everything without a valid verdict. `read` reads a config.
-    pub fn judge(
+    pub(crate) fn judge(
         &mut self,
         uses: &Uses,
         read: impl Fn(&str) -> Result<Arc<Config>, String> + Sync,

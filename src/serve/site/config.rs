@@ -18,7 +18,7 @@ use crate::tree::records::{CEILING, Group, Profile};
 
 /// The kinds of configs in a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `ignition_id`, a file below `ignition/`, served at `/ignition`.
     Ignition,
     /// `generic_id`, a file below `generic/`, served at `/generic`.
@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 /// The query of a machine's request.
-pub struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// The labels in it.
     pub labels: &'a Labels,
     /// The query as it was sent.
@@ -37,10 +37,10 @@ pub struct Asked<'a> {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 3] = [Kind::Ignition, Kind::Generic, Kind::Cloud];
+    pub(crate) const ALL: [Kind; 3] = [Kind::Ignition, Kind::Generic, Kind::Cloud];
 
     /// Where it is answered.
-    pub fn endpoint(self) -> Endpoint {
+    pub(crate) fn endpoint(self) -> Endpoint {
         match self {
             Kind::Ignition => Endpoint::Ignition,
             Kind::Generic => Endpoint::Generic,
@@ -49,7 +49,7 @@ impl Kind {
     }
 
     /// The folder of its files.
-    pub fn folder(self) -> &'static str {
+    pub(crate) fn folder(self) -> &'static str {
         match self {
             Kind::Ignition => IGNITION,
             Kind::Generic => GENERIC,
@@ -58,7 +58,7 @@ impl Kind {
     }
 
     /// The file that a profile names; empty if it names none.
-    pub fn id(self, profile: &Profile) -> &str {
+    pub(crate) fn id(self, profile: &Profile) -> &str {
         match self {
             Kind::Ignition => &profile.ignition_id,
             Kind::Generic => &profile.generic_id,
@@ -77,7 +77,7 @@ impl Kind {
 ///
 /// # Errors
 /// Why there is none, in words for the administrator.
-pub fn made(
+pub(crate) fn made(
     kind: Kind,
     path: &str,
     file: &File,
@@ -94,7 +94,7 @@ pub fn made(
 ///
 /// # Errors
 /// Why it cannot be rendered.
-pub fn filled(template: &[u8], group: &Group, asked: &Asked<'_>) -> Result<Vec<u8>, String> {
+pub(crate) fn filled(template: &[u8], group: &Group, asked: &Asked<'_>) -> Result<Vec<u8>, String> {
     let template = Template::parse(template).map_err(|error| error.to_string())?;
     template.render(&Value::Map(variables(group, asked))).map_err(|error| error.to_string())
 }
@@ -103,7 +103,7 @@ pub fn filled(template: &[u8], group: &Group, asked: &Asked<'_>) -> Result<Vec<u
 ///
 /// # Errors
 /// Why the text is invalid.
-pub fn finished(kind: Kind, path: &str, text: Vec<u8>) -> Result<Arc<[u8]>, String> {
+pub(crate) fn finished(kind: Kind, path: &str, text: Vec<u8>) -> Result<Arc<[u8]>, String> {
     match kind {
         Kind::Ignition => from_butane(path, &text),
         Kind::Generic => Ok(text.into()),
@@ -162,7 +162,7 @@ fn first(findings: Findings) -> String {
 
 /// The variables of templates and `/metadata`: the metadata, overridden by the selectors in lower case, and both by the
 /// request.
-pub fn variables(group: &Group, asked: &Asked<'_>) -> BTreeMap<String, Value> {
+pub(crate) fn variables(group: &Group, asked: &Asked<'_>) -> BTreeMap<String, Value> {
     let metadata = group.metadata.iter().map(|(key, value)| (key.clone(), Value::from(value.clone())));
     let mut variables: BTreeMap<String, Value> = metadata.collect();
     let selectors = group.selector.iter();
@@ -219,7 +219,7 @@ const SAMPLES: [[(&str, &str); 6]; 2] = [
 ];
 
 /// A config that is checked before a machine asks for it.
-pub struct Forecast<'f> {
+pub(crate) struct Forecast<'f> {
     kind: Kind,
     path: &'f str,
     file: &'f File,
@@ -233,7 +233,7 @@ impl<'f> Forecast<'f> {
     ///
     /// # Errors
     /// Why no machine can get it.
-    pub fn of(kind: Kind, path: &'f str, file: &'f File) -> Result<Forecast<'f>, String> {
+    pub(crate) fn of(kind: Kind, path: &'f str, file: &'f File) -> Result<Forecast<'f>, String> {
         if file.bytes.iter().all(u8::is_ascii_whitespace) {
             return Err("it is empty".into());
         }
@@ -250,7 +250,7 @@ impl<'f> Forecast<'f> {
     }
 
     /// Whether the result is independent of the group's metadata.
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.template.is_none() || memchr::memmem::find(&self.file.bytes, b"{{").is_none()
     }
 
@@ -258,7 +258,7 @@ impl<'f> Forecast<'f> {
     ///
     /// # Errors
     /// Why no machine of the group can get it.
-    pub fn check(&self, group: &Group) -> Result<(), String> {
+    pub(crate) fn check(&self, group: &Group) -> Result<(), String> {
         let Some(template) = self.template.as_ref().filter(|_| !self.is_decided_by_machines) else {
             return Ok(());
         };

@@ -26,7 +26,7 @@ enum Followed {
 }
 
 /// Opens the target of a path; called again whenever the target has changed.
-pub type Open = Box<dyn Fn(&Path) -> Result<open::Tree, open::Error> + Send>;
+pub(crate) type Open = Box<dyn Fn(&Path) -> Result<open::Tree, open::Error> + Send>;
 
 /// Everything that a site adds to each tree that it opens.
 #[derive(Clone, Default)]
@@ -61,7 +61,7 @@ impl Secrets {
 
 impl Additions {
     /// The site of a tree, with the additions.
-    pub fn to(&self, tree: open::Tree) -> Result<Site, site::Error> {
+    pub(crate) fn to(&self, tree: open::Tree) -> Result<Site, site::Error> {
         let site = Site { signer: self.signer.clone(), ..Site::load(tree)? };
         let lack = self.secrets.as_ref().map(|secrets| secrets.judge(&site)).transpose()?.flatten();
         let site = Site { lack, ..site };
@@ -127,14 +127,18 @@ impl Content {
     }
 
     /// Reads a Matchbox data directory.
-    pub fn directory(path: &Path, settings: Settings, notices: Notices) -> Result<Content, site::Error> {
+    pub(crate) fn directory(
+        path: &Path,
+        settings: Settings,
+        notices: Notices,
+    ) -> Result<Content, site::Error> {
         let directory = DataDir::open(path, settings, notices)?;
         Ok(Content(Mutex::new(Followed::Directory(Box::new(directory)))))
     }
 
     /// The current site; loaded again when `current` was swapped or a file was edited. Running transfers keep the build
     /// that they began with.
-    pub fn site(&self) -> Arc<Site> {
+    pub(crate) fn site(&self) -> Arc<Site> {
         match &mut *self.followed() {
             Followed::Tree(tree) => tree.site(),
             Followed::Directory(directory) => directory.site(),
@@ -142,7 +146,7 @@ impl Content {
     }
 
     /// Whether each request has to look at every file, because the kernel cannot report edits.
-    pub fn compares_files(&self) -> bool {
+    pub(crate) fn compares_files(&self) -> bool {
         matches!(&*self.followed(), Followed::Directory(directory) if !directory.has_events())
     }
 

@@ -38,7 +38,7 @@ const MAX_STRAYS: usize = 10_000;
 const MAX_SEARCHED: u64 = 1 << 20;
 
 /// A data directory with an index that is kept up to date.
-pub struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     settings: Settings,
     notices: Notices,
@@ -53,7 +53,7 @@ pub struct DataDir {
 
 /// How a data directory is served.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The directory of `/assets/`; `None` serves no assets.
     pub assets: Option<PathBuf>,
     /// Whether unusable files are an error.
@@ -93,7 +93,7 @@ struct Kept {
 }
 
 /// A config or template.
-pub struct Config {
+pub(crate) struct Config {
     /// The content of the file.
     pub bytes: Arc<[u8]>,
     /// The Ignition config made from it, or why there is none. It is computed once, since only an edit changes it.
@@ -138,7 +138,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The directory is unreadable, or `strict` is set and files cannot be used.
-    pub fn open(path: &Path, settings: Settings, notices: Notices) -> Result<DataDir, Error> {
+    pub(crate) fn open(path: &Path, settings: Settings, notices: Notices) -> Result<DataDir, Error> {
         let no_directory = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::NoDirectory { path, source }
@@ -164,7 +164,7 @@ impl DataDir {
     }
 
     /// The site in the directory's current state.
-    pub fn site(&mut self) -> Arc<Site> {
+    pub(crate) fn site(&mut self) -> Arc<Site> {
         let assets = self.settings.assets.as_deref();
         let swapped = self.assets.as_ref().zip(assets).is_some_and(|(seen, path)| !seen.is(path));
         let changes = if swapped { Changes::Everything } else { self.watch.changes() };
@@ -192,7 +192,7 @@ impl DataDir {
     }
 
     /// Whether the kernel reports edits; otherwise every request has to look at all files.
-    pub fn has_events(&self) -> bool {
+    pub(crate) fn has_events(&self) -> bool {
         self.watch.has_events()
     }
 
@@ -457,7 +457,7 @@ impl Live {
     ///
     /// # Errors
     /// Why it is unavailable.
-    pub fn read(&self, path: &str) -> Result<Arc<Config>, String> {
+    pub(crate) fn read(&self, path: &str) -> Result<Arc<Config>, String> {
         let path = contained(path)?;
         if let Some(config) = self.held.get(&path) {
             return Ok(config.clone());
@@ -481,12 +481,12 @@ impl Live {
     }
 
     /// Reports a file that could not be served.
-    pub fn tell(&self, path: &str, why: &str) {
+    pub(crate) fn tell(&self, path: &str, why: &str) {
         (self.notices)(&Notice::Flawed(&Flaw::fault(path, why)));
     }
 
     /// Files that may be meant as groups but are not used, with their content as far as it is readable.
-    pub fn lost(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
+    pub(crate) fn lost(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
         let read = |path: &String| {
             let file = self.directory.path.join(path);
             let is_short = fs::metadata(file).is_ok_and(|data| data.len() <= MAX_SEARCHED);
@@ -496,7 +496,7 @@ impl Live {
     }
 
     /// The resolved directory, not a link.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.directory.path
     }
 }

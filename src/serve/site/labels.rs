@@ -43,24 +43,24 @@ impl Labels {
     }
 
     /// These labels, without those that have an empty value, which mean nothing.
-    pub fn of(said: impl IntoIterator<Item = (String, String)>) -> Labels {
+    pub(crate) fn of(said: impl IntoIterator<Item = (String, String)>) -> Labels {
         Labels(said.into_iter().filter(|(_, value)| !value.is_empty()).collect())
     }
 
     /// The value of a label; empty if the label is absent.
-    pub fn get(&self, key: &str) -> &str {
+    pub(crate) fn get(&self, key: &str) -> &str {
         self.0.get(key).map_or("", String::as_str)
     }
 
     /// The same labels with one value replaced.
-    pub fn with(mut self, key: &str, value: impl Into<String>) -> Labels {
+    pub(crate) fn with(mut self, key: &str, value: impl Into<String>) -> Labels {
         self.0.insert(key.to_owned(), value.into());
         self
     }
 
     /// The part of the labels that is kept as long as the answer is on its way: everything that a real machine sends,
     /// but only a part of a made-up query. Identifying labels come first.
-    pub fn kept(self) -> Labels {
+    pub(crate) fn kept(self) -> Labels {
         let is_known = |key: &str| WHO.contains(&key.to_ascii_lowercase().as_str());
         let (known, others): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|(key, _)| is_known(key));
         let mut left = MOST_KEPT;
@@ -76,7 +76,7 @@ impl Labels {
     }
 
     /// All of them, sorted by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }

@@ -1,13 +1,13 @@
 //! The served site: an immutable index of a published tree, or of a Matchbox data directory in its current state.
 
-pub mod added;
-pub mod audit;
-pub mod config;
+pub(crate) mod added;
+pub(crate) mod audit;
+pub(crate) mod config;
 pub mod content;
-pub mod datadir;
+pub(crate) mod datadir;
 pub mod labels;
-pub mod select;
-pub mod watch;
+pub(crate) mod select;
+pub(crate) mod watch;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ pub struct Site {
 
 /// The file, or joined files, of a path.
 #[derive(Debug)]
-pub struct Asset {
+pub(crate) struct Asset {
     /// Changes with every byte: the digest, or those of its parts. `None` for a file that may be written to.
     pub etag: Option<String>,
     /// The modification time, if known.
@@ -82,12 +82,12 @@ pub struct Flaw {
 
 impl Flaw {
     /// A flaw with the given severity.
-    pub fn new(weight: Weight, path: impl Into<String>, why: impl Into<String>) -> Flaw {
+    pub(crate) fn new(weight: Weight, path: impl Into<String>, why: impl Into<String>) -> Flaw {
         Flaw { path: path.into(), why: why.into(), weight }
     }
 
     /// A flaw that strict serving refuses.
-    pub fn fault(path: impl Into<String>, why: impl Into<String>) -> Flaw {
+    pub(crate) fn fault(path: impl Into<String>, why: impl Into<String>) -> Flaw {
         Flaw::new(Weight::Fault, path, why)
     }
 }
@@ -183,7 +183,7 @@ impl Advice for Error {
 impl Site {
     /// Reads a tree. Unlike Matchbox, which skips unreadable files, it refuses a tree with a bad group: the group's
     /// machines would silently boot the default.
-    pub fn load(tree: Tree) -> Result<Site, Error> {
+    pub(crate) fn load(tree: Tree) -> Result<Site, Error> {
         let of_role = |wanted: Role| {
             let files = tree.manifest().files.iter().filter(move |(_, file)| file.role == wanted);
             files.map(|(path, _)| path.as_str()).collect::<Vec<_>>()
@@ -218,14 +218,14 @@ impl Site {
     }
 
     /// Whether the tree has images of a sysext.
-    pub fn has_sysext(&self, name: &str) -> bool {
+    pub(crate) fn has_sysext(&self, name: &str) -> bool {
         let directory = names::sysext_directory(name);
         let mut files = self.manifest.files.range(format!("{directory}/")..);
         files.next().is_some_and(|(path, _)| below(path, &directory).is_some())
     }
 
     /// The published file with this path, or two joined ones, if the manifest names them.
-    pub fn asset(&self, path: &str) -> Option<Asset> {
+    pub(crate) fn asset(&self, path: &str) -> Option<Asset> {
         let file = |path: &str| {
             let file = self.manifest.files.get(path)?;
             Some((file, self.piece(path, file)?))
@@ -264,7 +264,7 @@ impl Site {
     ///
     /// # Errors
     /// Why it is unavailable, in words for the client.
-    pub fn template(&self, folder: &str, id: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn template(&self, folder: &str, id: &str) -> Result<Vec<u8>, String> {
         let path = format!("{folder}/{id}");
         let Some(row) = self.manifest.files.get(&path) else {
             return Err(format!("the profile names no file below {folder}/ that is in the tree's manifest"));
@@ -273,7 +273,7 @@ impl Site {
     }
 
     /// The modification time of all files of the tree: its epoch.
-    pub fn modified(&self) -> SystemTime {
+    pub(crate) fn modified(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(self.manifest.epoch)
     }
 }

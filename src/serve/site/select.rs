@@ -30,7 +30,7 @@ struct KeySet {
 impl Groups {
     /// Sorts groups: more selectors first, then by the selectors as text, the greatest first, as Matchbox does (its own
     /// comment says the reverse), then by file name.
-    pub fn new(mut ordered: Vec<Arc<Group>>) -> Self {
+    pub(crate) fn new(mut ordered: Vec<Arc<Group>>) -> Self {
         ordered.sort_by_cached_key(|group| {
             let mut pairs: Vec<String> = group.selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
             pairs.sort();
@@ -54,7 +54,7 @@ impl Groups {
     }
 
     /// The first group whose selectors all equal the labels. An absent label counts as empty.
-    pub fn select(&self, labels: &Labels) -> Option<&Group> {
+    pub(crate) fn select(&self, labels: &Labels) -> Option<&Group> {
         let mut found: Option<(usize, usize)> = None;
         for (keys, place) in self.matches(labels) {
             match found {
@@ -68,7 +68,7 @@ impl Groups {
     }
 
     /// Whether any group is for the machine with this MAC address or UUID, regardless of its other selectors.
-    pub fn names(&self, mac: Option<&str>, uuid: Option<&str>) -> bool {
+    pub(crate) fn names(&self, mac: Option<&str>, uuid: Option<&str>) -> bool {
         let is_known = |key, value: &str| self.identities.contains(&identity(key, value));
         mac.is_some_and(|mac| is_known("mac", mac)) || uuid.is_some_and(|uuid| is_known("uuid", uuid))
     }
@@ -82,7 +82,7 @@ impl Groups {
     }
 
     /// All groups, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Group> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Group> {
         self.ordered.iter().map(|group| &**group)
     }
 }

@@ -37,7 +37,7 @@ const MAX_DEPTH: usize = 16;
 
 /// The changes in a directory.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Changes {
+pub(crate) enum Changes {
     /// Nothing has changed.
     None,
     /// These files were created, written or removed.
@@ -48,7 +48,7 @@ pub enum Changes {
 
 /// Watches a directory and everything below it.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     path: PathBuf,
     /// The path with all links resolved.
     root: PathBuf,
@@ -84,7 +84,7 @@ impl Stamp {
 impl Watch {
     /// Starts watching. Changes to anything that is read from now on are reported, except for `skip` and everything
     /// below it.
-    pub fn new(path: &Path, skip: Option<&Path>) -> Watch {
+    pub(crate) fn new(path: &Path, skip: Option<&Path>) -> Watch {
         let (path, skip) = (path.to_owned(), skip.map(Path::to_owned));
         let identity = identity(&path);
         let root = path.canonicalize().unwrap_or_else(|_| path.clone());
@@ -98,17 +98,17 @@ impl Watch {
     }
 
     /// Whether the kernel reports edits. Otherwise, each call has to look at every file.
-    pub fn has_events(&self) -> bool {
+    pub(crate) fn has_events(&self) -> bool {
         self.events.is_some()
     }
 
     /// The resolved directory, not a link.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// The changes since the last call.
-    pub fn changes(&mut self) -> Changes {
+    pub(crate) fn changes(&mut self) -> Changes {
         if identity(&self.path) != self.identity {
             return Changes::Everything;
         }
@@ -244,10 +244,10 @@ impl Events {
 }
 
 /// Device and inode.
-pub type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
 /// The file or directory that a path leads to now.
-pub fn identity(path: &Path) -> Option<Identity> {
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 

@@ -16,12 +16,12 @@ pub struct Asked {
 
 impl Asked {
     /// The URL that was requested first.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.url
     }
 
     /// The same URL, redirected to another one.
-    pub fn sent_on(&self, to: &Url) -> Self {
+    pub(crate) fn sent_on(&self, to: &Url) -> Self {
         let mut at = to.clone();
         if at.query().is_some() {
             at.set_query(Some("…"));
@@ -31,7 +31,7 @@ impl Asked {
     }
 
     /// Whether the answer came from another URL than the canonical one, which locks name.
-    pub fn stands_in_for(&self, canonical: &str) -> bool {
+    pub(crate) fn stands_in_for(&self, canonical: &str) -> bool {
         self.at.is_some() || *self.url != *canonical
     }
 }

@@ -27,7 +27,7 @@ const MAX_REDIRECTS: usize = 10;
 const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends requests to servers, which share one pool of connections.
-pub struct Client {
+pub(crate) struct Client {
     client: reqwest::Client,
     roots: Roots,
     proxies: Proxies,
@@ -35,7 +35,7 @@ pub struct Client {
 
 /// A request before it is sent.
 #[derive(Clone, Debug)]
-pub struct Request<'r> {
+pub(crate) struct Request<'r> {
     /// May hold a user and a password, which are sent in a header.
     pub url: &'r str,
     /// Headers for every host.
@@ -48,14 +48,14 @@ pub struct Request<'r> {
 
 impl<'r> Request<'r> {
     /// A plain GET.
-    pub fn get(url: &'r str) -> Self {
+    pub(crate) fn get(url: &'r str) -> Self {
         Request { url, headers: HeaderMap::new(), login: None, form: None }
     }
 }
 
 impl Client {
     /// A client that gives up a server after `stall` of silence.
-    pub fn new(stall: Duration) -> Result<Client, Error> {
+    pub(crate) fn new(stall: Duration) -> Result<Client, Error> {
         let (roots, proxies) = (Roots::system(), Proxies::of_environment());
         let chosen = proxies.clone();
         let proxy =
@@ -79,7 +79,7 @@ impl Client {
     ///
     /// # Errors
     /// Errors of connections, proxies and certificates, and redirects that are not followed.
-    pub async fn send(&self, request: Request<'_>) -> Result<(Response, Asked), Error> {
+    pub(crate) async fn send(&self, request: Request<'_>) -> Result<(Response, Asked), Error> {
         let Request { url, headers, mut login, mut form } = request;
         let mut asked = Asked::from(url);
         let mut url =
@@ -144,7 +144,7 @@ impl Client {
     }
 
     /// The proxy through which an answer came.
-    pub fn proxy_of(&self, response: &Response) -> Option<&Proxy> {
+    pub(crate) fn proxy_of(&self, response: &Response) -> Option<&Proxy> {
         self.proxies.of(response.url()).ok().flatten()
     }
 }
@@ -162,7 +162,7 @@ fn take_login(url: &mut Url) -> Option<HeaderValue> {
 }
 
 /// HTTP's Basic authentication (RFC 7617).
-pub fn basic(user: &str, password: &str) -> HeaderValue {
+pub(crate) fn basic(user: &str, password: &str) -> HeaderValue {
     let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     value.set_sensitive(true);
@@ -230,7 +230,7 @@ async fn refusal(proxy: &Proxy, url: &Url) -> Option<String> {
 }
 
 /// The error for a connection that failed or broke.
-pub fn transport(asked: &Asked, source: reqwest::Error) -> Error {
+pub(crate) fn transport(asked: &Asked, source: reqwest::Error) -> Error {
     if let Some(distrust) = Distrust::of(&source) {
         return Error::Impostor { url: asked.clone(), distrust, source: source.without_url() };
     }

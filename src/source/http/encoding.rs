@@ -11,7 +11,7 @@ use flate2::write::GzDecoder;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 /// First two bytes of gzip (RFC 1952 §2.3.1).
-pub const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Suffixes of files that are gzip themselves.
 const GZIP_NAMES: [&str; 2] = [".gz", ".tgz"];
 /// Most bytes that are held back to find out whether there is gzip inside of gzip.

@@ -226,7 +226,7 @@ fn titled(title: &str) -> String {
 
 impl Error {
     /// Whether the server works but does not have the file.
-    pub fn is_missing(&self) -> bool {
+    pub(crate) fn is_missing(&self) -> bool {
         match self {
             Error::Status { status, .. } => matches!(status, 404 | 410),
             Error::File { source, .. } => source.kind() == io::ErrorKind::NotFound,
@@ -235,7 +235,7 @@ impl Error {
     }
 
     /// The name of the file that the server does not have.
-    pub fn missing_file(&self) -> Option<&str> {
+    pub(crate) fn missing_file(&self) -> Option<&str> {
         let url = match self {
             Error::Status { url, .. } | Error::File { url, .. } if self.is_missing() => url.as_str(),
             _ => return None,
@@ -332,8 +332,8 @@ fn registry_hint(status: u16) -> Option<String> {
     }
 }
 
-/// The questions of [`Http::each`] about an attempt's error.
-pub trait MayPass {
+/// The questions of `Http::each` about an attempt's error.
+pub(crate) trait MayPass {
     /// The reason for a retry, and the pause that the server asks for; `None` if a retry is pointless.
     fn may_pass(&self) -> Option<(String, Option<Duration>)>;
     /// Whether another mirror may do better. Wrong bytes are final.
@@ -355,5 +355,5 @@ impl MayPass for Error {
 }
 
 /// Hint for a registry that refuses access.
-pub const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or \
+pub(crate) const HINT: &str = "prebake logs in to registries with what `docker login HOST` keeps in ~/.docker/config.json (or \
     $DOCKER_CONFIG), or `podman login HOST` in its auth.json; many registries also answer like this for an image that does not exist";

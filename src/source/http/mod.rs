@@ -32,13 +32,13 @@ use crate::registry::endpoint::Endpoint;
 
 pub(crate) use crate::base::words;
 
-pub use self::asked::Asked;
+pub(crate) use self::asked::Asked;
 pub(super) use self::client::{Client, Request, basic, transport};
 pub(super) use self::encoding::GZIP;
-pub use self::error::{By, Error, MayPass};
+pub(crate) use self::error::{By, Error, MayPass};
 
 /// Largest body of the small texts (`version.txt`, signatures, digest files, keys), in bytes.
-pub const SMALL: u64 = 1 << 20;
+pub(crate) const SMALL: u64 = 1 << 20;
 /// Attempts per URL for temporary failures.
 const ATTEMPTS: u32 = 3;
 /// A server that sends fewer bytes per second than this over [`Options::stall`] is given up.
@@ -69,7 +69,7 @@ impl Default for Options {
 }
 
 /// A client that knows the mirrors. It is set up by the first request.
-pub struct Http<'o> {
+pub(crate) struct Http<'o> {
     client: OnceCell<Client>,
     mirrors: Mirrors,
     options: Options,
@@ -89,7 +89,7 @@ pub struct Part {
 
 impl<'o> Http<'o> {
     /// A client for these mirrors.
-    pub fn new(mirrors: Mirrors, options: Options) -> Self {
+    pub(crate) fn new(mirrors: Mirrors, options: Options) -> Self {
         let throttle = Throttle::new(options.limit_rate);
         Http {
             client: OnceCell::new(),
@@ -102,18 +102,18 @@ impl<'o> Http<'o> {
     }
 
     /// The same client, reporting long pauses to an observer.
-    pub fn observed(self, observer: &'o dyn Observer) -> Self {
+    pub(crate) fn observed(self, observer: &'o dyn Observer) -> Self {
         Http { observer: Some(observer), ..self }
     }
 
     /// Fetches a small text.
-    pub async fn small(&self, url: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn small(&self, url: &str) -> Result<Vec<u8>, Error> {
         Ok(self.text(url).await?.0)
     }
 
     /// Like [`Http::small`], and returns the URL that answered too. An HTML page is an error, because none of these
     /// texts is one.
-    pub async fn text(&self, url: &str) -> Result<(Vec<u8>, Asked), Error> {
+    pub(crate) async fn text(&self, url: &str) -> Result<(Vec<u8>, Asked), Error> {
         self.each(url, &self.tells(url), async |url: &str, _: &mut Patience| {
             let mut body = self.get(url, Some(SMALL)).await?;
             let bytes = body.bytes().await?;
@@ -127,7 +127,7 @@ impl<'o> Http<'o> {
 
     /// Returns a callback that reports the pause before a text is retried. Texts are fetched one after another; pauses
     /// too short to notice are not reported.
-    pub fn tells(&self, url: &str) -> impl Fn(&str, Duration) {
+    pub(crate) fn tells(&self, url: &str) -> impl Fn(&str, Duration) {
         move |reason, pause| {
             if pause >= TOLD_PAUSE
                 && let Some(observer) = self.observer
@@ -138,12 +138,12 @@ impl<'o> Http<'o> {
     }
 
     /// Whether prebake itself limits the rate.
-    pub fn is_throttled(&self) -> bool {
+    pub(crate) fn is_throttled(&self) -> bool {
         self.options.limit_rate.is_some()
     }
 
     /// Whether this many bytes in this time count as a stall.
-    pub fn is_stalled(&self, bytes: u64, waited: Duration) -> bool {
+    pub(crate) fn is_stalled(&self, bytes: u64, waited: Duration) -> bool {
         waited >= self.options.stall && bytes < SLOWEST * waited.as_secs()
     }
 
@@ -153,7 +153,7 @@ impl<'o> Http<'o> {
         clippy::expect_used,
         reason = "mirrors without a base stand in for nothing, so that there is a candidate"
     )]
-    pub async fn each<T, E: From<Error> + MayPass>(
+    pub(crate) async fn each<T, E: From<Error> + MayPass>(
         &self,
         url: &str,
         retrying: &dyn Fn(&str, Duration),
@@ -186,12 +186,17 @@ impl<'o> Http<'o> {
     }
 
     /// Requests a whole body of at most `limit` bytes, to be read with [`Body::chunk`].
-    pub async fn get(&self, url: &str, limit: Option<u64>) -> Result<Body<'_>, Error> {
+    pub(crate) async fn get(&self, url: &str, limit: Option<u64>) -> Result<Body<'_>, Error> {
         self.ask(url, limit, None).await
     }
 
     /// Requests a part of a body. The answer may be the whole body; [`Body::part`] tells.
-    pub async fn get_part(&self, url: &str, limit: Option<u64>, part: Part) -> Result<Body<'_>, Error> {
+    pub(crate) async fn get_part(
+        &self,
+        url: &str,
+        limit: Option<u64>,
+        part: Part,
+    ) -> Result<Body<'_>, Error> {
         self.ask(url, limit, Some(part)).await
     }
 
@@ -317,7 +322,7 @@ impl<'o> Http<'o> {
 }
 
 /// Remaining attempts for a URL. Failures of a download that makes progress do not use them up.
-pub struct Patience {
+pub(crate) struct Patience {
     left: u32,
     /// The most bytes that were ever kept.
     best: u64,
@@ -331,7 +336,7 @@ impl Patience {
 
     /// Restores the attempts if `have` bytes are now kept, more than ever before, and enough for the time that passed.
     /// Bytes that were thrown away, and a byte now and then, restore nothing.
-    pub fn renew(&mut self, have: u64) {
+    pub(crate) fn renew(&mut self, have: u64) {
         let worth = SLOWEST * self.since.elapsed().as_secs();
         if have > self.best && have - self.best >= worth {
             *self = Patience { left: ATTEMPTS, best: have, since: Instant::now() };
@@ -339,7 +344,7 @@ impl Patience {
     }
 
     /// Restores the attempts for another way of downloading, not counting the failure that is being reported.
-    pub fn begin_anew(&mut self) {
+    pub(crate) fn begin_anew(&mut self) {
         self.left = ATTEMPTS + 1;
     }
 
@@ -353,7 +358,7 @@ impl Patience {
 }
 
 /// The body of an answer while it arrives.
-pub struct Body<'h> {
+pub(crate) struct Body<'h> {
     http: &'h Http<'h>,
     url: Asked,
     stream: Stream,
@@ -380,27 +385,27 @@ struct Pace {
 
 impl Body<'_> {
     /// The URL that answered.
-    pub fn url(&self) -> &Asked {
+    pub(crate) fn url(&self) -> &Asked {
         &self.url
     }
 
     /// Length in bytes of the whole body, if the server states it.
-    pub fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }
 
     /// The range of the body that this is; `None` if it is all of it.
-    pub fn part(&self) -> Option<&Range<u64>> {
+    pub(crate) fn part(&self) -> Option<&Range<u64>> {
         self.part.as_ref()
     }
 
     /// The server's identifier for these bytes: a strong `ETag`, else `Last-Modified` (RFC 9110 §13.1.5).
-    pub fn validator(&self) -> Option<&str> {
+    pub(crate) fn validator(&self) -> Option<&str> {
         self.validator.as_deref()
     }
 
     /// A header of the answer.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         match &self.stream {
             Stream::Remote(response) => response.headers().get(name)?.to_str().ok(),
             Stream::Local(_) => None,
@@ -408,7 +413,7 @@ impl Body<'_> {
     }
 
     /// Reads the rest of the body, which should be small.
-    pub async fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn bytes(&mut self) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             bytes.extend_from_slice(&chunk);
@@ -417,7 +422,7 @@ impl Body<'_> {
     }
 
     /// The next bytes, or `None` at the end.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let asked = Instant::now();
         let chunk = match &mut self.stream {
             Stream::Remote(response) => match response.chunk().await {

@@ -11,7 +11,7 @@ use crate::base::url::masked;
 
 /// The settings in the proxy variables.
 #[derive(Clone, Debug, Default)]
-pub struct Proxies {
+pub(crate) struct Proxies {
     http: Option<Setting>,
     https: Option<Setting>,
     exceptions: Vec<Exception>,
@@ -19,7 +19,7 @@ pub struct Proxies {
 
 /// A proxy, and the variable that names it.
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Includes the proxy's user and password, if any.
     pub url: Url,
     /// Name of the environment variable.
@@ -28,7 +28,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// The name in messages, such as `http://proxy:3128 (https_proxy)`.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let url = masked(self.url.as_str());
         format!("{} ({})", url.trim_end_matches('/'), self.variable)
     }
@@ -67,7 +67,7 @@ enum Pattern {
 
 impl Proxies {
     /// Reads the environment.
-    pub fn of_environment() -> Self {
+    pub(crate) fn of_environment() -> Self {
         // A value that is not UTF-8 names no usable proxy, and is kept so that it is reported: ignoring it would bypass
         // the proxy.
         Proxies::read(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
@@ -100,7 +100,7 @@ impl Proxies {
     ///
     /// # Errors
     /// The variable, if the proxy that it names is unusable.
-    pub fn of(&self, url: &Url) -> Result<Option<&Proxy>, &Bad> {
+    pub(crate) fn of(&self, url: &Url) -> Result<Option<&Proxy>, &Bad> {
         let setting = match url.scheme() {
             "http" => &self.http,
             "https" => &self.https,

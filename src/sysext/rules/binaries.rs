@@ -119,7 +119,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Headers of a program, with an interpreter if one is given.
-    pub fn elf(machine: u16, interpreter: Option<&str>) -> Vec<u8> {
+    pub(crate) fn elf(machine: u16, interpreter: Option<&str>) -> Vec<u8> {
         let mut bytes = vec![0; 64 + 56];
         bytes[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1]);
         bytes[16] = 2;

@@ -53,7 +53,7 @@ impl Config {
 }
 
 /// The image with which containerd starts pods by this config, if it names one.
-pub fn sandbox_image(config: &str) -> Option<String> {
+pub(crate) fn sandbox_image(config: &str) -> Option<String> {
     Config::parse(config).sandbox
 }
 

@@ -12,7 +12,7 @@ mod links;
 mod releases;
 mod units;
 
-pub use containerd::sandbox_image;
+pub(crate) use containerd::sandbox_image;
 
 use super::extension::{Error, Extension, Seen};
 use super::merge::Merge;
@@ -21,7 +21,7 @@ use crate::base::finding::{Finding, Place, Severity};
 use crate::format::image::Kind;
 
 /// Part of the keys of remembered verdicts; raised when a rule finds more or less than before.
-pub const REVISION: u32 = 2;
+pub(crate) const REVISION: u32 = 2;
 
 /// One kind of failure on nodes.
 pub struct Rule {
@@ -536,7 +536,7 @@ impl Breach {
     }
 
     /// The breach as a finding for users.
-    pub fn finding(&self) -> Finding {
+    pub(crate) fn finding(&self) -> Finding {
         let message = match self.detail.as_str() {
             "" => format!("{}: {}", self.rule, self.why),
             detail => format!("{}: {detail}; {}", self.rule, self.why),

@@ -69,7 +69,7 @@ impl Contents {
     ///
     /// # Errors
     /// A directory that is no tree, or a second tree of the same name.
-    pub fn tree(&mut self, path: &Path) -> Result<Manifest> {
+    pub(crate) fn tree(&mut self, path: &Path) -> Result<Manifest> {
         let (manifest, directory) = open::of_directory(path)?;
         let file = directory.join(names::MANIFEST);
         if let Some(flaw) = index::name_flaw(&manifest.name) {
@@ -100,7 +100,7 @@ impl Contents {
     }
 
     /// Adds a binary of prebake.
-    pub fn binary(&mut self, arch: Arch, path: &Path) -> Result<()> {
+    pub(crate) fn binary(&mut self, arch: Arch, path: &Path) -> Result<()> {
         let file = File::open(path).map_err(disk::Error::io("open", path))?;
         let (sha256, size) = Sha256::of_reader(file).map_err(disk::Error::io("read", path))?;
         let member = Member { size, sha256, executable: true };
@@ -178,7 +178,7 @@ the directories below trees/.
 
 impl Draft {
     /// The same bundle again, to be signed anew.
-    pub fn of(bundle: &Bundle) -> Draft {
+    pub(crate) fn of(bundle: &Bundle) -> Draft {
         let source = |path: &String| {
             let start = bundle.extent(path).map_or(0, |extent| extent.start);
             (path.clone(), Source::Bundle(bundle.path().to_owned(), start))

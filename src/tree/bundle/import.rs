@@ -28,7 +28,7 @@ const MOST_BESIDE: u64 = 64 << 20;
 
 /// Result of an import.
 #[derive(Debug, Default)]
-pub struct Imported {
+pub(crate) struct Imported {
     /// The published trees, in the bundle's order.
     pub trees: Vec<Published>,
     /// Number of objects that were copied into the store.
@@ -40,7 +40,7 @@ pub struct Imported {
 }
 
 /// One import: the bundle, its destinations and the site's trust.
-pub struct Import<'a> {
+pub(crate) struct Import<'a> {
     /// The bundle, whose signatures are judged.
     pub bundle: &'a Bundle,
     /// Store that receives the objects.
@@ -57,7 +57,7 @@ impl Import<'_> {
     ///
     /// # Errors
     /// A tree that differs from its manifest, and damaged members; no tree is published then.
-    pub fn run(&self, mut progress: impl FnMut(u64)) -> Result<Imported> {
+    pub(crate) fn run(&self, mut progress: impl FnMut(u64)) -> Result<Imported> {
         let Import { bundle, store, output, trust } = *self;
         bundle.check_frame()?;
         let names: Vec<&str> = bundle.trees().collect();

@@ -17,15 +17,15 @@ use crate::tree::names::{self, CHECKSUMS};
 /// Version of the format; raised when the meaning of a field or the form of the file changes.
 pub const SCHEMA: u32 = 1;
 /// Upper limit for the length of an index that is read, in bytes: some 300 000 members.
-pub const MOST_BYTES: u64 = 64 << 20;
+pub(crate) const MOST_BYTES: u64 = 64 << 20;
 /// A first guide for a person who has only this file.
-pub const README: &str = "README";
+pub(crate) const README: &str = "README";
 /// Directory of the public keys, by file name.
-pub const KEYS: &str = "keys";
+pub(crate) const KEYS: &str = "keys";
 /// Directory of the binaries of prebake, by architecture.
-pub const BINARIES: &str = "bin";
+pub(crate) const BINARIES: &str = "bin";
 /// Directory of the trees, by name.
-pub const TREES: &str = "trees";
+pub(crate) const TREES: &str = "trees";
 
 /// Upper limits for a member's path and for one name in it, in bytes; file systems accept no longer names.
 const MOST_PATH: usize = 1024;
@@ -80,19 +80,19 @@ pub struct TreeName<'i> {
 }
 
 impl TreeName<'_> {
-    /// The BUILD-ID, as [`manifest::Manifest::build_id`] gives it.
+    /// The BUILD-ID, as [`crate::tree::manifest::Manifest::build_id`] gives it.
     pub fn build_id(&self) -> String {
         names::build_id(self.manifest)
     }
 }
 
 /// Directory of a tree in a bundle, with a trailing slash.
-pub fn directory(tree: &str) -> String {
+pub(crate) fn directory(tree: &str) -> String {
     format!("{TREES}/{tree}/")
 }
 
 /// Reason why a bundle, or a tree in one, cannot have this name; `None` if it can.
-pub fn name_flaw(name: &str) -> Option<&'static str> {
+pub(crate) fn name_flaw(name: &str) -> Option<&'static str> {
     let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.+".contains(letter);
     match () {
         _ if name.is_empty() || name.len() > 128 => Some("a name has 1 to 128 characters"),
@@ -140,7 +140,7 @@ impl Index {
     }
 
     /// The members of one tree, by their paths in it.
-    pub fn tree<'i>(&'i self, name: &str) -> impl Iterator<Item = (&'i str, &'i Member)> {
+    pub(crate) fn tree<'i>(&'i self, name: &str) -> impl Iterator<Item = (&'i str, &'i Member)> {
         let directory = directory(name);
         let length = directory.len();
         self.members
@@ -232,7 +232,7 @@ pub(super) mod tests {
     use super::*;
 
     /// An index of these members.
-    pub fn index(members: &[(&str, &[u8])]) -> Index {
+    pub(crate) fn index(members: &[(&str, &[u8])]) -> Index {
         let mut index = Index {
             schema: SCHEMA,
             name: "small".into(),

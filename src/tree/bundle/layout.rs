@@ -18,7 +18,7 @@ pub struct Layout {
 
 /// Position of one member. Offsets are in bytes from the beginning of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// Its path in the archive.
     pub path: String,
     /// Offset of its header.
@@ -35,7 +35,7 @@ pub struct Place {
 
 impl Place {
     /// Offset after the data and their padding.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.data + self.size + padding(self.size)
     }
 }
@@ -45,7 +45,7 @@ impl Layout {
     /// bytes and mode of an earlier one is a link to it.
     ///
     /// Returns `None` if the sizes add up to more than a file can have.
-    pub fn new(signatures: &[(&str, u64)], index: &Index) -> Option<Layout> {
+    pub(crate) fn new(signatures: &[(&str, u64)], index: &Index) -> Option<Layout> {
         let index_size = index.to_bytes().len() as u64;
         let front = signatures.iter().copied().chain([(INDEX, index_size)]);
         let mut layout =
@@ -80,7 +80,7 @@ impl Layout {
     }
 
     /// The bytes of a member's header.
-    pub fn header(&self, place: &Place) -> Vec<u8> {
+    pub(crate) fn header(&self, place: &Place) -> Vec<u8> {
         let contents = match place.same_as {
             Some(first) => Contents::SameAs(&self.places[first].path),
             None => Contents::Data(place.size),
@@ -89,17 +89,17 @@ impl Layout {
     }
 
     /// The signatures and the index.
-    pub fn front(&self) -> &[Place] {
+    pub(crate) fn front(&self) -> &[Place] {
         &self.places[..self.front]
     }
 
     /// The members that the index names, sorted by path.
-    pub fn members(&self) -> &[Place] {
+    pub(crate) fn members(&self) -> &[Place] {
         &self.places[self.front..]
     }
 
     /// Position of a member's bytes, whether it is a link or not.
-    pub fn extent(&self, path: &str, member: &Member) -> Option<Extent> {
+    pub(crate) fn extent(&self, path: &str, member: &Member) -> Option<Extent> {
         let found = self.members().binary_search_by(|place| place.path.as_str().cmp(path)).ok()?;
         let place = &self.members()[found];
         let data = place.same_as.map_or(place, |first| &self.places[first]);

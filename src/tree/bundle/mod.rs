@@ -13,14 +13,14 @@
 //! `publish`.
 
 pub mod create;
-pub mod import;
+pub(crate) mod import;
 pub mod index;
-pub mod layout;
-pub mod open;
-pub mod policy;
+pub(crate) mod layout;
+pub(crate) mod open;
+pub(crate) mod policy;
 pub mod signatures;
-pub mod site;
-pub mod verify;
+pub(crate) mod site;
+pub(crate) mod verify;
 
 use std::path::PathBuf;
 
@@ -35,9 +35,9 @@ use crate::trust::signers;
 
 pub use self::open::{Bundle, Demand};
 /// Name of the index in the archive.
-pub const INDEX: &str = "bundle.json";
+pub(crate) const INDEX: &str = "bundle.json";
 /// Directory of the signatures in the archive, before the index.
-pub const SIGNATURES: &str = "signatures";
+pub(crate) const SIGNATURES: &str = "signatures";
 
 /// Position of a member's bytes in the bundle file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

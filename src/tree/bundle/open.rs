@@ -43,7 +43,7 @@ pub struct Demand {
 }
 
 /// The beginning of a bundle as it was read; its signatures are not judged yet.
-pub struct Front {
+pub(crate) struct Front {
     path: PathBuf,
     subject: String,
     file: File,
@@ -72,7 +72,7 @@ impl Front {
     ///
     /// # Errors
     /// A file that does not begin as a bundle does.
-    pub fn read(path: &Path) -> Result<Front, Error> {
+    pub(crate) fn read(path: &Path) -> Result<Front, Error> {
         let subject = path.display().to_string();
         let file = File::open(path).map_err(disk::Error::io("open", path))?;
         let length = file.metadata().map_err(disk::Error::io("read", path))?.len();
@@ -143,7 +143,7 @@ impl Front {
 
     /// The name that the bundle claims; its signatures are not judged yet. Only to look up the keys to trust: a bundle
     /// that claims a false name is checked against the keys of that name.
-    pub fn claimed_name(&self) -> Option<String> {
+    pub(crate) fn claimed_name(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Named {
             name: String,
@@ -153,7 +153,7 @@ impl Front {
     }
 
     /// Judges the signatures over the index, and parses it only then.
-    pub fn judge(self, demand: &Demand) -> Result<Bundle, Error> {
+    pub(crate) fn judge(self, demand: &Demand) -> Result<Bundle, Error> {
         let Front { path, subject, file, length, files, index } = self;
         let signatures = Signatures::parse(&subject, &files, &index)?;
         let proof = demand.prove(&subject, &signatures, &index)?;
@@ -224,27 +224,27 @@ impl Bundle {
     }
 
     /// Its signatures, by trusted keys or not.
-    pub fn signatures(&self) -> &Signatures {
+    pub(crate) fn signatures(&self) -> &Signatures {
         &self.signatures
     }
 
     /// Proof that trusted keys signed it; `None` if it was accepted without.
-    pub fn proof(&self) -> Option<&Proof> {
+    pub(crate) fn proof(&self) -> Option<&Proof> {
         self.proof.as_ref()
     }
 
     /// Path of the bundle file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Name for the bundle in errors.
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
 
     /// The open file, without its final name.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 

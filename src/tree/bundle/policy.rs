@@ -10,7 +10,7 @@ use crate::trust::signers::Trust;
 
 /// Conditions for every bundle that is opened, now and later.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Keys that must have signed, as given for this run.
     pub trust: Option<Trust>,
     /// The store in which the site remembers the keys it trusts.
@@ -22,7 +22,7 @@ pub struct Policy {
 }
 
 /// A bundle that was accepted.
-pub struct Taken {
+pub(crate) struct Taken {
     /// The open bundle.
     pub bundle: Bundle,
     /// The site's memory of bundles of its name.
@@ -33,7 +33,7 @@ pub struct Taken {
 
 impl Policy {
     /// Opens a bundle if the policy accepts it now.
-    pub fn open(&self, path: &Path) -> Result<Taken, Error> {
+    pub(crate) fn open(&self, path: &Path) -> Result<Taken, Error> {
         let front = Front::read(path)?;
         let site = match front.claimed_name() {
             Some(name) => Site::load(&self.store, &name)?,

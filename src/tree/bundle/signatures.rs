@@ -34,7 +34,7 @@ impl Signatures {
     /// # Errors
     /// A signature that the key beside it did not make over this index, and any file that prebake would not write exactly
     /// so.
-    pub fn parse(subject: &str, files: &[(String, Vec<u8>)], index: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(subject: &str, files: &[(String, Vec<u8>)], index: &[u8]) -> Result<Self, Error> {
         let by_name: BTreeMap<&str, &[u8]> = files
             .iter()
             .filter_map(|(path, bytes)| Some((path.strip_prefix(SIGNATURES)?.strip_prefix('/')?, &**bytes)))
@@ -94,19 +94,24 @@ impl Signatures {
     ///
     /// # Errors
     /// One that is not by this key, or not over this index.
-    pub fn add(&mut self, key: PublicKey, signature: Signature, index: &[u8]) -> Result<(), minisign::Error> {
+    pub(crate) fn add(
+        &mut self,
+        key: PublicKey,
+        signature: Signature,
+        index: &[u8],
+    ) -> Result<(), minisign::Error> {
         signature.verify(&key, index)?;
         self.by.insert(key.id().to_string(), (key, signature));
         Ok(())
     }
 
     /// Adds the statement that one key replaces another.
-    pub fn rotate(&mut self, rotation: Rotation) {
+    pub(crate) fn rotate(&mut self, rotation: Rotation) {
         self.rotations.insert(rotation.file_name(), rotation);
     }
 
     /// The files, by path, sorted.
-    pub fn to_files(&self) -> Vec<(String, Vec<u8>)> {
+    pub(crate) fn to_files(&self) -> Vec<(String, Vec<u8>)> {
         let mut files = BTreeMap::new();
         for (id, (key, signature)) in &self.by {
             files.insert(format!("{SIGNATURES}/{id}{SUFFIX}"), signature.to_bytes());
@@ -120,22 +125,22 @@ impl Signatures {
     }
 
     /// Whether there is no signature.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.by.is_empty()
     }
 
     /// Ids of the keys that signed, trusted or not, sorted.
-    pub fn signers(&self) -> impl Iterator<Item = KeyId> {
+    pub(crate) fn signers(&self) -> impl Iterator<Item = KeyId> {
         self.by.values().map(|(key, _)| key.id())
     }
 
     /// Statements that one key replaces another, sorted by the ids.
-    pub fn rotations(&self) -> impl Iterator<Item = &Rotation> {
+    pub(crate) fn rotations(&self) -> impl Iterator<Item = &Rotation> {
         self.rotations.values()
     }
 
     /// Checks that enough of the trusted keys signed this index.
-    pub fn judge(&self, trust: &Trust, subject: &str, index: &[u8]) -> Result<Proof, Error> {
+    pub(crate) fn judge(&self, trust: &Trust, subject: &str, index: &[u8]) -> Result<Proof, Error> {
         let signatures: Vec<Signature> = self.by.values().map(|(_, signature)| signature.clone()).collect();
         let rotations: Vec<Rotation> = self.rotations.values().cloned().collect();
         Ok(trust.judge(subject, index, &signatures, &rotations)?)

@@ -26,7 +26,7 @@ const DIRECTORY: &str = "bundles";
 /// The site's knowledge of the bundles of one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Site {
+pub(crate) struct Site {
     schema: u32,
     /// The highest sequence number seen.
     pub sequence: u64,
@@ -37,13 +37,13 @@ pub struct Site {
 }
 
 /// Directory of the memory of bundles in a store.
-pub fn directory(store: &Path) -> PathBuf {
+pub(crate) fn directory(store: &Path) -> PathBuf {
     store.join(DIRECTORY)
 }
 
 impl Site {
     /// File in a store about the bundles of this name.
-    pub fn path(store: &Path, name: &str) -> PathBuf {
+    pub(crate) fn path(store: &Path, name: &str) -> PathBuf {
         store.join(DIRECTORY).join(format!("{name}.json"))
     }
 
@@ -51,7 +51,7 @@ impl Site {
     ///
     /// # Errors
     /// A file that cannot be read: the trusted keys are then unknown, which is not the same as there being none.
-    pub fn load(store: &Path, name: &str) -> Result<Option<Site>, Error> {
+    pub(crate) fn load(store: &Path, name: &str) -> Result<Option<Site>, Error> {
         if name_flaw(name).is_some() {
             return Ok(None);
         }
@@ -70,12 +70,12 @@ impl Site {
     }
 
     /// The keys that must have signed, with their threshold.
-    pub fn trust(&self) -> Result<Trust, Error> {
+    pub(crate) fn trust(&self) -> Result<Trust, Error> {
         Ok(Trust::new(self.keys.iter().cloned(), self.threshold)?)
     }
 
     /// Refuses a bundle older than one that was seen.
-    pub fn refuse_older(&self, bundle: &Bundle) -> Result<(), Error> {
+    pub(crate) fn refuse_older(&self, bundle: &Bundle) -> Result<(), Error> {
         match bundle.index().sequence < self.sequence {
             false => Ok(()),
             true => Err(Error::Older {
@@ -88,7 +88,7 @@ impl Site {
     }
 
     /// Remembers a bundle whose signers are trusted, and the keys to trust from now on.
-    pub fn remember(
+    pub(crate) fn remember(
         store: &Store,
         bundle: &Bundle,
         threshold: usize,

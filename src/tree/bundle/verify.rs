@@ -20,7 +20,7 @@ use crate::tree::names;
 const CHUNK: usize = 256 << 10;
 
 /// Files of a tree beside its manifest, and not in it: its signature and its provenance.
-pub const BESIDE: [&str; 2] = [crate::tree::names::SIGNATURE, crate::tree::names::PROVENANCE];
+pub(crate) const BESIDE: [&str; 2] = [crate::tree::names::SIGNATURE, crate::tree::names::PROVENANCE];
 
 /// One byte or range that differs from what the index implies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -82,7 +82,7 @@ impl Bundle {
     }
 
     /// Checks everything but the data: `tar` then shows the same archive that the index describes.
-    pub fn check_frame(&self) -> Result<(), Error> {
+    pub(crate) fn check_frame(&self) -> Result<(), Error> {
         for place in self.layout().members() {
             if let Some(flaw) = self.header_flaw(place)?.or(self.padding_flaw(place)?) {
                 return Err(self.damaged(flaw));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// A node of the graph: a file of the tree, or a file inside another one, such as a file that a config writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Spot(usize);
+pub(crate) struct Spot(usize);
 
 #[derive(Debug)]
 struct Named {
@@ -20,7 +20,7 @@ struct Named {
 /// The kind of thing that a reference names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A profile of Matchbox, by its id.
     Profile,
     /// A config that Ignition or Matchbox serves or fetches.
@@ -55,7 +55,7 @@ pub enum Kind {
 
 /// Result of following a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Its target is inside the tree, at this path.
     Inside(String),
     /// The machine itself, or the server that serves the tree, answers it; the text says which.
@@ -70,7 +70,7 @@ pub enum Outcome {
 
 /// One reference.
 #[derive(Clone, Debug)]
-pub struct Edge {
+pub(crate) struct Edge {
     /// The file that refers.
     pub from: Spot,
     /// Line in that file, from 1; `None` where it is not text.
@@ -85,7 +85,7 @@ pub struct Edge {
 
 /// All references of a tree.
 #[derive(Debug, Default)]
-pub struct Graph {
+pub(crate) struct Graph {
     spots: Vec<Named>,
     edges: Vec<Edge>,
     /// URLs where machines find the tree, from the tree itself and from the caller.
@@ -131,17 +131,17 @@ impl Graph {
     }
 
     /// Every reference, in the order of the walk.
-    pub fn edges(&self) -> &[Edge] {
+    pub(crate) fn edges(&self) -> &[Edge] {
         &self.edges
     }
 
     /// Name of a node: a path in the tree, or an absolute path on the machine.
-    pub fn name(&self, spot: Spot) -> &str {
+    pub(crate) fn name(&self, spot: Spot) -> &str {
         &self.spots[spot.0].name
     }
 
     /// The nodes that led to this one, outermost first, each with the line that names the next.
-    pub fn way(&self, spot: Spot, line: Option<usize>) -> Vec<String> {
+    pub(crate) fn way(&self, spot: Spot, line: Option<usize>) -> Vec<String> {
         let mut way = Vec::new();
         let (mut spot, mut line) = (spot, line);
         loop {
@@ -157,12 +157,12 @@ impl Graph {
     }
 
     /// References whose target is not inside and not allowed.
-    pub fn missing(&self) -> impl Iterator<Item = &Edge> {
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &Edge> {
         self.edges.iter().filter(|edge| matches!(edge.outcome, Outcome::Missing(_)))
     }
 
     /// For each kind, how many references lead inside, and how many there are.
-    pub fn counts(&self) -> BTreeMap<Kind, (usize, usize)> {
+    pub(crate) fn counts(&self) -> BTreeMap<Kind, (usize, usize)> {
         let mut counts: BTreeMap<Kind, (usize, usize)> = BTreeMap::new();
         for edge in &self.edges {
             let (inside, all) = counts.entry(edge.kind).or_default();
@@ -173,7 +173,7 @@ impl Graph {
     }
 
     /// The whole graph.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let edges = self.edges.iter().map(|edge| {
             json!({
                 "from": self.name(edge.from),

@@ -22,14 +22,14 @@ pub(super) struct Images(BTreeMap<String, String>);
 
 impl Images {
     /// Adds the name of an image at `place`. CRI asks by canonical names only, so any other name is ignored.
-    pub fn add(&mut self, name: &str, place: &str) {
+    pub(crate) fn add(&mut self, name: &str, place: &str) {
         if name.parse::<ImageRef>().is_ok_and(|image| image.to_string() == name) {
             self.0.entry(name.to_owned()).or_insert_with(|| place.to_owned());
         }
     }
 
     /// Adds the images that the index of an OCI archive at `place` names.
-    pub fn add_archive(&mut self, archive: impl Read, place: &str) {
+    pub(crate) fn add_archive(&mut self, archive: impl Read, place: &str) {
         let mut archive = tar::Archive::new(archive);
         // Raw entries: the crate would read a long name of any length into memory, and the index has a short one.
         let entries = archive.entries().into_iter().flat_map(|entries| entries.raw(true));
@@ -53,7 +53,7 @@ impl Images {
     ///
     /// # Errors
     /// The reason why no place has it.
-    pub fn find(&self, reference: &str) -> Result<String, String> {
+    pub(crate) fn find(&self, reference: &str) -> Result<String, String> {
         let image: ImageRef = reference.parse()?;
         self.0.get(&image.to_string()).cloned().ok_or_else(|| match self.names(&image.name()).as_slice() {
             [] => "no archive and no sysext has this image".into(),
@@ -68,7 +68,7 @@ impl Images {
     ///
     /// # Errors
     /// The reason why no place has it.
-    pub fn find_any(&self, reference: &str) -> Result<String, String> {
+    pub(crate) fn find_any(&self, reference: &str) -> Result<String, String> {
         let image: ImageRef = reference.parse()?;
         let first = self.names(&image.name()).first().copied().and_then(|name| self.0.get(name));
         first.cloned().ok_or_else(|| "no archive and no sysext has this image with any tag".into())

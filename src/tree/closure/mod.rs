@@ -20,5 +20,5 @@ mod place;
 mod reference;
 mod walk;
 
-pub use graph::{Edge, Graph, Kind, Outcome, Spot};
-pub use walk::{Options, prove};
+pub(crate) use graph::{Edge, Graph, Outcome};
+pub(crate) use walk::{Options, prove};

@@ -37,7 +37,7 @@ pub(super) struct Places<'m> {
 
 impl Places<'_> {
     /// Learns URLs of the tree: from `prebake.url=`, and from the files of the tree that the outputs' own files load.
-    pub fn learn(&mut self, text: &str, made_by_outputs: bool) {
+    pub(crate) fn learn(&mut self, text: &str, made_by_outputs: bool) {
         let mut found: Vec<String> = boot::servers(text).map(str::to_owned).collect();
         if made_by_outputs {
             found.extend(urls(text).filter_map(|url| self.base_of(url)));
@@ -71,7 +71,7 @@ impl Places<'_> {
 
     /// Target of a location in a text in `directory` of the tree. GRUB's locations are paths, whose host is stated
     /// elsewhere.
-    pub fn of(&self, directory: &str, location: &str) -> Place {
+    pub(crate) fn of(&self, directory: &str, location: &str) -> Place {
         if location.contains("://") {
             return self.of_url(location);
         }
@@ -94,7 +94,7 @@ impl Places<'_> {
     }
 
     /// Target of a URL.
-    pub fn of_url(&self, url: &str) -> Place {
+    pub(crate) fn of_url(&self, url: &str) -> Place {
         let Some((scheme, rest)) = url.split_once("://") else { return Place::Outside };
         if scheme == "oem" || scheme == "file" {
             return Place::Machine;
@@ -144,7 +144,7 @@ impl Places<'_> {
     }
 
     /// The files directly in a directory of the tree.
-    pub fn listed<'s>(&'s self, directory: &'s str) -> impl Iterator<Item = &'s str> {
+    pub(crate) fn listed<'s>(&'s self, directory: &'s str) -> impl Iterator<Item = &'s str> {
         let directory = directory.trim_matches('/');
         self.manifest.files.keys().filter_map(move |path| {
             let rest = match directory {
@@ -156,7 +156,7 @@ impl Places<'_> {
     }
 
     /// The directory of the tree that a URL names; `None` if it names another place.
-    pub fn directory(&self, url: &str) -> Option<String> {
+    pub(crate) fn directory(&self, url: &str) -> Option<String> {
         let mut below = self.bases.iter().filter_map(|base| url.strip_prefix(base.as_str()));
         below.next().map(|rest| rest.trim_matches('/').to_owned())
     }

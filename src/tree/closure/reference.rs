@@ -39,21 +39,21 @@ pub(super) enum Rule {
 }
 
 impl Reference {
-    pub fn new(line: Option<usize>, kind: Kind, text: impl Into<String>, rule: Rule) -> Self {
+    pub(crate) fn new(line: Option<usize>, kind: Kind, text: impl Into<String>, rule: Rule) -> Self {
         Reference { line, kind, text: text.into(), rule }
     }
 
     /// A file that a loader or server loads.
-    pub fn location(line: Option<usize>, kind: Kind, text: impl Into<String>) -> Self {
+    pub(crate) fn location(line: Option<usize>, kind: Kind, text: impl Into<String>) -> Self {
         Reference::new(line, kind, text, Rule::Location { optional: false })
     }
 
     /// A URL that is fetched without a digest.
-    pub fn url(line: Option<usize>, text: impl Into<String>) -> Self {
+    pub(crate) fn url(line: Option<usize>, text: impl Into<String>) -> Self {
         Reference::new(line, Kind::Url, text, Rule::Fetched { hash: None, packed: false })
     }
 
-    pub fn image(line: Option<usize>, text: impl Into<String>) -> Self {
+    pub(crate) fn image(line: Option<usize>, text: impl Into<String>) -> Self {
         Reference::new(line, Kind::Image, text, Rule::Image)
     }
 }

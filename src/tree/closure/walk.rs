@@ -38,7 +38,7 @@ const MAX_CMDLINE: u64 = 64 << 10;
 
 /// Facts that the tree does not contain.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// URLs where machines find the root of the tree, besides those in the tree itself.
     pub bases: Vec<String>,
     /// Targets that may be outside: hosts, registries, whole references, with `*` for anything.
@@ -49,7 +49,7 @@ pub struct Options {
 ///
 /// # Errors
 /// A file of the tree that cannot be read, or does not match its manifest.
-pub fn prove(tree: &Tree, options: &Options) -> Result<Graph> {
+pub(crate) fn prove(tree: &Tree, options: &Options) -> Result<Graph> {
     let bases = options.bases.iter().map(|base| base.trim_end_matches('/').to_owned()).collect();
     let mut walk = Walk {
         tree,

@@ -11,11 +11,11 @@ use crate::tree::names::record_id;
 use crate::tree::open::Tree;
 use crate::tree::records::{Group, Profile};
 
-pub use crate::tree::records::Boot;
+pub(crate) use crate::tree::records::Boot;
 
 /// Machines of a group, and the profile they get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Machines {
+pub(crate) struct Machines {
     /// Id of the profile.
     pub profile: String,
     /// Labels that must all match; an empty selector matches every machine.
@@ -43,7 +43,7 @@ impl Advice for Malformed {
 
 impl Boot {
     /// The arguments that this boot has beyond another one's, in order; a repeated argument counts each time.
-    pub fn args_beyond<'b>(&'b self, other: &Boot) -> Vec<&'b str> {
+    pub(crate) fn args_beyond<'b>(&'b self, other: &Boot) -> Vec<&'b str> {
         let mut left: Vec<&String> = other.args.iter().collect();
         let mut beyond = Vec::new();
         for arg in &self.args {
@@ -57,13 +57,13 @@ impl Boot {
 }
 
 /// The boots of all profiles, by id.
-pub fn boots(tree: &Tree) -> Result<BTreeMap<String, Boot>> {
+pub(crate) fn boots(tree: &Tree) -> Result<BTreeMap<String, Boot>> {
     let profiles = read(tree, Role::Profile, |_, bytes| Profile::read(bytes))?;
     Ok(profiles.into_iter().filter_map(|(id, profile)| Some((id, profile.boot?))).collect())
 }
 
 /// All groups, by id.
-pub fn machines(tree: &Tree) -> Result<BTreeMap<String, Machines>> {
+pub(crate) fn machines(tree: &Tree) -> Result<BTreeMap<String, Machines>> {
     let groups = read(tree, Role::Group, Group::read)?.into_iter();
     Ok(groups
         .map(|(id, group)| {

@@ -18,7 +18,7 @@ use crate::tree::open::Tree;
 
 /// One entry of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// `dir`, `file`, `link` or `special`.
     pub kind: &'static str,
     /// Permission bits.
@@ -36,7 +36,7 @@ pub struct Entry {
 
 /// Changed contents of the sysexts that both trees have. Where a tree has several versions of one, the last by name
 /// counts.
-pub fn contents(from: &Tree, to: &Tree) -> Result<Vec<Contents>> {
+pub(crate) fn contents(from: &Tree, to: &Tree) -> Result<Vec<Contents>> {
     let (before, after) = (images(from), images(to));
     let mut contents = Vec::new();
     for (image, (path, digest)) in &before {

@@ -24,7 +24,7 @@ const CONTEXT: usize = 2;
 
 /// How a text changed.
 #[derive(Debug, Serialize)]
-pub struct Lines {
+pub(crate) struct Lines {
     /// The files that all changed in this way, sorted.
     pub paths: Vec<String>,
     /// A unified diff without its header; `None` where a text is too long.
@@ -34,7 +34,7 @@ pub struct Lines {
 
 /// The texts that both trees have and that differ. Changes that several files share, such as the scripts of many nodes,
 /// are listed once.
-pub fn lines(from: &Tree, to: &Tree) -> Result<Vec<Lines>> {
+pub(crate) fn lines(from: &Tree, to: &Tree) -> Result<Vec<Lines>> {
     let (old, new) = (&from.manifest().files, &to.manifest().files);
     let mut changed: BTreeMap<(Sha256, Sha256), Vec<&str>> = BTreeMap::new();
     for (path, before) in old.iter().filter(|(_, file)| is_text(file.role)) {

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use self::boots::{Boot, Machines};
-pub use self::images::Entry;
-pub use self::lines::Lines;
-pub use self::versions::Version;
+pub(crate) use self::boots::{Boot, Machines};
+pub(crate) use self::images::Entry;
+pub(crate) use self::lines::Lines;
+pub(crate) use self::versions::Version;
 use crate::base::digest::Sha256;
 use crate::base::error::Result;
 use crate::tree::manifest::{Manifest, Role};
@@ -23,7 +23,7 @@ use crate::tree::open::Tree;
 
 /// All differences of two trees; a list without differences is empty.
 #[derive(Debug, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The old tree.
     pub from: Side,
     /// The new tree.
@@ -47,7 +47,7 @@ pub struct Difference {
 
 /// One of the two trees.
 #[derive(Debug, Serialize)]
-pub struct Side {
+pub(crate) struct Side {
     /// Its path or URL.
     pub place: String,
     /// The recipe's name.
@@ -62,7 +62,7 @@ pub struct Side {
 
 /// Something that is not in both trees, or differs.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Change<T> {
+pub(crate) struct Change<T> {
     /// Its name, or its path.
     pub name: String,
     /// Its old state; `None` where it is new.
@@ -75,7 +75,7 @@ pub struct Change<T> {
 
 /// A published file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Published {
+pub(crate) struct Published {
     /// Its purpose.
     pub role: Role,
     /// Length of the input, in bytes.
@@ -86,7 +86,7 @@ pub struct Published {
 
 /// Changes inside a sysext.
 #[derive(Debug, Serialize)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// Its name and architecture.
     pub image: String,
     /// Why an image cannot be examined, if so.
@@ -100,7 +100,7 @@ pub struct Contents {
 ///
 /// # Errors
 /// A file that a tree names and does not have, or that does not match its manifest.
-pub fn compare(from: &Tree, to: &Tree, deep: bool) -> Result<Difference> {
+pub(crate) fn compare(from: &Tree, to: &Tree, deep: bool) -> Result<Difference> {
     let (old, new) = (from.manifest(), to.manifest());
     Ok(Difference {
         from: side(from),
@@ -117,7 +117,7 @@ pub fn compare(from: &Tree, to: &Tree, deep: bool) -> Result<Difference> {
 
 impl Difference {
     /// Whether the trees are the same: every published byte, and the manifest.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.from.build_id == self.to.build_id
     }
 }

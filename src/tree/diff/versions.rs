@@ -15,7 +15,7 @@ use crate::tree::sbom::purl::version_in;
 
 /// A version, and the digest of the bytes that carry it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Version {
+pub(crate) struct Version {
     /// As upstream spells it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -24,7 +24,7 @@ pub struct Version {
 }
 
 /// Everything that has a version, by name. One name may have several versions at once.
-pub fn versions(tree: &Tree) -> Result<BTreeMap<String, Vec<Version>>> {
+pub(crate) fn versions(tree: &Tree) -> Result<BTreeMap<String, Vec<Version>>> {
     let mut versions: BTreeMap<String, Vec<Version>> = BTreeMap::new();
     let mut add = |name: String, version: Option<&str>, sha256| {
         let version = version.map(str::to_owned);
@@ -64,7 +64,7 @@ pub fn versions(tree: &Tree) -> Result<BTreeMap<String, Vec<Version>>> {
 }
 
 /// Name, version and architecture of `assets/sysext/NAME/NAME-VERSION-ARCH.raw`.
-pub fn sysext(path: &str, arch: Option<Arch>) -> Option<(&str, &str, Arch)> {
+pub(crate) fn sysext(path: &str, arch: Option<Arch>) -> Option<(&str, &str, Arch)> {
     let (directory, file) = path.rsplit_once('/')?;
     let name = directory.rsplit('/').next()?;
     let arch = arch?;

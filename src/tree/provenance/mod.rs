@@ -1,7 +1,7 @@
 //! The builder of a tree and its inputs, signed: `provenance.json` and `manifest.json.minisig` beside the manifest.
 //!
 //! The statement is in-toto's, its predicate SLSA's provenance, its envelope DSSE (docs/formats/provenance.md). Owns what is
-//! said and whether it fits a tree. Leaves keys to [`minisign`](crate::trust::minisign) and who must have signed to
+//! said and whether it fits a tree. Leaves keys to [`minisign`] and who must have signed to
 //! [`trust`](crate::trust::signers). Nothing here is part of the manifest, so signing does not change the BUILD-ID.
 
 pub mod statement;
@@ -104,7 +104,7 @@ pub fn judge(
 
 /// Judges the files beside the manifest of a tree in a directory, and checks that the manifest is still the one that
 /// the tree was opened with.
-pub fn judge_directory(
+pub(crate) fn judge_directory(
     directory: &Path,
     tree: &Manifest,
     trust: &Trust,
@@ -132,7 +132,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, disk::Error> {
 }
 
 /// Judges a signed statement by itself; `subject` names it in errors.
-pub fn verify(
+pub(crate) fn verify(
     subject: &str,
     envelope: &[u8],
     trust: &Trust,

@@ -12,7 +12,7 @@ use crate::base::digest::Sha256;
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// URI of the definition of a build's parameters: docs/formats/provenance.md. Raised when their meaning changes.
-pub const BUILD_TYPE: &str = "urn:prebake:build:1";
+pub(crate) const BUILD_TYPE: &str = "urn:prebake:build:1";
 
 /// A statement about files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub struct Builder {
 
 impl Statement {
     /// A statement about these files.
-    pub fn new(subject: Vec<Resource>, predicate: Predicate) -> Self {
+    pub(crate) fn new(subject: Vec<Resource>, predicate: Predicate) -> Self {
         Statement { kind: STATEMENT.into(), subject, predicate_type: PROVENANCE.into(), predicate }
     }
 
@@ -106,7 +106,7 @@ impl Statement {
     }
 
     /// URI of the builder that it names.
-    pub fn builder(&self) -> &str {
+    pub(crate) fn builder(&self) -> &str {
         &self.predicate.run_details.builder.id
     }
 
@@ -118,7 +118,7 @@ impl Statement {
 
 impl Resource {
     /// A file by its name and SHA-256.
-    pub fn named(name: &str, sha256: &Sha256) -> Self {
+    pub(crate) fn named(name: &str, sha256: &Sha256) -> Self {
         let digest = BTreeMap::from([("sha256".to_owned(), sha256.to_string())]);
         Resource { name: Some(name.into()), digest, ..Resource::default() }
     }

@@ -1,7 +1,7 @@
 //! The parts of a tree as package URLs and SPDX.
 
-pub mod purl;
-pub mod spdx;
+pub(crate) mod purl;
+pub(crate) mod spdx;
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub fn parse(subject: &str, bytes: &[u8]) -> Result<Document, Error> {
 }
 
 /// The SBOM of a tree of which some files were replaced after the build.
-pub fn refreshed(mut document: Document, files: &BTreeMap<String, File>) -> Vec<u8> {
+pub(crate) fn refreshed(mut document: Document, files: &BTreeMap<String, File>) -> Vec<u8> {
     for package in document.packages.iter_mut().filter(|package| is_published(package)) {
         let file = package.package_file_name.as_ref().and_then(|path| files.get(path));
         let Some(file) = file.filter(|file| package.sha256() != Some(file.sha256)) else { continue };
@@ -52,7 +52,7 @@ pub fn refreshed(mut document: Document, files: &BTreeMap<String, File>) -> Vec<
 }
 
 /// Whether a package is a published file of the tree.
-pub fn is_published(package: &Package) -> bool {
+pub(crate) fn is_published(package: &Package) -> bool {
     package.id.strip_prefix("SPDXRef-").is_some_and(|id| id.starts_with(FILE))
 }
 

@@ -12,7 +12,7 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_')
 const VALUE: &AsciiSet = &NAME.remove(b'/').remove(b':');
 
 /// A fetched file: `pkg:github/…` for a file of a GitHub release, else `pkg:generic/…` with its URL.
-pub fn fetched(name: &str, version: Option<&str>, url: &str, sha256: &Sha256) -> String {
+pub(crate) fn fetched(name: &str, version: Option<&str>, url: &str, sha256: &Sha256) -> String {
     if let Some([owner, repository, tag]) = github_release(url) {
         let [owner, repository] = [owner, repository].map(str::to_lowercase);
         return format!("pkg:github/{}/{}@{}", encoded(&owner), encoded(&repository), encoded(tag));
@@ -23,12 +23,12 @@ pub fn fetched(name: &str, version: Option<&str>, url: &str, sha256: &Sha256) ->
 }
 
 /// A Flatcar release. Purl has no type for it; the name and version are those of its `os-release`.
-pub fn flatcar(version: &str, arch: Arch) -> String {
+pub(crate) fn flatcar(version: &str, arch: Arch) -> String {
     format!("pkg:generic/flatcar@{}?arch={arch}", encoded(version))
 }
 
 /// A container image, by the digest of its manifest for one architecture.
-pub fn image(reference: &ImageRef, arch: Arch, manifest: &Sha256) -> String {
+pub(crate) fn image(reference: &ImageRef, arch: Arch, manifest: &Sha256) -> String {
     let full = reference.name();
     let name = reference.repository().rsplit('/').next().unwrap_or_default();
     let tag = reference.tag().map(|tag| format!("&tag={}", utf8_percent_encode(tag, VALUE)));
@@ -37,7 +37,7 @@ pub fn image(reference: &ImageRef, arch: Arch, manifest: &Sha256) -> String {
 }
 
 /// The version in a URL: the tag of a GitHub release, else a directory that looks like a version (`v1.34.4`).
-pub fn version_in(url: &str) -> Option<&str> {
+pub(crate) fn version_in(url: &str) -> Option<&str> {
     if let Some([_, _, tag]) = github_release(url) {
         return Some(tag);
     }

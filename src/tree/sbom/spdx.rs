@@ -11,9 +11,9 @@ use crate::base::canonical::canonical_json;
 use crate::base::digest::{Sha256, Sha512};
 
 /// Id of the document itself.
-pub const DOCUMENT: &str = "SPDXRef-DOCUMENT";
+pub(crate) const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 /// SPDX's value for a fact that is not claimed.
-pub const NOASSERTION: &str = "NOASSERTION";
+pub(crate) const NOASSERTION: &str = "NOASSERTION";
 /// Namespace of documents whose creator has no website (§6.5 of the specification).
 const NAMESPACES: &str = "https://spdx.org/spdxdocs";
 
@@ -149,7 +149,7 @@ pub enum Verb {
 
 impl Document {
     /// A document without packages.
-    pub fn new(name: &str, epoch: u64) -> Self {
+    pub(crate) fn new(name: &str, epoch: u64) -> Self {
         let created = SystemTime::UNIX_EPOCH + Duration::from_secs(epoch);
         Document {
             spdx_version: "SPDX-2.3".into(),
@@ -168,7 +168,7 @@ impl Document {
     }
 
     /// Adds a relationship.
-    pub fn relate(&mut self, element: &str, verb: Verb, related: &str) {
+    pub(crate) fn relate(&mut self, element: &str, verb: Verb, related: &str) {
         self.relationships.push(Relationship {
             spdx_element_id: element.into(),
             relationship_type: verb,
@@ -190,7 +190,7 @@ impl Document {
 
 impl Package {
     /// A package without any of the optional fields.
-    pub fn new(id: String, name: &str, purpose: Purpose) -> Self {
+    pub(crate) fn new(id: String, name: &str, purpose: Purpose) -> Self {
         Package {
             id,
             name: name.into(),
@@ -206,32 +206,32 @@ impl Package {
     }
 
     /// Its SHA-256, if it has one.
-    pub fn sha256(&self) -> Option<Sha256> {
+    pub(crate) fn sha256(&self) -> Option<Sha256> {
         self.checksums.iter().find(|sum| sum.algorithm == "SHA256")?.checksum_value.parse().ok()
     }
 }
 
 impl Checksum {
     /// A SHA-256 entry.
-    pub fn sha256(digest: &Sha256) -> Self {
+    pub(crate) fn sha256(digest: &Sha256) -> Self {
         Checksum { algorithm: "SHA256".into(), checksum_value: digest.to_string() }
     }
 
     /// A SHA-512 entry.
-    pub fn sha512(digest: &Sha512) -> Self {
+    pub(crate) fn sha512(digest: &Sha512) -> Self {
         Checksum { algorithm: "SHA512".into(), checksum_value: digest.to_string() }
     }
 }
 
 impl ExternalRef {
     /// A reference by package URL.
-    pub fn purl(locator: String) -> Self {
+    pub(crate) fn purl(locator: String) -> Self {
         let (category, kind) = ("PACKAGE-MANAGER".into(), "purl".into());
         ExternalRef { reference_category: category, reference_type: kind, reference_locator: locator }
     }
 
     /// A reference by a CPE 2.3 name.
-    pub fn cpe(locator: String) -> Self {
+    pub(crate) fn cpe(locator: String) -> Self {
         let (category, kind) = ("SECURITY".into(), "cpe23Type".into());
         ExternalRef { reference_category: category, reference_type: kind, reference_locator: locator }
     }
@@ -239,7 +239,7 @@ impl ExternalRef {
 
 /// An id for a name of any characters: ids have only letters, digits, dots and hyphens, so a few digits of the name's
 /// digest keep two names distinct that would look alike.
-pub fn id(kind: &str, name: &str) -> String {
+pub(crate) fn id(kind: &str, name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let looks: String = name.chars().map(plain).collect();
     format!("SPDXRef-{kind}-{looks}-{}", &Sha256::of(name.as_bytes()).to_string()[..8])

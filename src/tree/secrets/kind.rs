@@ -73,7 +73,7 @@ pub enum Kind {
 impl Kind {
     /// A warning for hashes, which are public on some systems, and for unscanned rests; every other kind gives access
     /// at once.
-    pub fn severity(self) -> Severity {
+    pub(crate) fn severity(self) -> Severity {
         match self {
             Kind::PasswordHash | Kind::Unread => Severity::Warning,
             _ => Severity::Error,

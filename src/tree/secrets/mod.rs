@@ -12,7 +12,7 @@ mod encoded;
 pub(crate) mod kind;
 mod lines;
 pub(crate) mod place;
-pub(crate) mod scan;
+pub mod scan;
 mod token;
 mod triggers;
 mod value;
@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use crate::base::finding::{Finding, Place, Source};
 use crate::format::tree::{Content, Tree};
-pub use kind::Kind;
-pub use place::{masked_place, masked_text};
+pub(crate) use kind::Kind;
+pub(crate) use place::{masked_place, masked_text};
 pub use scan::{Hit, scan};
 
 /// Scans the files that are put into an initrd, which everybody who gets the initrd can read. Findings are warnings,
@@ -32,7 +32,7 @@ pub use scan::{Hit, scan};
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn injected(overlay: &Tree) -> io::Result<Vec<Finding>> {
+pub(crate) fn injected(overlay: &Tree) -> io::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (path, entry) in overlay.iter() {
         let Content::File(contents) = &entry.content else { continue };

@@ -47,7 +47,7 @@ pub(crate) fn of_source(name: &str, line: &str, hit: Hit) -> Place {
 }
 
 /// The same place without the text there, for messages that hide it, too.
-pub fn masked_place(place: &Place) -> Place {
+pub(crate) fn masked_place(place: &Place) -> Place {
     let line = place.source.line(place.line).unwrap_or_default();
     masked(&place.source.name, line, place.line, place.column)
 }
@@ -157,7 +157,7 @@ fn line_of(path: &Path, number: usize) -> Option<String> {
 }
 
 /// A text up to its first secret, for messages; `None` if it has none.
-pub fn masked_text(text: &str) -> Option<String> {
+pub(crate) fn masked_text(text: &str) -> Option<String> {
     let hit = scan("", text.as_bytes()).ok()?.into_iter().next()?;
     let before: Vec<char> = text.chars().take(hit.column - 1).collect();
     Some(name_alone(&before) + "…")

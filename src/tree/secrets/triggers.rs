@@ -13,7 +13,7 @@ use super::token;
 pub(super) enum Look {
     /// A part of a name that announces something about its value.
     Name = 1,
-    /// A prefix of [`token::SHAPES`].
+    /// A prefix of `token::SHAPES`.
     Shape = 1 << 1,
     /// A token that is recognised by its middle.
     Middle = 1 << 2,

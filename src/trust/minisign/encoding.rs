@@ -10,13 +10,13 @@ use super::{ED25519, Error, MAX_BYTES};
 use crate::base::finding::plain;
 
 /// Prefix of the first line's comment, which no signature covers.
-pub const UNTRUSTED: &str = "untrusted comment: ";
+pub(crate) const UNTRUSTED: &str = "untrusted comment: ";
 /// Prefix of the comment that the global signature covers.
-pub const TRUSTED: &str = "trusted comment: ";
+pub(crate) const TRUSTED: &str = "trusted comment: ";
 
 /// The `kind` of signatures. [`Reading::must_not_be_mistaken`] refuses a byte order mark in them; in keys minisign
 /// skips it.
-pub const SIGNATURE: &str = "signature";
+pub(crate) const SIGNATURE: &str = "signature";
 
 /// The hint of errors that know nothing more specific about the file.
 const WAY_OUT: &str = "`prebake key show FILE` shows what kind of file it is";
@@ -43,14 +43,14 @@ const CONTROLS: [RangeInclusive<char>; 3] = ['\0'..='\x08', '\n'..='\x1f', '\x7f
 
 /// One file while it is read: its name and its expected kind, for messages.
 #[derive(Clone, Copy)]
-pub struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     pub subject: &'a str,
     pub kind: &'static str,
 }
 
 impl<'a> Reading<'a> {
     /// The error for a file that is not of the expected kind.
-    pub fn bad(self, why: impl Into<String>) -> Error {
+    pub(crate) fn bad(self, why: impl Into<String>) -> Error {
         self.bad_with(why, WAY_OUT)
     }
 
@@ -61,7 +61,7 @@ impl<'a> Reading<'a> {
 
     /// Returns an error if the file is recognisably of another kind (OpenPGP, SSH, PEM, UTF-16 …), which people confuse
     /// with this one, or if an editor has changed it; `Ok` otherwise.
-    pub fn must_not_be_mistaken(self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn must_not_be_mistaken(self, bytes: &[u8]) -> Result<(), Error> {
         let first =
             std::str::from_utf8(bytes).unwrap_or_default().split(['\n', '\r']).next().unwrap_or_default();
         let is_binary = |tags: &[u8]| {
@@ -91,7 +91,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The error for a signature without a trusted comment.
-    pub fn not_commented(self) -> Error {
+    pub(crate) fn not_commented(self) -> Error {
         self.bad_with(
             "its third line is not a trusted comment, as in signatures of OpenBSD's signify",
             "sign with minisign or `prebake key sign`; signify's public keys are accepted, its signatures are not",
@@ -99,7 +99,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The file as text, if it is not too long.
-    pub fn text(self, bytes: &[u8]) -> Result<&str, Error> {
+    pub(crate) fn text(self, bytes: &[u8]) -> Result<&str, Error> {
         if bytes.len() > MAX_BYTES {
             return Err(self.bad(format!("it is longer than {MAX_BYTES} bytes")));
         }
@@ -108,7 +108,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The comment without its prefix `word`.
-    pub fn comment<'t>(self, line: &'t str, word: &str) -> Result<&'t str, Error> {
+    pub(crate) fn comment<'t>(self, line: &'t str, word: &str) -> Result<&'t str, Error> {
         let comment =
             line.strip_prefix(word).ok_or_else(|| self.bad(format!("no line with `{}`", word.trim_end())))?;
         match comment.contains(is_control) {
@@ -119,7 +119,7 @@ impl<'a> Reading<'a> {
 
     /// The one line of base64 in a key file: the second line, whatever the first one and the lines after it say (as
     /// minisign reads it), or the only line.
-    pub fn key_line(self, text: &str) -> Result<&str, Error> {
+    pub(crate) fn key_line(self, text: &str) -> Result<&str, Error> {
         self.text(text.as_bytes())?;
         let mut lines = text.trim().split('\n');
         let (first, second) = (lines.next().unwrap_or_default(), lines.next());
@@ -134,7 +134,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Exactly `N` bytes of base64, without blanks and with all padding.
-    pub fn decode<const N: usize>(self, line: &str) -> Result<Zeroizing<[u8; N]>, Error> {
+    pub(crate) fn decode<const N: usize>(self, line: &str) -> Result<Zeroizing<[u8; N]>, Error> {
         let expected = N.div_ceil(3) * 4;
         if line.len() != expected {
             let length = STANDARD.decode(line).map_or(0, |bytes| bytes.len());
@@ -153,7 +153,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Refuses bytes that do not begin with Ed25519's two-byte algorithm name.
-    pub fn must_be_ed25519(self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn must_be_ed25519(self, bytes: &[u8]) -> Result<(), Error> {
         match [bytes[0], bytes[1]] {
             ED25519 => Ok(()),
             found => Err(Error::Algorithm { subject: self.subject.into(), kind: self.kind, found }),
@@ -162,7 +162,7 @@ impl<'a> Reading<'a> {
 }
 
 /// Takes the next `N` bytes off the front.
-pub fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+pub(crate) fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     let mut taken = [0; N];
     let (front, rest) = bytes.split_at(N);
     taken.copy_from_slice(front);
@@ -171,11 +171,11 @@ pub fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
 }
 
 /// Base64 with padding.
-pub fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
 /// Whether a character is not allowed in a comment.
-pub fn is_control(character: char) -> bool {
+pub(crate) fn is_control(character: char) -> bool {
     CONTROLS.iter().any(|range| range.contains(&character))
 }

@@ -32,12 +32,12 @@ pub use secret::{Locked, Secret, SecretKey};
 pub use signature::{Signature, trusted_comment};
 
 /// The ending of a signature's name, behind the name of the file that it signs.
-pub const SUFFIX: &str = ".minisig";
+pub(crate) const SUFFIX: &str = ".minisig";
 /// Largest key or signature file that is read, in bytes. minisign writes comments of up to 1 KiB and 8 KiB.
-pub const MAX_BYTES: usize = 16 << 10;
+pub(crate) const MAX_BYTES: usize = 16 << 10;
 /// Largest file that a legacy signature is verified for, in bytes, because the file must be held in memory. minisign
 /// has the same limit.
-pub const MAX_LEGACY: u64 = 1 << 30;
+pub(crate) const MAX_LEGACY: u64 = 1 << 30;
 
 /// First two bytes of every minisign key: the algorithm Ed25519.
 const ED25519: [u8; 2] = *b"Ed";
@@ -70,16 +70,16 @@ impl Serialize for KeyId {
 /// The BLAKE2b-512 digest of a message. Every signature covers this digest, except legacy ones, which cover the message
 /// itself.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Prehash([u8; 64]);
+pub(crate) struct Prehash([u8; 64]);
 
 impl Prehash {
     /// Digests bytes in memory.
-    pub fn of(message: &[u8]) -> Self {
+    pub(crate) fn of(message: &[u8]) -> Self {
         Prehash(Blake2b512::digest(message).into())
     }
 
     /// Digests a stream, read to its end.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+    pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<Self> {
         let mut hasher = Blake2b512::new();
         // Fits into one core's own cache.
         let mut buffer = vec![0; 128 << 10];

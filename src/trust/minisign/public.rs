@@ -55,7 +55,7 @@ impl PublicKey {
     }
 
     /// Whether the key made this bare signature over these bytes.
-    pub fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         // Strict, as in libsodium: points of small order and second encodings of a signature are refused.
         VerifyingKey::from_bytes(&self.point).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())

@@ -60,14 +60,14 @@ impl Limits {
     /// `…_OPSLIMIT_SENSITIVE` and `…_MEMLIMIT_SENSITIVE`, the limits with which minisign seals keys. minisign uses
     /// lower ones only on machines that lack the memory, and never higher ones, so a file that asks for more was not
     /// made by minisign.
-    pub const SENSITIVE: Limits = Limits { operations: 1 << 25, memory: 1 << 30 };
+    pub(crate) const SENSITIVE: Limits = Limits { operations: 1 << 25, memory: 1 << 30 };
     /// libsodium counts at least this many operations.
     const LEAST_OPERATIONS: u64 = 1 << 15;
     /// scrypt's block size r in libsodium.
     const BLOCK: u64 = 8;
 
     /// scrypt's logarithm of N, and p, as libsodium's `pickparams` finds them.
-    pub fn parameters(self) -> (u8, u32) {
+    pub(crate) fn parameters(self) -> (u8, u32) {
         let operations = self.operations.max(Self::LEAST_OPERATIONS);
         let is_short = operations < self.memory / 32;
         let most = if is_short { operations / (Self::BLOCK * 4) } else { self.memory / (Self::BLOCK * 128) };
@@ -156,7 +156,7 @@ impl SecretKey {
     }
 
     /// The id by which its signatures name it.
-    pub fn id(&self) -> KeyId {
+    pub(crate) fn id(&self) -> KeyId {
         self.id
     }
 
@@ -198,18 +198,18 @@ impl SecretKey {
 
     /// Signs bytes. The same key, bytes and comment give the same signature each time; control characters in the
     /// comment are escaped.
-    pub fn sign(&self, message: &[u8], trusted_comment: &str) -> Signature {
+    pub(crate) fn sign(&self, message: &[u8], trusted_comment: &str) -> Signature {
         self.sign_prehash(&Prehash::of(message), trusted_comment)
     }
 
     /// Signs bytes as they are, for envelopes other than minisign's. Callers must give `message` a prefix that no other
     /// message signed with this key can have.
-    pub fn sign_bare(&self, message: &[u8]) -> [u8; 64] {
+    pub(crate) fn sign_bare(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()
     }
 
     /// Signs a message of which only the digest is available.
-    pub fn sign_prehash(&self, prehash: &Prehash, trusted_comment: &str) -> Signature {
+    pub(crate) fn sign_prehash(&self, prehash: &Prehash, trusted_comment: &str) -> Signature {
         Signature::new(self.id, trusted_comment, &prehash.0, |bytes| self.key.sign(bytes).to_bytes())
     }
 }
@@ -219,7 +219,7 @@ impl Locked {
     ///
     /// # Errors
     /// [`Error::Passphrase`] for a wrong passphrase or a damaged file: nobody can tell the two apart.
-    pub fn unlock(&self, passphrase: &str) -> Result<SecretKey, Error> {
+    pub(crate) fn unlock(&self, passphrase: &str) -> Result<SecretKey, Error> {
         let mut body = Zeroizing::new(self.body);
         cover(&mut *body, &*self.limits.pad(&self.subject, passphrase, &self.salt)?);
         match is_whole(&body) {
@@ -229,7 +229,7 @@ impl Locked {
     }
 
     /// Memory needed for unlocking, in bytes.
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         self.limits.memory()
     }
 }

@@ -73,13 +73,13 @@ impl Signature {
 
     /// Reads a file with the signatures of several signers one after the other, each by [`Signature::parse`]. minisign
     /// itself reads only the first.
-    pub fn parse_all(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
+    pub(crate) fn parse_all(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
         each(bytes).map(|file| Signature::parse(subject, file)).collect()
     }
 
     /// Like [`Signature::parse_all`], but by [`Signature::parse_commented`]: each line that begins with `untrusted
     /// comment:` starts another signature.
-    pub fn parse_all_commented(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
+    pub(crate) fn parse_all_commented(subject: &str, bytes: &[u8]) -> Result<Vec<Self>, Error> {
         let (first, mut rest) = Signature::read_as_minisign(subject, bytes)?;
         let mut signatures = vec![first];
         loop {
@@ -180,12 +180,12 @@ impl Signature {
     }
 
     /// The file's path or name, for messages.
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
 
     /// The signer's key id, as the signature states it.
-    pub fn key_id(&self) -> KeyId {
+    pub(crate) fn key_id(&self) -> KeyId {
         self.key_id
     }
 
@@ -195,7 +195,7 @@ impl Signature {
     }
 
     /// Whether it covers the message itself instead of its digest (`minisign -S -l`).
-    pub fn is_legacy(&self) -> bool {
+    pub(crate) fn is_legacy(&self) -> bool {
         self.is_legacy
     }
 
@@ -214,7 +214,7 @@ impl Signature {
     ///
     /// # Errors
     /// [`Error::Legacy`] too.
-    pub fn verify_prehash(&self, key: &PublicKey, prehash: &Prehash) -> Result<(), Error> {
+    pub(crate) fn verify_prehash(&self, key: &PublicKey, prehash: &Prehash) -> Result<(), Error> {
         match self.is_legacy {
             true => Err(Error::Legacy { subject: self.subject.clone() }),
             false => self.covers(key, &prehash.0),

@@ -14,7 +14,7 @@ const ENGINE: GeneralPurpose = GeneralPurpose::new(&STANDARD, NO_PAD);
 
 /// Content of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// Bare packets.
     Binary,
     /// Armored blocks, each with its label, such as `SIGNATURE`, and its packets.
@@ -25,7 +25,7 @@ pub enum Form {
 ///
 /// # Errors
 /// In words, the file's defect, or the kind of file that it is instead.
-pub fn read(bytes: &[u8]) -> Result<Form, String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Form, String> {
     if let Some(mistaken) = mistaken(bytes) {
         return Err(mistaken.into());
     }
@@ -46,7 +46,7 @@ pub fn read(bytes: &[u8]) -> Result<Form, String> {
 }
 
 /// Whether a file may be a signature, judged by its first words or first byte.
-pub fn is_signature(bytes: &[u8]) -> bool {
+pub(crate) fn is_signature(bytes: &[u8]) -> bool {
     let is_packet = matches!(bytes, [0x88..=0x8b | 0xc2, ..]) && std::str::from_utf8(bytes).is_err();
     let labels = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).filter_map(begin);
     is_packet || labels.into_iter().any(|label| matches!(label, "SIGNATURE" | "MESSAGE"))

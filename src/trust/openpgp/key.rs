@@ -88,12 +88,12 @@ impl TrustedKey {
     }
 
     /// The pinned primary's fingerprint.
-    pub fn primary(&self) -> Fingerprint {
+    pub(crate) fn primary(&self) -> Fingerprint {
         self.primary
     }
 
     /// The certificate's keys, the primary first.
-    pub fn parts(&self) -> &[Arc<Part>] {
+    pub(crate) fn parts(&self) -> &[Arc<Part>] {
         &self.certificate.parts
     }
 
@@ -102,7 +102,7 @@ impl TrustedKey {
     ///
     /// # Errors
     /// [`Error::RolledBack`].
-    pub fn must_be_whole(&self, subject: &str) -> Result<(), Error> {
+    pub(crate) fn must_be_whole(&self, subject: &str) -> Result<(), Error> {
         let gone = |fingerprint: &Fingerprint| format!("the revocation of {fingerprint} is missing");
         let lost: Vec<String> = self.certificate.withheld.iter().map(gone).collect();
         match lost.is_empty() {
@@ -112,14 +112,14 @@ impl TrustedKey {
     }
 
     /// The revocations in the file that a lock has to remember: all but those that are built into prebake.
-    pub fn revoked(&self) -> Revoked {
+    pub(crate) fn revoked(&self) -> Revoked {
         let revoked = self.revoked.iter().filter(|(key, _)| !known::REVOKED.contains(key));
         revoked.map(|(key, from)| (*key, *from)).collect()
     }
 
     /// Applies the revocations in another copy of the same key. The primary signed them, so their origin does not
     /// matter.
-    pub fn learn(&mut self, other: &TrustedKey) {
+    pub(crate) fn learn(&mut self, other: &TrustedKey) {
         for part in &mut self.certificate.parts {
             let (Some(from), Some(part)) = (other.revoked.get(&part.fingerprint), Arc::get_mut(part)) else {
                 continue;
@@ -134,7 +134,7 @@ impl TrustedKey {
     ///
     /// # Errors
     /// [`Error::RolledBack`].
-    pub fn must_revoke(&self, known: &Revoked, whence: &str) -> Result<(), Error> {
+    pub(crate) fn must_revoke(&self, known: &Revoked, whence: &str) -> Result<(), Error> {
         let lost = self.parts().iter().filter_map(|part| {
             let lost = milder(
                 part.fingerprint,
@@ -152,7 +152,7 @@ impl TrustedKey {
 
     /// Refuses to replace `earlier` by a file that says less. A missing subkey, revocation or later statement on a
     /// key's usage is a sign of an old copy, which could bring a revoked or expired key back.
-    pub fn must_follow(&self, earlier: &TrustedKey, subject: &str) -> Result<(), Error> {
+    pub(crate) fn must_follow(&self, earlier: &TrustedKey, subject: &str) -> Result<(), Error> {
         let lost = |old: &Arc<Part>| {
             let key = old.fingerprint;
             let Some(new) = self.parts().iter().find(|new| new.fingerprint == key) else {

@@ -25,14 +25,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::base::clock::{self, Judgement};
 use crate::base::error::{Advice, Exit};
 
-pub use armor::is_signature;
+pub(crate) use armor::is_signature;
 pub use key::{Certificate, Part, Revoked, TrustedKey};
 pub use verify::{Signed, Verifier};
 
 /// Largest key file and signature file that is read, in bytes. Flatcar's are 12 KiB and 594 bytes.
-pub const MAX_BYTES: usize = 1 << 20;
+pub(crate) const MAX_BYTES: usize = 1 << 20;
 /// Most signatures in one file. Each costs a hashing pass over the signed data, and vendors sign with one key or two.
-pub const MAX_SIGNATURES: usize = 16;
+pub(crate) const MAX_SIGNATURES: usize = 16;
 /// Hint for files that are signed by the wrong key.
 const SUSPICIOUS: &str =
     "do not use these bytes; check the mirror, then whether the vendor rotated its key (update the key file)";
@@ -235,7 +235,7 @@ impl Refusal {
     }
 
     /// The reason's name in tables and JSON.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Refusal::Expired => "expired",
             Refusal::Revoked => "revoked",

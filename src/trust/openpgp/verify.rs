@@ -34,11 +34,11 @@ mod seconds {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
         // OpenPGP stores times in 32 bits.
         Ok(UNIX_EPOCH + Duration::from_secs(u32::deserialize(deserializer)?.into()))
     }
@@ -49,7 +49,7 @@ impl TrustedKey {
     ///
     /// # Errors
     /// [`Error::Foreign`], [`Error::Refused`]; `subject` is the signature.
-    pub fn vouches(
+    pub(crate) fn vouches(
         &self,
         subject: &str,
         signer: Fingerprint,
@@ -163,17 +163,17 @@ struct Candidate {
 impl Verifier {
     /// Whether the result of an earlier pass over the bytes is still valid: it is by a signature in this file and a key
     /// that is not refused now.
-    pub fn admits(&self, signed: &Signed) -> bool {
+    pub(crate) fn admits(&self, signed: &Signed) -> bool {
         self.is_by(signed.signer, signed.created)
     }
 
     /// Whether one of the acceptable signatures is by this key and of this time.
-    pub fn is_by(&self, signer: Fingerprint, signed: SystemTime) -> bool {
+    pub(crate) fn is_by(&self, signer: Fingerprint, signed: SystemTime) -> bool {
         self.makers().any(|maker| maker == (signer, signed))
     }
 
     /// The possible signers, each with the time of signing.
-    pub fn makers(&self) -> impl Iterator<Item = (Fingerprint, SystemTime)> {
+    pub(crate) fn makers(&self) -> impl Iterator<Item = (Fingerprint, SystemTime)> {
         self.candidates.iter().map(|candidate| (candidate.signer.fingerprint, candidate.created))
     }
 

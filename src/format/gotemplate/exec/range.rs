@@ -18,7 +18,7 @@ pub(super) enum Items<'a> {
 
 impl<'a> Items<'a> {
     /// The items of a value, for a loop with this many variables.
-    pub fn of(value: &Datum<'a>, variables: usize) -> Result<Self, String> {
+    pub(crate) fn of(value: &Datum<'a>, variables: usize) -> Result<Self, String> {
         match &value.data {
             Data::Int(_) | Data::Byte(_) if variables > 1 => {
                 Err(format!("can't use {} to iterate over more than one variable", shown(&value.data, 'v')))
@@ -34,7 +34,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Items::Ints(left) => left.is_empty(),
             Items::Bytes(left) => left.is_empty(),

@@ -19,7 +19,7 @@ pub(super) struct Directives<'f, 'v, 'd> {
 }
 
 impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
-    pub fn new(format: &'f [u8], values: &'v [Datum<'d>]) -> Self {
+    pub(crate) fn new(format: &'f [u8], values: &'v [Datum<'d>]) -> Self {
         Directives { format, at: 0, values, next: 0, reordered: false, good_index: true }
     }
 
@@ -28,7 +28,7 @@ impl<'f, 'v, 'd> Directives<'f, 'v, 'd> {
     }
 
     /// Prints the format's text and every directive, then the unused values.
-    pub fn print_all(mut self, printer: &mut Printer) {
+    pub(crate) fn print_all(mut self, printer: &mut Printer) {
         while self.at < self.format.len() && !printer.is_full() {
             let rest = &self.format[self.at..];
             let literal = memchr::memchr(b'%', rest).unwrap_or(rest.len());

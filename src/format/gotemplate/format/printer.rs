@@ -29,20 +29,20 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub fn new(room: usize) -> Self {
+    pub(crate) fn new(room: usize) -> Self {
         Printer { out: Vec::new(), room, flags: Flags::default(), refused: None }
     }
 
-    pub fn finish(self) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn finish(self) -> Result<Vec<u8>, Refusal> {
         self.refused.map_or(Ok(self.out), Err)
     }
 
     /// The text so far, even if some of it had no room.
-    pub fn into_text(self) -> Vec<u8> {
+    pub(crate) fn into_text(self) -> Vec<u8> {
         self.out
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.refused.is_some()
     }
 
@@ -53,18 +53,18 @@ impl Printer {
         self.refused.is_none()
     }
 
-    pub fn put(&mut self, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
         if self.has_room(bytes.len()) {
             self.out.extend_from_slice(bytes);
         }
     }
 
-    pub fn put_text(&mut self, text: &str) {
+    pub(crate) fn put_text(&mut self, text: &str) {
         self.put(text.as_bytes());
     }
 
     /// Prints an argument of a function.
-    pub fn argument(&mut self, value: &Datum, verb: char) {
+    pub(crate) fn argument(&mut self, value: &Datum, verb: char) {
         let data = &value.data;
         let is_collection = matches!(data, Data::List(_) | Data::Map(_) | Data::Strings(_));
         match (verb, data) {
@@ -80,7 +80,7 @@ impl Printer {
     }
 
     /// Prints a value or, in a list or map, an element.
-    pub fn value(&mut self, data: &Data, verb: char) {
+    pub(crate) fn value(&mut self, data: &Data, verb: char) {
         match data {
             Data::Nil if self.flags.go_syntax => self.put(b"interface {}(nil)"),
             Data::Nil => self.put(b"<nil>"),

@@ -26,12 +26,12 @@ use crate::tree::private;
 use crate::tree::records::Group;
 
 /// The path behind `GUARDED`, if that is what a request is about.
-pub fn guarded(name: &str) -> Option<&str> {
+pub(crate) fn guarded(name: &str) -> Option<&str> {
     name.strip_prefix(GUARDED)
 }
 
 /// The kernel argument that tells a machine where its secrets are, if it has any.
-pub fn kernel_arg(
+pub(crate) fn kernel_arg(
     world: &World<'_>,
     group: &Group,
     request: &Request<'_>,
@@ -54,7 +54,7 @@ pub fn kernel_arg(
 }
 
 /// Answers below `GUARDED`.
-pub fn answer(world: &World<'_>, guard: &Guard, rest: &str, request: &Request<'_>) -> Answer {
+pub(crate) fn answer(world: &World<'_>, guard: &Guard, rest: &str, request: &Request<'_>) -> Answer {
     let answer = match (request.method, rest.split_once('/')) {
         (&Method::GET, Some((token, BOOT))) => boot(guard, token, request),
         (&Method::GET, Some((token, CONFIG))) => config(world, guard, token, request),
@@ -114,7 +114,7 @@ fn refuse(refusal: Refusal) -> Answer {
 }
 
 /// A path that is safe to log: tokens lose their secret.
-pub fn loggable(path: &str) -> Cow<'_, str> {
+pub(crate) fn loggable(path: &str) -> Cow<'_, str> {
     let plain = plain_path(path);
     let Some(rest) = guarded(&plain) else { return path.into() };
     let (token, file) = rest.split_once('/').unwrap_or((rest, ""));
@@ -125,7 +125,7 @@ pub fn loggable(path: &str) -> Cow<'_, str> {
 
 /// Marks a token as used when its config leaves completely, before the client can have all of it, and undoes that if
 /// the transfer is aborted.
-pub fn heard(guard: &Guard, notice: &Notice<'_>) {
+pub(crate) fn heard(guard: &Guard, notice: &Notice<'_>) {
     let (record, is_whole) = match notice {
         Notice::Leaving(record) => (record, true),
         Notice::Answered(record) => (record, record.sent == record.length),

@@ -11,7 +11,7 @@
 //! that is reported. Tokens do prevent that anybody can read secrets at any later time. They are kept in memory only:
 //! after a restart, machines have to boot again.
 
-pub mod answer;
+pub(crate) mod answer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -79,7 +79,7 @@ pub enum Refusal {
 }
 
 /// Issues tokens and redeems them.
-pub struct Guard {
+pub(crate) struct Guard {
     life: Duration,
     any_address: bool,
     base_url: Option<String>,
@@ -114,7 +114,7 @@ enum State {
 
 impl Guard {
     /// A guard whose tokens are valid for `life`, and only from the address that asked for them.
-    pub fn new(life: Duration) -> Guard {
+    pub(crate) fn new(life: Duration) -> Guard {
         Guard {
             life: life.min(LONGEST),
             any_address: false,
@@ -125,29 +125,35 @@ impl Guard {
     }
 
     /// Reads configs from below this directory instead of the tree.
-    pub fn outside(self, outside: Option<PathBuf>) -> Guard {
+    pub(crate) fn outside(self, outside: Option<PathBuf>) -> Guard {
         Guard { outside, ..self }
     }
 
     /// The directory with the private part of a tree.
-    pub fn private(&self, tree: &Path, name: &str) -> PathBuf {
+    pub(crate) fn private(&self, tree: &Path, name: &str) -> PathBuf {
         private::directory(tree, self.outside.as_deref(), name)
     }
 
     /// Accepts tokens from another address, for sites where DHCP gives the system a different one than the loader.
-    pub fn any_address(self) -> Guard {
+    pub(crate) fn any_address(self) -> Guard {
         Guard { any_address: true, ..self }
     }
 
     /// Sets the URL at which machines fetch guarded configs, if it differs from the one of their script.
-    pub fn base_url(self, url: String) -> Guard {
+    pub(crate) fn base_url(self, url: String) -> Guard {
         Guard { base_url: Some(url), ..self }
     }
 
     /// Issues a token for a machine's config. It replaces an unused token of the same machine from the same address,
     /// since the machine boots by its latest script. So an address that keeps asking has one token per machine; if it
     /// names more and more machines, its oldest token makes room for its newest.
-    pub fn mint(&self, machine: Machine, config: &str, peer: IpAddr, now: Instant) -> Result<Token, Refusal> {
+    pub(crate) fn mint(
+        &self,
+        machine: Machine,
+        config: &str,
+        peer: IpAddr,
+        now: Instant,
+    ) -> Result<Token, Refusal> {
         if machine.mac.is_empty() && machine.uuid.is_empty() {
             return Err(Refusal::Nameless);
         }
@@ -182,14 +188,19 @@ impl Guard {
     }
 
     /// The machine and the config of a token, if this peer could use it now.
-    pub fn look(&self, token: Token, peer: IpAddr, now: Instant) -> Result<(Machine, String), Refusal> {
+    pub(crate) fn look(
+        &self,
+        token: Token,
+        peer: IpAddr,
+        now: Instant,
+    ) -> Result<(Machine, String), Refusal> {
         let mut all = self.issued();
         let issued = self.find(&mut all, token, peer, now)?;
         Ok((issued.machine.clone(), issued.config.clone()))
     }
 
     /// Uses a token. Returns the config that it opens.
-    pub fn fetch(
+    pub(crate) fn fetch(
         &self,
         token: Token,
         machine: &Machine,
@@ -209,7 +220,7 @@ impl Guard {
     }
 
     /// Called when the last bytes of a guarded config leave or have left.
-    pub fn left(&self, handle: Handle) {
+    pub(crate) fn left(&self, handle: Handle) {
         self.turn(handle, |state| match state {
             State::Fetching { since } => State::Left { since },
             other => other,
@@ -217,7 +228,7 @@ impl Guard {
     }
 
     /// Called when a guarded config was sent only in part.
-    pub fn broke_off(&self, handle: Handle) {
+    pub(crate) fn broke_off(&self, handle: Handle) {
         self.turn(handle, |state| match state {
             State::Left { since } => State::Fetching { since },
             other => other,
@@ -231,7 +242,7 @@ impl Guard {
     }
 
     /// Called when a machine has got so far that it no longer needs its tokens.
-    pub fn reported(&self, machine: &Machine) {
+    pub(crate) fn reported(&self, machine: &Machine) {
         let is_it = |known: &Machine| {
             let same = |a: &str, b: &str| !a.is_empty() && a == b;
             same(&known.mac, &machine.mac) || same(&known.uuid, &machine.uuid)

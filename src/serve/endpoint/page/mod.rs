@@ -37,7 +37,7 @@ static PAGE: LazyLock<(Bytes, String)> = LazyLock::new(|| {
 });
 
 /// The page for browsers, recognized by their accepting HTML; Matchbox's answer for all others.
-pub fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+pub(crate) fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
     let accepts = |kind: &str| {
         request.headers.get_all("accept").iter().any(|value| {
             value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().starts_with(kind)))
@@ -56,13 +56,13 @@ pub fn index(_: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
 }
 
 /// The whole status, as JSON.
-pub fn status(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+pub(crate) fn status(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
     let document = world.monitor.picture(request.now).event().document();
     Answer::shared(200, "application/json", document).header("cache-control", "no-store")
 }
 
 /// The whole status, followed by every change, as server-sent events.
-pub fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+pub(crate) fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
     match world.monitor.watch(client_of(request.peer), request.now) {
         Some(events) => {
             let answer = Answer::new(200, "text/event-stream", "").header("cache-control", "no-store");
@@ -77,6 +77,6 @@ pub fn events(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
 }
 
 /// Counters for Prometheus.
-pub fn metrics(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
+pub(crate) fn metrics(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
     Answer::new(200, metrics::CONTENT_TYPE, world.monitor.metrics(request.now))
 }

@@ -20,9 +20,9 @@ use crate::base::digest::Sha256;
 use crate::base::disk::{self, write_atomic, write_secret};
 
 /// File name of the certificate that machines must trust.
-pub const CERTIFICATE: &str = "ca.crt";
+pub(crate) const CERTIFICATE: &str = "ca.crt";
 /// File name of the key, which nobody else may read.
-pub const KEY: &str = "ca.key";
+pub(crate) const KEY: &str = "ca.key";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Lifetime of an authority.
@@ -30,7 +30,7 @@ const AUTHORITY_HOLDS: Duration = Duration::from_secs(10 * 365 * DAY.as_secs());
 /// Lifetime of a certificate that it issues.
 const ISSUED_HOLDS: Duration = Duration::from_secs(90 * DAY.as_secs());
 /// Age at which such a certificate is replaced.
-pub const RENEW: Duration = Duration::from_secs(60 * DAY.as_secs());
+pub(crate) const RENEW: Duration = Duration::from_secs(60 * DAY.as_secs());
 
 /// Issues certificates for the server.
 pub struct Authority {
@@ -64,7 +64,7 @@ impl Authority {
     }
 
     /// Makes a key and a certificate for a server under these names and addresses.
-    pub fn issue(
+    pub(crate) fn issue(
         &self,
         names: &[String],
         now: SystemTime,

@@ -166,7 +166,7 @@ impl Tls {
     }
 
     /// Performs the handshake, within a time limit.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let accepting = TlsAcceptor::from(self.config())
             .accept_with(stream, |connection| connection.set_buffer_limit(Some(BUFFER)));
         let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
@@ -188,7 +188,7 @@ impl Tls {
     }
 
     /// Directories that must stay readable so that a replaced certificate is noticed.
-    pub fn directories(&self) -> Vec<PathBuf> {
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let Identity::Files { certificate, key } = &self.identity else { return Vec::new() };
         // certbot's files are links to those of the last renewal, in another directory.
         let targets = [certificate, key].map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));

@@ -26,7 +26,7 @@ pub struct Sources {
 
 /// The boot file and options of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Boot {
+pub(crate) struct Boot {
     /// A file name on our TFTP server, or a URL. U-Boot can do without: it has its own names for files on our TFTP
     /// server.
     pub file: Option<String>,
@@ -36,7 +36,7 @@ pub struct Boot {
 
 /// Why a client gets no boot file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoBoot {
+pub(crate) enum NoBoot {
     /// The iPXE binary for its platform is missing.
     #[error("there is no {} for {}", .0.loader, .0.name)]
     NoLoader(&'static Platform),
@@ -62,7 +62,7 @@ impl Sources {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn boot(&self, client: Client, request: &Request, mode: Mode) -> Result<Boot, NoBoot> {
+    pub(crate) fn boot(&self, client: Client, request: &Request, mode: Mode) -> Result<Boot, NoBoot> {
         let base = &self.base_url;
         let loader = |platform: &'static Platform| {
             self.loaders.get(platform.loader).copied().ok_or(NoBoot::NoLoader(platform))

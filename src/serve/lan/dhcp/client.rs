@@ -12,7 +12,7 @@ const IPXE_OPTIONS: u8 = 175;
 
 /// A machine that boots from the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Client {
+pub(crate) enum Client {
     /// iPXE, no matter what loaded it.
     Ipxe,
     /// Firmware that needs an iPXE.
@@ -26,7 +26,7 @@ pub enum Client {
 
 impl Client {
     /// The client that sent a request, if it wants to boot.
-    pub fn of(request: &Request) -> Option<Client> {
+    pub(crate) fn of(request: &Request) -> Option<Client> {
         let class = request.option(OptionCode::ClassIdentifier).unwrap_or_default();
         let arch = arch(request);
         // `U-Boot.armv8`: the start of CONFIG_BOOTP_VCI_STRING.
@@ -47,7 +47,7 @@ impl Client {
     }
 
     /// A name for people.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Client::Ipxe => "iPXE",
             Client::Firmware(platform, _) => platform.name,
@@ -99,7 +99,7 @@ fn arch_of_class(rest: &[u8]) -> Option<u16> {
 }
 
 /// The SMBIOS UUID in option 97, as machines print it: the first three fields are little-endian, as in SMBIOS itself.
-pub fn uuid(request: &Request) -> Option<String> {
+pub(crate) fn uuid(request: &Request) -> Option<String> {
     let bytes = request.option(OptionCode::ClientMachineIdentifier)?;
     let [0, id @ ..] = bytes else { return None };
     let id = <[u8; 16]>::try_from(id).ok()?;

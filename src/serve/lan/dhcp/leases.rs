@@ -21,7 +21,7 @@ const DECLINED: Duration = Duration::from_secs(600);
 
 /// An address, and the network in which the client uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// The address as the user gave it.
     pub address: Ipv4Addr,
     /// The network, for its mask and broadcast address.
@@ -32,7 +32,7 @@ pub struct Lease {
 
 /// Why a machine gets no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoLease {
+pub(crate) enum NoLease {
     /// A node in another network than its address.
     #[error("node {name} has the address {address}, which is not in {here}")]
     Elsewhere {
@@ -91,13 +91,13 @@ impl Leases {
     }
 
     /// Replaces the nodes. Leases of other machines stay.
-    pub fn set_hosts(&mut self, hosts: Vec<Host>) {
+    pub(crate) fn set_hosts(&mut self, hosts: Vec<Host>) {
         self.reserved = hosts.iter().filter_map(Host::address).collect();
         self.hosts = hosts.into_iter().map(|host| (host.mac, host)).collect();
     }
 
     /// The network settings for machines, apart from their address.
-    pub fn dhcp(&self) -> &Dhcp {
+    pub(crate) fn dhcp(&self) -> &Dhcp {
         &self.dhcp
     }
 
@@ -105,7 +105,12 @@ impl Leases {
     ///
     /// # Errors
     /// Why it would get none.
-    pub fn find(&self, request: &Request, wish: Option<Ipv4Addr>, now: Instant) -> Result<Lease, NoLease> {
+    pub(crate) fn find(
+        &self,
+        request: &Request,
+        wish: Option<Ipv4Addr>,
+        now: Instant,
+    ) -> Result<Lease, NoLease> {
         let host = self.hosts.get(&request.mac);
         let name = host.map(|host| host.name.clone());
         let fixed = host.and_then(|host| Some((host.address()?, host.ip?.network()?)));
@@ -143,7 +148,7 @@ impl Leases {
     }
 
     /// Whether a client has an address from us: it is a node with an address, or has a lease.
-    pub fn knows(&self, mac: Mac) -> bool {
+    pub(crate) fn knows(&self, mac: Mac) -> bool {
         let node = self.hosts.get(&mac).is_some_and(|host| host.address().is_some());
         node || self.held.values().any(|held| held.by == Some(mac))
     }
@@ -158,7 +163,7 @@ impl Leases {
     }
 
     /// Keeps an address for a client until it accepts the offer.
-    pub fn offer(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
+    pub(crate) fn offer(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
         let until = now + OFFER;
         // An offer does not shorten a lease.
         let until = self
@@ -170,12 +175,12 @@ impl Leases {
     }
 
     /// Lends an address to a client.
-    pub fn lend(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
+    pub(crate) fn lend(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
         self.hold(address, Held { by: Some(mac), until: now + self.dhcp.lease });
     }
 
     /// Ends the lease of a client that is done with it.
-    pub fn release(&mut self, mac: Mac, address: Ipv4Addr) {
+    pub(crate) fn release(&mut self, mac: Mac, address: Ipv4Addr) {
         if self.held.get(&address).is_some_and(|held| held.by == Some(mac)) {
             self.held.remove(&address);
         }
@@ -183,7 +188,7 @@ impl Leases {
 
     /// Sets an address aside that its client found in use. This works for a client's own lease only; otherwise anybody
     /// could set the whole range aside.
-    pub fn decline(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
+    pub(crate) fn decline(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
         if self.held.get(&address).is_some_and(|held| held.by == Some(mac)) {
             self.hold(address, Held { by: None, until: now + DECLINED });
         }
@@ -204,10 +209,10 @@ pub(super) mod tests {
     use super::super::packet::tests::datagram;
     use super::*;
 
-    pub const LEASE: Duration = Duration::from_secs(600);
+    pub(crate) const LEASE: Duration = Duration::from_secs(600);
 
     /// 10.0.0.0/24 with a range of four addresses, of which the second is ours and the fourth a node's.
-    pub fn leases() -> Leases {
+    pub(crate) fn leases() -> Leases {
         let dhcp = Dhcp {
             base_url: "http://10.0.0.101:8080".parse().unwrap(),
             subnet: "10.0.0.0/24".parse().unwrap(),
@@ -233,7 +238,7 @@ pub(super) mod tests {
         leases
     }
 
-    pub fn mac(last: u8) -> Mac {
+    pub(crate) fn mac(last: u8) -> Mac {
         Mac::from([0x52, 0x54, 0, 0, 0, last])
     }
 

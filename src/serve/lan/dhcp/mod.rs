@@ -12,9 +12,9 @@
 //! that asks for its old address gets it if it is free), DHCPv6 and BOOTP.
 
 pub mod boot;
-pub mod client;
+pub(crate) mod client;
 pub mod leases;
-pub mod packet;
-pub mod rate;
+pub(crate) mod packet;
+pub(crate) mod rate;
 pub mod responder;
-pub mod server;
+pub(crate) mod server;

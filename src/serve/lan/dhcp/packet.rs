@@ -16,7 +16,7 @@ const END: u8 = 255;
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// DISCOVER, REQUEST and so on.
     pub kind: MessageType,
     /// The transaction ID, which pairs an answer with its request.
@@ -35,7 +35,7 @@ pub struct Request {
 
 /// Why a packet is not a request that could be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub(crate) enum Malformed {
     /// Shorter than the fixed fields.
     #[error("too short for DHCP")]
     Short,
@@ -52,7 +52,7 @@ pub enum Malformed {
 
 impl Request {
     /// Parses a datagram.
-    pub fn parse(bytes: &[u8]) -> Result<Request, Malformed> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Request, Malformed> {
         let message = borrowed::Message::new(bytes).map_err(|_| Malformed::Short)?;
         if message.opcode() != Opcode::BootRequest {
             return Err(Malformed::NotARequest);
@@ -82,29 +82,29 @@ impl Request {
     }
 
     /// The bytes of an option.
-    pub fn option(&self, code: OptionCode) -> Option<&[u8]> {
+    pub(crate) fn option(&self, code: OptionCode) -> Option<&[u8]> {
         self.options.get(&code.into()).map(Vec::as_slice)
     }
 
     /// The value of an option that is an address.
-    pub fn address(&self, code: OptionCode) -> Option<Ipv4Addr> {
+    pub(crate) fn address(&self, code: OptionCode) -> Option<Ipv4Addr> {
         self.option(code).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from)
     }
 
     /// Whether the client wants answers by broadcast even though it has an address.
-    pub fn wants_broadcast(&self) -> bool {
+    pub(crate) fn wants_broadcast(&self) -> bool {
         Flags::new(self.flags).broadcast()
     }
 
     /// The relay that it came through.
-    pub fn relay(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn relay(&self) -> Option<Ipv4Addr> {
         Some(self.giaddr).filter(|relay| !relay.is_unspecified())
     }
 }
 
 /// The content of an answer, before it is encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// OFFER, ACK or NAK.
     pub kind: MessageType,
     /// The address for the client; unspecified in a proxy's answer.
@@ -122,7 +122,7 @@ const FILE: usize = 128;
 
 impl Reply {
     /// The datagram that answers a request.
-    pub fn encode(&self, request: &Request) -> Vec<u8> {
+    pub(crate) fn encode(&self, request: &Request) -> Vec<u8> {
         let mut message = Message::default();
         message
             .set_opcode(Opcode::BootReply)
@@ -196,7 +196,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A request as a client would send it: the fixed part of a broadcast by 52:54:00:00:00:01, followed by options.
-    pub fn datagram(options: &[(u8, &[u8])]) -> Vec<u8> {
+    pub(crate) fn datagram(options: &[(u8, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![1, 1, 6, 0, 0xde, 0xad, 0xbe, 0xef, 0, 0, 0x80, 0];
         bytes.resize(28, 0);
         bytes.extend([0x52, 0x54, 0, 0, 0, 1]);
@@ -210,7 +210,7 @@ pub(super) mod tests {
         bytes
     }
 
-    pub fn request(options: &[(u8, &[u8])]) -> Request {
+    pub(crate) fn request(options: &[(u8, &[u8])]) -> Request {
         Request::parse(&datagram(options)).unwrap()
     }
 

@@ -14,7 +14,7 @@ const REMEMBERED: usize = 4096;
 
 /// A token bucket for each machine.
 #[derive(Debug, Default)]
-pub struct Rates(BTreeMap<Mac, Bucket>);
+pub(crate) struct Rates(BTreeMap<Mac, Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
@@ -24,7 +24,7 @@ struct Bucket {
 
 impl Rates {
     /// Whether a machine may be answered once more.
-    pub fn take(&mut self, mac: Mac, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, mac: Mac, now: Instant) -> bool {
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&mac) {
             self.0.clear();
         }
@@ -45,11 +45,11 @@ const TOLD: Duration = Duration::from_secs(60);
 
 /// When silence towards each machine was last reported.
 #[derive(Debug, Default)]
-pub struct Told(BTreeMap<Mac, Instant>);
+pub(crate) struct Told(BTreeMap<Mac, Instant>);
 
 impl Told {
     /// Whether to report a machine now.
-    pub fn take(&mut self, mac: Mac, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, mac: Mac, now: Instant) -> bool {
         if self.0.get(&mac).is_some_and(|told| now.saturating_duration_since(*told) < TOLD) {
             return false;
         }

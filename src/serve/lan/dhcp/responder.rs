@@ -15,7 +15,7 @@ use crate::serve::lan::near::Near;
 use crate::serve::notice;
 
 /// The port of PXE boot servers, which firmware asks once it has an address.
-pub const PXE_PORT: u16 = 4011;
+pub(crate) const PXE_PORT: u16 = 4011;
 
 /// The port on which a request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Responder {
     }
 
     /// The leases, to update their nodes.
-    pub fn leases(&mut self) -> Option<&mut Leases> {
+    pub(crate) fn leases(&mut self) -> Option<&mut Leases> {
         self.leases.as_mut()
     }
 

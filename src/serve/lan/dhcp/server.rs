@@ -18,7 +18,7 @@ use crate::serve::site::Site;
 const MAX_REQUEST: usize = 1472;
 
 /// A DHCP server on bound sockets.
-pub struct Server {
+pub(crate) struct Server {
     /// Port 67.
     pub server: UdpSocket,
     /// Port 4011.
@@ -33,7 +33,7 @@ pub struct Server {
 
 impl Server {
     /// Answers until `stop` resolves.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut known: Option<Arc<Site>> = None;
         let (mut first, mut second) = ([0; MAX_REQUEST], [0; MAX_REQUEST]);

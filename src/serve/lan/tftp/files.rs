@@ -27,7 +27,7 @@ const ROLES: [Role; 6] =
     [Role::Boot, Role::Kernel, Role::BaseInitrd, Role::Overlay, Role::Initrd, Role::EarlyInitrd];
 
 /// All files that are offered.
-pub struct Files {
+pub(crate) struct Files {
     /// iPXE.
     pub loaders: Loaders,
     /// The address of our HTTP server, if it is not the one on which the client reached us.
@@ -42,7 +42,7 @@ pub struct Files {
 
 /// An opened file.
 #[derive(Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// In memory.
     Bytes(Bytes),
     /// On disk.
@@ -52,7 +52,7 @@ pub enum Content {
 impl Files {
     /// Opens the file that a name means, for a client that reached us at address `here`: the first existing one of the
     /// name's meanings, otherwise the one file whose name differs in case only. `None` if there is no such file.
-    pub fn open(&self, name: &Name, here: IpAddr) -> io::Result<Option<Content>> {
+    pub(crate) fn open(&self, name: &Name, here: IpAddr) -> io::Result<Option<Content>> {
         let meanings = name.meanings();
         let site = (self.site)();
         for name in &meanings {
@@ -96,7 +96,7 @@ impl Files {
 
 impl Files {
     /// Checks an opened file against the manifest, if verification is on, and reports a corrupt one.
-    pub async fn prove(&self, content: &Content, notices: &Notices) -> io::Result<()> {
+    pub(crate) async fn prove(&self, content: &Content, notices: &Notices) -> io::Result<()> {
         let (Some(proofs), Content::File(promised)) = (&self.proofs, content) else { return Ok(()) };
         match proofs.check(promised).await? {
             Verdict::Intact => Ok(()),
@@ -128,7 +128,7 @@ fn published(site: &Site, name: &str) -> io::Result<Option<Content>> {
 const CHUNK: u64 = 256 << 10;
 
 /// Reads a file forwards in blocks, and a little backwards when some are sent again.
-pub struct Reader {
+pub(crate) struct Reader {
     content: Content,
     /// The last chunk that was read, and its offset.
     chunk: (u64, Bytes),
@@ -136,12 +136,12 @@ pub struct Reader {
 
 impl Reader {
     /// A reader of an open file.
-    pub fn new(content: Content) -> Reader {
+    pub(crate) fn new(content: Content) -> Reader {
         Reader { content, chunk: (0, Bytes::new()) }
     }
 
     /// Length of the input, in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         match &self.content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(promised) => promised.size,
@@ -149,7 +149,7 @@ impl Reader {
     }
 
     /// The bytes of a range within the file; at most `CHUNK`.
-    pub async fn read(&mut self, range: std::ops::Range<u64>) -> io::Result<Bytes> {
+    pub(crate) async fn read(&mut self, range: std::ops::Range<u64>) -> io::Result<Bytes> {
         let Promised { file, start: begin, size, .. } = match &self.content {
             Content::Bytes(bytes) => return Ok(bytes.slice(range.start as usize..range.end as usize)),
             Content::File(promised) => promised,

@@ -7,9 +7,9 @@
 //! ```
 //! Only `server` has sockets. The files are a closed list: loaders, scripts and what the tree publishes for them.
 
-pub mod files;
-pub mod name;
+pub(crate) mod files;
+pub(crate) mod name;
 pub mod options;
 pub mod packet;
-pub mod server;
+pub(crate) mod server;
 pub mod transfer;

@@ -17,7 +17,7 @@ impl Name {
     ///
     /// # Errors
     /// The name is empty, climbs with `..`, or ends like a directory.
-    pub fn read(bytes: &[u8]) -> Result<Name, Refusal> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Name, Refusal> {
         let refused = |code, why| Err(Refusal { code, why });
         let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
         match bytes {
@@ -63,7 +63,7 @@ fn plain(name: &str) -> String {
 
 /// Bytes for messages: printable text as it is, `\xff` for invalid UTF-8, and escapes such as `\n` for control
 /// characters.
-pub fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -122,7 +122,7 @@ impl Request {
 
 /// The requested file of a first packet, for messages, no matter what else is wrong with the packet. `None` if it names
 /// no file.
-pub fn asked(packet: &[u8]) -> Option<String> {
+pub(crate) fn asked(packet: &[u8]) -> Option<String> {
     let name = packet.get(2..)?.split(|byte| *byte == 0).next().filter(|name| !name.is_empty())?;
     Some(name::shown(&name[..name.len().min(MAX_REQUEST)]))
 }
@@ -143,7 +143,7 @@ fn opcode(packet: &[u8]) -> Option<u16> {
 }
 
 /// A DATA packet. Block numbers wrap: 65535 is followed by 0.
-pub fn data(block: u64, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn data(block: u64, bytes: &[u8]) -> Vec<u8> {
     let mut packet = Vec::with_capacity(4 + bytes.len());
     packet.extend(DATA.to_be_bytes());
     packet.extend((block as u16).to_be_bytes());
@@ -161,7 +161,7 @@ pub fn oack(options: &[(&str, u64)]) -> Vec<u8> {
 }
 
 /// An ERROR packet.
-pub fn error(Refusal { code, why }: Refusal) -> Vec<u8> {
+pub(crate) fn error(Refusal { code, why }: Refusal) -> Vec<u8> {
     let mut packet = ERROR.to_be_bytes().to_vec();
     packet.extend((code as u16).to_be_bytes());
     packet.extend(why.bytes().chain([0]));

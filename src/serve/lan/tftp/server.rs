@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const LIVELY: Duration = Duration::from_secs(5);
 
 /// A TFTP server on a bound socket.
-pub struct Server {
+pub(crate) struct Server {
     socket: UdpSocket,
     files: Arc<Files>,
     near: Near,
@@ -72,7 +72,7 @@ impl Heard {
 
 impl Server {
     /// A server that answers the clients that `near` allows. Must be called within a tokio runtime.
-    pub fn new(socket: UdpSocket, files: Files, near: Near, notices: Notices) -> Server {
+    pub(crate) fn new(socket: UdpSocket, files: Files, near: Near, notices: Notices) -> Server {
         Server {
             socket,
             files: Arc::new(files),
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// Answers until `stop` resolves, then gives running transfers some time to finish.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         // Larger than a request may be: some clients pad with zeros, and a request that is too long must be recognized.
         let mut buffer = [0; 2 * MAX_REQUEST];

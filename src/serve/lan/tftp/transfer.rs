@@ -127,12 +127,12 @@ impl Transfer {
     }
 
     /// Whether the OACK is still unanswered, so that nothing of the file has left.
-    pub fn is_offering(&self) -> bool {
+    pub(crate) fn is_offering(&self) -> bool {
         self.offering
     }
 
     /// The time at which an answer is overdue.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         let measured = || self.round_trip.map_or(FIRST_WAIT, |trip| (trip * 4).clamp(WAITS.0, WAITS.1));
         let wait = self.grant.timeout.unwrap_or_else(measured);
         // The wait doubles each time, unless the client set the timeout.
@@ -149,7 +149,7 @@ impl Transfer {
     }
 
     /// Bytes that the client has acknowledged.
-    pub fn arrived(&self) -> u64 {
+    pub(crate) fn arrived(&self) -> u64 {
         self.size.min((self.next - 1) * u64::from(self.grant.block))
     }
 }

@@ -8,7 +8,7 @@ use crate::tree::names::{ASSETS, Endpoint, below};
 
 /// The purpose of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// The first script, which is the same for all machines and makes them ask again.
     FirstScript,
     /// The script of one machine.
@@ -32,7 +32,7 @@ const FILES: &str = "/assets";
 
 /// A path as the routes see it: decoded, without leading slashes, and with repeated slashes merged. They come from a
 /// base URL that ends in a slash; nginx and Apache merge them, too. A final slash stays.
-pub fn plain_path(path: &str) -> Cow<'_, str> {
+pub(crate) fn plain_path(path: &str) -> Cow<'_, str> {
     match percent_decode_str(path).decode_utf8_lossy() {
         Cow::Borrowed(path) if !path.contains("//") => path.strip_prefix('/').unwrap_or(path).into(),
         path => {
@@ -49,7 +49,7 @@ pub fn plain_path(path: &str) -> Cow<'_, str> {
 
 impl Asked {
     /// The purpose of a plain path.
-    pub fn of(path: &str) -> Asked {
+    pub(crate) fn of(path: &str) -> Asked {
         match Endpoint::parse(path) {
             Some((endpoint, None)) => Asked::at(endpoint),
             _ if path == &ICON[1..] => Asked::Watch,
@@ -73,7 +73,7 @@ impl Asked {
 }
 
 /// The name of a plain path in counters: one of few, whatever clients ask for.
-pub fn route(path: &str) -> &'static str {
+pub(crate) fn route(path: &str) -> &'static str {
     match Endpoint::parse(path) {
         Some((endpoint, None)) => endpoint.path(),
         _ if path == &ICON[1..] => ICON,

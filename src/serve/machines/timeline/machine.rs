@@ -128,7 +128,7 @@ pub struct Fetch {
 }
 
 /// The progress of a transfer in a notice.
-pub struct Moved {
+pub(crate) struct Moved {
     /// HTTP status code.
     pub status: u16,
     /// Bytes sent.
@@ -143,7 +143,7 @@ pub struct Moved {
 
 /// A stage of a boot in the status documents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub(crate) struct Step {
     /// The stage that this is.
     pub stage: Stage,
     /// When it began.
@@ -164,7 +164,7 @@ pub struct Step {
 
 impl Machine {
     /// A machine of which nothing is known yet.
-    pub fn new(now: Stamp) -> Machine {
+    pub(crate) fn new(now: Stamp) -> Machine {
         Machine {
             mac: None,
             uuid: None,
@@ -189,19 +189,19 @@ impl Machine {
     }
 
     /// Records the state of a transfer.
-    pub fn fetched(&mut self, path: &str, stage: Option<Stage>, moved: &Moved, now: Stamp) {
+    pub(crate) fn fetched(&mut self, path: &str, stage: Option<Stage>, moved: &Moved, now: Stamp) {
         let most = if self.is_named { MAX_FETCHES } else { MAX_FETCHES_OF_STRANGER };
         self.boot.fetch(path, stage, moved, most, now);
     }
 
     /// Its name: its own hostname, or the id of a group that is for it alone.
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         let group = self.group.as_deref().filter(|_| self.is_named);
         self.hostname.as_deref().or(group)
     }
 
     /// Begins a boot.
-    pub fn restart(&mut self, now: Stamp) {
+    pub(crate) fn restart(&mut self, now: Stamp) {
         let fruitless = !self.boot.has_arrived() && now.since(self.boot.began) < LOOP;
         self.fruitless = if fruitless { self.fruitless.saturating_add(1) } else { 0 };
         let returned = self.boot.told.from_disk && now.since(self.boot.began) < LOOP;
@@ -211,7 +211,7 @@ impl Machine {
     }
 
     /// Records a report.
-    pub fn hear(&mut self, report: Report) {
+    pub(crate) fn hear(&mut self, report: Report) {
         let same = |last: &Report| {
             let at_once = report.at.since(last.at) < INSTALLER_LOOP;
             at_once && (&last.stage, &last.detail) == (&report.stage, &report.detail)
@@ -222,7 +222,7 @@ impl Machine {
     }
 
     /// Merges what was seen of the machine before it identified itself.
-    pub fn absorb(&mut self, other: Machine) {
+    pub(crate) fn absorb(&mut self, other: Machine) {
         self.first_seen = self.first_seen.min(other.first_seen);
         self.firmware = self.firmware.take().or(other.firmware);
         let Boot { began, marks, fetches, tftp_failure, boot_file, .. } = other.boot;
@@ -250,41 +250,41 @@ impl Mark {
 
 impl Fetch {
     /// Whether the last attempt sent the whole file.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.is_over && self.status < 400 && self.sent == self.length
     }
 
     /// Whether the last attempt was aborted.
-    pub fn broke_off(&self) -> bool {
+    pub(crate) fn broke_off(&self) -> bool {
         self.is_over && self.status < 400 && self.sent < self.length
     }
 }
 
 impl Boot {
     /// The furthest stage that it reached.
-    pub fn stage(&self) -> Option<Stage> {
+    pub(crate) fn stage(&self) -> Option<Stage> {
         let fetched = self.fetches.iter().filter(|fetch| fetch.status < 400).filter_map(|fetch| fetch.stage);
         self.marks.keys().copied().chain(fetched).max()
     }
 
     /// Whether it reached a stage where a machine may stay.
-    pub fn has_arrived(&self) -> bool {
+    pub(crate) fn has_arrived(&self) -> bool {
         self.stage().is_some_and(|stage| stage.patience().is_none())
     }
 
     /// Whether everything to load was fetched, so that nothing more is expected.
-    pub fn is_loaded(&self) -> bool {
+    pub(crate) fn is_loaded(&self) -> bool {
         let mut here = self.told.loads.iter().filter(|load| self.is_here(load)).peekable();
         here.peek().is_some() && here.all(|load| self.is_there(load))
     }
 
     /// Whether a file to load was fetched completely.
-    pub fn is_there(&self, load: &Load) -> bool {
+    pub(crate) fn is_there(&self, load: &Load) -> bool {
         self.fetches.iter().any(|fetch| load.is(&fetch.path) && fetch.is_whole())
     }
 
     /// The files of a stage that it has to fetch from this server.
-    pub fn loads(&self, stage: Stage) -> impl Iterator<Item = &Load> {
+    pub(crate) fn loads(&self, stage: Stage) -> impl Iterator<Item = &Load> {
         self.told.of_stage(stage).filter(|load| self.is_here(load))
     }
 
@@ -297,20 +297,20 @@ impl Boot {
     }
 
     /// When it last made progress.
-    pub fn moved(&self) -> Stamp {
+    pub(crate) fn moved(&self) -> Stamp {
         let fetches = self.fetches.iter().map(|fetch| fetch.moved);
         let marks = self.marks.values().map(|mark| mark.last);
         fetches.chain(marks).max().unwrap_or(self.began)
     }
 
     /// Counts one more time of a stage.
-    pub fn mark(&mut self, stage: Stage, now: Stamp) {
+    pub(crate) fn mark(&mut self, stage: Stage, now: Stamp) {
         let mark = Mark { first: now, last: now, times: 1 };
         self.marks.entry(stage).and_modify(|known| known.join(mark)).or_insert(mark);
     }
 
     /// Prolongs a stage without counting it again.
-    pub fn touch(&mut self, stage: Stage, now: Stamp) {
+    pub(crate) fn touch(&mut self, stage: Stage, now: Stamp) {
         let mark = Mark { first: now, last: now, times: 1 };
         self.marks.entry(stage).or_insert(mark).last = now;
     }
@@ -349,7 +349,7 @@ impl Boot {
     }
 
     /// The stages so far, in order.
-    pub fn steps(&self) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<Step> {
         let loads = [Stage::Kernel, Stage::Initrd, Stage::Ignition].into_iter().filter_map(|s| self.load(s));
         let marks = self.marks.iter().map(|(&stage, mark)| Step {
             stage,

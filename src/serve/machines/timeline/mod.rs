@@ -38,12 +38,12 @@ use crate::tree::records::Group;
 use machine::Moved;
 use room::Count;
 
-pub use asked::{Asked, plain_path, route};
-pub use machine::{Boot, Fetch, Machine, Mark, Step};
-pub use stage::{STAGES, Stage};
-pub use told::{Load, Told};
-pub use trouble::{Trouble, installer_loop, troubles, wrong_architecture};
-pub use whose::{Whose, cards};
+pub(crate) use asked::{Asked, plain_path, route};
+pub(crate) use machine::{Boot, Fetch, Machine, Step};
+pub(crate) use stage::{STAGES, Stage};
+pub(crate) use told::{Load, Told};
+pub(crate) use trouble::{Trouble, installer_loop, troubles, wrong_architecture};
+pub(crate) use whose::{Whose, cards};
 
 /// The most ids of removed rows that are kept until they are fetched; if nobody fetches them, nobody watches.
 const MAX_GONE: usize = 10_000;
@@ -116,7 +116,7 @@ impl Timeline {
     }
 
     /// Records a notice.
-    pub fn see(&mut self, site: &Site, notice: &Notice<'_>, now: Stamp) {
+    pub(crate) fn see(&mut self, site: &Site, notice: &Notice<'_>, now: Stamp) {
         self.take_back(now);
         match notice {
             Notice::Dhcp(dhcp) => self.see_dhcp(site, dhcp, now),
@@ -137,7 +137,7 @@ impl Timeline {
 
     /// Records a machine's report, which came from `sender`. If the machine keeps reporting that it is installed,
     /// returns what is likely wrong, since its installer would reboot for ever.
-    pub fn report(
+    pub(crate) fn report(
         &mut self,
         site: &Site,
         report: Report,
@@ -156,23 +156,23 @@ impl Timeline {
     }
 
     /// The machine with this MAC address or UUID.
-    pub fn machine_of(&self, labels: &Labels) -> Option<&Machine> {
+    pub(crate) fn machine_of(&self, labels: &Labels) -> Option<&Machine> {
         self.machines.get(&self.key(&Who::saying(labels, None))?).map(|machine| &**machine)
     }
 
     /// All machines; those with a MAC address come first, sorted. They are shared, so a copy of the list is a snapshot
     /// that can be used without the lock.
-    pub fn machines(&self) -> impl Iterator<Item = &Arc<Machine>> {
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &Arc<Machine>> {
         self.machines.values()
     }
 
     /// The number of changes so far. Machines that change later have a greater one.
-    pub fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
     /// Marks a machine, by its [`Machine::id`], as changed.
-    pub fn touch(&mut self, id: &str) {
+    pub(crate) fn touch(&mut self, id: &str) {
         let address = || id.parse().ok().map(Key::Address);
         let keys = [Some(Key::Mac(id.into())), Some(Key::Uuid(id.into())), address()];
         let known = keys.into_iter().flatten().find(|key| self.machines.contains_key(key));
@@ -183,7 +183,7 @@ impl Timeline {
     }
 
     /// Ids, as in [`Machine::id`], of rows that were forgotten or merged since the last call.
-    pub fn take_gone(&mut self) -> Vec<String> {
+    pub(crate) fn take_gone(&mut self) -> Vec<String> {
         std::mem::take(&mut self.gone)
     }
 
@@ -449,7 +449,7 @@ impl Who {
 
 impl Machine {
     /// Its identifier: its MAC address, else its UUID, else its address.
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         let address = self.address.map(|address| address.to_string());
         self.mac.clone().or_else(|| self.uuid.clone()).or(address).unwrap_or_default()
     }

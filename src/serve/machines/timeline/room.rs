@@ -28,23 +28,23 @@ pub(super) struct Count {
 
 impl Count {
     /// Counts a machine of its kind.
-    pub fn add(&mut self, machine: &Machine) {
+    pub(crate) fn add(&mut self, machine: &Machine) {
         *self.of(machine.is_named) += 1;
     }
 
     /// Uncounts a machine of its kind.
-    pub fn remove(&mut self, machine: &Machine) {
+    pub(crate) fn remove(&mut self, machine: &Machine) {
         *self.of(machine.is_named) -= 1;
     }
 
     /// Recounts a machine that changed its kind.
-    pub fn renamed(&mut self, is_named: bool) {
+    pub(crate) fn renamed(&mut self, is_named: bool) {
         *self.of(is_named) += 1;
         *self.of(!is_named) -= 1;
     }
 
     /// Whether there is room for one more of this kind.
-    pub fn has_room(mut self, is_named: bool) -> bool {
+    pub(crate) fn has_room(mut self, is_named: bool) -> bool {
         *self.of(is_named) < if is_named { NAMED } else { STRANGERS }
     }
 

@@ -35,7 +35,7 @@ pub enum Stage {
 }
 
 /// The properties of a stage.
-pub struct Row {
+pub(crate) struct Row {
     /// The stage that the row describes.
     pub stage: Stage,
     /// The word for it in scripts, reports and documents.
@@ -51,7 +51,7 @@ const fn row(stage: Stage, word: &'static str, seconds: u64) -> Row {
 
 /// All stages, in order. A loader continues within seconds. Between the last initrd and the first report, a slow
 /// machine unpacks a gigabyte, runs Ignition and starts its system; an installation to disk takes its time.
-pub const STAGES: [Row; 11] = [
+pub(crate) const STAGES: [Row; 11] = [
     row(Stage::Dhcp, "dhcp", 60),
     row(Stage::Tftp, "tftp", 60),
     row(Stage::Script, "script", 30),
@@ -71,17 +71,17 @@ impl Stage {
     }
 
     /// The word for it in scripts, reports and documents.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         self.row().word
     }
 
     /// How long a machine may stay in this stage before something is likely wrong; `None` if it may stay for ever.
-    pub fn patience(self) -> Option<Duration> {
+    pub(crate) fn patience(self) -> Option<Duration> {
         self.row().patience
     }
 
     /// Whether only the machine's own report shows this stage.
-    pub fn is_reported(self) -> bool {
+    pub(crate) fn is_reported(self) -> bool {
         self >= Stage::Installing
     }
 }

@@ -45,7 +45,7 @@ pub struct Load {
 
 impl Told {
     /// The instructions of a profile's script.
-    pub fn of(site: &Site, profile: &Profile) -> Told {
+    pub(crate) fn of(site: &Site, profile: &Profile) -> Told {
         let Some(boot) = &profile.boot else { return Told::default() };
         let initrds = boot.initrd.iter().map(|line| (Stage::Initrd, line));
         let all = std::iter::once((Stage::Kernel, &boot.kernel)).chain(initrds);
@@ -66,30 +66,30 @@ impl Told {
     }
 
     /// The instruction to boot from disk.
-    pub fn disk() -> Told {
+    pub(crate) fn disk() -> Told {
         Told { from_disk: true, ..Told::default() }
     }
 
     /// The stage of a path in these instructions.
-    pub fn stage_of(&self, path: &str) -> Option<Stage> {
+    pub(crate) fn stage_of(&self, path: &str) -> Option<Stage> {
         self.loads.iter().find(|load| load.is(path)).map(|load| load.stage)
     }
 
     /// The files of a stage.
-    pub fn of_stage(&self, stage: Stage) -> impl Iterator<Item = &Load> {
+    pub(crate) fn of_stage(&self, stage: Stage) -> impl Iterator<Item = &Load> {
         self.loads.iter().filter(move |load| load.stage == stage)
     }
 }
 
 impl Load {
     /// Whether a path is that of this file.
-    pub fn is(&self, path: &str) -> bool {
+    pub(crate) fn is(&self, path: &str) -> bool {
         stands_for(&self.path, path)
     }
 }
 
 /// The stage of a published file, for machines that got no script from us.
-pub fn stage_of(site: &Site, path: &str) -> Option<Stage> {
+pub(crate) fn stage_of(site: &Site, path: &str) -> Option<Stage> {
     let role = site.manifest.files.get(path).map(|file| file.role);
     match role.or_else(|| site.manifest.joined.get(path).map(|joined| joined.role))? {
         Role::Kernel | Role::UnifiedKernel => Some(Stage::Kernel),

@@ -14,7 +14,7 @@ use crate::serve::machines::stamp::Stamp;
 
 /// A likely problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// The rule that found it, in a word. Troubles of one kind likely have the same cause.
     pub kind: String,
     /// The time since which it has existed.
@@ -62,7 +62,7 @@ const RULES: [(&str, Rule); 16] = [
 ];
 
 /// The likely problems of a machine at this time.
-pub fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
+pub(crate) fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
     let found = RULES.iter().filter_map(|(kind, rule)| Some((kind, rule(machine, now)?)));
     let trouble = |(kind, (since, what, hint)): (&&str, (Stamp, String, String))| Trouble {
         kind: (*kind).to_owned(),
@@ -75,7 +75,7 @@ pub fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
 
 /// Why a kernel does not fit a machine with this `buildarch` of iPXE. An iPXE for BIOS sends `i386` on any processor,
 /// and only iPXE sends an architecture.
-pub fn wrong_architecture(said: Option<&str>, told: &Told) -> Option<String> {
+pub(crate) fn wrong_architecture(said: Option<&str>, told: &Told) -> Option<String> {
     let (said, kernel) = (said?, told.arch?);
     let fits = match said {
         "i386" | "x86_64" => kernel == Arch::Amd64,
@@ -170,7 +170,7 @@ fn tftp_failure(machine: &Machine, _: Stamp) -> Found {
 }
 
 /// The trouble of a machine that is installed, but boots its installer again and again.
-pub fn installer_loop(machine: &Machine) -> Option<Trouble> {
+pub(crate) fn installer_loop(machine: &Machine) -> Option<Trouble> {
     let report = machine.report.as_ref().filter(|_| machine.repeated >= REPEATS)?;
     let times = machine.repeated + 1;
     Some(Trouble {

@@ -21,7 +21,7 @@ const MOST_CARDS: usize = 64;
 
 /// The machine that a request belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub(crate) enum Whose {
     /// The machine that booted over the card in the request.
     Its,
     /// No machine that was seen here.
@@ -38,7 +38,7 @@ pub enum Whose {
 }
 
 /// A machine's other cards by its label, normalized.
-pub fn cards(labels: &Labels) -> Vec<String> {
+pub(crate) fn cards(labels: &Labels) -> Vec<String> {
     labels.get(CARDS).split(',').filter_map(normal_mac).take(MOST_CARDS).collect()
 }
 
@@ -46,7 +46,7 @@ impl Timeline {
     /// Finds the machine of a request with a MAC address. If a machine got a script by this address, that is the one.
     /// Otherwise nobody booted over this card, and the machine is the one that booted over another of its cards, or has
     /// the same UUID, or is the only one at its address. `is_named` tells for which machines the inventory has a name.
-    pub fn whose(
+    pub(crate) fn whose(
         &self,
         labels: &Labels,
         peer: IpAddr,

@@ -4,7 +4,7 @@
 //! only one thread. If a restriction is unavailable (an old kernel, a container without landlock), that is reported,
 //! and the server does without it.
 
-pub mod user;
+pub(crate) mod user;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ const LEAVING: Duration = Duration::from_secs(10);
 
 /// Why the server cannot be confined as requested.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The process cannot become another user.
     #[error("cannot become the user {user}")]
     User {
@@ -83,7 +83,7 @@ impl Advice for Error {
 
 /// The privileges to give up.
 #[derive(Debug, Default)]
-pub struct Confinement {
+pub(crate) struct Confinement {
     /// The user to become.
     pub user: Option<User>,
     /// The files that may be opened; `None` for no restriction.
@@ -92,7 +92,7 @@ pub struct Confinement {
 
 /// Files and directories, including everything within these.
 #[derive(Debug, Default)]
-pub struct Files {
+pub(crate) struct Files {
     /// Paths that may be read.
     readable: BTreeSet<PathBuf>,
     /// Paths where files may be read, written, created and removed.
@@ -101,7 +101,7 @@ pub struct Files {
 
 /// The privileges that were given up, for a line to people.
 #[derive(Debug)]
-pub struct Confined {
+pub(crate) struct Confined {
     is_root: bool,
     files: Option<(Files, RulesetStatus)>,
 }
@@ -109,7 +109,7 @@ pub struct Confined {
 impl Files {
     /// Allows reading a path. If it is a link, as in a build that can be swapped, its whole directory is allowed, since
     /// it may later lead elsewhere in there.
-    pub fn read(&mut self, path: &Path) {
+    pub(crate) fn read(&mut self, path: &Path) {
         // With a final slash, a link would be taken for its target.
         let path = path.components().as_path();
         if path.is_symlink() {
@@ -119,7 +119,7 @@ impl Files {
     }
 
     /// Allows everything in a directory.
-    pub fn write(&mut self, directory: &Path) {
+    pub(crate) fn write(&mut self, directory: &Path) {
         self.writable.insert(directory.to_owned());
     }
 }
@@ -129,7 +129,7 @@ impl Confinement {
     ///
     /// # Errors
     /// [`Error::Threads`] if other threads are running already.
-    pub fn apply(self) -> Result<Confined, Error> {
+    pub(crate) fn apply(self) -> Result<Confined, Error> {
         self.apply_within(LEAVING)
     }
 

@@ -9,7 +9,7 @@ use rustix::process::{Gid, Uid};
 
 /// A user, and its only group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// The number of the user.
     pub uid: Uid,
     /// The number of the group.
@@ -19,12 +19,12 @@ pub struct User {
 /// There is no user or group of this name.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no user or group `{0}`")]
-pub struct Unknown(String);
+pub(crate) struct Unknown(String);
 
 impl User {
     /// Parses a user. The other texts are those of /etc/passwd and /etc/group. Without a group, it is the user's own,
     /// or for an unknown number the group of the same number.
-    pub fn parse(text: &str, passwd: &str, group: &str) -> Result<User, Unknown> {
+    pub(crate) fn parse(text: &str, passwd: &str, group: &str) -> Result<User, Unknown> {
         let (name, of_group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
         let unknown = |name: &str| Unknown(name.to_owned());
         let row = row(passwd, name);

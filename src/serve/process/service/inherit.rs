@@ -10,7 +10,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 /// Takes ownership of descriptors that were open before the process started; each must be a socket. A second call
 /// returns nothing.
 #[allow(unsafe_code)]
-pub fn take(descriptors: Range<u32>) -> Vec<io::Result<OwnedFd>> {
+pub(crate) fn take(descriptors: Range<u32>) -> Vec<io::Result<OwnedFd>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Vec::new();

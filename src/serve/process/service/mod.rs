@@ -25,7 +25,7 @@ const MOST: u32 = 16;
 
 /// Why the inherited descriptors cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A socket has a name that is unknown here.
     #[error("the service manager hands over a socket `{0}`, and only `http` and `https` are known")]
     Name(String),
@@ -62,7 +62,7 @@ impl Advice for Error {
 
 /// The protocol of an inherited socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spoken {
+pub(crate) enum Spoken {
     /// `FileDescriptorName=http`, or a single socket without its own name.
     Http,
     /// `FileDescriptorName=https`.
@@ -71,7 +71,7 @@ pub enum Spoken {
 
 /// The sockets that a service manager bound for this process. A second call returns none, as they have an owner by
 /// then.
-pub fn sockets(get: impl Fn(&str) -> Option<String>) -> Result<Vec<(Spoken, TcpListener)>, Error> {
+pub(crate) fn sockets(get: impl Fn(&str) -> Option<String>) -> Result<Vec<(Spoken, TcpListener)>, Error> {
     let names = names(get)?;
     let descriptors = inherit::take(FIRST..FIRST + names.len() as u32);
     names.into_iter().zip(descriptors).map(|(name, descriptor)| listener(name, descriptor)).collect()
@@ -112,7 +112,7 @@ fn listener(name: String, descriptor: io::Result<OwnedFd>) -> Result<(Spoken, Tc
 
 /// The service manager, if one wants to be informed.
 #[derive(Debug, Default)]
-pub struct Manager {
+pub(crate) struct Manager {
     socket: Option<UnixDatagram>,
     watchdog: Option<Duration>,
 }
@@ -121,7 +121,7 @@ impl Manager {
     /// The manager from the environment: `NOTIFY_SOCKET`, and `WATCHDOG_USEC` for this process. An unreachable manager
     /// counts as none, as in sd_notify(3). The socket is connected now, because a confined process cannot connect
     /// later.
-    pub fn from_env(get: impl Fn(&str) -> Option<OsString>) -> Manager {
+    pub(crate) fn from_env(get: impl Fn(&str) -> Option<OsString>) -> Manager {
         let address = get("NOTIFY_SOCKET").and_then(|name| match name.as_bytes() {
             [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name).ok(),
             [b'/', ..] => SocketAddr::from_pathname(&name).ok(),
@@ -142,18 +142,18 @@ impl Manager {
     }
 
     /// Reports that the server is answering from now on.
-    pub fn ready(&self, status: &str) {
+    pub(crate) fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}"));
     }
 
     /// Reports that the server accepts no more connections.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1\nSTATUS=waiting for open transfers to finish");
     }
 
     /// Sends keep-alive messages for ever, twice as often as required, from the threads that also answer; if these are
     /// stuck, the manager notices.
-    pub async fn stay_alive(&self) {
+    pub(crate) async fn stay_alive(&self) {
         let Some(interval) = self.watchdog.filter(|_| self.socket.is_some()) else {
             return std::future::pending().await;
         };

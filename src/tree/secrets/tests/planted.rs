@@ -10,14 +10,14 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::gzip;
 
-pub const RSA: &str = "MIICWwIBAAKBgQCwl/zl9w5EncnosDwgqpTc2twyoUR3AoWwq5/6zEGJsA29edWmZE0EwCcm5kz9ZzwU/F5+zd11nfmeYVSwvkweIz/Tyy27GhlTwygyKPpDrMXXTIIX2ndh3SqJmC1a3trN8GHZeh5c2CiNcbitQhatRUZ7QHNkMVGrRvBWo9mOSQIDAQABAoGAO2xZgHS7C2HhQHiVMxTTlOHcuPjFVhq2K/YElltHLnLcnMazmxMjS5bxVcinXZnwgMtPbPIPNHXdOmtcGUFf0TC1vlG2EM7jvlZFXYBkXShFNBRek7HrHXRkZ85SukCUvdh/Ul9FZfmZghWJnRj24ZN5gZ9oXEV+PQSfQo4XAlUCQQDojoo4K5WFSdAjd3n8v5ECW6pd5uxakq3j3zBZpWM4qby5gFdxZKM/ci51I8nOAOmuswztTLW8hu7RVyFygBRLAkEAwmU9jeVu5oQFqTB+5lYxG80oAOG5mpVSChrbp/nCANGJaqQLAZy5bx0nzL80kPSRv8vervlF7J6YWOY3QUgDOwJAfkP+Ofc4DJGCJ++T1S4xzoT0oF1kEN04+tNQjivlDnviUxmi4JdSp30YSlOvG2GVf1wJ9cHDnuPoQNM8/s0ZtwJAHB9bVVDQx2ZoDz7lzNrBRf1bAS2mlTdu4+lYx6c5KrclgxjyQqxyoyF7pYIvz5yiDTYoI/YJ6J5U+d9sNPR/CwJAflArXOGAsWi41P5WnNeBZ2uNzvy59DW7E52F0mP/v6nXiKxFcxl6hSKySyUx7xU6a9futjv2NJqxdl8Z8ynftw==";
-pub const EC_PKCS8: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQgAthZLZI+XYDXMzjCHc9opx+555cmkKj4+Pqm50V7ehRANCAAT16dIuQ0Rxp1uv0lyAtFxlUiYqPoktdeIyFcOunnuYDFZLYu649nHw0Rm53C5a64zvx1+fozZdiz34tTM9O9mW";
-pub const EC_SEC1: &str = "MHcCAQEEIEIALYWS2SPl2A1zM4wh3PaKcfueeXJpCo+Pj6pudFe3oAoGCCqGSM49AwEHoUQDQgAE9enSLkNEcadbr9JcgLRcZVImKj6JLXXiMhXDrp57mAxWS2LuuPZx8NEZudwuWuuM78dfn6M2XYs9+LUzPTvZlg==";
-pub const ENCRYPTED_PKCS8: &str = "MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAg64Ivjy4GkAwICCAAwDAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEELx/DII+B5r351FBkxQ+1KoEgZDbSDLngX03RG0reen4Xem5VCi5ryAA0OG+DeVim8/W5Rdfa3OD+8H8VqF8oXnr54tfXzg54p5cYp3yDcvWC+BI+ML5vhjteyZ1cLRkVmm6EVeO7Z0ZBY+V/q6R7G1INnoTEFdPDz0CVAaou95/dbMh+p0hse+PMHHbRcQKQsgLq+wzKedVNlqqXPGJsf/wUpU=";
-pub const ED25519: &str = "MC4CAQAwBQYDK2VwBCIEICz0z4PJzOX9l9NDs+vmwzBs1ZfPapwsbmkvLcgjUXJV";
-pub const PKCS12: &str = "MIID/AIBAzCCA7IGCSqGSIb3DQEHAaCCA6MEggOfMIIDmzCCAlIGCSqGSIb3DQEHBqCCAkMwggI/AgEAMIICOAYJKoZIhvcNAQcBMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjBMo4iTO0CUgICCAAwDAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEPq0dIyi4PP1mcbWaA/EuCKAggHQi9v9KN6IZ5jdwCmdq21kZkzPNp5PPczYQuYLbwWxVOKvSzlf29vDaS0vr6WbNor9y8MFcIRlXM5THUQHLBD7cfngACuy1nYa3qJGqEN0jIW1hPUZapSG56tyjJaGJk8D9Iy3VoEP9EKfPQJKR8GctHunhNW8dfbUaECp8s3nEhsONt72dNAmufcZudyRdfKJ1RIesdVT0XRlTNgcNvS9GAFQjmx+C8hapvNgr6by9ehR0grSmy+8y7RbQ/PSEjdocOIQGxiIU1NcQagZ4//MaEL9XX3cf3FZPjrbJqaj1vvNI/jGaVq9ODZx/m8QPVqFA9vpdAWfECGCgiLfo4l4a3OsZEI1Gk+eWZmbDYsCXRQWoXT+NixbuGKvLYlK6es0YTacrFeWRe/KgTJ5K02Buuc5yVJPGO5J9rurMZunVA2E1qYJ59oXw0G1HmuUgGm6cvfxI4V0vjY07770y0G+rp7ZOXg/qKgj01QOeAOAH88hGxiLcigePPIMiIGTYjCUkvjTcXUa64fsXI9/BHIcbK0XmWcnWg0ZZMOoqLipBjPxMTpo8G+XP9MSgRs3zIvspiBF+GjNV6gGVFoMAJPuUngajBR7n1rHlEwnHBVSia0wggFBBgkqhkiG9w0BBwGgggEyBIIBLjCCASowggEmBgsqhkiG9w0BDAoBAqCB7zCB7DBXBgkqhkiG9w0BBQ0wSjApBgkqhkiG9w0BBQwwHAQIhESEKJYQ0jMCAggAMAwGCCqGSIb3DQIJBQAwHQYJYIZIAWUDBAEqBBD89vfJvEHWmyZ7NFuJs1vfBIGQ/W8nOUe4S2cWPL6PJIO1FevGVb2BvIbrfi2HCsHSotWova1JdoRyzkH7hdbVLa++wuUFKLTVKoccA3C3arI8AG48xXz+0+YJPeuXE9pLgri+/0QVIdZ8Z/Pfi35SiB6rOAzKPGGZ1SNOPKaCHEvSAXt5JNrzn/2xuVQKWGfoAn9tWniVZ6EdhWTh+Um+JozlMSUwIwYJKoZIhvcNAQkVMRYEFFXM1QgtXEHEMML3/AsuOge6Ww+aMEEwMTANBglghkgBZQMEAgEFAAQgRnQfoGdkA20k77rSC0Nua7eHwQmPXjj0PBVuNmMxQWAECCxMLOFos/IXAgIIAA==";
-pub const CERTIFICATE: &str = "MIIBbjCCAROgAwIBAgIUOgNUsyl1wCLk/I1caeD5gQMT1fMwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBeDAeFw0yNjExMjkwMzUyMzJaFw0yOTA4MjUwMzUyMzJaMAwxCjAIBgNVBAMMAXgwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT16dIuQ0Rxp1uv0lyAtFxlUiYqPoktdeIyFcOunnuYDFZLYu649nHw0Rm53C5a64zvx1+fozZdiz34tTM9O9mWo1MwUTAdBgNVHQ4EFgQU2v0EoWrikL1T9gXTWeKB5p8mP24wHwYDVR0jBBgwFoAU2v0EoWrikL1T9gXTWeKB5p8mP24wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAtO83Zk0JFmXPsJP2XUgAUhtjkrX8RTCe518KZpL1pHkCIQCyjW6x2uXrYdIU6pKdGYxfjtfuBrVtnklsqOvFZ/2ngg==";
-pub const PUBLIC: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE9enSLkNEcadbr9JcgLRcZVImKj6JLXXiMhXDrp57mAxWS2LuuPZx8NEZudwuWuuM78dfn6M2XYs9+LUzPTvZlg==";
+pub(crate) const RSA: &str = "MIICWwIBAAKBgQCwl/zl9w5EncnosDwgqpTc2twyoUR3AoWwq5/6zEGJsA29edWmZE0EwCcm5kz9ZzwU/F5+zd11nfmeYVSwvkweIz/Tyy27GhlTwygyKPpDrMXXTIIX2ndh3SqJmC1a3trN8GHZeh5c2CiNcbitQhatRUZ7QHNkMVGrRvBWo9mOSQIDAQABAoGAO2xZgHS7C2HhQHiVMxTTlOHcuPjFVhq2K/YElltHLnLcnMazmxMjS5bxVcinXZnwgMtPbPIPNHXdOmtcGUFf0TC1vlG2EM7jvlZFXYBkXShFNBRek7HrHXRkZ85SukCUvdh/Ul9FZfmZghWJnRj24ZN5gZ9oXEV+PQSfQo4XAlUCQQDojoo4K5WFSdAjd3n8v5ECW6pd5uxakq3j3zBZpWM4qby5gFdxZKM/ci51I8nOAOmuswztTLW8hu7RVyFygBRLAkEAwmU9jeVu5oQFqTB+5lYxG80oAOG5mpVSChrbp/nCANGJaqQLAZy5bx0nzL80kPSRv8vervlF7J6YWOY3QUgDOwJAfkP+Ofc4DJGCJ++T1S4xzoT0oF1kEN04+tNQjivlDnviUxmi4JdSp30YSlOvG2GVf1wJ9cHDnuPoQNM8/s0ZtwJAHB9bVVDQx2ZoDz7lzNrBRf1bAS2mlTdu4+lYx6c5KrclgxjyQqxyoyF7pYIvz5yiDTYoI/YJ6J5U+d9sNPR/CwJAflArXOGAsWi41P5WnNeBZ2uNzvy59DW7E52F0mP/v6nXiKxFcxl6hSKySyUx7xU6a9futjv2NJqxdl8Z8ynftw==";
+pub(crate) const EC_PKCS8: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQgAthZLZI+XYDXMzjCHc9opx+555cmkKj4+Pqm50V7ehRANCAAT16dIuQ0Rxp1uv0lyAtFxlUiYqPoktdeIyFcOunnuYDFZLYu649nHw0Rm53C5a64zvx1+fozZdiz34tTM9O9mW";
+pub(crate) const EC_SEC1: &str = "MHcCAQEEIEIALYWS2SPl2A1zM4wh3PaKcfueeXJpCo+Pj6pudFe3oAoGCCqGSM49AwEHoUQDQgAE9enSLkNEcadbr9JcgLRcZVImKj6JLXXiMhXDrp57mAxWS2LuuPZx8NEZudwuWuuM78dfn6M2XYs9+LUzPTvZlg==";
+pub(crate) const ENCRYPTED_PKCS8: &str = "MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAg64Ivjy4GkAwICCAAwDAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEELx/DII+B5r351FBkxQ+1KoEgZDbSDLngX03RG0reen4Xem5VCi5ryAA0OG+DeVim8/W5Rdfa3OD+8H8VqF8oXnr54tfXzg54p5cYp3yDcvWC+BI+ML5vhjteyZ1cLRkVmm6EVeO7Z0ZBY+V/q6R7G1INnoTEFdPDz0CVAaou95/dbMh+p0hse+PMHHbRcQKQsgLq+wzKedVNlqqXPGJsf/wUpU=";
+pub(crate) const ED25519: &str = "MC4CAQAwBQYDK2VwBCIEICz0z4PJzOX9l9NDs+vmwzBs1ZfPapwsbmkvLcgjUXJV";
+pub(crate) const PKCS12: &str = "MIID/AIBAzCCA7IGCSqGSIb3DQEHAaCCA6MEggOfMIIDmzCCAlIGCSqGSIb3DQEHBqCCAkMwggI/AgEAMIICOAYJKoZIhvcNAQcBMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjBMo4iTO0CUgICCAAwDAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEPq0dIyi4PP1mcbWaA/EuCKAggHQi9v9KN6IZ5jdwCmdq21kZkzPNp5PPczYQuYLbwWxVOKvSzlf29vDaS0vr6WbNor9y8MFcIRlXM5THUQHLBD7cfngACuy1nYa3qJGqEN0jIW1hPUZapSG56tyjJaGJk8D9Iy3VoEP9EKfPQJKR8GctHunhNW8dfbUaECp8s3nEhsONt72dNAmufcZudyRdfKJ1RIesdVT0XRlTNgcNvS9GAFQjmx+C8hapvNgr6by9ehR0grSmy+8y7RbQ/PSEjdocOIQGxiIU1NcQagZ4//MaEL9XX3cf3FZPjrbJqaj1vvNI/jGaVq9ODZx/m8QPVqFA9vpdAWfECGCgiLfo4l4a3OsZEI1Gk+eWZmbDYsCXRQWoXT+NixbuGKvLYlK6es0YTacrFeWRe/KgTJ5K02Buuc5yVJPGO5J9rurMZunVA2E1qYJ59oXw0G1HmuUgGm6cvfxI4V0vjY07770y0G+rp7ZOXg/qKgj01QOeAOAH88hGxiLcigePPIMiIGTYjCUkvjTcXUa64fsXI9/BHIcbK0XmWcnWg0ZZMOoqLipBjPxMTpo8G+XP9MSgRs3zIvspiBF+GjNV6gGVFoMAJPuUngajBR7n1rHlEwnHBVSia0wggFBBgkqhkiG9w0BBwGgggEyBIIBLjCCASowggEmBgsqhkiG9w0BDAoBAqCB7zCB7DBXBgkqhkiG9w0BBQ0wSjApBgkqhkiG9w0BBQwwHAQIhESEKJYQ0jMCAggAMAwGCCqGSIb3DQIJBQAwHQYJYIZIAWUDBAEqBBD89vfJvEHWmyZ7NFuJs1vfBIGQ/W8nOUe4S2cWPL6PJIO1FevGVb2BvIbrfi2HCsHSotWova1JdoRyzkH7hdbVLa++wuUFKLTVKoccA3C3arI8AG48xXz+0+YJPeuXE9pLgri+/0QVIdZ8Z/Pfi35SiB6rOAzKPGGZ1SNOPKaCHEvSAXt5JNrzn/2xuVQKWGfoAn9tWniVZ6EdhWTh+Um+JozlMSUwIwYJKoZIhvcNAQkVMRYEFFXM1QgtXEHEMML3/AsuOge6Ww+aMEEwMTANBglghkgBZQMEAgEFAAQgRnQfoGdkA20k77rSC0Nua7eHwQmPXjj0PBVuNmMxQWAECCxMLOFos/IXAgIIAA==";
+pub(crate) const CERTIFICATE: &str = "MIIBbjCCAROgAwIBAgIUOgNUsyl1wCLk/I1caeD5gQMT1fMwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBeDAeFw0yNjExMjkwMzUyMzJaFw0yOTA4MjUwMzUyMzJaMAwxCjAIBgNVBAMMAXgwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT16dIuQ0Rxp1uv0lyAtFxlUiYqPoktdeIyFcOunnuYDFZLYu649nHw0Rm53C5a64zvx1+fozZdiz34tTM9O9mWo1MwUTAdBgNVHQ4EFgQU2v0EoWrikL1T9gXTWeKB5p8mP24wHwYDVR0jBBgwFoAU2v0EoWrikL1T9gXTWeKB5p8mP24wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAtO83Zk0JFmXPsJP2XUgAUhtjkrX8RTCe518KZpL1pHkCIQCyjW6x2uXrYdIU6pKdGYxfjtfuBrVtnklsqOvFZ/2ngg==";
+pub(crate) const PUBLIC: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE9enSLkNEcadbr9JcgLRcZVImKj6JLXXiMhXDrp57mAxWS2LuuPZx8NEZudwuWuuM78dfn6M2XYs9+LUzPTvZlg==";
 
 const ALNUM: &str = "q7Zk2Xv9Lm4Rt8Bw1Np6Yc3Hs5Jd0FgAeUiOoTzQxMlKjVbCnWrPyDhSfGaEuI";
 const HEX: &str = "3f9a0c7be2418d56f07a9bc1e4d2385a60b7f1c9d8e3425a7b6c0f1e9d8a4b3c2";
@@ -27,10 +27,10 @@ fn take(letters: &str, count: usize) -> String {
     letters.chars().cycle().take(count).collect()
 }
 /// This many letters and digits, in both cases.
-pub fn alnum(count: usize) -> String {
+pub(crate) fn alnum(count: usize) -> String {
     take(ALNUM, count)
 }
-pub fn hex(count: usize) -> String {
+pub(crate) fn hex(count: usize) -> String {
     take(HEX, count)
 }
 fn upper(count: usize) -> String {
@@ -43,7 +43,7 @@ fn wrapped(text: &str, width: usize) -> String {
     let bytes: Vec<char> = text.chars().collect();
     bytes.chunks(width).map(|line| line.iter().collect::<String>() + "\n").collect()
 }
-pub fn pem(label: &str, body: &str) -> String {
+pub(crate) fn pem(label: &str, body: &str) -> String {
     format!("-----BEGIN {label}-----\n{}-----END {label}-----\n", wrapped(body, 64))
 }
 fn zlib(text: &str) -> Vec<u8> {
@@ -56,7 +56,7 @@ fn zlib(text: &str) -> Vec<u8> {
 fn xz(text: &str) -> Vec<u8> {
     xz_of(text.as_bytes())
 }
-pub fn xz_of(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn xz_of(bytes: &[u8]) -> Vec<u8> {
     let mut writer = liblzma::write::XzEncoder::new(Vec::new(), 6);
     writer.write_all(bytes).unwrap();
     writer.finish().unwrap()
@@ -89,7 +89,7 @@ fn jwt() -> String {
 }
 
 /// Name of the secret, path of the file, and its bytes.
-pub struct Planted(pub &'static str, pub &'static str, pub Vec<u8>);
+pub(crate) struct Planted(pub &'static str, pub &'static str, pub Vec<u8>);
 
 fn at(name: &'static str, path: &'static str, text: impl AsRef<[u8]>) -> Planted {
     Planted(name, path, text.as_ref().to_vec())
@@ -100,7 +100,7 @@ fn p(name: &'static str, text: impl AsRef<[u8]>) -> Planted {
 
 /// The kinds of the attack's list.
 #[rustfmt::skip]
-pub fn listed() -> Vec<Planted> {
+pub(crate) fn listed() -> Vec<Planted> {
     let key = pem("PRIVATE KEY", EC_PKCS8);
     let t = alnum(40);
     let pw = "s3cr3t-Pa55w0rd";
@@ -269,7 +269,7 @@ pub fn listed() -> Vec<Planted> {
 
 /// Siblings: other vendors, shells and formats.
 #[rustfmt::skip]
-pub fn siblings() -> Vec<Planted> {
+pub(crate) fn siblings() -> Vec<Planted> {
     let key = pem("PRIVATE KEY", EC_PKCS8);
     let t = alnum(40);
     let pw = "s3cr3t-Pa55w0rd";
@@ -385,7 +385,7 @@ pub fn siblings() -> Vec<Planted> {
 /// Secrets that a second break run found missing (note of issue 15), and their siblings: passphrases, other
 /// punctuation, commands, small formats. None can be recognised by digits.
 #[rustfmt::skip]
-pub fn others() -> Vec<Planted> {
+pub(crate) fn others() -> Vec<Planted> {
     let word = "OpenSesameNow";
     vec![
         p("passphrase of words", "passphrase: correct horse battery staple\n"),
@@ -470,7 +470,7 @@ pub fn others() -> Vec<Planted> {
 
 /// Secrets that a second break run on the scanner found missing, and their siblings.
 #[rustfmt::skip]
-pub fn missed() -> Vec<Planted> {
+pub(crate) fn missed() -> Vec<Planted> {
     let word = "OpenSesameNow";
     let mut planted = vec![
         p("PASSWORD_1", "PASSWORD_1=hunterXYZ12\n"),
