@@ -330,6 +330,11 @@ impl Tree {
         self.entries.len()
     }
 
+    /// Whether there is only the root.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Digest over everything that an image shows of the tree (paths, kinds, modes, targets, contents, hard links,
     /// extended attributes), for step keys. Reads every file.
     pub fn digest(&self) -> io::Result<Sha256> {

@@ -5,7 +5,7 @@ use std::io;
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
 
-use super::{Algorithm, Compression, Fault, Options, lz4};
+use super::{Algorithm, Compression, Fault, Options};
 
 /// Most memory for one xz block: its dictionary, at most the 1 MiB of a block, and liblzma's own tables.
 const XZ_MEMORY: u64 = 8 << 20;
@@ -99,7 +99,7 @@ impl Decoder {
                 (matches!(status, Ok(flate2::Status::StreamEnd))).then(|| zlib.total_out() as usize)
             }
             Decoder::Xz => xz(packed, raw),
-            Decoder::Lz4 => lz4::decode(packed, raw),
+            Decoder::Lz4 => lz4_flex::block::decompress_into(packed, raw).ok(),
             Decoder::Zstd(zstd) => zstd.decompress_to_buffer(packed, &mut raw[..]).ok(),
         };
         raw.truncate(written.ok_or(Fault::Damaged("a block cannot be decompressed"))?);
@@ -141,6 +141,35 @@ mod tests {
         for compression in ALL {
             let options = Options { compression, block: BlockSize::Kib128 };
             assert!(!Encoder::new(options).unwrap().encode(b"x", &mut Vec::new()).unwrap());
+        }
+    }
+
+    fn lz4(packed: &[u8]) -> Option<Vec<u8>> {
+        let mut raw = Vec::new();
+        Decoder::Lz4.decode(packed, 300, &mut raw).ok().map(|()| raw)
+    }
+
+    #[test]
+    fn lz4_unpacks_literals_and_overlapping_matches() {
+        assert_eq!(lz4(b"\x30abc").unwrap(), b"abc");
+        // `ab`, then six bytes from a distance of two, then `c`.
+        assert_eq!(lz4(b"\x22ab\x02\x00\x10c").unwrap(), b"ababababc");
+        // A match of 15 + 255 + 1 + 4 bytes.
+        assert_eq!(lz4(b"\x1fa\x01\x00\xff\x01\x00").unwrap(), b"a".repeat(276));
+    }
+
+    #[test]
+    fn lz4_refuses_damage() {
+        let cases: [&[u8]; 6] = [
+            b"",
+            b"\x30ab",
+            b"\x10a\x00\x00\x00",             // no distance
+            b"\x10a\x02\x00\x00",             // before the start
+            b"\x1fa\x01\x00\xff\xff\x00\x00", // too long
+            b"\xf0",
+        ];
+        for case in cases {
+            assert_eq!(lz4(case), None, "{case:?}");
         }
     }
 }

@@ -19,7 +19,6 @@ mod fields;
 mod image;
 mod inode;
 mod layout;
-mod lz4;
 mod metadata;
 mod source;
 mod write;

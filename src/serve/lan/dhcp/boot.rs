@@ -39,13 +39,13 @@ pub(crate) struct Boot {
 pub(crate) enum NoBoot {
     /// The iPXE binary for its platform is missing.
     #[error("there is no {} for {}", .0.loader, .0.name)]
-    NoLoader(&'static Platform),
+    Loader(&'static Platform),
     /// It can load only by TFTP.
     #[error("it boots by TFTP only, and this server runs without --tftp")]
-    NoTftp,
+    Tftp,
     /// Its number in option 93 stands for an architecture that we have nothing for.
     #[error("there is no boot file for its architecture, {0}")]
-    NoPlatform(u16),
+    Platform(u16),
 }
 
 /// PXE_DISCOVERY_CONTROL (PXE 2.1, table 2-1): neither multicast nor broadcast discovery, no menu; load the named file.
@@ -65,11 +65,11 @@ impl Sources {
     pub(crate) fn boot(&self, client: Client, request: &Request, mode: Mode) -> Result<Boot, NoBoot> {
         let base = &self.base_url;
         let loader = |platform: &'static Platform| {
-            self.loaders.get(platform.loader).copied().ok_or(NoBoot::NoLoader(platform))
+            self.loaders.get(platform.loader).copied().ok_or(NoBoot::Loader(platform))
         };
         let (file, class) = match client {
             Client::Ipxe => (Some(format!("{base}/{FIRST_SCRIPT}")), "PXEClient"),
-            Client::Firmware(_, Via::Tftp) | Client::UBoot(_) if !self.tftp => return Err(NoBoot::NoTftp),
+            Client::Firmware(_, Via::Tftp) | Client::UBoot(_) if !self.tftp => return Err(NoBoot::Tftp),
             Client::Firmware(platform, Via::Tftp) => (Some(loader(platform)?.to_owned()), "PXEClient"),
             Client::Firmware(platform, Via::Http) => {
                 (Some(format!("{base}/{LOADERS}{}", loader(platform)?)), "HTTPClient")
@@ -79,7 +79,7 @@ impl Sources {
             Client::UBoot(platform) => {
                 (platform.and_then(|platform| loader(platform).ok()).map(str::to_owned), "PXEClient")
             }
-            Client::Unknown(arch) => return Err(NoBoot::NoPlatform(arch)),
+            Client::Unknown(arch) => return Err(NoBoot::Platform(arch)),
         };
         let class = DhcpOption::ClassIdentifier(class.into());
         let mut options = Vec::new();
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(file(11, &[]), None, "no arm64 loader");
         assert_eq!(file(2, &[]), None, "Itanium");
         let no_tftp = Sources { tftp: false, ..sources() };
-        assert_eq!(boot(&no_tftp, 7, &[], Mode::Full), Err(NoBoot::NoTftp));
+        assert_eq!(boot(&no_tftp, 7, &[], Mode::Full), Err(NoBoot::Tftp));
         assert!(boot(&no_tftp, 16, &[], Mode::Full).is_ok());
         let why = |arch| boot(&sources(), arch, &[], Mode::Full).unwrap_err().to_string();
         assert_eq!(why(11), "there is no ipxe-arm64.efi for UEFI arm64");
@@ -183,7 +183,7 @@ mod tests {
             let boot = |sources: &Sources| sources.boot(client, &request, mode).map(|boot| boot.file);
             assert_eq!(boot(&sources()), Ok(None));
             assert_eq!(boot(&with_loader), Ok(Some("ipxe-arm64.efi".to_owned())));
-            assert_eq!(boot(&Sources { tftp: false, ..sources() }), Err(NoBoot::NoTftp));
+            assert_eq!(boot(&Sources { tftp: false, ..sources() }), Err(NoBoot::Tftp));
         }
     }
 
