@@ -305,7 +305,7 @@ fn what_the_server_answers_is_served_to_the_closure_too_and_nothing_else() {
     let is_answered = |target: &str| match target {
         // It never ends.
         "events" => head(&address, "/events").status == 200,
-        target => !get(&address, &format!("/{target}"), "").text().contains("names no such file"),
+        target => !get(&address, &format!("/{target}"), "").text().contains("does not list this file"),
     };
     let is_closed = |target: &str| {
         let to = format!("url {BASE}/{target} ");
