@@ -24,7 +24,7 @@ pub(crate) struct Artifacts {
 /// The result of a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Artifact {
-    /// Source of its bytes.
+    /// Its digest and length.
     pub object: Object,
     /// The key of the step.
     pub step: Sha256,

@@ -36,7 +36,7 @@ pub(crate) struct Blueprint<'p> {
     pub lock: &'p Lock,
     /// The Flatcar version.
     pub version: Version,
-    /// The tools that make the sysexts' images.
+    /// Settings for making the sysexts' images.
     pub packaging: &'p Packaging,
     /// The boots, compiled.
     pub boots: &'p [BootWish],

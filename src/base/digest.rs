@@ -10,7 +10,7 @@ pub use prebake_text::digest::{Digest, Hashing, Sha256, Sha512};
 pub struct Object {
     /// The digest, which is also the object's name.
     pub sha256: Sha256,
-    /// Length of the input, in bytes.
+    /// Length of the object, in bytes.
     pub size: u64,
 }
 

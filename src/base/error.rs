@@ -70,7 +70,7 @@ impl Advice for Findings {
 /// Any room's error, on its way to `main`.
 pub struct Error(Box<dyn Advice>);
 
-/// Result of the fallible functions that `main` calls.
+/// Result of functions that may fail with any room's error.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {

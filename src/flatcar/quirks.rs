@@ -246,6 +246,9 @@ pub(crate) fn merges_sysexts(version: Version) -> bool {
 /// For certificates, a release of any channel counts as merging in the initrd from this major on: a wrong guess there
 /// would cost a node all of its extensions.
 const TRUSTS_FLATCAR_ALONE: u32 = MERGES_IN_INITRD[0].1.0[0];
+/// First major version whose systemd (255) is known to try partition tables with other sectors than 512 bytes; systemd 253
+/// and newer do.
+const PROBES_SECTORS: u32 = 3913;
 /// First major version whose systemd (255) is known to check a dm-verity signature against `/etc/verity.d`.
 const JUDGES_SIGNATURES: u32 = 4081;
 
@@ -259,6 +262,11 @@ pub(crate) fn refuses_signed_sysexts(version: Version) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether a release is known to find the partitions of an image whose sectors do not have 512 bytes.
+pub(crate) fn probes_sectors(version: Version) -> bool {
+    version.0[0] >= PROBES_SECTORS
 }
 
 /// The window of its channel that loses a config injected through a second initrd, if the release is in it.

@@ -70,7 +70,7 @@ pub struct Listed {
     pub inode: u32,
     /// Number of the inode's names, as it states itself.
     pub nlink: u32,
-    /// Position of the table of extended attributes.
+    /// Extended attributes by their full names.
     pub xattrs: Arc<Xattrs>,
     /// Kind of the entry.
     pub kind: Kind,

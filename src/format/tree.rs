@@ -160,7 +160,7 @@ impl Contents {
         }
     }
 
-    /// Length of the input, in bytes.
+    /// Number of bytes.
     pub(crate) fn size(&self) -> u64 {
         match self {
             Contents::Bytes(bytes) => bytes.len() as u64,

@@ -75,7 +75,7 @@ pub struct Row {
     pub path: String,
     /// Type and permission bits, octal.
     pub mode: String,
-    /// Length of the input, in bytes.
+    /// Length of the member's body, in bytes.
     pub size: u32,
     /// Target of a symlink.
     #[serde(skip_serializing_if = "Option::is_none")]

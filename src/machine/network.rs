@@ -78,7 +78,7 @@ impl fmt::Display for Cidr {
 /// An IPv4 network: `10.0.0.0/24`, or any address in it with the prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// The interface's first address.
+    /// The network's first address.
     pub base: Ipv4Addr,
     /// Number of leading bits that identify it.
     prefix: u8,

@@ -53,7 +53,7 @@ pub enum SourceName {
 }
 
 impl SourceName {
-    /// All states, the worst first.
+    /// All sources.
     pub(crate) const ALL: [SourceName; 5] =
         [SourceName::Flatcar, SourceName::Kubernetes, SourceName::Github, SourceName::Oci, SourceName::Web];
 

@@ -45,7 +45,7 @@ pub(crate) struct Garbage {
 pub(crate) struct Kept {
     /// Number of objects.
     pub objects: usize,
-    /// Total length of the published files, in bytes.
+    /// Total length of these objects, in bytes.
     pub bytes: u64,
     /// Number of unreferenced objects among them that are kept because they are young.
     pub young: usize,

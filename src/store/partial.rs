@@ -34,7 +34,7 @@ pub(crate) const LONGEST: u64 = 1 << 40;
 pub(crate) struct Identity {
     /// The URL of the request, without user and password.
     pub url: String,
-    /// Length of the input, in bytes.
+    /// Length of the whole body, in bytes.
     pub size: u64,
     /// The server's `ETag` or `Last-Modified`. Without one, a later process does not resume the download.
     pub validator: Option<String>,

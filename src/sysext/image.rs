@@ -81,7 +81,7 @@ pub enum Error {
     Judge {
         /// The sysext's name.
         name: String,
-        /// The tree's error.
+        /// The extension's error.
         source: extension::Error,
     },
     /// Its content breaks the rules of system extensions.
@@ -92,7 +92,7 @@ pub enum Error {
     Write {
         /// The sysext's name.
         name: String,
-        /// The tree's error.
+        /// The packaging's error.
         source: packaging::Error,
     },
 }

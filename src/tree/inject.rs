@@ -44,7 +44,7 @@ pub(crate) struct Listed {
     pub path: String,
     /// Its purpose.
     pub role: Role,
-    /// Length of the input, in bytes.
+    /// Length of the file, in bytes.
     pub size: u64,
     /// The profile that it belongs to; `None` if several share it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -78,7 +78,7 @@ pub struct Release {
 pub struct File {
     /// Its purpose.
     pub role: Role,
-    /// Length of the input, in bytes.
+    /// Length of the file, in bytes.
     pub size: u64,
     /// SHA-256 of the bytes.
     pub sha256: Sha256,

@@ -311,7 +311,7 @@ macro_rules! endpoints {
         }
 
         impl Endpoint {
-            /// All states, the worst first.
+            /// All endpoints, in the order of the table.
             pub const ALL: &[Endpoint] = &[$(Endpoint::$name),+];
 
             /// Path from the root of the server.

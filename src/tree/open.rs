@@ -131,7 +131,7 @@ pub enum Error {
         /// Path inside the tree.
         path: String,
     },
-    /// A member that is too long to be held in memory.
+    /// A file that is too long to be held in memory.
     #[error("{path} of {place} has {size} bytes, too many for a text")]
     TooLong {
         /// Location of the tree, in words.

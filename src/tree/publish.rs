@@ -247,7 +247,7 @@ impl Output {
         Ok(())
     }
 
-    /// Name of the link to the newest build.
+    /// Path of the link to the newest build.
     pub(crate) fn current(&self) -> PathBuf {
         self.directory.join(CURRENT)
     }

@@ -1,7 +1,7 @@
 //! The outputs of a recipe: one file a format, one line in [`FORMATS`].
 //!
 //! A format reads its own options from the recipe, says which stock files of the release it needs, and turns what was
-//! built into published files. It never reads or writes a disk: `publish` does. Where a file must be built that no other
+//! built into published files. `emit` never reads or writes a disk: `publish` does. Where a file must be built that no other
 //! format needs, it brings the step ([`OutputFormat::steps`]; [`crate::bake::steps`] says how).
 
 mod dhcp;

@@ -60,7 +60,7 @@ pub struct Recipe {
     pub kubernetes: Option<Kubernetes>,
     /// Sysexts that every profile gets.
     pub sysexts: Vec<Sysext>,
-    /// The tools and options for the images of its sysexts.
+    /// Settings for making the images of its sysexts.
     pub packaging: packaging::Wish,
     /// Container images that the tree contains as archives; where nodes carry images, they carry these, too.
     pub images: Vec<Spanned<ImageRef>>,

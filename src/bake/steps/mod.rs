@@ -17,7 +17,7 @@
 //! 1. One file here: a type with all that the bytes follow from, its `impl` of [`Work`], and a function that makes a
 //!    [`Step`] of it. [`Work::params`] must name all that the bytes depend on, beside needs and revision. The `REVISION`
 //!    stands beside the code that makes the bytes, and is raised when they change for the same params.
-//! 2. One line `pub mod …` below.
+//! 2. One line `pub(crate) mod …` below.
 //! 3. Where every build has the step: a line in [`crate::bake::plan::Plan::new`], after those that it needs.
 //!
 //! # To add an output that builds

@@ -94,7 +94,7 @@ struct Built {
 }
 
 impl BuildArgs {
-    /// Builds, and reports which files were made, cached and signed.
+    /// Builds, and reports what was made, what was cached, and which keys signed it.
     pub(crate) fn run(self) -> Result<()> {
         let ReportArgs { json, events, summary, junit } = &self.reports;
         if *json && matches!(events, Some(Target::Stdout)) {

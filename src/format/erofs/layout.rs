@@ -40,7 +40,7 @@ const INCOMPAT_ZERO_PADDING: u32 = 0x1;
 const INCOMPAT_ALGORITHMS: u32 = 0x2;
 /// Files may be stored in chunks.
 const INCOMPAT_CHUNKS: u32 = 0x4;
-/// Features known to any Linux before 6.13, with their names (`fs/erofs/erofs_fs.h`).
+/// Features that some Linux before 6.13 knows, with their names (`fs/erofs/erofs_fs.h`).
 const INCOMPAT: [(u32, &str); 7] = [
     (INCOMPAT_ZERO_PADDING, "compression"),
     (INCOMPAT_ALGORITHMS, "compression"),

@@ -32,7 +32,7 @@ pub struct Image {
     file: File,
     /// Offset of the image in its file.
     start: u64,
-    /// Length of the input, in bytes.
+    /// Length of the image, in bytes.
     length: u64,
     superblock: Superblock,
     entries: Vec<(Listed, Found)>,

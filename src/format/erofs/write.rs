@@ -23,7 +23,7 @@ const WINDOW: usize = 256;
 
 /// Writes a tree as an image over `out`, which is truncated, and returns its length, a multiple of 4096.
 ///
-/// Entries are in path order; owner 0:0; no xattrs; every time is `epoch` (seconds since 1970); the root's mode is
+/// Entries are in path order; owner 0:0; every time is `epoch` (seconds since 1970); the root's mode is
 /// 0755, its UUID empty. Files are streamed; equal files of at least one block are stored once.
 pub(crate) fn write(tree: &Tree, epoch: u64, options: Options, out: &mut File) -> Result<u64, Error> {
     let Options::Plain = options;

@@ -78,7 +78,7 @@ pub(crate) struct Dir<'t> {
 pub(crate) struct File<'t> {
     /// Position of its first block in the image.
     pub start: u64,
-    /// Length of the input, in bytes.
+    /// Length of the file, in bytes.
     pub size: u64,
     /// Number of zero bytes that are not stored.
     pub sparse: u64,

@@ -90,7 +90,7 @@ pub(crate) fn stored_block(bytes: &[u8]) -> Vec<u8> {
 
 /// Reads tables.
 pub(crate) struct Reader<'s> {
-    /// Path of the image, for the message.
+    /// The bytes of the image.
     pub source: &'s Source,
     /// Decoder for the image's compression.
     pub decoder: &'s mut Decoder,

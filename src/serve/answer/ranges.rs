@@ -11,7 +11,7 @@ pub(crate) const MALFORMED: &str = "invalid range\n";
 /// The result of parsing a `Range` header for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ranges {
-    /// The whole path.
+    /// The whole file.
     Whole,
     /// One part or several, each within the file and not empty.
     Parts(Vec<Range<u64>>),

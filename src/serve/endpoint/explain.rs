@@ -99,7 +99,7 @@ pub(crate) struct Miss {
 pub(crate) struct Sent {
     /// HTTP status code.
     pub status: u16,
-    /// Length of the input, in bytes.
+    /// Length of the body, in bytes.
     pub size: u64,
     /// The body, if it is text and not long.
     pub text: Option<String>,

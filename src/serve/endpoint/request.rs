@@ -52,7 +52,7 @@ impl Request<'_> {
 
 /// The state from which requests are answered.
 pub(crate) struct World<'w> {
-    /// The tree's location.
+    /// The site that is served.
     pub site: &'w Site,
     /// The machines seen so far.
     pub monitor: &'w Monitor,

@@ -23,7 +23,7 @@ pub(crate) enum Segment {
 }
 
 impl Segment {
-    /// Length of the input, in bytes.
+    /// Length of the segment, in bytes.
     pub(crate) fn length(&self) -> u64 {
         match self {
             Segment::Bytes(bytes) => bytes.len() as u64,

@@ -71,7 +71,7 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     host(&mut parts)?;
     let has_body = has_body(&parts.headers)?;
     // `100 Continue` is sent when the body is read. Each value is checked (RFC 9110, 10.1.1: the field is a list),
-    // since the first may come from another sender than the last.
+    // since the first may be meant for another recipient than the last.
     let is_known = |expected: &[u8]| expected.trim_ascii().eq_ignore_ascii_case(b"100-continue");
     let mut expects =
         parts.headers.get_all(EXPECT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

@@ -23,7 +23,7 @@ const SPARE: usize = 32;
 pub(crate) struct Places {
     /// First come, first served.
     open: Arc<Semaphore>,
-    /// Half of the free places, reserved for clients that have fewer connections than there are places left here. A
+    /// Half of the places that are kept free, for clients that have fewer connections than there are places left here. A
     /// client that takes all others with active connections leaves these to machines.
     reserved: Arc<Semaphore>,
     /// How many places are kept free.

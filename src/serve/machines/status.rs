@@ -100,7 +100,7 @@ impl State {
 pub(crate) struct MachineStatus {
     /// MAC address, else UUID, else address: unique.
     pub id: String,
-    /// Its hostname, or the name of its own group.
+    /// Its hostname, or the id of a group that is for it alone.
     pub name: Option<String>,
     /// MAC address.
     pub mac: Option<String>,

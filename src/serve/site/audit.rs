@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::Flaw;
 use super::config::{Forecast, Kind};
 use super::datadir::Config;
+use crate::base::count::counted;
 use crate::base::finding::nearest;
 use crate::base::parallel;
 use crate::tree::names::{self, ASSETS, CLOUD, GENERIC, GROUPS, IGNITION, PROFILES, RECORD_END, below};
@@ -176,7 +177,7 @@ pub(crate) fn no_groups<'p>(
         }
         (nested, _) => format!(
             "there is no group, so no machine gets an answer; deeper folders, which neither Matchbox nor prebake reads, have {}: {}",
-            nested.len(),
+            counted(nested.len(), "file"),
             listed(nested.iter().copied(), nested.len())
         ),
     };

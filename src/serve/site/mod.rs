@@ -63,7 +63,7 @@ pub(crate) struct Asset {
     pub modified: Option<SystemTime>,
     /// The content type.
     pub kind: Cow<'static, str>,
-    /// Length of the input, in bytes.
+    /// Length of all pieces together, in bytes.
     pub size: u64,
     /// The files that it consists of, in order.
     pub pieces: Vec<Piece>,

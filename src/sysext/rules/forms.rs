@@ -38,10 +38,6 @@ pub(super) fn compression(_: &Merge, extension: &Extension) -> Result<Vec<Breach
     Ok(never.map(|packing| Breach::of(extension).saying(format!("it is {}", packing.name()))).collect())
 }
 
-/// First major version whose systemd (255) is known to try partition tables with other sectors than 512 bytes; systemd
-/// 253 and newer do.
-const PROBES_SECTORS: u32 = 3913;
-
 pub(super) fn target(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>, Error> {
     let Some(release) = merge.release else { return Ok(Vec::new()) };
     // An image to be built has no form yet; `packaging` judges its settings.
@@ -74,7 +70,7 @@ pub(super) fn target(merge: &Merge, extension: &Extension) -> Result<Vec<Breach>
         let text = format!("it is signed, but Flatcar {release} would not merge it: {why}");
         breaches.push(Breach::of(extension).saying(text));
     }
-    if disk.sector != SECTOR && release.0[0] < PROBES_SECTORS {
+    if disk.sector != SECTOR && !quirks::probes_sectors(release) {
         let detail =
             format!("its sectors have {} bytes, which that release's systemd may not find", disk.sector);
         breaches.push(Breach::of(extension).saying(detail).doubtful());

@@ -54,7 +54,7 @@ pub struct Index {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// Length of the input, in bytes.
+    /// Length of the member's data, in bytes.
     pub size: u64,
     /// SHA-256 of the bytes.
     pub sha256: Sha256,
@@ -130,7 +130,7 @@ impl Index {
         canonical::canonical_json(self)
     }
 
-    /// Directory of the trees, by name.
+    /// The trees, by name.
     pub fn trees(&self) -> impl Iterator<Item = TreeName<'_>> {
         let below = self.members.range(format!("{TREES}/")..format!("{TREES}0"));
         below.filter_map(|(path, member)| {

@@ -133,7 +133,7 @@ pub enum Error {
     Made {
         /// Path of the file.
         path: PathBuf,
-        /// The difference from the manifest.
+        /// Why it cannot be added, in words.
         reason: String,
     },
     /// Two trees of one name, which sites could not tell apart.
@@ -192,7 +192,7 @@ pub enum Error {
     Memory {
         /// Path of the site's file.
         path: PathBuf,
-        /// The difference from the manifest.
+        /// The fault in the file, in words.
         reason: String,
     },
     /// A bundle after its expiry.

@@ -88,7 +88,7 @@ impl Front {
             }
             let follows = front.files.last().is_none_or(|(last, _)| *last < name);
             if !follows || front.files.len() == MOST_FILES {
-                return Err(front.foreign(format!("`{}` is out of order, or more than the {MOST_FILES} signature files that a bundle may have", name.escape_debug())));
+                return Err(front.foreign(format!("`{}` is out of order, or beyond the {MOST_FILES} files that a bundle may have before its index", name.escape_debug())));
             }
             front.files.push((name, bytes));
         }
@@ -243,7 +243,7 @@ impl Bundle {
         &self.subject
     }
 
-    /// The open file, without its final name.
+    /// The open bundle file.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

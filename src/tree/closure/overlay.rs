@@ -23,7 +23,7 @@ pub(super) enum Member {
     Config(Vec<u8>),
     /// The image of a sysext: its digest, and a copy, unless it is as long as one of the published sysexts.
     Sysext(Sha256, Option<tempfile::NamedTempFile>),
-    /// A plain text, status 200.
+    /// Any other text.
     Other(Vec<u8>),
     /// A file that is not a text.
     Data,

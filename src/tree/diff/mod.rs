@@ -78,7 +78,7 @@ pub(crate) struct Change<T> {
 pub(crate) struct Published {
     /// Its purpose.
     pub role: Role,
-    /// Length of the input, in bytes.
+    /// Length of the file, in bytes.
     pub size: u64,
     /// SHA-256 of the bytes.
     pub sha256: Sha256,

@@ -22,7 +22,7 @@ const DECLINED: Duration = Duration::from_secs(600);
 /// An address, and the network in which the client uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
-    /// The address as the user gave it.
+    /// The address that the client gets.
     pub address: Ipv4Addr,
     /// The network, for its mask and broadcast address.
     pub network: Network,

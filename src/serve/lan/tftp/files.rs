@@ -140,7 +140,7 @@ impl Reader {
         Reader { content, chunk: (0, Bytes::new()) }
     }
 
-    /// Length of the input, in bytes.
+    /// Length of the file, in bytes.
     pub(crate) fn size(&self) -> u64 {
         match &self.content {
             Content::Bytes(bytes) => bytes.len() as u64,

@@ -485,7 +485,7 @@ fn a_directory_whose_groups_all_lie_deeper_says_so_loudly() {
         fs::rename(from, to).unwrap();
     }
     let mut served = directory.serve();
-    let told = "groups/: there is no group, so no machine gets an answer; deeper folders, which neither Matchbox nor prebake reads, have 3: groups/flatcar-install/default.json";
+    let told = "groups/: there is no group, so no machine gets an answer; deeper folders, which neither Matchbox nor prebake reads, have 3 files: groups/flatcar-install/default.json";
     assert!(is_said(&served, told), "{:?}", served.server.log);
     served.lacks(IPXE);
     assert!(served.server.says("/ipxe 404 19B").ends_with(": there are no groups"));

@@ -111,7 +111,7 @@ fn each_kind_of_bad_bundle_is_refused_in_its_own_words() {
         (
             "unsorted",
             archive(&[("signatures/b", b""), ("signatures/a", b""), ("bundle.json", b"{}")]),
-            &["or more than the 256 signature files that a bundle may have"],
+            &["or beyond the 256 files that a bundle may have before its index"],
         ),
         (
             "stray",
