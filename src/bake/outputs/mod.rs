@@ -385,7 +385,7 @@ mod tests {
             told,
             [
                 "4: unknown key `mirors` in the recipe",
-                "6: `ipxe` speaks of files that only the output `pxe` publishes",
+                "6: `ipxe` refers to files that only the output `pxe` publishes",
                 "6: unknown key `timout` in `ipxe`",
                 "6: there is no profile `wroker`",
                 "7: unknown output `udhcp`",
