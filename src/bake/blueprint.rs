@@ -91,9 +91,8 @@ impl<'p> Blueprint<'p> {
         store: &Store,
     ) -> Result<Assembled> {
         let Project { recipe, outputs, sysexts, .. } = self.project;
-        let Artifacts { boots, sysexts: extensions, images, others } = self.artifacts(made, early, store)?;
-        let (lock, version) = (self.lock, self.version);
-        let built = Built { recipe, outputs, lock, version, boots, sysexts: extensions, images, others };
+        let artifacts = self.artifacts(made, early, store)?;
+        let built = Built { recipe, outputs, lock: self.lock, version: self.version, artifacts };
         let memory = memory_of(&built);
         let warnings = too_small(&built, &memory);
         let lock::Release { channel, version } = &self.lock.release;
@@ -152,7 +151,7 @@ fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
         let early = boot.early.iter().map(|(_, initrd)| initrd.size);
         Some((boot.id.clone(), memory::needed(early.chain([own]), boot.fetched)))
     };
-    built.boots.iter().filter_map(needed).collect()
+    built.artifacts.boots.iter().filter_map(needed).collect()
 }
 
 /// Warnings about nodes that have less memory than their boot needs.
@@ -209,9 +208,8 @@ mod tests {
             early: vec![("ucode.cpio".into(), object(64 * MIB))],
         };
         let (recipe, outputs, lock, version) = (&recipe, &outputs, &lock, Version([4593, 2, 5]));
-        let Artifacts { sysexts, images, others, .. } = Artifacts::default();
-        let boots = vec![boot];
-        memory_of(&Built { recipe, outputs, lock, version, boots, sysexts, images, others })[0].1
+        let artifacts = Artifacts { boots: vec![boot], ..Artifacts::default() };
+        memory_of(&Built { recipe, outputs, lock, version, artifacts })[0].1
     }
 
     #[test]

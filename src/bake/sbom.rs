@@ -20,7 +20,8 @@ use crate::tree::manifest::Role;
 use crate::tree::names::sysext_path;
 use crate::tree::row::Row;
 use crate::tree::sbom::file_id;
-use crate::tree::sbom::spdx::{Checksum, Document, ExternalRef, Package, Purpose, Verb};
+use crate::tree::sbom::purl;
+use crate::tree::sbom::spdx::{self, Checksum, Document, ExternalRef, Package, Purpose, Verb};
 
 const TREE: &str = "SPDXRef-Tree";
 /// The data of a build that its SBOM is made from.
@@ -42,7 +43,7 @@ impl Build<'_> {
         let mut document = Document::new(&self.built.recipe.name, lock.epoch());
         let tree = Package::new(TREE.into(), &self.built.recipe.name, Purpose::Other);
         document.packages.push(tree);
-        document.relate(crate::tree::sbom::spdx::DOCUMENT, Verb::Describes, TREE);
+        document.relate(spdx::DOCUMENT, Verb::Describes, TREE);
         self.releases(&mut document);
         self.components(&mut document);
         self.images(&mut document);
@@ -62,10 +63,8 @@ impl Build<'_> {
             }
             // As in the release's own os-release (CPE_NAME).
             let cpe = format!("cpe:2.3:o:flatcar-linux:flatcar_linux:{}:*:*:*:*:*:*:*", release.version);
-            package.external_refs = vec![
-                ExternalRef::cpe(cpe),
-                ExternalRef::purl(crate::tree::sbom::purl::flatcar(&release.version, arch)),
-            ];
+            package.external_refs =
+                vec![ExternalRef::cpe(cpe), ExternalRef::purl(purl::flatcar(&release.version, arch))];
             document.packages.push(package);
             document.relate(TREE, Verb::Contains, &os_id(arch));
         }
@@ -76,9 +75,9 @@ impl Build<'_> {
         for (sysext, component) in self.sysexts.iter().flat_map(with_each) {
             let Some((id, entry)) = self.component(sysext, component) else { continue };
             let mut package = fetched(id, component, Purpose::Application, entry);
-            let version = crate::tree::sbom::purl::version_in(&entry.url);
+            let version = purl::version_in(&entry.url);
             package.version_info = version.map(str::to_owned);
-            let purl = crate::tree::sbom::purl::fetched(component, version, &entry.url, &entry.sha256);
+            let purl = purl::fetched(component, version, &entry.url, &entry.sha256);
             package.external_refs = vec![ExternalRef::purl(purl)];
             document.packages.push(package);
         }
@@ -90,7 +89,7 @@ impl Build<'_> {
             let id = image_id(reference, arch);
             let mut package = fetched(id, &reference.to_string(), Purpose::Container, entry);
             package.version_info = Some(reference.object());
-            let purl = crate::tree::sbom::purl::image(reference, arch, &entry.sha256);
+            let purl = purl::image(reference, arch, &entry.sha256);
             package.external_refs = vec![ExternalRef::purl(purl)];
             document.packages.push(package);
         }
@@ -116,7 +115,7 @@ impl Build<'_> {
             }
             document.packages.push(package);
         }
-        for image in &self.built.sysexts {
+        for image in &self.built.artifacts.sysexts {
             let id = file_id(&sysext_path(&image.name, &image.version, image.arch));
             if let Some(package) = document.packages.iter_mut().find(|package| package.id == id) {
                 package.name = image.name.clone();
@@ -208,9 +207,9 @@ fn os_id(arch: Arch) -> String {
 }
 
 fn image_id(reference: &ImageRef, arch: Arch) -> String {
-    crate::tree::sbom::spdx::id("Image", &format!("{reference}/{arch}"))
+    spdx::id("Image", &format!("{reference}/{arch}"))
 }
 
 fn input_id(id: &str) -> String {
-    crate::tree::sbom::spdx::id("Input", id)
+    spdx::id("Input", id)
 }

@@ -6,10 +6,11 @@
 //! from, unless a `base_url` is given.
 
 use super::pxe::Load;
-use super::{Boot, Built, Options, OutputFormat, loader_names};
+use super::{BY_ARP_TYPE, Boot, Built, Options, OutputFormat, node_rows};
 use crate::bake::recipe::Recipe;
 use crate::base::arch::Arch;
 use crate::base::finding::Finding;
+use crate::base::yaml::decode::Spanned;
 use crate::format::grub::quote;
 use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
@@ -59,7 +60,7 @@ impl OutputFormat for Grub {
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let args = recipe.profiles.values().flat_map(|profile| &profile.kernel_args);
         let quoted = args.filter(|arg| arg.value.contains(['"', '\'', '\\', ' ']));
-        let finding = |arg: &crate::base::yaml::decode::Spanned<String>| {
+        let finding = |arg: &Spanned<String>| {
             let text = format!("GRUB cannot pass on the quotes of kernel argument `{}`", arg.value);
             Finding::error(text).at(arg.place.clone()).hint("put the setting into the Ignition config")
         };
@@ -79,15 +80,8 @@ impl OutputFormat for Grub {
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for node in &built.recipe.nodes {
-            let Some(boot) = built.boot_of(node) else { continue };
-            for name in loader_names(node) {
-                let text = format!("{}{}", self.head(), self.entry(boot, built));
-                let row = Row::text(grub_config(Some(&name)), Role::Boot, text);
-                rows.push(row.for_node(node, boot));
-            }
-        }
+        let text = |boot: &Boot| format!("{}{}", self.head(), self.entry(boot, built));
+        let mut rows = node_rows(built, BY_ARP_TYPE, |name| grub_config(Some(name)), text);
         rows.push(Row::text(grub_config(None), Role::Boot, self.menu(built)));
         rows
     }

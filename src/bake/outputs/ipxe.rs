@@ -5,7 +5,7 @@
 //! which only chains to `boot.ipxe`.
 
 use super::pxe::Load;
-use super::{Boot, Built, Options, OutputFormat};
+use super::{Boot, Built, Options, OutputFormat, node_rows};
 use crate::bake::recipe::Recipe;
 use crate::base::arch::Arch;
 use crate::base::finding::Finding;
@@ -73,16 +73,7 @@ impl OutputFormat for Ipxe {
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for node in &built.recipe.nodes {
-            let Some(boot) = built.boot_of(node) else { continue };
-            let by_mac = node.mac.as_ref().map(|mac| format!("mac-{}", mac.hyphened()));
-            let by_uuid = node.uuid.as_ref().map(|uuid| format!("uuid-{}", uuid.value));
-            for name in by_mac.into_iter().chain(by_uuid) {
-                let row = Row::text(ipxe_script(&name), Role::Boot, script(boot, built));
-                rows.push(row.for_node(node, boot));
-            }
-        }
+        let mut rows = node_rows(built, ["mac-", "uuid-"], ipxe_script, |boot| script(boot, built));
         let defaults = built.default_boots();
         for boot in &defaults {
             let name = built.recipe.default_name(boot.arch);

@@ -21,7 +21,7 @@ pub(crate) struct Matchbox;
 impl OutputFormat for Matchbox {
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let mut rows = Vec::new();
-        for boot in &built.boots {
+        for boot in &built.artifacts.boots {
             let own = (boot.id.clone(), &boot.ignition);
             // Fetched by the installer. If such a machine boots over the network again, the installer leaves a
             // finished disk alone.

@@ -11,7 +11,6 @@ mod grub;
 mod ipxe;
 mod matchbox;
 pub(crate) mod matching;
-
 pub(crate) mod nodes;
 mod options;
 mod pxe;
@@ -21,12 +20,12 @@ mod terraform;
 mod udhcpd;
 mod uki;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::bake::artifacts::{Artifact, Boot, ImageArchive, SysextImage};
+use crate::bake::artifacts::{Artifact, Artifacts, Boot};
 use crate::bake::extensions::Published;
 use crate::bake::images;
+use crate::bake::lock_ids::stock_id;
 use crate::bake::recipe::{self, Recipe};
 use crate::bake::steps::{Planned, Step};
 use crate::base::arch::Arch;
@@ -215,37 +214,31 @@ pub(crate) struct Built<'b> {
     pub lock: &'b Lock,
     /// The Flatcar version.
     pub version: Version,
-    /// One for each profile and architecture, and one for each node with its own layers.
-    pub boots: Vec<Boot>,
-    /// The sysext images, each once per architecture.
-    pub sysexts: Vec<SysextImage>,
-    /// The container images, each once per architecture.
-    pub images: Vec<ImageArchive>,
-    /// Artifacts of the steps that outputs bring, by the steps' ids.
-    pub others: BTreeMap<String, Artifact>,
+    /// Everything that its steps made.
+    pub artifacts: Artifacts,
 }
 
 impl Built<'_> {
     /// The artifact of a step that an output brings.
     pub(crate) fn made(&self, step: &str) -> Option<Artifact> {
-        self.others.get(step).copied()
+        self.artifacts.others.get(step).copied()
     }
 
     /// The boot of a node: its own, else its profile's.
     pub(crate) fn boot_of(&self, node: &Node) -> Option<&Boot> {
-        let own = self.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
+        let own = self.artifacts.boots.iter().find(|boot| boot.node.as_deref() == Some(&node.name.value));
         own.or_else(|| self.boot_of_profile(&node.profile.value, node.arch))
     }
 
     /// The boot that all nodes of a profile share.
     pub(crate) fn boot_of_profile(&self, profile: &str, arch: Arch) -> Option<&Boot> {
-        let mut own = self.boots.iter().filter(|boot| boot.node.is_none() && boot.arch == arch);
+        let mut own = self.artifacts.boots.iter().filter(|boot| boot.node.is_none() && boot.arch == arch);
         own.find(|boot| boot.profile == profile)
     }
 
     /// The boots that profiles have for all their nodes.
     pub(crate) fn profile_boots(&self) -> impl Iterator<Item = &Boot> {
-        self.boots.iter().filter(|boot| boot.node.is_none())
+        self.artifacts.boots.iter().filter(|boot| boot.node.is_none())
     }
 
     /// Path of a stock file in the tree: where `flatcar-install -b URL/assets/flatcar -V VERSION` looks for it; with
@@ -262,11 +255,28 @@ impl Built<'_> {
     }
 }
 
-/// Names under which GRUB and PXELINUX look for a node's own config. 01 is the ARP hardware type of Ethernet.
-fn loader_names(node: &Node) -> impl Iterator<Item = String> {
-    let by_mac = node.mac.as_ref().map(|mac| format!("01-{}", mac.hyphened()));
-    let by_uuid = node.uuid.as_ref().map(|uuid| uuid.value.clone());
-    by_mac.into_iter().chain(by_uuid)
+/// Beginnings of the names under which a loader looks for a node's own file: one before its MAC address, one before its UUID.
+type Beginnings = [&'static str; 2];
+
+/// Those of GRUB and PXELINUX. 01 is the ARP hardware type of Ethernet.
+const BY_ARP_TYPE: Beginnings = ["01-", ""];
+
+/// The files that a loader looks for by the machine: for each node its text, at the path of each of its names.
+fn node_rows(
+    built: &Built<'_>,
+    [mac, uuid]: Beginnings,
+    path: impl Fn(&str) -> String,
+    text: impl Fn(&Boot) -> String,
+) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for node in &built.recipe.nodes {
+        let Some(boot) = built.boot_of(node) else { continue };
+        let by_mac = node.mac.as_ref().map(|address| format!("{mac}{}", address.hyphened()));
+        let by_uuid = node.uuid.as_ref().map(|id| format!("{uuid}{}", id.value));
+        let row = |name: String| Row::text(path(&name), Role::Boot, text(boot)).for_node(node, boot);
+        rows.extend(by_mac.into_iter().chain(by_uuid).map(row));
+    }
+    rows
 }
 
 impl Row {
@@ -304,13 +314,13 @@ pub(crate) fn rows(built: &Built<'_>) -> Vec<Row> {
     for arch in built.recipe.release.archs.iter().copied() {
         rows.extend(stock_rows(built, arch));
     }
-    rows.extend(built.sysexts.iter().map(|image| Row {
+    rows.extend(built.artifacts.sysexts.iter().map(|image| Row {
         arch: Some(image.arch),
         step: Some(image.step),
         verity: image.verity,
         ..Row::stored(sysext_path(&image.name, &image.version, image.arch), Role::Sysext, image.object)
     }));
-    rows.extend(built.images.iter().map(|image| {
+    rows.extend(built.artifacts.images.iter().map(|image| {
         let path = images::published_path(&image.reference, image.arch);
         Row {
             arch: Some(image.arch),
@@ -329,7 +339,7 @@ fn stock_rows(built: &Built<'_>, arch: Arch) -> Vec<Row> {
     let mut rows = Vec::new();
     for (file, role) in built.outputs.stock_files() {
         for (name, role) in [(file.to_owned(), role), (format!("{file}{SIGNATURE}"), Role::Signature)] {
-            let Some(entry) = built.lock.inputs.get(&crate::bake::lock_ids::stock_id(arch, &name)) else {
+            let Some(entry) = built.lock.inputs.get(&stock_id(arch, &name)) else {
                 continue;
             };
             // `flatcar-install -V current` and update engines read the version there, then go to that version's

@@ -21,7 +21,7 @@ impl OutputFormat for Pxe {
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let rows = built.boots.iter().flat_map(|boot| {
+        let rows = built.artifacts.boots.iter().flat_map(|boot| {
             let row = |path, role, contents, step| Row {
                 arch: Some(boot.arch),
                 step,
@@ -41,7 +41,8 @@ impl OutputFormat for Pxe {
                 }
             }
         });
-        let early: BTreeMap<_, _> = built.boots.iter().flat_map(|boot| &boot.early).cloned().collect();
+        let early: BTreeMap<_, _> =
+            built.artifacts.boots.iter().flat_map(|boot| &boot.early).cloned().collect();
         let early = early
             .into_iter()
             .map(|(name, object)| Row::stored(names::early(&name), Role::EarlyInitrd, object));

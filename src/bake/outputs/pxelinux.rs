@@ -6,7 +6,7 @@
 //! everything by HTTP.
 
 use super::pxe::Load;
-use super::{Boot, Built, Options, OutputFormat, loader_names};
+use super::{BY_ARP_TYPE, Boot, Built, Options, OutputFormat, node_rows};
 use crate::bake::recipe::Recipe;
 use crate::base::arch::Arch;
 use crate::base::finding::Finding;
@@ -53,15 +53,8 @@ impl OutputFormat for Pxelinux {
     }
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for node in &built.recipe.nodes {
-            let Some(boot) = built.boot_of(node) else { continue };
-            for name in loader_names(node) {
-                let text = format!("DEFAULT {}\nPROMPT 0\n{}", boot.id, self.label(boot, built));
-                let row = Row::text(pxelinux_config(&name), Role::Boot, text);
-                rows.push(row.for_node(node, boot));
-            }
-        }
+        let text = |boot: &Boot| format!("DEFAULT {}\nPROMPT 0\n{}", boot.id, self.label(boot, built));
+        let mut rows = node_rows(built, BY_ARP_TYPE, pxelinux_config, text);
         rows.push(Row::text(pxelinux_config("default"), Role::Boot, self.choice(built)));
         rows
     }

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Built, Options, OutputFormat, SysextImage};
+use super::{Built, Options, OutputFormat};
+use crate::bake::artifacts::SysextImage;
 use crate::bake::extensions::Published;
 use crate::machine::base_url::BaseUrl;
 use crate::sysext::place::{KEPT, link};
@@ -66,7 +67,7 @@ impl OutputFormat for Updates {
 
     fn emit(&self, built: &Built<'_>) -> Vec<Row> {
         let mut images: BTreeMap<&str, Vec<&SysextImage>> = BTreeMap::new();
-        for image in &built.sysexts {
+        for image in &built.artifacts.sysexts {
             images.entry(&image.name).or_default().push(image);
         }
         images.into_iter().flat_map(|(name, images)| rows(name, &images, self)).collect()

@@ -69,7 +69,7 @@ impl OutputFormat for Uki {
                 ..Row::stored(names::uki(&boot.id), Role::UnifiedKernel, image.object).of(boot)
             })
         };
-        built.boots.iter().filter_map(row).collect()
+        built.artifacts.boots.iter().filter_map(row).collect()
     }
 }
 

@@ -36,9 +36,13 @@ pub(crate) fn step<'p>(boot: &'p BootWish, layout: Layout, lock: &'p Lock, boote
 /// The id of the step that makes a boot's overlay, if the boot has one.
 pub(crate) fn id(boot: &BootWish) -> Option<String> {
     match boot.delivery {
-        Delivery::Initrd(layout) => Some(format!("{}/{}", kind(layout), boot.id)),
+        Delivery::Initrd(layout) => Some(id_with(layout, boot)),
         Delivery::Fetched(_) => None,
     }
+}
+
+fn id_with(layout: Layout, boot: &BootWish) -> String {
+    format!("{}/{}", kind(layout), boot.id)
 }
 
 fn kind(layout: Layout) -> &'static str {
@@ -61,7 +65,7 @@ fn base_id(arch: Arch) -> String {
 
 impl Work for Overlay<'_> {
     fn id(&self) -> String {
-        format!("{}/{}", kind(self.layout), self.boot.id)
+        id_with(self.layout, self.boot)
     }
 
     fn kind(&self) -> (&'static str, u32) {

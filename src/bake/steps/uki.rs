@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ pub(crate) fn step<'p>(
     cmdline: String,
 ) -> Result<Step<'p>> {
     let Planned { recipe, lock, .. } = planned;
-    let bytes = disk::read_at_most(&stub, pe::MAX_IMAGE).map_err(disk::Error::io("read the stub", &stub))?;
+    let stub_digest = Sha256::of(&read_stub(&stub)?);
     let stock = |file| lock.inputs.get(&stock_id(boot.arch, file)).map(Entry::object);
     let mut initrds = Vec::new();
     for path in &recipe.profiles[&boot.profile].early_initrds {
@@ -72,7 +72,7 @@ pub(crate) fn step<'p>(
     let uki = Uki {
         boot: id.clone(),
         arch: boot.arch,
-        stub_digest: Sha256::of(&bytes),
+        stub_digest,
         stub,
         kernel: stock(KERNEL),
         initrds,
@@ -89,13 +89,20 @@ pub(crate) fn step<'p>(
 impl Uki {
     /// The stub's bytes, unless its file changed since the build was planned.
     fn stub_bytes(&self) -> Result<Vec<u8>, disk::Error> {
-        let io = |error| disk::Error::io("read the stub", &self.stub)(error);
-        let bytes = disk::read_at_most(&self.stub, pe::MAX_IMAGE).map_err(io)?;
+        let bytes = read_stub(&self.stub)?;
         match Sha256::of(&bytes) == self.stub_digest {
             true => Ok(bytes),
-            false => Err(io(io::Error::other("it changed during the build"))),
+            false => Err(unreadable(&self.stub)(io::Error::other("it changed during the build"))),
         }
     }
+}
+
+fn read_stub(path: &Path) -> Result<Vec<u8>, disk::Error> {
+    disk::read_at_most(path, pe::MAX_IMAGE).map_err(unreadable(path))
+}
+
+fn unreadable(stub: &Path) -> impl FnOnce(io::Error) -> disk::Error {
+    disk::Error::io("read the stub", stub)
 }
 
 impl Work for Uki {
