@@ -28,6 +28,7 @@ use crate::tree::manifest::{self, Manifest, Role};
 use crate::tree::publish::{self, Output, Published};
 use crate::tree::records::CEILING as MATCHBOX_CEILING;
 use crate::tree::row::{self, Row};
+use crate::tree::sbom;
 use crate::tree::{names, open};
 
 /// A published tree.
@@ -164,9 +165,9 @@ impl PublishedTree {
     fn refresh_sbom(&self, rows: &mut BTreeMap<String, Row>) -> Result<()> {
         let Some(file) = self.manifest.files.get(names::SBOM) else { return Ok(()) };
         let bytes = open::Place::Directory(self.root.clone()).read(names::SBOM, file)?;
-        let document = crate::tree::sbom::parse(&self.root.join(names::SBOM).display().to_string(), &bytes)?;
+        let document = sbom::parse(&self.root.join(names::SBOM).display().to_string(), &bytes)?;
         let files = rows.iter().filter_map(|(path, row)| Some((path.clone(), row.file()?))).collect();
-        let text = row::Contents::Text(crate::tree::sbom::refreshed(document, &files));
+        let text = row::Contents::Text(sbom::refreshed(document, &files));
         rows.insert(names::SBOM.into(), Row::new(names::SBOM.into(), Role::Sbom, text));
         Ok(())
     }

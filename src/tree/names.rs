@@ -212,6 +212,8 @@ pub const MANIFEST: &str = "manifest.json";
 pub(crate) const SIGNATURE: &str = "manifest.json.minisig";
 /// The statement of how the tree was built, beside the manifest.
 pub(crate) const PROVENANCE: &str = "provenance.json";
+/// Files of a tree beside its manifest, and not in it.
+pub(crate) const BESIDE: [&str; 2] = [SIGNATURE, PROVENANCE];
 /// The parts of the tree as SPDX.
 pub(crate) const SBOM: &str = "sbom.spdx.json";
 /// List of every published file but itself and the manifest, for `sha256sum -c`.

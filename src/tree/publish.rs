@@ -20,6 +20,7 @@ use crate::base::unfinished::{self, Claim};
 use crate::store::Store;
 use crate::tree::manifest::{self, Manifest, Role};
 use crate::tree::names::{self, CHECKSUMS, CURRENT};
+use crate::tree::private;
 use crate::tree::row::{Contents, Row};
 
 const TEMPORARY: &str = ".tmp-";
@@ -83,7 +84,7 @@ pub struct Published {
     /// Whether the same tree was already published.
     pub unchanged: bool,
     /// Files of its private part that others could read until now.
-    pub exposed: Vec<crate::tree::private::Exposed>,
+    pub exposed: Vec<private::Exposed>,
 }
 
 /// A tree to be published: the manifest and, by path, the source of the bytes.
@@ -177,7 +178,7 @@ impl Draft {
     }
 
     /// Writes the files that the manifest does not name; returns the private files that others could read before.
-    fn place_unnamed(&self, tree: &Path) -> Result<Vec<crate::tree::private::Exposed>, disk::Error> {
+    fn place_unnamed(&self, tree: &Path) -> Result<Vec<private::Exposed>, disk::Error> {
         for (name, bytes) in &self.beside {
             let path = tree.join(name);
             if !fs::read(&path).is_ok_and(|there| there == *bytes) {
@@ -185,21 +186,21 @@ impl Draft {
             }
         }
         let Some(files) = &self.private else { return Ok(Vec::new()) };
-        let top = crate::tree::private::directory(tree, self.private_outside.as_deref(), &self.manifest.name);
+        let top = private::directory(tree, self.private_outside.as_deref(), &self.manifest.name);
         if self.private_outside.is_none() {
-            return crate::tree::private::place(&top, files);
+            return private::place(&top, files);
         }
         // The directory OUTPUT/NAME.
         let output = disk::directory_of(tree);
         let exposed = match files.is_empty() {
-            true => crate::tree::private::release(&top, output).map(|()| Vec::new())?,
+            true => private::release(&top, output).map(|()| Vec::new())?,
             false => {
-                crate::tree::private::claim(&top, output)?;
-                crate::tree::private::place(&top, files)?
+                private::claim(&top, output)?;
+                private::place(&top, files)?
             }
         };
         // Last, so that a failure loses no secrets.
-        crate::tree::private::place(&tree.join(names::PRIVATE), &BTreeMap::new())?;
+        private::place(&tree.join(names::PRIVATE), &BTreeMap::new())?;
         Ok(exposed)
     }
 }
@@ -283,7 +284,7 @@ impl Output {
         store: &Store,
         build_id: &str,
         path: &Path,
-    ) -> Result<Vec<crate::tree::private::Exposed>, disk::Error> {
+    ) -> Result<Vec<private::Exposed>, disk::Error> {
         let stage = self.directory.join(format!("{TEMPORARY}{build_id}"));
         // After a full disk or Ctrl-C, dropping this removes the staged tree.
         let _stage = Claim::new(&stage);

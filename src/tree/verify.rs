@@ -14,7 +14,6 @@ use super::open::{Error, Tree};
 use crate::base::count::counted;
 use crate::base::digest::Sha256;
 use crate::base::parallel;
-use crate::tree::bundle::verify::BESIDE;
 use crate::tree::{manifest, names, private};
 
 /// Result of [`verify`].
@@ -182,7 +181,7 @@ fn superfluous(tree: &Tree, root: &Path) -> Vec<Flaw> {
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
             // Links are not followed: if a published file is a link, the check of that file decides.
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let is_beside = || path == names::MANIFEST || BESIDE.contains(&path.as_str());
+            let is_beside = || path == names::MANIFEST || names::BESIDE.contains(&path.as_str());
             let has_files = || {
                 let below = format!("{path}/");
                 files.range(below.clone()..).next().is_some_and(|(file, _)| file.starts_with(&below))

@@ -20,7 +20,7 @@ use super::index::{self, Index, Member};
 use super::layout::{Layout, Place};
 use super::open::Bundle;
 use super::signatures::Signatures;
-use super::verify::{BESIDE, tree_flaw};
+use super::verify::tree_flaw;
 use super::{Error, INDEX};
 use crate::base::arch::Arch;
 use crate::base::count::counted;
@@ -83,7 +83,7 @@ impl Contents {
         if self.members.contains_key(&place(names::MANIFEST)) {
             return Err(Error::Twice { tree: manifest.name }.into());
         }
-        for name in [names::MANIFEST].into_iter().chain(BESIDE) {
+        for name in [names::MANIFEST].into_iter().chain(names::BESIDE) {
             let path = directory.join(name);
             match fs::read(&path) {
                 Ok(bytes) => self.here(place(name), bytes),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::open::Bundle;
 use super::site::Site;
-use super::verify::{BESIDE, Flaw};
+use super::verify::Flaw;
 use super::{Error, index};
 use crate::base::digest::Object;
 use crate::base::disk;
@@ -18,6 +18,7 @@ use crate::base::error::Result;
 use crate::store::Store;
 use crate::tree::kept;
 use crate::tree::manifest::Manifest;
+use crate::tree::names;
 use crate::tree::publish::{Draft, Output, Published};
 use crate::trust::signers::Trust;
 
@@ -118,6 +119,6 @@ impl Import<'_> {
         let there = |name: &&str| bundle.index().members.contains_key(&format!("{directory}{name}"));
         let read =
             |name: &str| Ok((name.to_owned(), bundle.read(&format!("{directory}{name}"), MOST_BESIDE)?));
-        BESIDE.into_iter().filter(there).map(read).collect()
+        names::BESIDE.into_iter().filter(there).map(read).collect()
     }
 }

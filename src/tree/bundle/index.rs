@@ -12,7 +12,7 @@ use super::{Error, INDEX};
 use crate::base::canonical::{self, rfc3339};
 use crate::base::digest::Sha256;
 use crate::format::tar::MOST_OCTAL;
-use crate::tree::names::{self, CHECKSUMS};
+use crate::tree::names::{self, CHECKSUMS, below};
 
 /// Version of the format; raised when the meaning of a field or the form of the file changes.
 pub const SCHEMA: u32 = 1;
@@ -132,9 +132,9 @@ impl Index {
 
     /// The trees, by name.
     pub fn trees(&self) -> impl Iterator<Item = TreeName<'_>> {
-        let below = self.members.range(format!("{TREES}/")..format!("{TREES}0"));
-        below.filter_map(|(path, member)| {
-            let (name, file) = path.strip_prefix(TREES)?.strip_prefix('/')?.split_once('/')?;
+        let members = self.members.range(format!("{TREES}/")..format!("{TREES}0"));
+        members.filter_map(|(path, member)| {
+            let (name, file) = below(path, TREES)?.split_once('/')?;
             (file == names::MANIFEST).then_some(TreeName { name, manifest: &member.sha256 })
         })
     }
@@ -174,7 +174,7 @@ impl Index {
         }
         let trees: BTreeSet<_> = self.trees().map(|tree| tree.name).collect();
         let orphan = |path: &&String| {
-            let tree = path.strip_prefix(TREES).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
+            let tree = below(path, TREES).and_then(|rest| rest.split_once('/'));
             tree.is_some_and(|(name, _)| !trees.contains(name))
         };
         if let Some(path) = self.members.keys().find(orphan) {

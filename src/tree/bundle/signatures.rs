@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use super::verify::Flaw;
 use super::{Error, INDEX, SIGNATURES};
 use crate::format::tar::{BLOCK, padding};
+use crate::tree::names::below;
 use crate::trust::minisign::{self, KeyId, PublicKey, SUFFIX, SecretKey, Signature, trusted_comment};
 use crate::trust::rotation::Rotation;
 use crate::trust::signers::{Proof, Trust};
@@ -35,10 +36,8 @@ impl Signatures {
     /// A signature that the key beside it did not make over this index, and any file that prebake would not write exactly
     /// so.
     pub(crate) fn parse(subject: &str, files: &[(String, Vec<u8>)], index: &[u8]) -> Result<Self, Error> {
-        let by_name: BTreeMap<&str, &[u8]> = files
-            .iter()
-            .filter_map(|(path, bytes)| Some((path.strip_prefix(SIGNATURES)?.strip_prefix('/')?, &**bytes)))
-            .collect();
+        let by_name: BTreeMap<&str, &[u8]> =
+            files.iter().filter_map(|(path, bytes)| Some((below(path, SIGNATURES)?, &**bytes))).collect();
         let of = |name: &str| format!("{SIGNATURES}/{name} of {subject}");
         let beside = |name: &str, other: String| match by_name.get(&*other) {
             Some(bytes) => Ok(*bytes),

@@ -19,9 +19,6 @@ use crate::tree::names;
 /// Bytes that each thread reads in one call.
 const CHUNK: usize = 256 << 10;
 
-/// Files of a tree beside its manifest, and not in it: its signature and its provenance.
-pub(crate) const BESIDE: [&str; 2] = [crate::tree::names::SIGNATURE, crate::tree::names::PROVENANCE];
-
 /// One byte or range that differs from what the index implies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Flaw {
@@ -185,8 +182,9 @@ pub(super) fn tree_flaw(index: &Index, tree: &str, manifest: &Manifest, bytes: &
     if let Some(path) = manifest.files.keys().find(|path| !same(path)) {
         return Some(format!("`{path}` is missing or differs"));
     }
-    let named =
-        |path: &str| manifest.files.contains_key(path) || path == names::MANIFEST || BESIDE.contains(&path);
+    let named = |path: &str| {
+        manifest.files.contains_key(path) || path == names::MANIFEST || names::BESIDE.contains(&path)
+    };
     let (path, _) = index.tree(tree).find(|(path, _)| !named(path))?;
     Some(format!("`{path}` is in no manifest"))
 }

@@ -13,6 +13,7 @@ use crate::initrd::seal::Seal;
 use crate::initrd::segments::{Limits, Segments};
 use crate::sysext::place::IMAGE_END;
 use crate::tree::inject::overlay_offset;
+use crate::tree::names::below;
 
 /// Upper limit for a config, in bytes.
 const MAX_CONFIG: u64 = 256 << 20;
@@ -53,7 +54,7 @@ pub(super) fn members(
 
 /// Path of an overlay's file on the machine that booted it.
 pub(super) fn on_machine(path: &str) -> String {
-    let in_oem = path.strip_prefix(OEM).and_then(|rest| rest.strip_prefix('/'));
+    let in_oem = below(path, OEM);
     in_oem.map_or_else(|| format!("/{path}"), |rest| format!("{MOUNTED}/{rest}"))
 }
 

@@ -7,7 +7,7 @@ use super::boot;
 use super::reference::urls;
 use crate::machine::firmware;
 use crate::tree::manifest::Manifest;
-use crate::tree::names::{Endpoint, Form, LOADERS};
+use crate::tree::names::{Endpoint, Form, LOADERS, below};
 
 /// Where a location leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Places<'_> {
             let below = self.bases.iter().filter_map(|base| {
                 let (_, rest) = base.split_once("://")?;
                 let (_, above) = rest.split_once('/')?;
-                path.strip_prefix(above)?.strip_prefix('/')
+                below(path, above)
             });
             let mut paths = std::iter::once(path.trim_start_matches('/')).chain(below);
             let found = paths
@@ -149,7 +149,7 @@ impl Places<'_> {
         self.manifest.files.keys().filter_map(move |path| {
             let rest = match directory {
                 "" => path.as_str(),
-                directory => path.strip_prefix(directory)?.strip_prefix('/')?,
+                directory => below(path, directory)?,
             };
             (!rest.contains('/')).then_some(rest)
         })

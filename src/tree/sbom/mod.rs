@@ -57,5 +57,5 @@ pub(crate) fn is_published(package: &Package) -> bool {
 }
 
 pub(crate) fn file_id(path: &str) -> String {
-    crate::tree::sbom::spdx::id(FILE, path)
+    spdx::id(FILE, path)
 }
