@@ -2,11 +2,10 @@
 //! Inside a roof no circle of files has more than three.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 use std::sync::LazyLock;
 
 use super::modules::{Crate, is_face};
+use super::texts;
 
 /// Each roof, and those that it may use. A roof stands below all that use it, so that the table is in order from the ground up.
 const ROOFS: &[(&str, &[&str])] = &[
@@ -49,23 +48,8 @@ const ROOFS: &[(&str, &[&str])] = &[
 const LARGEST_CIRCLE: usize = 3;
 
 static SOURCES: LazyLock<Crate> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs")
-                || path.ends_with("Cargo.toml")
-            {
-                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-                found.push((name, fs::read_to_string(&path).unwrap()));
-            }
-        }
-    }
-    Crate::read(found)
+    let files = ["rs", "toml"].into_iter().flat_map(|extension| texts::files("src", extension));
+    Crate::read(files.map(|file| (file["src/".len()..].to_owned(), texts::read(&file))))
 });
 
 /// The roof of a file; nothing of one at the root, which uses whatever it likes.

@@ -12,4 +12,5 @@ mod layers;
 mod modules;
 mod names;
 mod paths;
+mod rust;
 mod texts;

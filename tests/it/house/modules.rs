@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::rust::Source;
+
 /// The names of a path, in order.
 pub type Path = Vec<String>;
 
@@ -82,8 +84,7 @@ impl Crate {
                 read.members.insert(name, home(folder));
             // Another crate, which uses the first as everybody may.
             } else if file != "main.rs" {
-                let blank = code(&text);
-                read.file(file, &tokens(&blank), &mut of_tests);
+                read.file(file, &tokens(&Source::read(&text).code), &mut of_tests);
             }
         }
         for (path, module) in &mut read.modules {
@@ -386,7 +387,7 @@ fn leaves(
     }
 }
 
-/// The words and signs of a text that is [`code`] alone.
+/// The words and signs of a text that is [`Source::code`].
 fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut found = Vec::new();
     let (mut at, mut line) = (0, 1);
@@ -407,63 +408,4 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
         at += length;
     }
     found
-}
-
-/// A text of Rust whose comments, strings and characters are blanks; lines stay where they are.
-fn code(text: &str) -> String {
-    let blank = |part: &str| part.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect::<String>();
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |at| at + 2)
-        } else if let Some(hashes) = raw_string(rest) {
-            let end = format!("\"{}", "#".repeat(hashes));
-            let begin = rest.find('"').unwrap() + 1;
-            rest[begin..].find(&end).map_or(rest.len(), |at| begin + at + end.len())
-        } else if first == '"' {
-            let mut escaped = false;
-            let end = rest[1..].find(|c| {
-                let is_end = c == '"' && !escaped;
-                escaped = c == '\\' && !escaped;
-                is_end
-            });
-            end.map_or(rest.len(), |at| at + 2)
-        } else if let Some(length) = character(rest) {
-            length
-        } else {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
-            // The `r` of a name begins no raw string.
-            while first.is_alphanumeric() && rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
-                let next = rest.chars().next().unwrap();
-                out.push(next);
-                rest = &rest[next.len_utf8()..];
-            }
-            continue;
-        };
-        out.push_str(&blank(&rest[..length]));
-        rest = &rest[length..];
-    }
-    out
-}
-
-/// How many `#` a raw string has that begins here.
-fn raw_string(text: &str) -> Option<usize> {
-    let rest = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
-    let hashes = rest.bytes().take_while(|byte| *byte == b'#').count();
-    rest[hashes..].starts_with('"').then_some(hashes)
-}
-
-/// How long a character is that begins here, which a lifetime does not end with a quote.
-fn character(text: &str) -> Option<usize> {
-    let inside = text.strip_prefix('\'')?;
-    if inside.starts_with('\\') {
-        // The quote of `'\''` is not its end.
-        return inside[2..].find('\'').map(|at| at + 4);
-    }
-    let length = inside.chars().next()?.len_utf8();
-    inside[length..].starts_with('\'').then_some(length + 2)
 }

@@ -2,10 +2,8 @@
 //!
 //! Read from the text of the sources, without their unit tests. A word that is put together from pieces is not seen.
 
-use std::fs;
-use std::path::Path;
-
-use crate::world::repository;
+use super::rust::Source;
+use super::texts;
 
 /// Files whose constants are words for all roofs that stand on theirs, and those roofs. Roofs below `tree` may not use its names,
 /// and have other words that look alike, such as Flatcar's `.sig`.
@@ -24,64 +22,14 @@ struct Literal {
     text: String,
 }
 
-/// The string literals of a source, without comments and without what is compiled for tests alone.
+/// The string literals of a source, without those of what is compiled for tests alone.
 fn literals(source: &str) -> Vec<Literal> {
-    let mut found = Vec::new();
-    // The code with blanks for strings, comments and characters, in which braces can be counted.
-    let mut code = String::new();
-    let mut at = 0;
-    while let Some(first) = source[at..].chars().next() {
-        let rest = &source[at..];
-        let is_word = source[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |end| end + 2)
-        } else if let Some((begin, end, length)) = string(rest).filter(|_| !is_word || first == '"') {
-            found.push((at, rest[begin..end].to_owned()));
-            length
-        } else if let Some(length) = character(rest) {
-            length
-        } else {
-            code.push(first);
-            at += first.len_utf8();
-            continue;
-        };
-        code.extend(std::iter::repeat_n(' ', length));
-        at += length;
-    }
+    let Source { code, literals } = Source::read(source);
     let tests = tests(&code);
     let is_test = |at: usize| tests.iter().any(|range| range.contains(&at));
     let line = |at: usize| source[..at].matches('\n').count() + 1;
-    let literal = |(at, text)| Literal { line: line(at), text };
-    found.into_iter().filter(|(at, _)| !is_test(*at)).map(literal).collect()
-}
-
-/// Where a string begins and ends that stands here, and how long it is with its quotes.
-fn string(text: &str) -> Option<(usize, usize, usize)> {
-    let plain = text.strip_prefix('b').unwrap_or(text);
-    let raw = plain.strip_prefix('r');
-    let body = raw.unwrap_or(plain).trim_start_matches('#');
-    let hashes = raw.map_or(0, |raw| raw.len() - body.len());
-    let body = body.strip_prefix('"').filter(|_| raw.is_some() || plain.starts_with('"'))?;
-    let begin = text.len() - body.len();
-    let close = format!("\"{}", "#".repeat(hashes));
-    let mut escaped = false;
-    let end = body.char_indices().find(|(at, c)| {
-        let is_end = !escaped && body[*at..].starts_with(&close);
-        escaped = raw.is_none() && *c == '\\' && !escaped;
-        is_end
-    });
-    let end = begin + end?.0;
-    Some((begin, end, end + close.len()))
-}
-
-/// How long a character in quotes is that stands here; nothing for a lifetime.
-fn character(text: &str) -> Option<usize> {
-    let rest = text.strip_prefix('\'')?;
-    let skip = if rest.starts_with('\\') { 2 } else { rest.chars().next()?.len_utf8() };
-    let end = rest.get(skip..)?.find('\'')?;
-    (end == 0 || rest.starts_with('\\')).then_some(1 + skip + end + 1)
+    let kept = literals.into_iter().filter(|literal| !is_test(literal.at));
+    kept.map(|literal| Literal { line: line(literal.at), text: literal.text }).collect()
 }
 
 /// Ranges of the code that are compiled for tests alone.
@@ -161,38 +109,27 @@ fn has(literal: &str, word: &str) -> bool {
     })
 }
 
-fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if path.is_dir() && name != "tests" {
-            sources(&path, found);
-        } else if name.ends_with(".rs") && name != "tests.rs" {
-            found.push(path);
-        }
-    }
-}
-
 #[test]
 fn what_builder_server_closure_and_bundle_share_is_written_in_one_place() {
-    let root = repository("src");
-    let mut paths = Vec::new();
-    sources(&root, &mut paths);
-    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    let read = |name: &str| texts::read(&format!("src/{name}"));
     let of_home = |(home, roofs): (&'static str, &'static [&'static str])| {
-        let source = read(&root.join(home));
+        let source = read(home);
         let words = words(home, &literals(&source), &source);
         assert!(words.len() > 1, "{home} has no words");
         (home, roofs, words)
     };
     let homes = HOMES.map(of_home);
     let mut wrong = Vec::new();
-    for path in paths {
-        let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+    let of_tests = |name: &str| name.split('/').any(|part| matches!(part, "tests" | "tests.rs"));
+    for file in texts::files("src", "rs") {
+        let name = file.strip_prefix("src/").unwrap();
+        if of_tests(name) {
+            continue;
+        }
         let roof = name.split('/').next().unwrap();
         let may = |(home, roofs, _): &&(&str, &[&str], Vec<String>)| roofs.contains(&roof) && *home != name;
         let known: Vec<_> = homes.iter().filter(may).collect();
-        for Literal { line, text } in literals(&read(&path)) {
+        for Literal { line, text } in literals(&read(name)) {
             for (home, _, words) in &known {
                 let found = words.iter().filter(|word| has(&text, word));
                 wrong.extend(
