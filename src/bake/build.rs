@@ -11,7 +11,7 @@ use crate::bake::compile::{self, Compiled};
 use crate::bake::early;
 use crate::bake::judge::{self, boots};
 pub(crate) use crate::bake::project::{Inputs, Limits, Project};
-use crate::bake::provenance::Signing;
+use crate::bake::provenance::{self, Signing};
 use crate::bake::rebuild::{self, Made};
 use crate::bake::run::{self, Outcome};
 use crate::bake::steps::Step;
@@ -115,8 +115,8 @@ pub async fn build(
     }
     draft = draft.with_private_outside(destination.private.map(Path::to_owned));
     if let Some(signing) = signing {
-        let request = crate::bake::provenance::Request { recipe, layers, lock: &lock };
-        let proofs = crate::bake::provenance::sign(draft.manifest(), &request, signing)?;
+        let request = provenance::Request { recipe, layers, lock: &lock };
+        let proofs = provenance::sign(draft.manifest(), &request, signing)?;
         draft = draft.with_beside(proofs);
     }
     warnings.extend(judge::documents::documents(&draft, project, &lock, public)?);

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::Selected;
+use crate::bake::judge::secrets::Judge;
 use crate::bake::outputs::Outputs;
 use crate::bake::recipe::{self, INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys};
 use crate::bake::{delivery, kubernetes};
@@ -68,7 +69,7 @@ pub(crate) struct Compiled {
     /// Warnings of all layers.
     pub warnings: Vec<Finding>,
     /// Everything known so far that will be public.
-    pub public: crate::bake::judge::secrets::Judge,
+    pub public: Judge,
 }
 
 /// Compiles everything, and collects the findings of all layers before it fails.
@@ -100,7 +101,7 @@ pub(crate) fn compile(
         ceiling,
         fetched_from,
         findings,
-        public: crate::bake::judge::secrets::Judge::new(&recipe.public_secrets),
+        public: Judge::new(&recipe.public_secrets),
     };
     compiler.public.sysexts(sysexts).map_err(disk::Error::io("read", "the folders of sysexts".as_ref()))?;
     compiler.note(outputs.unmatched_profiles(recipe));
@@ -137,7 +138,7 @@ struct Compiler<'c> {
     /// URL from which machines fetch, if they do.
     fetched_from: Option<BaseUrl>,
     findings: Vec<Finding>,
-    public: crate::bake::judge::secrets::Judge,
+    public: Judge,
 }
 
 impl Compiler<'_> {

@@ -11,6 +11,7 @@ use crate::bake::images::{self, Needs, Pinned};
 use crate::bake::lock_ids::{component_id, stock_id};
 use crate::bake::outputs::Outputs;
 use crate::bake::recipe::{Recipe, SshKeys};
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::event::Event;
 use crate::base::finding::{Findings, Source};
@@ -360,7 +361,7 @@ fn at_hand(want: &Want, locked: &BTreeMap<String, Entry>, store: &Store) -> Opti
 fn check_version_file(board: &Board, version: Version, lock: &Lock, fetcher: &Fetcher<'_>) -> Result<()> {
     let Some(entry) = lock.inputs.get(&stock_id(board.arch, board::VERSION_TXT)) else { return Ok(()) };
     let path = fetcher.store.path(&entry.sha256);
-    let bytes = std::fs::read(&path).map_err(crate::base::disk::Error::io("read", &path))?;
+    let bytes = std::fs::read(&path).map_err(disk::Error::io("read", &path))?;
     let found = board::parse_version_txt(&entry.url, &bytes)?;
     match found == version {
         true => Ok(()),

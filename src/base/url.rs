@@ -3,7 +3,7 @@
 use url::Url;
 
 /// Replaces the user and password of a URL.
-const MASK: &str = "***";
+pub(crate) const MASK: &str = "***";
 
 /// A URL without its user and password (RFC 3986 §3.2.1 advises not to show them). A text that is not a valid URL, such
 /// as one whose password has a slash, loses everything up to its last `@`.

@@ -62,7 +62,7 @@ impl DiffArgs {
             false => say_part!("{}", picture(&difference, Colours::of_stdout())),
         }
         match self.exit_code && !difference.is_empty() {
-            true => Err(Pending("pending: the trees differ".into()).into()),
+            true => Err(Pending("the trees differ".into()).into()),
             false => Ok(()),
         }
     }

@@ -2,9 +2,9 @@
 
 use crate::base::error::{Advice, Exit};
 
-/// Something would change, in words.
+/// The changes, in words.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[error("pending: {0}")]
 pub(super) struct Pending(pub(super) String);
 
 impl Advice for Pending {

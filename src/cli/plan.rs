@@ -144,7 +144,7 @@ impl PlanArgs {
             tell!("{claims}");
         }
         match self.exit_code && forecast.pending {
-            true => Err(Pending(format!("pending: {}", forecast.doing().join(", "))).into()),
+            true => Err(Pending(forecast.doing().join(", ")).into()),
             false => Ok(()),
         }
     }

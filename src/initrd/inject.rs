@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 use super::Error;
 use super::seal::{Seal, Search};
 use super::segments::{Limits, Segments};
+use crate::base::digest::Object;
 use crate::base::digest::{Hashing, Sha256};
 use crate::base::disk;
 use crate::base::finding::Finding;
@@ -165,7 +166,7 @@ pub(crate) fn join(
 
 /// Writes `overlay` and the seal, for a base that somebody else puts before them, with its padding.
 pub(crate) fn sealed_overlay(
-    base: crate::base::digest::Object,
+    base: Object,
     overlay: &Tree,
     epoch: u64,
     out: &mut impl Write,

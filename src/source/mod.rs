@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::base::error::{Advice, Exit};
-use crate::base::url::masked;
+use crate::base::url::{MASK, masked};
 use crate::flatcar::board;
 use crate::registry::endpoint;
 
@@ -119,7 +119,7 @@ impl Advice for NotAMirror {
 /// A base without its user and password, even if it is not a URL.
 fn without_login(base: &str) -> String {
     match (Url::parse(base).is_ok_and(|url| url.has_host()), base.rsplit_once('@')) {
-        (false, Some((_, host))) => format!("***@{host}"),
+        (false, Some((_, host))) => format!("{MASK}@{host}"),
         _ => masked(base),
     }
 }

@@ -8,7 +8,7 @@ use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::event::{Event, Observer};
-use crate::registry::document::{Choice, Document, Index, MAX_DOCUMENT, Manifest};
+use crate::registry::document::{self, Choice, Document, Index, MAX_DOCUMENT, Manifest};
 use crate::registry::reference::ImageRef;
 use crate::source::fetch;
 use crate::source::http::{self, Asked, Http, Patience};
@@ -241,7 +241,7 @@ impl Resolver<'_> {
     ) -> Result<Option<String>, Error> {
         let url = image.blob_url(&config.sha256);
         let Fetched { bytes, asked, .. } = self.document(image, &url, Some(Expected::Object(config))).await?;
-        crate::registry::document::foreign_platform(&bytes, arch).map_err(|why| Error::Document {
+        document::foreign_platform(&bytes, arch).map_err(|why| Error::Document {
             image: image.clone(),
             url: asked,
             why,
@@ -249,7 +249,7 @@ impl Resolver<'_> {
     }
 
     fn parse(&self, image: &ImageRef, fetched: &Fetched) -> Result<Document, Error> {
-        crate::registry::document::parse(&fetched.bytes).map_err(|why| Error::Document {
+        document::parse(&fetched.bytes).map_err(|why| Error::Document {
             image: image.clone(),
             url: fetched.asked.clone(),
             why,

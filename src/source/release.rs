@@ -5,7 +5,9 @@ use std::time::SystemTime;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::base::error::Result;
-use crate::flatcar::board::{Board, Error, SIGNATURE, VERSION_TXT, parse_version_txt};
+use crate::flatcar::board::{
+    Board, DISK, Error, INITRD, KERNEL, SIGNATURE, VERSION_TXT, parse_version_txt, unquoted,
+};
 use crate::flatcar::version::Version;
 use crate::source::http::{self, Http, Part, Patience};
 use crate::source::releases;
@@ -17,9 +19,9 @@ const PARALLEL: usize = 4;
 /// Files that a version's directory may have, each with its use. Signatures, digests and images for single clouds are
 /// left out.
 const ARTIFACTS: [(&str, &str); 12] = [
-    (crate::flatcar::board::KERNEL, "PXE kernel"),
-    (crate::flatcar::board::INITRD, "PXE initrd"),
-    (crate::flatcar::board::DISK, "disk image, for flatcar-install"),
+    (KERNEL, "PXE kernel"),
+    (INITRD, "PXE initrd"),
+    (DISK, "disk image, for flatcar-install"),
     ("flatcar_production_iso_image.iso", "ISO"),
     ("flatcar_production_qemu_uefi_image.img", "QEMU disk, qcow2"),
     ("flatcar_production_openstack_image.img.gz", "OpenStack disk, qcow2"),
@@ -122,7 +124,7 @@ fn fields(bytes: &[u8]) -> Vec<(String, String)> {
     };
     let assignments = text.lines().filter_map(|line| line.trim_end().split_once('='));
     let plain = assignments.filter(|(name, value)| is_name(name) && !value.chars().any(char::is_control));
-    plain.map(|(name, value)| (name.to_owned(), crate::flatcar::board::unquoted(value).to_owned())).collect()
+    plain.map(|(name, value)| (name.to_owned(), unquoted(value).to_owned())).collect()
 }
 
 #[cfg(test)]

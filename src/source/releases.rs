@@ -1,6 +1,6 @@
 //! Releases as their server has them: which version a wish means, and which file of a release is missing.
 
-use crate::base::error::{Advice, Exit};
+use crate::base::error::{self, Advice, Exit};
 use crate::flatcar::board::{Board, CURRENT, SIGNATURE, VERSION_TXT, parse_version_txt};
 use crate::flatcar::version::{Version, VersionWish};
 use crate::source::http;
@@ -67,7 +67,7 @@ pub(crate) async fn resolve(
     board: &Board,
     wish: &VersionWish,
     http: &http::Http<'_>,
-) -> Result<Version, crate::base::error::Error> {
+) -> Result<Version, error::Error> {
     let VersionWish::Latest = wish else {
         let VersionWish::Exactly(version) = wish else { unreachable!("two variants") };
         return Ok(*version);
@@ -85,7 +85,7 @@ pub(crate) async fn missing_file(
     before: Option<&str>,
     http: &http::Http<'_>,
     error: http::Error,
-) -> crate::base::error::Error {
+) -> error::Error {
     let signature = format!("{VERSION_TXT}{SIGNATURE}");
     let file = error.missing_file().filter(|file| *file != VERSION_TXT && *file != signature);
     let Some(mut file) = file.map(str::to_owned) else { return missing(board, version, error) };
@@ -114,7 +114,7 @@ pub(crate) async fn missing_file(
 }
 
 /// Turns the error about a missing file into "unknown release"; other errors stay as they are.
-pub(crate) fn missing(board: &Board, version: &str, error: http::Error) -> crate::base::error::Error {
+pub(crate) fn missing(board: &Board, version: &str, error: http::Error) -> error::Error {
     match error.is_missing() {
         true => Error::UnknownRelease {
             channel: board.channel.clone(),

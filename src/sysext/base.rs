@@ -22,8 +22,6 @@ const USR: &str = "usr.squashfs";
 const STOCK_DIR: &str = "usr/share/flatcar/sysext/";
 /// How much of a PXE image is looked at before [`USR`] comes; real ones have three members.
 const LIMITS: Limits = Limits { members: 10_000, name: 4096 };
-/// First bytes of an archive that is not compressed.
-const NEWC: &[u8] = b"070701";
 
 /// The content of `/usr`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -159,7 +157,7 @@ impl Base {
         let mut file = BufReader::new(File::open(path).map_err(read)?);
         let start = file.fill_buf().map_err(read)?.to_vec();
         let archive: Box<dyn Read> = match Compression::of(&start) {
-            _ if start.starts_with(NEWC) => Box::new(file),
+            _ if start.starts_with(cpio::MAGICS[0]) => Box::new(file),
             Some(compression) => match compression.decoder(&mut file).map_err(read)? {
                 Some(decoder) => decoder,
                 None => return Err(Error::NoUsr { subject }),

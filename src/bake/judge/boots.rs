@@ -14,16 +14,17 @@ use serde_json::json;
 
 use crate::bake::boot::BootWish;
 use crate::bake::extensions::Selected;
-use crate::bake::lock_ids::component_id;
+use crate::bake::lock_ids::{component_id, stock_id};
 use crate::bake::plan::Plan;
 use crate::bake::project::Project;
-use crate::bake::{compile, steps};
+use crate::bake::{compile, recipe, steps};
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
 use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, Findings, Severity};
+use crate::flatcar::board::INITRD;
 use crate::flatcar::version::Version;
 use crate::source::input::Entry;
 use crate::store::Store;
@@ -142,10 +143,8 @@ pub(crate) fn recipe(project: &Project, store: &Store, base: Option<&Base>) -> R
     // Without a lock the config cannot be compiled, and no step has a key.
     let (Some(lock), Some(version)) = (&project.lock, version) else {
         for (id, profile) in &recipe.profiles {
-            let names = recipe
-                .sysexts_of(profile)
-                .into_iter()
-                .map(|sysext| crate::bake::recipe::name_of(&sysext.name.value));
+            let names =
+                recipe.sysexts_of(profile).into_iter().map(|sysext| recipe::name_of(&sysext.name.value));
             let first = names.filter_map(|name| selected(name, *recipe.release.archs.first()?));
             let outlines = first.map(outline).collect::<Result<Vec<_>>>()?;
             let why = "the recipe has no lock (`prebake lock`)";
@@ -219,7 +218,7 @@ fn outline(sysext: &Selected) -> Result<Extension> {
 pub(crate) fn base_of(project: &Project, store: &Store) -> Result<Option<Base>> {
     let Some(lock) = &project.lock else { return Ok(None) };
     let initrd = project.boards.iter().find_map(|board| {
-        let id = crate::bake::lock_ids::stock_id(board.arch, crate::flatcar::board::INITRD);
+        let id = stock_id(board.arch, INITRD);
         lock.inputs.get(&id).map(|entry| entry.object()).filter(|object| store.has(object))
     });
     let Some(initrd) = initrd else { return Ok(None) };

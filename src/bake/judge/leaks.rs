@@ -22,7 +22,7 @@ use crate::format::tree::Content;
 use crate::store::Store;
 use crate::sysext::extension::{Extension, Fault};
 use crate::sysext::image;
-use crate::tree::secrets::{Hit, scan};
+use crate::tree::secrets::{self, Hit, scan};
 
 /// Part of the key of the store's note; raised when a scan finds other secrets in the same bytes.
 const REVISION: u32 = 4;
@@ -121,13 +121,13 @@ fn in_image(store: &Store, sha256: &Sha256) -> Result<Result<Found, String>> {
     let mut found = Found::new();
     for (path, seen) in &extension.entries {
         let Kind::File(size) = seen.kind else { continue };
-        if !crate::tree::secrets::scan::is_looked_into(&extension.head(path, PROBE)?) {
+        if !secrets::scan::is_looked_into(&extension.head(path, PROBE)?) {
             continue;
         }
         let bytes = extension.head(path, MAX_TEXT)?;
         let mut hits = scan(path, bytes.as_slice()).unwrap_or_default();
         if size > MAX_TEXT {
-            hits.push(Hit { line: 1, column: 1, kind: crate::tree::secrets::Kind::Unread });
+            hits.push(Hit { line: 1, column: 1, kind: secrets::Kind::Unread });
         }
         if !hits.is_empty() {
             found.insert(path.clone(), hits);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
+use crate::bake::early;
 use crate::bake::recipe::{install, kernel_args, kubernetes};
 use crate::base::arch;
 use crate::base::finding::{self, Finding, nearest};
@@ -12,6 +13,7 @@ use crate::base::reader::{Reader, another_kind};
 use crate::base::yaml::decode::Fields;
 use crate::base::yaml::kinds::Kind;
 use crate::base::yaml::{self, Node as Yaml};
+use crate::flatcar::version::VersionWish;
 use crate::ignition::ssh_keys::{self, Origin};
 use crate::source::{self, shown, unfit};
 use crate::sysext::packaging;
@@ -92,7 +94,7 @@ impl Reader<'_> {
         if missing {
             return Release {
                 channel: nothing,
-                version: crate::flatcar::version::VersionWish::Latest,
+                version: VersionWish::Latest,
                 archs: vec![arch::Arch::Amd64],
             };
         }
@@ -104,7 +106,7 @@ impl Reader<'_> {
             version: fields
                 .get("version")
                 .and_then(|n| self.decoder.parsed(n))
-                .unwrap_or(crate::flatcar::version::VersionWish::Latest),
+                .unwrap_or(VersionWish::Latest),
             archs: fields.get("arch").map_or_else(|| vec![arch::Arch::Amd64], |node| self.archs(node)),
         }
     }
@@ -225,10 +227,7 @@ impl Reader<'_> {
                     if user.is_empty() || user.len() > 39 || !user.chars().all(plain) {
                         at(Finding::error(format!("`{user}` is not the name of a GitHub user")));
                     }
-                    crate::bake::recipe::SshKeys::Github(Spanned {
-                        value: user.to_owned(),
-                        place: item.place.clone(),
-                    })
+                    SshKeys::Github(Spanned { value: user.to_owned(), place: item.place.clone() })
                 } else if item.value.contains(' ') {
                     // These findings point into the key, and people look for them in the recipe.
                     if let Err(Findings(findings)) =
@@ -236,12 +235,9 @@ impl Reader<'_> {
                     {
                         findings.into_iter().for_each(at);
                     }
-                    crate::bake::recipe::SshKeys::Key(item)
+                    SshKeys::Key(item)
                 } else {
-                    crate::bake::recipe::SshKeys::File(Spanned {
-                        value: self.directory.join(&item.value),
-                        place: item.place,
-                    })
+                    SshKeys::File(Spanned { value: self.directory.join(&item.value), place: item.place })
                 }
             })
             .collect()
@@ -379,7 +375,7 @@ impl Reader<'_> {
         for (profile, path) in
             recipe.profiles.iter().flat_map(|(name, p)| p.early_initrds.iter().map(move |path| (name, path)))
         {
-            let name = crate::bake::early::file_name(path);
+            let name = early::file_name(path);
             let twice = seen.get(&(name.clone(), Some(profile))).copied();
             let other = seen.get(&(name.clone(), None)).copied().filter(|first| first.value != path.value);
             if let Some(first) = twice.or(other) {

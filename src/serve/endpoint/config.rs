@@ -13,8 +13,7 @@ use crate::serve::machines::report::plain;
 use crate::serve::site::Asset;
 use crate::serve::site::config::{Asked, Kind, filled, finished, made, variables};
 use crate::serve::site::labels::Labels;
-use crate::tree::names;
-use crate::tree::names::Endpoint;
+use crate::tree::names::{self, Endpoint};
 
 /// The machine's Ignition config.
 pub(crate) fn ignition(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {

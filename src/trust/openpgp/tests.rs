@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::armor::Form;
 use super::*;
+use crate::trust::openpgp::key::Certificate;
 use crate::trust::openpgp::{self, armor, known};
 
 const LAB: &str = "tests/lab/keys/lab.asc";
@@ -20,12 +21,11 @@ fn fixture(name: &str) -> Vec<u8> {
 
 /// The primary fingerprint of a key file's last key.
 fn primary(path: &str) -> Fingerprint {
-    crate::trust::openpgp::key::Certificate::read_all(path, &read(path)).unwrap().last().unwrap().parts[0]
-        .fingerprint
+    Certificate::read_all(path, &read(path)).unwrap().last().unwrap().parts[0].fingerprint
 }
 
 fn key(path: &str, pin: Fingerprint) -> TrustedKey {
-    crate::trust::openpgp::key::TrustedKey::parse(path, &read(path), pin).unwrap()
+    TrustedKey::parse(path, &read(path), pin).unwrap()
 }
 
 fn verdict_by(key: &TrustedKey, signature: &str, data: &[u8]) -> Result<Signed, Error> {
@@ -99,10 +99,10 @@ fn a_foreign_key_a_torn_file_and_changed_bytes_are_three_different_errors() {
 
 #[test]
 fn a_key_file_without_the_pinned_primary_is_refused() {
-    let error = crate::trust::openpgp::key::TrustedKey::parse(LAB, &read(LAB), FLATCAR_PRIMARY).unwrap_err();
+    let error = TrustedKey::parse(LAB, &read(LAB), FLATCAR_PRIMARY).unwrap_err();
     assert!(matches!(error, openpgp::Error::WrongPrimary { .. }), "{error}");
     assert!(matches!(
-        crate::trust::openpgp::key::TrustedKey::parse("page", b"<html>not found</html>", FLATCAR_PRIMARY),
+        TrustedKey::parse("page", b"<html>not found</html>", FLATCAR_PRIMARY),
         Err(openpgp::Error::KeyFile { .. })
     ));
 }
@@ -147,22 +147,18 @@ fn a_file_with_several_keys_trusts_the_pinned_one_only() {
         ("binary", fixture("two-keys.gpg")),
         ("two armored blocks after text", text),
     ] {
-        let lab = crate::trust::openpgp::key::TrustedKey::parse(name, &bytes, primary(LAB)).unwrap();
+        let lab = TrustedKey::parse(name, &bytes, primary(LAB)).unwrap();
         assert!(verdict_by(&lab, "good.sig", &data).is_ok(), "{name}");
         assert!(
             matches!(verdict_by(&lab, "by-foreign.sig", &data), Err(openpgp::Error::Foreign { .. })),
             "{name}"
         );
-        let foreign = crate::trust::openpgp::key::TrustedKey::parse(name, &bytes, primary(FOREIGN)).unwrap();
+        let foreign = TrustedKey::parse(name, &bytes, primary(FOREIGN)).unwrap();
         assert!(
             matches!(verdict_by(&foreign, "good.sig", &data), Err(openpgp::Error::Foreign { .. })),
             "{name}"
         );
-        assert_eq!(
-            crate::trust::openpgp::key::Certificate::read_all(name, &bytes).unwrap().len(),
-            2,
-            "{name}"
-        );
+        assert_eq!(Certificate::read_all(name, &bytes).unwrap().len(), 2, "{name}");
     }
 }
 
@@ -186,8 +182,7 @@ fn flatcars_own_key_file_is_accepted_with_its_real_subkeys() {
         return;
     };
     let bytes = std::fs::read(&path).unwrap();
-    let key =
-        crate::trust::openpgp::key::TrustedKey::parse("Flatcar's key", &bytes, FLATCAR_PRIMARY).unwrap();
+    let key = TrustedKey::parse("Flatcar's key", &bytes, FLATCAR_PRIMARY).unwrap();
     let part = |fingerprint: &str| {
         let part = key.parts().iter().find(|part| part.fingerprint.to_string().ends_with(fingerprint));
         part.unwrap_or_else(|| panic!("no key {fingerprint}"))
@@ -209,9 +204,7 @@ fn flatcars_own_key_file_is_accepted_with_its_real_subkeys() {
         key.parts().iter().filter(|part| part.revoked.is_some()).map(|part| part.fingerprint).collect();
     assert_eq!(revoked, known::REVOKED);
     assert!(key.must_be_whole("Flatcar's key").is_ok());
-    let cut =
-        crate::trust::openpgp::key::TrustedKey::parse("cut", &without_revocations(&bytes), FLATCAR_PRIMARY)
-            .unwrap();
+    let cut = TrustedKey::parse("cut", &without_revocations(&bytes), FLATCAR_PRIMARY).unwrap();
     for fingerprint in known::REVOKED {
         let part = cut.parts().iter().find(|part| part.fingerprint == fingerprint).unwrap();
         assert_eq!(part.refusal(at("2018-06-01")), Some(openpgp::Refusal::Revoked));
@@ -239,9 +232,7 @@ fn without_revocations(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn a_revocation_that_prebake_knows_stays_known_and_one_that_it_does_not_is_held_against_the_earlier_file() {
     let whole = key(LAB, primary(LAB));
-    let cut =
-        crate::trust::openpgp::key::TrustedKey::parse("cut", &without_revocations(&read(LAB)), primary(LAB))
-            .unwrap();
+    let cut = TrustedKey::parse("cut", &without_revocations(&read(LAB)), primary(LAB)).unwrap();
     assert!(matches!(cut.must_follow(&whole, "cut"), Err(openpgp::Error::RolledBack { .. })));
     // The lab's key is not in the built-in table, so a first copy without the revocation cannot be recognised.
     assert!(cut.must_be_whole("cut").is_ok());
@@ -255,9 +246,7 @@ fn a_revocation_that_prebake_knows_stays_known_and_one_that_it_does_not_is_held_
 #[test]
 fn a_copy_in_the_store_has_its_revocations_count_in_a_file_that_lacks_them() {
     let whole = key(LAB, primary(LAB));
-    let mut cut =
-        crate::trust::openpgp::key::TrustedKey::parse("cut", &without_revocations(&read(LAB)), primary(LAB))
-            .unwrap();
+    let mut cut = TrustedKey::parse("cut", &without_revocations(&read(LAB)), primary(LAB)).unwrap();
     let data = fixture("data.txt");
     assert!(verdict_by(&cut, "by-revoked-subkey.sig", &data).is_ok());
     assert!(cut.must_revoke(&cut.revoked(), "x").is_ok());
@@ -369,14 +358,12 @@ fn errors_about_foreign_packets_are_short_and_in_our_words() {
         if let Err(error) = lab.expect("a.sig", case, SystemTime::now()) {
             plain(&error);
         }
-        if let Err(error) = crate::trust::openpgp::key::TrustedKey::parse("key.asc", case, primary(LAB)) {
+        if let Err(error) = TrustedKey::parse("key.asc", case, primary(LAB)) {
             plain(&error);
         }
     }
     // The error for a file of many keys lists only a few.
-    let many =
-        crate::trust::openpgp::key::TrustedKey::parse("key.asc", &blocks[0].1.repeat(30), FLATCAR_PRIMARY)
-            .unwrap_err();
+    let many = TrustedKey::parse("key.asc", &blocks[0].1.repeat(30), FLATCAR_PRIMARY).unwrap_err();
     plain(&many);
     assert!(many.to_string().ends_with("and 26 more"), "{many}");
 }
