@@ -1,7 +1,7 @@
 //! `sbom.spdx.json`: the bill of materials of a tree, for scanners and auditors (SPDX 2.3; docs/formats/sbom.md).
 //!
-//! Owns the packages and their relationships. Leaves the document's form to [`spdx`](crate::tree::sbom::spdx) and the names of packages to
-//! [`purl`](crate::tree::sbom::purl). Everything in it follows from recipe and lock, so it is a published file like any other and part of the
+//! Owns the packages and their relationships. Leaves the document's form to [`spdx`] and the names of packages to
+//! [`purl`]. Everything in it follows from recipe and lock, so it is a published file like any other and part of the
 //! BUILD-ID.
 
 use std::collections::BTreeMap;
