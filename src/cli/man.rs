@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 
-use super::Cli;
+use super::help::dressed;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 
@@ -52,7 +52,7 @@ impl Advice for Error {
 impl ManArgs {
     /// Prints or writes the pages.
     pub(crate) fn run(self) -> Result<()> {
-        let mut prebake = Cli::command();
+        let mut prebake = dressed();
         // Fills in the full names of nested verbs, which are the names of their pages.
         prebake.build();
         let Some(directory) = self.output else {

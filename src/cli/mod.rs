@@ -16,6 +16,8 @@ mod completions;
 mod diff;
 mod explain;
 mod fetch;
+mod groups;
+mod help;
 mod hint;
 mod ignition;
 mod initrd;
@@ -31,23 +33,32 @@ mod serve;
 mod signing;
 mod status;
 mod store;
+mod suggest;
 mod sysext;
 mod table;
+mod terminal;
 mod verify;
+mod version;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::hint::Options;
 use crate::base::error::{Error, Exit, Result};
 use crate::base::unfinished;
 
+/// Heading of the options that every verb has.
+const GLOBAL: &str = "Global options";
+
 /// Turns a recipe into prebaked Flatcar artifacts and serves them to machines
 ///
-/// Start with `prebake plan RECIPE`, then `prebake build RECIPE`.
+/// Start with `prebake plan RECIPE`, then `prebake build RECIPE`. `prebake help VERB` tells of one verb.
 #[derive(Parser)]
-#[command(name = "prebake", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(name = "prebake", version, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true, disable_help_flag = true, disable_version_flag = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 config invalid, 4 integrity or closure, 5 signature or trust, \
 6 network, 7 unknown release, 8 timed out, 9 lock drift, 10 changes pending, 130 interrupted."
@@ -55,6 +66,14 @@ use crate::base::unfinished;
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
+    /// Print help; -h prints the short form
+    #[arg(id = "help", short = 'h', long = "help", action = ArgAction::Help, global = true)]
+    #[arg(help_heading = GLOBAL, display_order = 1000)]
+    _help: Option<bool>,
+    /// Print the version
+    #[arg(id = "version", short = 'V', long = "version", action = ArgAction::Version)]
+    #[arg(help_heading = GLOBAL, display_order = 1001)]
+    _version: Option<bool>,
 }
 
 #[derive(Subcommand)]
@@ -65,6 +84,7 @@ enum Verb {
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
+    Help(help::HelpArgs),
     Ignition(ignition::IgnitionArgs),
     #[command(alias = "initramfs")]
     Initrd(initrd::InitrdArgs),
@@ -79,6 +99,7 @@ enum Verb {
     Store(store::StoreArgs),
     Sysext(sysext::SysextArgs),
     Verify(verify::VerifyArgs),
+    Version(version::VersionArgs),
 }
 
 /// Runs the command line, and prints an error with its causes and a hint.
@@ -115,12 +136,42 @@ fn tell_error(error: &Error, options: &Options) {
     }
 }
 
+/// Ends the process with the help or error that a command line leads to.
+fn end(mut error: clap::Error, arguments: &[OsString]) -> ! {
+    let word = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => Some(word.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        // Only this case needs the texts that the arguments alone do not give.
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error = help::dressed().try_get_matches_from(arguments).err().unwrap_or(error);
+        }
+        // As in `prebake sysext help build`.
+        _ if word == Some("help") => {
+            show_help(arguments.iter().filter(|word| *word != "help").cloned().collect())
+        }
+        _ => suggest::improve(&mut error, &Cli::command(), arguments),
+    }
+    error.exit()
+}
+
+/// Ends the process with the help of the verb that a command line begins with.
+fn show_help(mut arguments: Vec<OsString>) -> ! {
+    arguments.push("--help".into());
+    match Cli::command().try_get_matches_from(&arguments) {
+        Err(error) => end(error, &arguments),
+        Ok(_) => std::process::exit(0),
+    }
+}
+
 impl Cli {
     /// Parses the command line, or ends the process with an error or help text. Also returns the options of its verb.
     fn from_command_line() -> (Cli, Options) {
         let mut command = Cli::command();
-        let matches = command.try_get_matches_from_mut(serve::with_double_dashes(std::env::args_os()));
-        let matches = matches.unwrap_or_else(|error| error.exit());
+        let arguments = serve::with_double_dashes(std::env::args_os());
+        let matches = command.try_get_matches_from_mut(arguments.iter());
+        let matches = matches.unwrap_or_else(|error| end(error, &arguments));
         let options = Options::of(&command, &matches);
         (Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit()), options)
     }
@@ -139,6 +190,7 @@ impl Cli {
             Verb::Diff(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
+            Verb::Help(args) => args.run(),
             Verb::Ignition(args) => args.run(),
             Verb::Initrd(args) => args.run(),
             Verb::Key(args) => args.run(),
@@ -151,6 +203,7 @@ impl Cli {
             Verb::Store(args) => args.run(),
             Verb::Sysext(args) => args.run(),
             Verb::Verify(args) => args.run(),
+            Verb::Version(args) => args.run(),
         }
     }
 }

@@ -1,0 +1,178 @@
+//! Suggestions for verbs that do not exist: what was probably mistyped, or what other programs call it.
+
+use std::ffi::OsString;
+
+use clap::Command;
+use clap::error::{ContextKind, ContextValue};
+
+/// Words that people know from other programs, each with our commands for the same.
+const ELSEWHERE: [(&str, &[&str]); 36] = [
+    ("butane", &["ignition transpile"]),
+    ("cache", &["store"]),
+    ("check", &["plan", "verify", "sysext lint"]),
+    ("clean", &["store gc"]),
+    ("compile", &["build"]),
+    ("config", &["ignition"]),
+    ("deps", &["plan"]),
+    ("describe", &["explain"]),
+    ("dnsmasq", &["serve --dnsmasq"]),
+    ("download", &["fetch"]),
+    ("export", &["bundle create"]),
+    ("extension", &["sysext"]),
+    ("freeze", &["lock"]),
+    ("image", &["sysext", "initrd", "bundle"]),
+    ("install", &["lock", "build"]),
+    ("keygen", &["key generate"]),
+    ("list", &["store ls", "sysext ls"]),
+    ("make", &["build"]),
+    ("matchbox", &["serve --matchbox"]),
+    ("monitor", &["status --watch"]),
+    ("outdated", &["lock --update"]),
+    ("pack", &["bundle create"]),
+    ("package", &["bundle create"]),
+    ("ps", &["status"]),
+    ("pull", &["fetch"]),
+    ("run", &["serve"]),
+    ("start", &["serve"]),
+    ("sync", &["fetch"]),
+    ("top", &["status --watch"]),
+    ("unpack", &["bundle import", "initrd extract", "sysext extract"]),
+    ("up", &["serve"]),
+    ("update", &["lock --update"]),
+    ("upgrade", &["lock --update"]),
+    ("wait", &["status --wait"]),
+    ("watch", &["status --watch"]),
+    ("why", &["explain"]),
+];
+
+/// Replaces clap's suggestions for an unknown verb, which resemble it by letters at best (`biuld`: bundle).
+pub(super) fn improve(error: &mut clap::Error, command: &Command, arguments: &[OsString]) {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return };
+    let word = word.to_lowercase();
+    let parent = parent(command, arguments, &word);
+    let names = suggestions(command, &parent, &word);
+    error.remove(ContextKind::SuggestedSubcommand);
+    let tips = names.iter().map(|name| format!("try `prebake {name}`").into()).collect::<Vec<_>>();
+    if !tips.is_empty() {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+}
+
+/// The verbs before the unknown word.
+fn parent(command: &Command, arguments: &[OsString], word: &str) -> Vec<String> {
+    let (mut at, mut names) = (command, Vec::new());
+    for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
+        if argument.to_lowercase() == word {
+            break;
+        }
+        if let Some(verb) = at.find_subcommand(argument) {
+            names.push(verb.get_name().to_owned());
+            at = verb;
+        }
+    }
+    names
+}
+
+/// Commands that may have been meant, without the word `prebake`: the nearest spelling, else the word's meaning elsewhere,
+/// else verbs of this name below other verbs.
+fn suggestions(command: &Command, parent: &[String], word: &str) -> Vec<String> {
+    let at = parent.iter().try_fold(command, |at, name| at.find_subcommand(name)).unwrap_or(command);
+    let below = |name: &str| [parent, &[name.to_owned()]].concat().join(" ");
+    let spelt = near(at, word);
+    if !spelt.is_empty() {
+        return spelt.into_iter().map(below).collect();
+    }
+    let elsewhere = ELSEWHERE.iter().filter(|(known, _)| *known == word).flat_map(|(_, ours)| *ours);
+    let elsewhere: Vec<String> = elsewhere.map(|&ours| ours.to_owned()).collect();
+    if !elsewhere.is_empty() {
+        return elsewhere;
+    }
+    let mut named = Vec::new();
+    for verb in command.get_subcommands() {
+        let inner = verb.get_subcommands().filter(|inner| inner.get_name() == word);
+        named.extend(inner.map(|inner| format!("{} {}", verb.get_name(), inner.get_name())));
+        if !parent.is_empty() && is_called(verb, word) {
+            named.push(verb.get_name().to_owned());
+        }
+    }
+    named
+}
+
+fn is_called(verb: &Command, word: &str) -> bool {
+    verb.get_name() == word || verb.get_all_aliases().any(|alias| alias == word)
+}
+
+/// Verbs whose name or alias begins with the word, or is nearest to it and at most a third of its letters away.
+fn near<'c>(command: &'c Command, word: &str) -> Vec<&'c str> {
+    let begun = command.get_subcommands().filter(|verb| word.len() >= 3 && verb.get_name().starts_with(word));
+    let begun: Vec<&str> = begun.map(Command::get_name).collect();
+    if !begun.is_empty() {
+        return begun;
+    }
+    let distance = |verb: &Command| {
+        let names = std::iter::once(verb.get_name()).chain(verb.get_all_aliases());
+        names.map(|name| strsim::damerau_levenshtein(name, word)).min().unwrap_or(usize::MAX)
+    };
+    let farthest = (word.chars().count() / 3).max(1);
+    let verbs = command.get_subcommands().map(|verb| (distance(verb), verb.get_name()));
+    let verbs: Vec<_> = verbs.filter(|(distance, _)| *distance <= farthest).collect();
+    let nearest = verbs.iter().map(|(distance, _)| *distance).min();
+    verbs.into_iter().filter(|(distance, _)| Some(*distance) == nearest).map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn suggested(line: &str) -> Vec<String> {
+        let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+        let command = Cli::command();
+        let word = line.rsplit(' ').next().unwrap();
+        suggestions(&command, &parent(&command, &words, word), word)
+    }
+
+    /// On 2026-11-28 `biuld` gave "bundle, build", `watch` gave "fetch" and `version` "verify" (ux.md, §2).
+    #[test]
+    fn an_unknown_verb_gets_what_was_meant_and_nothing_that_only_looks_alike() {
+        for (line, expected) in [
+            ("prebake biuld", &["build"][..]),
+            ("prebake Servre", &["serve"]),
+            ("prebake watch", &["status --watch"]),
+            ("prebake ls", &["store ls", "sysext ls"]),
+            ("prebake gc", &["store gc"]),
+            ("prebake validate", &["ignition validate"]),
+            ("prebake inject", &["initrd inject"]),
+            ("prebake image", &["sysext", "initrd", "bundle"]),
+            ("prebake comp", &["completions"]),
+            ("prebake sysext bulid", &["sysext build"]),
+            ("prebake sysext plan", &["plan"]),
+            ("prebake sysext gc", &["store gc"]),
+            ("prebake xyzzy", &[]),
+        ] {
+            assert_eq!(suggested(&line.to_lowercase()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn each_suggestion_is_a_command_that_exists_for_a_word_that_is_none() {
+        let command = Cli::command();
+        for (word, ours) in ELSEWHERE {
+            for line in ours {
+                let mut at = &command;
+                for name in line.split(' ') {
+                    match name.strip_prefix("--") {
+                        None => at = at.find_subcommand(name).unwrap(),
+                        Some(long) => {
+                            assert!(at.get_arguments().any(|a| a.get_long() == Some(long)), "{line}")
+                        }
+                    }
+                }
+            }
+            let is_verb = command.get_subcommands().any(|verb| is_called(verb, word));
+            assert!(!is_verb, "`{word}` is a verb by now");
+        }
+    }
+}
