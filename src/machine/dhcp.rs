@@ -93,7 +93,7 @@ pub(crate) fn is_interface(text: &str) -> bool {
 }
 
 /// Whether this is one part of a host name, by RFC 1123.
-fn is_label(label: &str) -> bool {
+pub(crate) fn is_label(label: &str) -> bool {
     let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     plain && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
 }

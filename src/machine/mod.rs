@@ -1,12 +1,13 @@
 //! Machines and where they stand: name, MAC address, network, firmware, and the facts that a DHCP server is told.
 //!
 //! Plain data that a recipe and a site's inventory have in common, so that `bake` and `serve` need not know each other: a
-//! [`node`] and how it is selected, its [`network`], the kinds of [`firmware`] with their numbers in DHCP, the [`dhcp`] ranges
-//! and hosts, and the [`base_url`] at which machines find a tree. Leaves profiles and boots to `bake`, and what a machine did
-//! to `serve::machines`.
+//! [`node`] and how it is selected, its [`entry`] as a line to paste, its [`network`], the kinds of [`firmware`] with their
+//! numbers in DHCP, the [`dhcp`] ranges and hosts, and the [`base_url`] at which machines find a tree. Leaves profiles and
+//! boots to `bake`, and what a machine did to `serve::machines`.
 
 pub(crate) mod base_url;
 pub mod dhcp;
+pub(crate) mod entry;
 pub(crate) mod firmware;
 pub mod network;
 pub mod node;
