@@ -40,6 +40,14 @@ impl Arch {
         ["x86_64", "arm64"][self as usize]
     }
 
+    /// Whether a machine with this `buildarch` of iPXE can run it. An iPXE for BIOS says `i386` on any processor.
+    pub(crate) fn is_buildarch(self, said: &str) -> bool {
+        match self {
+            Arch::Amd64 => matches!(said, "i386" | "x86_64"),
+            Arch::Arm64 => matches!(said, "arm32" | "arm64"),
+        }
+    }
+
     /// As the kernel and `uname -m` spell it: `x86_64`.
     pub(crate) const fn uname(self) -> &'static str {
         ["x86_64", "aarch64"][self as usize]

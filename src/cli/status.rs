@@ -216,7 +216,7 @@ fn colour(state: State) -> Option<&'static str> {
         State::Failed => Some("31"),
         State::Stuck => Some("33"),
         State::Working => Some("36"),
-        State::Done => None,
+        State::Loaded | State::Done => None,
     }
 }
 

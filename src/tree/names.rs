@@ -7,14 +7,24 @@ use crate::base::digest::Sha256;
 
 /// The name that the system which a boot installs has in file names.
 pub(crate) fn installed_id(boot: &str) -> String {
-    format!("{boot}.installed")
+    format!("{boot}{INSTALLED_END}")
 }
+
+const INSTALLED_END: &str = ".installed";
 
 /// [`crate::bake::recipe::Recipe::boot_id`]; the architecture is said where there are several.
 pub(crate) fn boot_id(profile: &str, arch: Option<Arch>, node: Option<&str>) -> String {
     let arch = arch.map_or(String::new(), |arch| format!(".{arch}"));
     let node = node.map_or(String::new(), |node| format!("+{node}"));
     format!("{profile}{arch}{node}")
+}
+
+/// The profile that a boot, or the system which it installs, is of: the inverse of [`boot_id`] and [`installed_id`].
+pub(crate) fn profile_of(id: &str) -> &str {
+    let (shared, _) = id.split_once('+').unwrap_or((id, ""));
+    let shared = shared.strip_suffix(INSTALLED_END).unwrap_or(shared);
+    let of_arch = Arch::ALL.iter().find_map(|arch| shared.strip_suffix(arch.go())?.strip_suffix('.'));
+    of_arch.unwrap_or(shared)
 }
 
 /// The BUILD-ID of a manifest: the first 16 hex digits of its SHA-256.

@@ -44,6 +44,10 @@ pub(crate) struct Gauges<'g> {
     pub stages: BTreeMap<Option<Stage>, u64>,
     /// Machines by state.
     pub states: BTreeMap<State, u64>,
+    /// Nodes for one machine alone that never came.
+    pub missing: u64,
+    /// Machines that no group matched.
+    pub strangers: u64,
     /// Clients that watch live.
     pub watchers: usize,
     /// Group and profile files that are ignored.
@@ -150,6 +154,10 @@ impl Counters {
             let count = now.states.get(&state).copied().unwrap_or_default();
             text.sample("machine_states", &[("state", state.word())], count);
         }
+        text.family("machines_missing", "gauge", "Nodes for one machine alone that never came.");
+        text.sample("machines_missing", &[], now.missing);
+        text.family("machines_strangers", "gauge", "Machines that no group matched.");
+        text.sample("machines_strangers", &[], now.strangers);
         text.family("groups", "gauge", "Groups that machines are matched against.");
         text.sample("groups", &[], now.serving.groups as u64);
         text.family("profiles", "gauge", "Profiles that machines can get.");

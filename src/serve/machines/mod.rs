@@ -6,6 +6,7 @@ pub(crate) mod metrics;
 pub mod monitor;
 pub(crate) mod picture;
 pub mod report;
+pub(crate) mod roll;
 pub(crate) mod stamp;
 pub mod state;
 pub(crate) mod status;

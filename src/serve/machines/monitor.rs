@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::metrics::{Counters, Gauges};
 use super::picture::{Event, Picture, Pictures};
 use super::report::Report;
+use super::roll::{Call, Roll};
 use super::stamp::Stamp;
 use super::state;
 use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
@@ -32,6 +33,10 @@ const LOOK: u32 = 4;
 const SILENCE: u32 = 20;
 /// Seconds of throughput in a change: the last one, and some that a client may have missed.
 const RECENT: usize = 5;
+
+/// Missing nodes for each tick that passes before they are sent again in a change, so that a hall of 10,000 nodes that is
+/// switched on does not send them all with each one that comes.
+const MISSING_A_TICK: usize = 500;
 
 /// The most problems to show. If there are more, solving these reveals the others.
 const MAX_PROBLEMS: usize = 50;
@@ -70,6 +75,14 @@ struct Seen {
     saved: u64,
     /// Machines that were stuck at the last look, with the number of their troubles.
     stuck: BTreeMap<String, usize>,
+    /// The nodes of the site.
+    roll: Arc<Roll>,
+    /// The roll when it was last called, and the timeline's [`Timeline::arrivals`] then.
+    call: Arc<Call>,
+    called: u64,
+    /// The call that the watchers have, and the ticks that must pass before they get another one.
+    told_call: Arc<Call>,
+    rest: usize,
 }
 
 impl Monitor {
@@ -159,8 +172,11 @@ impl Monitor {
 
     /// The status of the machine with this MAC address or UUID, if it was seen.
     pub(crate) fn machine(&self, labels: &Labels, now: SystemTime) -> Option<MachineStatus> {
-        let machine = self.seen().timeline.machine_of(labels).cloned();
-        machine.map(|machine| MachineStatus::of(&machine, now.into()))
+        let (machine, call) = {
+            let mut seen = self.seen();
+            (seen.timeline.machine_of(labels).cloned()?, seen.call())
+        };
+        Some(MachineStatus::of(&machine, &call, now.into()))
     }
 
     /// The machine that a system's request belongs to; see [`Timeline::whose`].
@@ -183,22 +199,28 @@ impl Monitor {
     pub(crate) fn picture(&self, now: SystemTime) -> Arc<Picture> {
         let revision = self.seen().timeline.revision();
         self.pictures.newest(revision, || {
-            let moment = self.moment(0, SECONDS, now.into());
+            let moment = self.moment(None, SECONDS, now.into());
             (moment.revision, moment.status())
         })
     }
 
     /// Counters and gauges for Prometheus.
     pub(crate) fn metrics(&self, now: SystemTime) -> String {
-        let machines: Vec<Arc<Machine>> = self.seen().timeline.machines().cloned().collect();
-        let (mut stages, mut states) = (BTreeMap::new(), BTreeMap::new());
+        let (machines, call) = {
+            let mut seen = self.seen();
+            (seen.timeline.machines().cloned().collect::<Vec<Arc<Machine>>>(), seen.call())
+        };
+        let (mut stages, mut states, mut strangers) = (BTreeMap::new(), BTreeMap::new(), 0);
         for machine in machines {
-            let status = MachineStatus::of(&machine, now.into());
+            let status = MachineStatus::of(&machine, &call, now.into());
             *stages.entry(status.stage).or_default() += 1;
             *states.entry(status.state).or_default() += 1;
+            strangers += u64::from(status.stranger);
         }
         let seen = self.seen();
         seen.counters.text(&Gauges {
+            missing: call.missing.len() as u64,
+            strangers,
             serving: &seen.serving,
             started: self.started,
             transfers: seen.transfers.len(),
@@ -269,6 +291,8 @@ impl Monitor {
             let mut seen = self.seen();
             seen.timeline.take_gone();
             seen.told = seen.timeline.revision();
+            // The next watcher begins with the whole status.
+            seen.told_call = seen.call();
             return;
         }
         let look = count.is_multiple_of(LOOK);
@@ -276,31 +300,37 @@ impl Monitor {
             self.look_for_stuck(now);
         }
         let after = {
-            let seen = self.seen();
+            let mut seen = self.seen();
+            seen.rest = seen.rest.saturating_sub(1);
             let has_news = seen.timeline.revision() > seen.told || !seen.transfers.is_empty();
             if !(has_news || look || count.is_multiple_of(SILENCE)) || self.pictures.is_full() {
                 return;
             }
             seen.told
         };
-        let moment = self.moment(after, RECENT, now);
+        let moment = self.moment(Some(after), RECENT, now);
         self.seen().told = moment.revision;
         let Event { bytes, .. } = self.pictures.event("change", &moment.status());
         audience.tell(&bytes);
     }
 
-    /// The changes after a revision, or everything after revision 0. Holds the lock, so it does little.
-    fn moment(&self, after: u64, seconds: usize, now: Stamp) -> Moment {
+    /// The changes after a revision, or everything. Holds the lock, so it does little.
+    fn moment(&self, after: Option<u64>, seconds: usize, now: Stamp) -> Moment {
         let mut seen = self.seen();
         let (per_second, until) = seen.throughput.last(seconds, now);
-        let gone = if after == 0 { Vec::new() } else { seen.timeline.take_gone() };
-        let machines = seen.timeline.machines().filter(|machine| after == 0 || machine.revision > after);
+        let gone = if after.is_none() { Vec::new() } else { seen.timeline.take_gone() };
+        let call = seen.call();
+        let tells_missing = after.is_none() || seen.is_due(&call);
+        let machines = seen.timeline.machines();
+        let machines = machines.filter(|machine| after.is_none_or(|after| machine.revision > after));
         // The problem would go unnoticed, since everything else works.
         let clock = (!clock::has_form(SystemTime::now())).then(|| CLOCK.to_owned());
         let problems = clock.into_iter().chain(seen.problems.values().cloned());
         Moment {
             revision: seen.timeline.revision(),
             machines: machines.cloned().collect(),
+            call,
+            tells_missing,
             frame: Status {
                 schema: SCHEMA,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -316,6 +346,7 @@ impl Monitor {
                 problems: problems.take(MAX_PROBLEMS).collect(),
                 machines: Vec::new(),
                 gone,
+                missing: None,
             },
         }
     }
@@ -341,6 +372,8 @@ impl Seen {
     fn serves(&mut self, site: &Arc<Site>) {
         self.serving = Serving::of(site);
         self.site = Some(site.clone());
+        self.roll = Arc::new(Roll::of(site));
+        self.timeline.recognize(site);
         // Problems with files belong to the old site; a problem with the certificate does not.
         self.problems.retain(|about, _| about == CERTIFICATE);
         let flaws = || site.live.iter().flat_map(|live| live.flaws.iter());
@@ -353,6 +386,26 @@ impl Seen {
             // One file may have several flaws.
             self.problems.insert(flaw.to_string(), flaw.to_string());
         }
+    }
+
+    /// The roll as it is now. Called again only if somebody may have come or gone.
+    fn call(&mut self) -> Arc<Call> {
+        let arrivals = self.timeline.arrivals();
+        if self.called != arrivals {
+            self.called = arrivals;
+            self.call = Arc::new(self.roll.call(&self.timeline));
+        }
+        self.call.clone()
+    }
+
+    /// Whether watchers get the missing nodes now, since they have changed and the last list was long enough ago.
+    fn is_due(&mut self, call: &Arc<Call>) -> bool {
+        let is_due = self.rest == 0 && call.missing != self.told_call.missing;
+        if is_due {
+            self.told_call = call.clone();
+            self.rest = call.missing.len() / MISSING_A_TICK;
+        }
+        is_due
     }
 
     /// Counts the bytes of an answer as they leave. Answers for people are not counted.
@@ -373,13 +426,16 @@ impl Seen {
 struct Moment {
     revision: u64,
     machines: Vec<Arc<Machine>>,
-    /// Everything but the machines.
+    call: Arc<Call>,
+    tells_missing: bool,
+    /// Everything but the machines and nodes.
     frame: Status,
 }
 
 impl Moment {
     fn status(&self) -> Status {
-        let machines = self.machines.iter().map(|machine| MachineStatus::of(machine, self.frame.now));
-        Status { machines: machines.collect(), ..self.frame.clone() }
+        let of = |machine: &Arc<Machine>| MachineStatus::of(machine, &self.call, self.frame.now);
+        let missing = self.tells_missing.then(|| self.call.missing.clone());
+        Status { machines: self.machines.iter().map(of).collect(), missing, ..self.frame.clone() }
     }
 }

@@ -27,6 +27,9 @@ pub struct Report {
     pub detail: String,
     /// When the report arrived, RFC 3339 in UTC.
     pub at: Stamp,
+    /// The tail of the journal of a machine that failed, as lines; empty from others.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log: String,
 }
 
 impl Report {
@@ -40,6 +43,7 @@ impl Report {
             stage: value("stage"),
             detail: value("detail"),
             at: now.into(),
+            log: String::new(),
         };
         match &report {
             Report { stage, .. } if stage.is_empty() => Err("a report needs a `stage`"),

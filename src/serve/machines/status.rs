@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::report::Report;
+use super::roll::{Call, Missing};
 use super::stamp::Stamp;
-use super::timeline::{Fetch, Machine, Stage, Step, Trouble, troubles};
+use super::timeline::{Fetch, Machine, REPORTING, Stage, Step, Trouble, troubles};
 use crate::serve::site::Site;
 
 /// Version of the documents.
@@ -35,6 +36,9 @@ pub(crate) struct Status {
     /// In a change: the `id`s that no longer exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<String>,
+    /// Nodes for one machine alone that never came, sorted by name; in a change, `None` if they are still the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Vec<Missing>>,
 }
 
 /// A summary of the site that is served.
@@ -50,6 +54,9 @@ pub(crate) struct Serving {
     pub profiles: Vec<String>,
     /// How many groups there are.
     pub groups: usize,
+    /// Whether any profile brings a sysext that reports, so that machines are heard of after they have loaded.
+    #[serde(default)]
+    pub reports: bool,
 }
 
 /// Bytes that the server sends.
@@ -76,6 +83,9 @@ pub(crate) enum State {
     Stuck,
     /// It makes progress.
     Working,
+    /// It was sent all that its script names, and nothing more will be heard of it: its boot brings no sysext that
+    /// reports.
+    Loaded,
     /// It is complete, or has come as far as can be seen from here.
     Done,
 }
@@ -87,12 +97,14 @@ impl State {
             State::Failed => "failed",
             State::Stuck => "stuck",
             State::Working => "working",
+            State::Loaded => "loaded",
             State::Done => "done",
         }
     }
 
     /// All states, the worst first.
-    pub(crate) const ALL: [State; 4] = [State::Failed, State::Stuck, State::Working, State::Done];
+    pub(crate) const ALL: [State; 5] =
+        [State::Failed, State::Stuck, State::Working, State::Loaded, State::Done];
 }
 
 /// A machine in the status documents.
@@ -136,11 +148,17 @@ pub(crate) struct MachineStatus {
     pub troubles: Vec<Trouble>,
     /// Its last report.
     pub report: Option<Report>,
+    /// Whether no group matched it.
+    #[serde(default)]
+    pub stranger: bool,
+    /// The line below `nodes:` that makes it a node, if it is none; `None` for a data directory.
+    #[serde(default)]
+    pub entry: Option<String>,
 }
 
 impl MachineStatus {
-    /// A machine's status at a given time.
-    pub(crate) fn of(machine: &Machine, now: Stamp) -> MachineStatus {
+    /// A machine's status at a given time, with the roll at that time.
+    pub(crate) fn of(machine: &Machine, call: &Call, now: Stamp) -> MachineStatus {
         let troubles = troubles(machine, now);
         let steps = machine.boot.steps();
         let last = steps.last();
@@ -163,6 +181,8 @@ impl MachineStatus {
             files: machine.boot.fetches.clone(),
             troubles,
             report: machine.report.clone(),
+            stranger: machine.is_stranger,
+            entry: call.entry(machine),
             steps,
         }
     }
@@ -184,7 +204,8 @@ fn state(machine: &Machine, has_troubles: bool) -> State {
     match report.is_some_and(Report::is_failure) {
         true => State::Failed,
         false if has_troubles => State::Stuck,
-        false if boot.has_arrived() || silent || boot.stage().is_none() => State::Done,
+        false if silent => State::Loaded,
+        false if boot.has_arrived() || boot.stage().is_none() => State::Done,
         false => State::Working,
     }
 }
@@ -206,6 +227,7 @@ impl Serving {
             releases: site.manifest.releases.iter().map(release).collect(),
             profiles: site.profiles.keys().cloned().collect(),
             groups: site.groups.iter().count(),
+            reports: site.has_sysext(REPORTING),
         }
     }
 }

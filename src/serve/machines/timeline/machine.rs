@@ -40,6 +40,9 @@ pub struct Machine {
     pub group: Option<String>,
     /// Whether that group is for this machine alone, so that its id can serve as the machine's name.
     pub is_named: bool,
+    /// Whether no group matched it, and none of a later site does.
+    #[serde(default)]
+    pub is_stranger: bool,
     /// The profile that it last got.
     pub profile: Option<String>,
     /// When it was first seen.
@@ -174,6 +177,7 @@ impl Machine {
             arch: None,
             group: None,
             is_named: false,
+            is_stranger: false,
             profile: None,
             first_seen: now,
             last_seen: now,

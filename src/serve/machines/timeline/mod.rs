@@ -41,7 +41,7 @@ use room::Count;
 pub(crate) use asked::{Asked, plain_path, route};
 pub(crate) use machine::{Boot, Fetch, Machine, Step};
 pub(crate) use stage::{STAGES, Stage};
-pub(crate) use told::{Load, Told};
+pub(crate) use told::{Load, REPORTING, Told};
 pub(crate) use trouble::{Trouble, installer_loop, troubles, wrong_architecture};
 pub(crate) use whose::{Whose, cards};
 
@@ -85,6 +85,8 @@ pub struct Timeline {
     by_uuid: HashMap<String, Key>,
     /// The number of changes so far.
     revision: u64,
+    /// The number of changes so far that may decide which nodes have come.
+    arrivals: u64,
     gone: Vec<String>,
     /// The latest time of any notice; it is in the future if a clock was ahead.
     latest: Stamp,
@@ -160,6 +162,28 @@ impl Timeline {
         self.machines.get(&self.key(&Who::saying(labels, None))?).map(|machine| &**machine)
     }
 
+    /// Recognizes machines that a new site names, without waiting for their next request.
+    pub(crate) fn recognize(&mut self, site: &Site) {
+        self.arrivals += 1;
+        for machine in self.machines.values_mut().filter(|machine| !machine.is_named) {
+            let (mac, uuid) = (machine.mac.clone(), machine.uuid.clone());
+            let is_named = site.groups.names(mac.as_deref(), uuid.as_deref());
+            let said = [("mac", mac), ("uuid", uuid)];
+            let labels = Labels::of(said.into_iter().filter_map(|(key, id)| Some((key.to_owned(), id?))));
+            let matched = machine.is_stranger && site.groups.select(&labels).is_some();
+            if is_named || matched {
+                self.revision += 1;
+                let machine = Arc::make_mut(machine);
+                machine.revision = self.revision;
+                machine.is_stranger &= !matched;
+                if is_named {
+                    machine.is_named = true;
+                    self.count.renamed(true);
+                }
+            }
+        }
+    }
+
     /// All machines; those with a MAC address come first, sorted. They are shared, so a copy of the list is a snapshot
     /// that can be used without the lock.
     pub(crate) fn machines(&self) -> impl Iterator<Item = &Arc<Machine>> {
@@ -169,6 +193,19 @@ impl Timeline {
     /// The number of changes so far. Machines that change later have a greater one.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// The number of changes so far of who is here: rows that came or went, or got another UUID or group.
+    pub(crate) fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// Whether a machine with this MAC address or this UUID was seen.
+    pub(crate) fn has_seen(&self, mac: Option<&str>, uuid: Option<&str>) -> bool {
+        mac.is_some_and(|mac| self.machines.contains_key(&Key::Mac(mac.to_owned())))
+            || uuid.is_some_and(|uuid| {
+                self.by_uuid.contains_key(uuid) || self.machines.contains_key(&Key::Uuid(uuid.to_owned()))
+            })
     }
 
     /// Marks a machine, by its [`Machine::id`], as changed.
@@ -269,10 +306,12 @@ impl Timeline {
         let is_named = Some(group.is_some_and(Group::is_of_one_machine));
         let who = Who { is_named, ..Who::saying(&record.labels, Some(record.peer.ip())) };
         let begins = |boot: &Boot| boot.stage() > Some(Stage::Script);
+        self.arrivals += 1; // Its group may become another one.
         let Some(machine) = self.machine(site, who, now, begins) else { return };
         machine.learn(&record.labels);
         machine.boot.unmatched = None;
         machine.group = group.map(|group| group.id.clone());
+        machine.is_stranger = group.is_none();
         machine.profile = group.map(|group| group.profile.clone());
         // A waiting machine asks again and again, and gets nothing from its group.
         machine.boot.waits = group.is_some() && record.status == 200 && record.group.is_none();
@@ -385,6 +424,7 @@ impl Timeline {
             let new = Machine { is_named, ..Machine::new(now) };
             self.count.add(&new);
             self.machines.insert(key.clone(), Arc::new(new));
+            self.arrivals += 1;
         }
         self.revision += 1;
         let machine = Arc::make_mut(self.machines.get_mut(&key)?);
@@ -411,6 +451,7 @@ impl Timeline {
         }
         if let Some(uuid) = who.uuid {
             let old = machine.uuid.replace(uuid.clone());
+            self.arrivals += u64::from(old.as_ref() != Some(&uuid));
             move_entry(&mut self.by_uuid, old, uuid, &key);
         }
         Some(machine)
@@ -418,6 +459,7 @@ impl Timeline {
 
     fn remove(&mut self, key: &Key) -> Option<Machine> {
         let machine = self.machines.remove(key)?;
+        self.arrivals += 1;
         self.count.remove(&machine);
         if let Some(address) = machine.address.filter(|address| self.by_address.get(address) == Some(key)) {
             self.by_address.remove(&address);

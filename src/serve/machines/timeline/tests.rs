@@ -9,6 +9,7 @@ use serde_json::json;
 use super::room::STRANGERS;
 use super::*;
 use crate::serve::machines::report;
+use crate::serve::machines::roll::{Call, Roll};
 use crate::serve::machines::status::{MachineStatus, State};
 use crate::serve::machines::timeline::{self, machine, room};
 use crate::serve::notice;
@@ -155,7 +156,17 @@ impl World {
     }
 
     fn machines(&self) -> Vec<MachineStatus> {
-        self.timeline.machines().map(|machine| MachineStatus::of(machine, self.now())).collect()
+        let call = self.call();
+        self.timeline.machines().map(|machine| MachineStatus::of(machine, &call, self.now())).collect()
+    }
+
+    fn call(&self) -> Call {
+        Arc::new(Roll::of(&self.site)).call(&self.timeline)
+    }
+
+    /// The names of the nodes that never came.
+    fn missing(&self) -> Vec<String> {
+        self.call().missing.into_iter().map(|node| node.name).collect()
     }
 
     #[track_caller]
@@ -193,6 +204,66 @@ fn record(from: &str, path: &str, query: &str, status: u16, sent: u64, length: u
 
 /// The query of n1.
 const N1: &str = "mac=52-54-00-00-00-01&uuid=4C4C4544-0000&arch=x86_64&hostname=";
+
+/// ux 1.5: 60 nodes, 55 came; the others were nowhere.
+#[test]
+fn a_node_is_missing_until_it_is_seen_by_either_of_its_identities() {
+    let mut world = World::new();
+    assert_eq!(world.missing(), ["n1", "n2"]);
+    world.dhcp(MAC, "UEFI x86-64", None);
+    assert_eq!(world.missing(), ["n2"], "its first packet shows that it is there");
+    // A stranger is no node, and people who ask are no machines.
+    world.script("10.0.0.99", "mac=52-54-00-00-00-99");
+    world.answered(record("10.0.0.7", "/explain", "mac=52-54-00-00-00-02", 200, 1, 1));
+    assert_eq!(world.missing(), ["n2"]);
+    let call = world.call();
+    let node = &call.missing[0];
+    assert_eq!(node.mac.as_deref(), Some("52:54:00:00:00:02"));
+    assert_eq!((node.group.as_deref(), node.profile.as_deref()), (Some("n2"), Some("worker")));
+    // Both identities of a node, one of a machine; and a serial number, which only its group shows.
+    let group = |id: &str, selector: &[(&str, &str)]| {
+        let selector = selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Arc::new(Group { id: id.into(), profile: "worker".into(), selector, ..Group::default() })
+    };
+    let groups = vec![
+        group("both", &[("mac", MAC), ("uuid", "4C4C")]),
+        group("disk", &[("mac", "52:54:00:00:00:05"), ("os", "installed")]),
+        group("disk-first", &[("mac", "52:54:00:00:00:05")]),
+        group("serial", &[("serial", "S1")]),
+        group("rack", &[("rack", "r1")]),
+    ];
+    let mut world = World::new();
+    world.site.groups = Arc::new(crate::serve::site::select::Groups::new(groups));
+    assert_eq!(world.missing(), ["both", "disk-first", "serial"]);
+    world.script("10.0.0.1", "uuid=4c4c&mac=52-54-00-00-00-77");
+    assert_eq!(world.missing(), ["disk-first", "serial"]);
+    world.script("10.0.0.2", "serial=S1&mac=52-54-00-00-00-78");
+    assert_eq!(world.missing(), ["disk-first"]);
+}
+
+/// ux 1.5: the stranger's entry is a line to paste; a swapped card was half shown.
+#[test]
+fn a_stranger_has_a_line_to_paste_and_is_none_once_the_site_names_it() {
+    let mut world = World::new();
+    world.script("10.0.0.9", "mac=d4-ae-52-c1-00-90&hostname=r3-n10.lan");
+    let machine = world.only();
+    assert!(machine.stranger);
+    let line = machine.entry.unwrap();
+    assert_eq!(line, "- {name: r3-n10, mac: \"d4:ae:52:c1:00:90\", profile: worker}");
+    let source = crate::base::finding::Source::new("nodes.yaml", format!("schema: 1\nnodes:\n  {line}\n"));
+    let nodes = crate::machine::node::parse_inventory(&source, &[crate::base::arch::Arch::Amd64]).unwrap();
+    world.site = world.site.with_nodes(&nodes).unwrap();
+    world.timeline.recognize(&world.site);
+    let machine = world.only();
+    assert_eq!((machine.stranger, machine.entry), (false, None));
+    assert_eq!(world.missing(), ["n1", "n2"]);
+    // A machine that only has an address did not boot, and a node needs no line.
+    let mut world = World::new();
+    world.dhcp("52:54:00:00:00:88", "other", None);
+    world.script("10.0.0.11", N1);
+    let machines = world.machines();
+    assert_eq!(machines.iter().filter(|machine| machine.entry.is_some() || machine.stranger).count(), 0);
+}
 
 #[test]
 fn a_boot_from_dhcp_to_a_cluster_is_one_row_with_every_stage() {

@@ -12,7 +12,7 @@ use crate::tree::names::{INITRD_ARG, arg_value};
 use crate::tree::records::Profile;
 
 /// The sysext that calls back.
-const REPORTING: &str = "report";
+pub(crate) const REPORTING: &str = "report";
 
 /// The instructions in a machine's last script.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

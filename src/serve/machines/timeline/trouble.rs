@@ -77,12 +77,9 @@ pub(crate) fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
 /// and only iPXE sends an architecture.
 pub(crate) fn wrong_architecture(said: Option<&str>, told: &Told) -> Option<String> {
     let (said, kernel) = (said?, told.arch?);
-    let fits = match said {
-        "i386" | "x86_64" => kernel == Arch::Amd64,
-        "arm32" | "arm64" => kernel == Arch::Arm64,
-        _ => true,
-    };
-    (!fits).then(|| format!("its architecture is {said}, but its kernel is for {kernel}"))
+    let is_known = Arch::ALL.iter().any(|arch| arch.is_buildarch(said));
+    (is_known && !kernel.is_buildarch(said))
+        .then(|| format!("its architecture is {said}, but its kernel is for {kernel}"))
 }
 
 fn trouble(since: Stamp, what: impl Into<String>, hint: impl Into<String>) -> Found {
