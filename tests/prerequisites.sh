@@ -27,7 +27,7 @@ TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h
     gpgv:gpgv minisign:minisign skopeo:skopeo containerd:containerd docker-registry:docker-registry
     dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext
     python3:python3 python3-pip:pip3
-    binutils:objdump sbsigntool:sbverify groff-base:groff
+    graphviz:dot binutils:objdump sbsigntool:sbverify groff-base:groff
     ipxe:/usr/lib/ipxe/undionly.kpxe tftp-hpa:tftp isc-dhcp-client:dhclient busybox:busybox iproute2:ip
     strace:strace procps:/usr/bin/kill
     ovmf:/usr/share/ovmf/OVMF.fd chromium:chromium systemd-boot-efi:/usr/lib/systemd/boot/efi/linuxx64.efi.stub)

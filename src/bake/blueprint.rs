@@ -5,20 +5,18 @@ use std::collections::BTreeMap;
 
 use super::project::Project;
 use crate::bake::artifacts::{Artifacts, Boot};
-use crate::bake::boot::{BootWish, Delivery};
+use crate::bake::boot::BootWish;
+use crate::bake::load::{self, Load};
 use crate::bake::outputs::{self, Built};
 use crate::bake::plan::Plan;
-use crate::bake::recipe::Layout;
 use crate::bake::run::{self, Outcome};
-use crate::bake::{early, kubernetes, lock_ids, sbom};
+use crate::bake::{early, kubernetes, sbom};
 use crate::base::arch::Arch;
-use crate::base::digest::Object;
+use crate::base::digest::{Object, Sha256};
 use crate::base::error::Result;
 use crate::base::event::Observer;
 use crate::base::finding::Finding;
-use crate::base::size::Bytes;
 use crate::flatcar::version::Version;
-use crate::flatcar::{board, memory};
 use crate::machine::node::Node;
 use crate::store::Store;
 use crate::sysext::packaging::Packaging;
@@ -48,8 +46,8 @@ pub(crate) struct Blueprint<'p> {
 pub(crate) struct Assembled {
     /// The tree as it will be published.
     pub draft: Draft,
-    /// Each boot's id, and the memory that a machine needs for it.
-    pub memory: Vec<(String, Bytes)>,
+    /// What each boot loads, and the memory that a machine needs for it.
+    pub loads: Vec<Load>,
     /// Warnings about machines that are too small.
     pub warnings: Vec<Finding>,
 }
@@ -93,8 +91,8 @@ impl<'p> Blueprint<'p> {
         let Project { recipe, outputs, sysexts, .. } = self.project;
         let artifacts = self.artifacts(made, early, store)?;
         let built = Built { recipe, outputs, lock: self.lock, version: self.version, artifacts };
-        let memory = memory_of(&built);
-        let warnings = too_small(&built, &memory);
+        let loads = load::loads(&built, |boot| self.extensions(boot, made));
+        let warnings = too_small(&built, &loads);
         let lock::Release { channel, version } = &self.lock.release;
         let release = |arch: &Arch| manifest::Release {
             channel: channel.clone(),
@@ -116,7 +114,27 @@ impl<'p> Blueprint<'p> {
         let sbom = sbom::Build { built: &built, sysexts, steps: &self.plan.steps, rows: &rows }.document();
         rows.push(Row::text(names::SBOM.into(), Role::Sbom, sbom));
         let draft = Draft::new(head, rows)?.with_private(private);
-        Ok(Assembled { draft, memory, warnings })
+        Ok(Assembled { draft, loads, warnings })
+    }
+
+    /// The extensions that the step of a boot takes, each with its length where it is built.
+    fn extensions(&self, boot: &Boot, made: &[Option<Object>]) -> Vec<(String, u64)> {
+        let steps = || self.plan.steps.iter().zip(made);
+        let size = |key: &Sha256| Some(steps().find(|(step, _)| step.key == *key)?.1.as_ref()?.size);
+        let own = steps().find(|(step, _)| step.key == boot.step);
+        let needs = own.iter().flat_map(|(step, _)| &step.needs);
+        needs.filter_map(|(name, key)| Some((name.clone(), size(key)?))).collect()
+    }
+
+    /// The nodes that boot this.
+    pub(crate) fn machines_of(&self, boot: &BootWish) -> Vec<&Node> {
+        let has_own =
+            |node: &Node| self.boots.iter().any(|boot| boot.node.as_ref() == Some(&node.name.value));
+        let is_of = |node: &&Node| match &boot.node {
+            Some(name) => *name == node.name.value,
+            None => node.profile.value == boot.profile && node.arch == boot.arch && !has_own(node),
+        };
+        self.project.recipe.nodes.iter().filter(is_of).collect()
     }
 
     /// Gathers the results of the steps in the plan's order: a boot's own step comes before those that need it.
@@ -139,89 +157,16 @@ impl<'p> Blueprint<'p> {
     }
 }
 
-/// Memory that each boot needs; empty without the stock initrd, which is then not booted.
-fn memory_of(built: &Built<'_>) -> Vec<(String, Bytes)> {
-    let base = |arch| Some(built.lock.inputs.get(&lock_ids::stock_id(arch, board::INITRD))?.size);
-    let needed = |boot: &Boot| {
-        let own = match boot.delivery {
-            Delivery::Initrd(Layout::Single) => boot.made.size,
-            Delivery::Initrd(_) => base(boot.arch)? + boot.made.size,
-            Delivery::Fetched(_) => base(boot.arch)?,
-        };
-        let early = boot.early.iter().map(|(_, initrd)| initrd.size);
-        Some((boot.id.clone(), memory::needed(early.chain([own]), boot.fetched)))
-    };
-    built.artifacts.boots.iter().filter_map(needed).collect()
-}
-
 /// Warnings about nodes that have less memory than their boot needs.
-fn too_small(built: &Built<'_>, needed: &[(String, Bytes)]) -> Vec<Finding> {
+fn too_small(built: &Built<'_>, loads: &[Load]) -> Vec<Finding> {
     let warn = |node: &Node| {
         let has = node.memory.as_ref()?;
         let boot = built.boot_of(node)?;
-        let (_, needed) = needed.iter().find(|(id, _)| *id == boot.id)?;
+        let needed = loads.iter().find(|load| load.boot == boot.id)?.needed;
         let text =
             format!("node `{}` has {} of memory, and its boot needs {needed}", node.name.value, has.value);
         let hint = "the boot silently cuts off what does not fit: use fewer sysexts, images as assets, or more memory";
-        (has.value < *needed).then(|| Finding::warning(text).at(has.place.clone()).hint(hint))
+        (has.value < needed).then(|| Finding::warning(text).at(has.place.clone()).hint(hint))
     };
     built.recipe.nodes.iter().filter_map(warn).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::bake::boot::Delivery;
-    use crate::bake::recipe::{Layout, Recipe};
-    use crate::base::arch::Arch;
-    use crate::base::digest::{Object, Sha256};
-    use crate::base::finding::Source;
-    use crate::source::input::Entry;
-    use crate::tree::lock::Lock;
-
-    const MIB: u64 = 1 << 20;
-
-    /// Memory that a boot needs with a base of 1000 MiB, an early initrd of 64 MiB and 2000 MiB built for it.
-    fn needed(delivery: &Delivery, fetched_mib: u64) -> Bytes {
-        let text = "schema: 1\nname: x\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
-        let source = Source::new("r.yaml", text);
-        let (recipe, outputs) = Recipe::parse(&source, PathBuf::new(), outputs::read).unwrap();
-        let object = |size| Object { sha256: Sha256::of(b""), size };
-        let mut lock = Lock::empty();
-        let base = lock_ids::stock_id(Arch::Amd64, board::INITRD);
-        lock.inputs = BTreeMap::from([(base, Entry::plain("http://h.invalid", object(1000 * MIB)))]);
-        let boot = Boot {
-            id: "w".into(),
-            arch: Arch::Amd64,
-            profile: "w".into(),
-            node: None,
-            kernel_args: Vec::new(),
-            ignition: Vec::new(),
-            installed: None,
-            generic: None,
-            delivery: delivery.clone(),
-            made: object(2000 * MIB),
-            step: Sha256::of(b""),
-            fetched: fetched_mib * MIB,
-            early: vec![("ucode.cpio".into(), object(64 * MIB))],
-        };
-        let (recipe, outputs, lock, version) = (&recipe, &outputs, &lock, Version([4593, 2, 5]));
-        let artifacts = Artifacts { boots: vec![boot], ..Artifacts::default() };
-        memory_of(&Built { recipe, outputs, lock, version, artifacts })[0].1
-    }
-
-    #[test]
-    fn a_boot_needs_twice_of_all_that_is_loaded_early_initrds_included() {
-        for (delivery, loaded) in [
-            (Delivery::Initrd(Layout::Overlay), 64 + 1000 + 2000),
-            (Delivery::Initrd(Layout::Virtual), 64 + 1000 + 2000),
-            (Delivery::Initrd(Layout::Single), 64 + 2000),
-        ] {
-            assert_eq!(needed(&delivery, 0), Bytes(2 * loaded * MIB), "{delivery:?}");
-        }
-        let fetched = Delivery::Fetched("http://h.invalid".parse().unwrap());
-        assert_eq!(needed(&fetched, 1700), Bytes(2 * 1700 * MIB), "the base takes less");
-    }
 }

@@ -10,6 +10,7 @@ use crate::bake::blueprint::{Assembled, Blueprint};
 use crate::bake::compile::{self, Compiled};
 use crate::bake::early;
 use crate::bake::judge::{self, boots};
+use crate::bake::load::Load;
 pub(crate) use crate::bake::project::{Inputs, Limits, Project};
 use crate::bake::provenance::{self, Signing};
 use crate::bake::rebuild::{self, Made};
@@ -19,7 +20,6 @@ use crate::base::digest::Sha256;
 use crate::base::error::Result;
 use crate::base::event::Observer;
 use crate::base::finding::Finding;
-use crate::base::size::Bytes;
 use crate::flatcar::version::Version;
 use crate::source::fetch::Judged;
 use crate::store::Store;
@@ -70,8 +70,8 @@ pub struct Report {
     pub judged: Vec<Judged>,
     /// Each step and its outcome.
     pub steps: Vec<Ran>,
-    /// Each boot's id, and the memory that a machine needs for it.
-    pub memory: Vec<(String, Bytes)>,
+    /// What each boot loads, and the memory that a machine needs for it.
+    pub loads: Vec<Load>,
     /// Keys that signed the tree in this run.
     pub signers: Vec<KeyId>,
     /// Warnings about the layers, and about machines that are too small.
@@ -106,7 +106,7 @@ pub async fn build(
     let outcomes = blueprint.run(store, observer)?;
     warnings.extend(boots::boots(store, version, &blueprint.plan)?);
     warnings.extend(judge::leaks::built(store, &blueprint.plan, &outcomes, &mut public)?);
-    let Assembled { mut draft, memory, warnings: of_memory } =
+    let Assembled { mut draft, loads, warnings: of_memory } =
         blueprint.assemble(&run::objects(&outcomes), &early, store)?;
     warnings.extend(of_memory);
     if limits.rebuild {
@@ -132,5 +132,5 @@ pub async fn build(
     // Its steps hold on to the lock, which the report takes along.
     drop(blueprint);
     let signers = signing.map_or(Vec::new(), |signing| signing.keys.iter().map(SecretKey::id).collect());
-    Ok(Report { signers, published, version, lock, lock_moved, fetched, judged, steps, memory, warnings })
+    Ok(Report { signers, published, version, lock, lock_moved, fetched, judged, steps, loads, warnings })
 }

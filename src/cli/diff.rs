@@ -100,6 +100,11 @@ impl Colours {
     }
 }
 
+/// The differences of two trees, for people, without colours.
+pub(crate) fn text(difference: &Difference) -> String {
+    picture(difference, Colours(false))
+}
+
 /// The differences of two trees, for people.
 pub(crate) fn picture(difference: &Difference, colours: Colours) -> String {
     let Difference { from, to, releases, versions, boots, machines, lines, contents, files } = difference;
@@ -126,7 +131,7 @@ pub(crate) fn picture(difference: &Difference, colours: Colours) -> String {
     );
     section(&mut picture, colours, "Boots", boots.iter().flat_map(boot).collect());
     section(&mut picture, colours, "Machines", machines.iter().map(|change| row(change, machine)).collect());
-    section(&mut picture, colours, "Lines", lines.iter().flat_map(text).collect());
+    section(&mut picture, colours, "Lines", lines.iter().flat_map(changed).collect());
     section(&mut picture, colours, "Inside sysexts", contents.iter().flat_map(inside).collect());
     let count = |gone: bool, new: bool| {
         let of = |change: &&Change<_>| (change.after.is_none(), change.before.is_none()) == (gone, new);
@@ -217,7 +222,7 @@ fn boot(change: &Change<Boot>) -> Vec<String> {
     lines
 }
 
-fn text(lines: &Lines) -> Vec<String> {
+fn changed(lines: &Lines) -> Vec<String> {
     let mut shown = vec![match &lines.paths[..] {
         [path] => plain(path),
         [first, rest @ ..] => format!("{} and {} more with the same change", plain(first), rest.len()),

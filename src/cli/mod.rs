@@ -16,6 +16,7 @@ mod completions;
 mod diff;
 mod explain;
 mod fetch;
+mod graph;
 mod groups;
 mod help;
 mod hint;

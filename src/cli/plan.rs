@@ -8,9 +8,11 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use super::graph::{Language, draw};
 use super::pending::Pending;
 use super::project::{DeliveryArgs, ProjectArgs};
 use crate::bake::blueprint::Blueprint;
+use crate::bake::graph::Graph;
 use crate::bake::project::Project;
 use crate::bake::resolve::{self, Stock};
 use crate::bake::{compile, early};
@@ -55,6 +57,9 @@ pub(crate) struct PlanArgs {
     /// Print the plan as JSON on stdout (docs/formats/plan.md)
     #[arg(long)]
     json: bool,
+    /// Print the graph of the build instead: inputs, steps, boots and machines
+    #[arg(long, value_name = "LANGUAGE", conflicts_with_all = ["json", "files"])]
+    graph: Option<Language>,
 }
 
 /// A build that was planned and not run.
@@ -125,15 +130,20 @@ impl PlanArgs {
     pub(crate) fn run(self) -> Result<()> {
         let (mut project, store) = self.project.open()?;
         self.delivery.apply(&mut project.recipe);
-        let forecast = self.forecast(&project, &store)?;
-        match self.json {
-            true => {
+        let (forecast, graph) = self.forecast(&project, &store)?;
+        match self.graph {
+            Some(language) => {
+                let unknown =
+                    || lock::Error::Drift { path: project.lock_path.clone(), drift: forecast.drift.clone() };
+                say_part!("{}", draw(&graph.ok_or_else(unknown)?, language));
+            }
+            None if self.json => {
                 say!(
                     "{}",
                     String::from_utf8_lossy(&crate::base::canonical::canonical_json(&forecast)).trim_end()
                 )
             }
-            false => say_part!("{}", forecast.for_people(self.files)),
+            None => say_part!("{}", forecast.for_people(self.files)),
         }
         let is_refused = self.locked && !forecast.drift.is_empty();
         // A build would not just change to another pin.
@@ -149,7 +159,9 @@ impl PlanArgs {
         }
     }
 
-    fn forecast(&self, project: &Project, store: &Store) -> Result<Forecast> {
+    /// The forecast, and the graph where the lock fits.
+    fn forecast(&self, project: &Project, store: &Store) -> Result<(Forecast, Option<Graph>)> {
+        let mut graph = None;
         let needs = project.needs()?;
         let (version, wants) = project.wants(&needs);
         let lock = project.lock.as_ref();
@@ -202,9 +214,10 @@ impl PlanArgs {
                 })
                 .collect();
             forecast.outputs = Some(self.outputs(&blueprint, &made, store)?);
+            graph = Some(Graph::of(&blueprint, &made));
         }
         forecast.add_up();
-        Ok(forecast)
+        Ok((forecast, graph))
     }
 
     fn outputs(&self, blueprint: &Blueprint<'_>, made: &[Option<Object>], store: &Store) -> Result<Outputs> {

@@ -160,7 +160,13 @@ mod tests {
 
     #[test]
     fn the_sums_in_the_head_are_those_of_the_cases() {
-        let task = |id: &str, state| Task { id: id.into(), state, size: None, notes: vec!["a note".into()] };
+        let task = |id: &str, state| Task {
+            id: id.into(),
+            began: Duration::ZERO,
+            state,
+            size: None,
+            notes: vec!["a note".into()],
+        };
         let happened = Happened {
             recipe: "a&b.yaml".into(),
             fetches: vec![task("one", State::Done(Duration::from_millis(1500)))],

@@ -3,6 +3,7 @@
 mod events;
 mod junit;
 mod record;
+mod report;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::base::event::{self, Event, Everyone, Observer};
 use crate::base::finding::Finding;
 use crate::base::unfinished;
 use crate::tree::names::CURRENT;
+use crate::tree::open::Tree;
 use crate::tree::publish::Published;
 
 /// Build a recipe: fetch and verify its inputs, build sysexts and overlays, publish the tree
@@ -85,18 +87,24 @@ struct ReportArgs {
     /// Write a JUnit XML report, also for a failed build
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Write a page of HTML, also for a failed build: how the time was spent, what each boot loads, what the tree is made of, and
+    /// how it differs from the current one
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 /// A finished build.
 struct Built {
     project: Project,
     report: Report,
+    /// The tree that was current before, if a page shall compare the two.
+    before: Option<Tree>,
 }
 
 impl BuildArgs {
     /// Builds, and reports what was made, what was cached, and which keys signed it.
     pub(crate) fn run(self) -> Result<()> {
-        let ReportArgs { json, events, summary, junit } = &self.reports;
+        let ReportArgs { json, events, summary, junit, report } = &self.reports;
         if *json && matches!(events, Some(Target::Stdout)) {
             return Err(events::Error::TwoOnStdout.into());
         }
@@ -127,11 +135,14 @@ impl BuildArgs {
         if let Some(path) = junit {
             junit::write(path, &happened)?;
         }
-        let Built { project, report } = built?;
+        if let Some(path) = report {
+            report::write(path, &happened, built.as_ref().ok())?;
+        }
+        let Built { project, report, .. } = built?;
         for warning in &report.warnings {
             tell!("{warning}");
         }
-        let current = self.output.join(&project.recipe.name).join(CURRENT);
+        let current = self.current(&project);
         let text = summary::for_people(&report, &project.lock_path, &current, self.private.as_deref());
         match (json, events) {
             (true, _) => say!("{:#}", as_json(&report, &current)),
@@ -140,6 +151,11 @@ impl BuildArgs {
             (false, _) => say_part!("{text}"),
         }
         Ok(())
+    }
+
+    /// The link to the newest tree.
+    fn current(&self, project: &Project) -> PathBuf {
+        self.output.join(&project.recipe.name).join(CURRENT)
     }
 
     fn build(&self, observer: &dyn Observer, log: Option<Arc<EventLog>>) -> Result<Built> {
@@ -154,6 +170,10 @@ impl BuildArgs {
         };
         let signing = Signing { keys: self.sign.keys()?, builder: self.builder_id.clone() };
         let signing = Some(&signing).filter(|signing| !signing.keys.is_empty());
+        let compares = self.reports.report.is_some();
+        let before = Some(self.current(&project))
+            .filter(|_| compares)
+            .and_then(|current| Tree::directory(&current).ok());
         let destination = Destination { output: &self.output, private: self.private.as_deref() };
         let work = build(&mut project, &store, destination, &self.layers, limits, signing, observer);
         unfinished::on_interrupt(move || {
@@ -162,7 +182,7 @@ impl BuildArgs {
             }
         });
         let report = block_on(work)?;
-        Ok(Built { project, report })
+        Ok(Built { project, report, before })
     }
 }
 
@@ -204,7 +224,7 @@ fn as_json(report: &Report, current: &Path) -> serde_json::Value {
         "lock_moved": report.lock_moved,
         "signers": report.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "fetched": report.fetched,
-        "memory": report.memory.iter().map(|(boot, needed)| (boot, needed.0)).collect::<BTreeMap<_, _>>(),
+        "memory": report.loads.iter().map(|load| (&load.boot, load.needed.0)).collect::<BTreeMap<_, _>>(),
         "steps": steps,
     })
 }

@@ -62,6 +62,8 @@ impl Default for End {
 pub(crate) struct Task {
     /// The input's or step's id.
     pub id: String,
+    /// When it began, counted from the start of the build.
+    pub began: Duration,
     /// Progress of the task.
     pub state: State,
     /// Length in bytes of the fetched or built object, once known.
@@ -82,8 +84,8 @@ pub(crate) enum State {
 }
 
 impl Task {
-    fn new(id: &str, state: State) -> Self {
-        Task { id: id.into(), state, size: None, notes: Vec::new() }
+    fn new(id: &str, began: Duration, state: State) -> Self {
+        Task { id: id.into(), began, state, size: None, notes: Vec::new() }
     }
 
     fn end(&mut self) {
@@ -112,10 +114,10 @@ impl Record {
     }
 }
 
-/// The task of this id, added if it is missing.
-fn task<'t>(tasks: &'t mut Vec<Task>, id: &str) -> &'t mut Task {
+/// The task of this id, added if it is missing; it is `now` since the start of the build.
+fn task<'t>(tasks: &'t mut Vec<Task>, id: &str, now: Duration) -> &'t mut Task {
     let index = tasks.iter().position(|task| task.id == id).unwrap_or_else(|| {
-        tasks.push(Task::new(id, State::Running(Instant::now())));
+        tasks.push(Task::new(id, now, State::Running(Instant::now())));
         tasks.len() - 1
     });
     &mut tasks[index]
@@ -124,22 +126,25 @@ fn task<'t>(tasks: &'t mut Vec<Task>, id: &str) -> &'t mut Task {
 impl Observer for Record {
     fn notice(&self, event: Event<'_>) {
         let mut happened = self.happened.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.began.elapsed();
         let Happened { fetches, steps, rebuild, warnings, end, .. } = &mut *happened;
         match event {
             Event::FetchStarted { id, have, .. } => {
-                let fetch = task(fetches, id);
+                let fetch = task(fetches, id, now);
                 if have > 0 {
                     fetch.notes.push(format!("resumed: {have} bytes were already here"));
                 }
             }
             Event::FetchWaiting { id } => {
-                task(fetches, id)
+                task(fetches, id, now)
                     .notes
                     .push("waited for another prebake process that was fetching it".into());
             }
-            Event::FetchRetry { id, reason } => task(fetches, id).notes.push(format!("retried: {reason}")),
+            Event::FetchRetry { id, reason } => {
+                task(fetches, id, now).notes.push(format!("retried: {reason}"))
+            }
             Event::FetchDone { id, size, signer } => {
-                let fetch = task(fetches, id);
+                let fetch = task(fetches, id, now);
                 fetch.end();
                 fetch.size = Some(size);
                 fetch.notes.extend(signer.map(|signer| format!("signed by {signer}")));
@@ -147,16 +152,16 @@ impl Observer for Record {
             Event::KeyStale { reason } => warnings.push(format!("{reason}; the copy in the store was used")),
             Event::Corrupt { id, why } => warnings.push(format!("{id} was corrupt in the store: {why}")),
             Event::StepCached { id, size } => {
-                let step = Task { size: Some(size), ..Task::new(id, State::Cached) };
+                let step = Task { size: Some(size), ..Task::new(id, now, State::Cached) };
                 steps.push(step);
             }
-            Event::StepStarted { id } => drop(task(steps, id)),
+            Event::StepStarted { id } => drop(task(steps, id, now)),
             Event::StepDone { id, size, took } => {
-                let step = task(steps, id);
+                let step = task(steps, id, now);
                 (step.size, step.state) = (Some(size), State::Done(took));
             }
             Event::RebuildStarted { steps } => {
-                let began = Task::new(&counted(steps, "step"), State::Running(Instant::now()));
+                let began = Task::new(&counted(steps, "step"), now, State::Running(Instant::now()));
                 *rebuild = Some(began);
             }
             Event::RebuildDone { .. } => rebuild.iter_mut().for_each(Task::end),

@@ -11,6 +11,7 @@ use indicatif::HumanBytes;
 use super::Built;
 use super::record::{End, Happened, State, Task};
 use crate::bake::build::Report;
+use crate::bake::load::Load;
 use crate::base::count::counted;
 use crate::base::disk;
 use crate::cli::progress::short;
@@ -65,9 +66,9 @@ pub(crate) fn for_people(
         let files = counted(count, "file");
         lines.push(format!("  verified  {files} signed by {signer}{below}{}", unread(count, read)));
     }
-    let most = report.memory.iter().max_by_key(|(_, needed)| *needed);
-    if let Some((boot, needed)) = most {
-        lines.push(match report.memory.len() {
+    let most = report.loads.iter().max_by_key(|load| load.needed);
+    if let Some(Load { boot, needed, .. }) = most {
+        lines.push(match report.loads.len() {
             1 => format!("  memory    {needed} for {boot}"),
             boots => format!("  memory    {needed} for {boot}, the most of {boots} boots"),
         });
@@ -112,7 +113,7 @@ fn markdown(happened: &Happened, built: Option<&Built>) -> String {
         (End::Done { build_id }, built) => {
             page.heading(2, &format!("prebake: {} → {}", code(&happened.recipe), code(build_id)));
             if let Some(built) = built {
-                page.table(["", ""], facts(happened, built));
+                page.table(["", ""], facts(happened, built, code, text));
             }
         }
     }
@@ -127,8 +128,13 @@ fn markdown(happened: &Happened, built: Option<&Built>) -> String {
     page.0
 }
 
-/// Facts about the build, line by line.
-fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String; 2]> {
+/// Facts about the build, line by line. `code` marks a name and `text` escapes a text, as the page needs it.
+pub(crate) fn facts(
+    happened: &Happened,
+    Built { project, report, .. }: &Built,
+    code: fn(&str) -> String,
+    text: fn(&str) -> String,
+) -> Vec<[String; 2]> {
     let manifest = &report.published.manifest;
     let total: u64 = manifest.files.values().map(|file| file.size).sum();
     let cached = report.steps.iter().filter(|ran| ran.outcome.cached).count();
@@ -179,14 +185,26 @@ fn facts(happened: &Happened, Built { project, report }: &Built) -> Vec<[String;
 }
 
 fn row(task: &Task, done: &str) -> [String; 3] {
-    let state = match task.state {
-        State::Cached => "cached".to_owned(),
-        State::Done(took) => format!("{done} in {}", short(took)),
-        State::Running(_) => "**not complete**".to_owned(),
+    let state = match task.is_running() {
+        true => format!("**{}**", state(task, done)),
+        false => state(task, done),
     };
     let notes: String = task.notes.iter().map(|note| format!("; {}", text(note))).collect();
-    let size = task.size.map_or(String::new(), |size| HumanBytes(size).to_string());
-    [code(&task.id), state + &notes, size]
+    [code(&task.id), state + &notes, size(task)]
+}
+
+/// The state of a task in words; `done` is the verb for one that ended.
+pub(crate) fn state(task: &Task, done: &str) -> String {
+    match task.state {
+        State::Cached => "cached".to_owned(),
+        State::Done(took) => format!("{done} in {}", short(took)),
+        State::Running(_) => "not complete".to_owned(),
+    }
+}
+
+/// The length of what a task made, or nothing.
+pub(crate) fn size(task: &Task) -> String {
+    task.size.map_or(String::new(), |size| HumanBytes(size).to_string())
 }
 
 /// A page of GitHub's Markdown.
@@ -283,6 +301,7 @@ mod tests {
     fn a_failure_shows_its_chain_and_hint_and_what_was_not_complete() {
         let mut fetch = Task {
             id: "in".into(),
+            began: std::time::Duration::ZERO,
             state: State::Running(std::time::Instant::now()),
             size: None,
             notes: vec![],

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -86,4 +88,44 @@ fn the_files_that_a_plan_foresees_are_those_that_the_build_publishes() {
     assert!(count >= 6 && count < foreseen.len(), "{count} sizes of stock files are known, and not all");
     let text = world.prebake(&["plan", "recipes/small.yaml", "--files"]).ok().stdout;
     assert!(published.keys().all(|path| text.contains(path.as_str())), "{text}");
+}
+
+/// Graphviz reads a graph; each edge by the names of its ends.
+fn edges(text: &str) -> Vec<String> {
+    let mut dot =
+        Command::new("dot").arg("-Tjson").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    dot.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = dot.wait_with_output().unwrap();
+    assert!(output.status.success(), "dot refuses:\n{text}");
+    let graph: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let name = |index: &Value| {
+        let label = graph["objects"][index.as_u64().unwrap() as usize]["label"].as_str().unwrap();
+        label.split("\\n").next().unwrap().to_owned()
+    };
+    let edges = graph["edges"].as_array().unwrap().iter();
+    edges.map(|edge| format!("{} → {}", name(&edge["tail"]), name(&edge["head"]))).collect()
+}
+
+#[test]
+fn the_graph_leads_from_inputs_over_steps_and_boots_to_the_machines() {
+    let world = World::new();
+    let graph = |language: &str| world.prebake(&["plan", "recipes/small.yaml", "--graph", language]);
+    graph("dot").fails(9, &["there is no lock", "hint: run `prebake lock`"]);
+    world.prebake(&["lock", "recipes/small.yaml"]).ok();
+    let before = edges(&graph("dot").ok().stdout);
+    for edge in [
+        "sysext/hello/amd64 → overlay/worker",
+        "overlay/worker → worker",
+        "flatcar/amd64/flatcar_production_pxe_image.cpio.gz → worker",
+        "worker → n1",
+        "overlay/control+n2 → control+n2",
+        "control+n2 → n2",
+    ] {
+        assert!(before.iter().any(|found| found == edge), "no {edge} in {before:#?}");
+    }
+    world.build();
+    assert_eq!(edges(&graph("dot").ok().stdout), before, "a build adds lengths and no edges");
+    let mermaid = graph("mermaid").ok().stdout;
+    assert!(mermaid.starts_with("flowchart LR\n"), "{mermaid}");
+    assert_eq!(mermaid.matches(" --> ").count(), before.len(), "{mermaid}");
 }

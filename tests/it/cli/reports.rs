@@ -9,6 +9,7 @@ use std::time::Duration;
 use prebake::base::event::{Event, SCHEMA};
 use serde_json::Value;
 
+use crate::judges::browser::Browser;
 use crate::lab::mirror::Fault;
 use crate::world::schema::Schema;
 use crate::world::{Run, VERSION, World, repository};
@@ -310,4 +311,54 @@ fn a_step_that_fails_is_the_case_that_fails() {
         cases[3..],
         ["prebake.step sysext/hello/amd64 failure", "prebake.build recipes/small.yaml failure"]
     );
+}
+
+/// Builds with a page, and opens it in a browser, which asks for nothing but the page.
+fn opened(world: &World, browser: &mut Browser, code: i32) -> String {
+    let run = world.prebake(&["build", "recipes/small.yaml", "--report", "report.html"]);
+    assert_eq!(run.code, Some(code), "{}", run.stderr);
+    let url = format!("file://{}", world.path("report.html").display());
+    browser.open(&url);
+    browser.wait_for("document.readyState == 'complete' && document.querySelector('h1') != null");
+    assert!(browser.requests().iter().all(|asked| *asked == url), "{:?}", browser.requests());
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    browser.eval("document.body.innerText").as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_page_pictures_a_build_its_time_its_memory_its_tree_and_what_changed() {
+    let world = World::new();
+    let mut browser = Browser::start();
+    let text = opened(&world, &mut browser, 0);
+    let build_id = world.current().unwrap();
+    assert!(text.contains(&build_id) && text.contains("There was no tree of this recipe before"), "{text}");
+    // Each fetch and each step has its bar, each of the three boots its own, and each file is in the treemap or in a sum.
+    let count = |browser: &mut Browser, what: &str| {
+        browser.eval(&format!("document.querySelectorAll('{what}').length")).as_u64().unwrap()
+    };
+    assert_eq!(count(&mut browser, "svg.timeline rect.fetch"), 3);
+    assert_eq!(count(&mut browser, "svg.timeline rect.step"), 4);
+    assert_eq!(count(&mut browser, "svg.bars > text:not(.axis-end)"), 3);
+    assert!(count(&mut browser, "svg.treemap rect") > 5);
+    // All that is drawn lies within its picture, and the page is no wider than the window.
+    for width in [1200, 390] {
+        browser.resize(width, 900);
+        let outside = "[...document.querySelectorAll('svg rect')].filter(rect => { \
+            const of = rect.closest('svg').getBoundingClientRect(), own = rect.getBoundingClientRect(); \
+            return own.left < of.left - 1 || own.right > of.right + 1 || own.bottom > of.bottom + 1; }).length";
+        assert_eq!(browser.eval(outside), 0, "at {width}");
+        assert_eq!(browser.eval("document.documentElement.scrollWidth <= innerWidth"), true, "at {width}");
+    }
+
+    let text = opened(&world, &mut browser, 0);
+    assert!(text.contains("It is the same tree") && text.contains("4 steps came out of the store"), "{text}");
+
+    world.edit("recipes/worker.ign", "/etc/role", "/etc/<b>role");
+    let text = opened(&world, &mut browser, 0);
+    assert!(text.contains(&build_id) && text.contains("+") && text.contains("/etc/<b>role"), "{text}");
+    assert_eq!(count(&mut browser, "b"), 0, "a config is text and no markup");
+
+    world.edit("recipes/small.yaml", "profiles:", "profilse:");
+    let text = opened(&world, &mut browser, 3);
+    assert!(text.contains("failed, exit 3") && text.contains("did you mean `profiles`?"), "{text}");
 }
