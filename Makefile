@@ -6,10 +6,13 @@ help:           ## show this menu
 
 demo:           ## bake the lab's release and boot two machines from it
 	@tests/prerequisites.sh demo
-	@cargo build --quiet --bin prebake --example demo
+	@echo "== compiling prebake and the demo (the first time about eight minutes on two cores)"
+	@cargo build --bin prebake --example demo
+	@echo "== a release of the lab's own, a build of it, a server, and two machines in QEMU (about two minutes)"
 	@target/debug/examples/demo
 
 check:          ## format, lints, links of the sources' documentation
+	@echo "== format, lints and documentation: everything is compiled once for that"
 	cargo fmt --all --check
 	cargo clippy --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items --quiet
@@ -17,7 +20,9 @@ check:          ## format, lints, links of the sources' documentation
 test:           ## everything, with the real judges
 	@tests/prerequisites.sh test
 	$(MAKE) --no-print-directory check
+	@echo "== the judges: Butane, Ignition, Matchbox, containerd, Kubernetes (built from source once, then kept in ~/.cache/prebake)"
 	tests/peers/build.sh butane ignition matchbox cri containerd containerd-1.7 kubernetes >/dev/null
+	@echo "== tests: of units, golden files, vectors, judges, and machines in QEMU"
 	PREBAKE_LAB_IGNITION=go cargo test
 
 bench:          ## race against the peers

@@ -46,7 +46,7 @@ pub(crate) struct Blueprint<'p> {
 pub(crate) struct Assembled {
     /// The tree as it will be published.
     pub draft: Draft,
-    /// What each boot loads, and the memory that a machine needs for it.
+    /// The load of each boot, with the memory that a machine needs for it.
     pub loads: Vec<Load>,
     /// Warnings about machines that are too small.
     pub warnings: Vec<Finding>,

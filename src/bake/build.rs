@@ -70,7 +70,7 @@ pub struct Report {
     pub judged: Vec<Judged>,
     /// Each step and its outcome.
     pub steps: Vec<Ran>,
-    /// What each boot loads, and the memory that a machine needs for it.
+    /// The load of each boot, with the memory that a machine needs for it.
     pub loads: Vec<Load>,
     /// Keys that signed the tree in this run.
     pub signers: Vec<KeyId>,

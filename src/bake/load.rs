@@ -1,4 +1,4 @@
-//! What a boot puts into a machine's memory, part by part, and how much memory it needs for that.
+//! The load of a boot: all that it puts into a machine's memory, part by part, and the memory that it needs for that.
 
 use std::collections::BTreeMap;
 

@@ -69,7 +69,11 @@ fn upstream(directory: &Path) {
 }
 
 fn build(world: &World, mirror: &Mirror) -> std::process::Output {
-    let mut command = world.command(&["build", "recipes/kubernetes.yaml"]);
+    build_of(world, mirror, "recipes/kubernetes.yaml")
+}
+
+fn build_of(world: &World, mirror: &Mirror, recipe: &str) -> std::process::Output {
+    let mut command = world.command(&["build", recipe]);
     command.env("PREBAKE_MIRROR_KUBERNETES", mirror.url()).env("PREBAKE_MIRROR_GITHUB", mirror.url());
     command.output().unwrap()
 }
@@ -139,6 +143,23 @@ fn the_recipe_for_kubernetes_builds_from_mirrors_of_the_public_hosts() {
     let lock = fs::read_to_string(world.path("recipes/kubernetes.lock")).unwrap();
     assert!(!lock.contains("127.0.0.1"), "a mirror leaves no trace in the lock:\n{lock}");
     check_tree(&tree);
+}
+
+#[test]
+fn the_recipe_in_the_readme_builds_as_it_stands_there() {
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let recipe = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(recipe.lines().count() <= 12, "it is to be read at a glance");
+    let world = kubernetes();
+    // The lab's key stands in for Flatcar's.
+    let trust = format!("trust: {{primary_fingerprint: {}, key: lab.asc}}\n", crate::world::PRIMARY);
+    fs::write(world.path("recipes/rack.yaml"), format!("{recipe}{trust}")).unwrap();
+    fs::write(world.path("recipes/worker.bu"), "variant: flatcar\nversion: 1.0.0\n").unwrap();
+    upstream(&world.path("upstream"));
+    let mirror = Mirror::builder().directory("/", &world.path("upstream")).start().unwrap();
+    let output = build_of(&world, &mirror, "recipes/rack.yaml");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("warning:"), "{said}");
 }
 
 #[test]

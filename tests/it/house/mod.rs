@@ -1,5 +1,5 @@
 //! Rules that hold for the whole house: the order of the roofs and their tests, the English of comments and documents, the paths and commands that they
-//! name, the pipelines, every parser under damage, and the lab without prebake.
+//! name, the guides, the pipelines, every parser under damage, and the lab without prebake.
 
 mod action;
 mod commands;
@@ -7,6 +7,7 @@ pub(crate) mod damage;
 mod english;
 mod folders;
 mod fuzz;
+mod guides;
 mod harness;
 mod layers;
 mod modules;

@@ -23,7 +23,7 @@ pub(crate) const COLOURS: usize = 8;
 
 /// A bar of the timeline.
 pub(crate) struct Span {
-    /// Its name.
+    /// Id of the task, shown before the bar.
     pub name: String,
     /// Class of its colour.
     pub class: &'static str,
@@ -71,7 +71,7 @@ pub(crate) fn timeline(spans: &[Span], whole: Duration) -> String {
 
 /// A bar made of parts.
 pub(crate) struct Bar {
-    /// Its name.
+    /// Id of the boot, shown above the bar.
     pub name: String,
     /// Names and lengths in bytes.
     pub parts: Vec<(String, u64)>,
@@ -126,7 +126,7 @@ pub(crate) fn bars(bars: &[Bar], colour: impl Fn(&str) -> usize) -> String {
 
 /// A tile of a treemap.
 pub(crate) struct Tile {
-    /// Its name.
+    /// Path of the file; its last part is shown.
     pub name: String,
     /// Its length in bytes, which its area shows.
     pub size: u64,
