@@ -26,7 +26,7 @@ TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h
     erofs-utils:fsck.erofs cryptsetup-bin:veritysetup attr:getfattr lz4:lz4 zstd:zstd xz-utils:xz curl:curl
     gpgv:gpgv minisign:minisign skopeo:skopeo containerd:containerd docker-registry:docker-registry
     dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext
-    python3:python3 python3-pip:pip3
+    python3:python3 python3-pip:pip3 nodejs:node npm:npm
     graphviz:dot binutils:objdump sbsigntool:sbverify groff-base:groff
     ipxe:/usr/lib/ipxe/undionly.kpxe tftp-hpa:tftp isc-dhcp-client:dhclient busybox:busybox iproute2:ip
     strace:strace procps:/usr/bin/kill

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::judges::{self, browser::Browser};
 use crate::world::schema::Schema;
 use crate::world::{Run, World};
 
@@ -125,7 +126,23 @@ fn the_graph_leads_from_inputs_over_steps_and_boots_to_the_machines() {
     }
     world.build();
     assert_eq!(edges(&graph("dot").ok().stdout), before, "a build adds lengths and no edges");
-    let mermaid = graph("mermaid").ok().stdout;
-    assert!(mermaid.starts_with("flowchart LR\n"), "{mermaid}");
-    assert_eq!(mermaid.matches(" --> ").count(), before.len(), "{mermaid}");
+    let text = graph("mermaid").ok().stdout;
+    let Some(script) = judges::mermaid() else { return };
+    let page = format!(
+        "<pre></pre><script src={script:?}></script><script>\
+         document.querySelector('pre').textContent = {text};\
+         mermaid.initialize({{startOnLoad: false}}); mermaid.run({{querySelector: 'pre'}})</script>",
+        text = serde_json::json!(text)
+    );
+    fs::write(world.path("graph.html"), page).unwrap();
+    let mut browser = Browser::start();
+    browser.open(&format!("file://{}", world.path("graph.html").display()));
+    browser.wait_for("document.querySelector('pre svg') != null");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    let count = |browser: &mut Browser, what: &str| {
+        browser.eval(&format!("document.querySelectorAll('pre svg {what}').length")).as_u64().unwrap()
+    };
+    assert_eq!(count(&mut browser, "path.flowchart-link"), before.len() as u64, "{text}");
+    let drawn = browser.eval("document.querySelector('pre svg').textContent");
+    assert!(drawn.as_str().unwrap().contains("flatcar/amd64/flatcar_production_pxe.vmlinuz"), "{drawn}");
 }

@@ -54,6 +54,11 @@ pub(crate) fn ignition() -> Option<PathBuf> {
     prepare("ignition-lab", "ignition-lab.sh", &[])
 }
 
+/// Mermaid's script for browsers, or nothing where judges are skipped on purpose.
+pub(crate) fn mermaid() -> Option<PathBuf> {
+    prepare("mermaid", "mermaid.sh", &[])
+}
+
 fn prepare(judge: &str, script: &str, args: &[&str]) -> Option<PathBuf> {
     let ci = env::var("CI").is_ok_and(|ci| ci == "true");
     if !ci && env::var("PREBAKE_SKIP_JUDGES").is_ok_and(|skip| skip == "1") {
