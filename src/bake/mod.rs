@@ -36,4 +36,5 @@ pub mod recipe;
 pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod sbom;
+pub(crate) mod settle;
 pub(crate) mod steps;

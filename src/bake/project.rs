@@ -9,6 +9,7 @@ use crate::bake::kubernetes;
 use crate::bake::outputs::{self, Outputs};
 use crate::bake::recipe::Recipe;
 use crate::bake::resolve::{self, Stock};
+use crate::bake::settle::{Sides, Taken};
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::event::{Event, Observer};
 use crate::base::finding::Finding;
@@ -71,6 +72,8 @@ pub struct Project {
     pub sysexts: Vec<Selected>,
     /// The facts about the pinned key that the lock on the disk remembers, kept even if everything else is locked anew.
     remembered: Option<lock::Trust>,
+    /// Whether the file still has the conflicts that the lock was settled from.
+    is_settled: bool,
 }
 
 /// Inputs of a build: all are in the store, and their signatures are judged.
@@ -88,17 +91,42 @@ pub(crate) struct Inputs<T> {
 impl Project {
     /// Reads the recipe, its lock and its sysexts.
     pub fn load(recipe: &Path) -> Result<Project> {
+        Project::with_lock(recipe, |_, path| Lock::load(path))
+    }
+
+    /// The same, with a lock that git could not merge settled, and how many inputs came from each side. The file is not
+    /// written yet.
+    pub(crate) fn load_settled(recipe: &Path) -> Result<(Project, Option<Taken>)> {
+        let mut sides = None;
+        let mut project = Project::with_lock(recipe, |recipe, path| match Lock::sides(path)? {
+            Some(both) => {
+                let both = sides.insert(Sides::new(recipe, both));
+                Ok(Some(both.union(recipe)))
+            }
+            None => Lock::load(path),
+        })?;
+        let Some(sides) = sides else { return Ok((project, None)) };
+        let wants = project.wants(&project.needs()?).1;
+        let (lock, taken) = sides.settle(project.lock.take().unwrap_or_else(Lock::empty), &wants);
+        (project.lock, project.is_settled) = (Some(lock), true);
+        Ok((project, Some(taken)))
+    }
+
+    fn with_lock(
+        recipe: &Path,
+        read: impl FnOnce(&Recipe, &Path) -> Result<Option<Lock>>,
+    ) -> Result<Project> {
         let lock_path = Lock::path_of(recipe);
         let (recipe, outputs) = Recipe::load(recipe, outputs::read)?;
         let boards = resolve::boards(&recipe)?;
         // Load errors of the lock are kept back, so that the recipe's own faults are reported first.
-        let lock = Lock::load(&lock_path);
+        let lock = read(&recipe, &lock_path);
         let locked = lock.as_ref().ok().and_then(Option::as_ref);
         let kubeadm = locked.and_then(|lock| lock.kubeadm.as_ref());
         let sysexts = extensions::load(&recipe, &outputs.sysext_versions(), kubeadm)?;
         let lock = lock?;
         let remembered = lock.as_ref().and_then(|lock| lock.trust.clone());
-        Ok(Project { recipe, outputs, lock_path, lock, boards, sysexts, remembered })
+        Ok(Project { recipe, outputs, lock_path, lock, boards, sysexts, remembered, is_settled: false })
     }
 
     /// The keys that the recipe trusts, with what its lock remembers of the pinned key.
@@ -239,10 +267,10 @@ impl Project {
         Ok(Inputs { lock, fetched: missing, judged, checked })
     }
 
-    /// Writes the lock if it changed, and has the store keep the inputs it names.
+    /// Writes the lock if it changed or has conflicts, and has the store keep the inputs it names.
     pub(crate) fn save(&self, lock: &Lock, store: &Store) -> Result<bool> {
         let moved = self.lock.as_ref() != Some(lock);
-        if moved {
+        if moved || self.is_settled {
             lock.save(&self.lock_path)?;
         }
         store.keep(&self.lock_path)?;

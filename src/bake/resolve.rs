@@ -149,7 +149,7 @@ pub(crate) fn drift(
 }
 
 /// A want that the lock lacks or has differently, in words.
-fn misfits(want: &Want, locked: &BTreeMap<String, Entry>) -> Option<String> {
+pub(crate) fn misfits(want: &Want, locked: &BTreeMap<String, Entry>) -> Option<String> {
     let Some(entry) = locked.get(&want.id) else { return Some(format!("{} is not locked", want.id)) };
     if let Some(misfit) = want.misfit(entry) {
         return Some(misfit);

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::base::finding::Findings;
+use crate::base::words;
 
 /// Exit codes of the process. Scripts rely on these numbers; they are part of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Error {
         let mut lines = vec![self.0.to_string()];
         let mut source = std::error::Error::source(&*self.0);
         while let Some(cause) = source {
-            let text = cause.to_string();
+            let text = said(cause);
             if !lines.last().is_some_and(|last| last.contains(&text)) {
                 lines.push(text);
             }
@@ -102,6 +103,13 @@ impl Error {
         }
         lines
     }
+}
+
+/// A cause in words for people.
+fn said(cause: &(dyn std::error::Error + 'static)) -> String {
+    let json = cause.downcast_ref::<serde_json::Error>().map(words::of_serde);
+    let yaml = || cause.downcast_ref::<serde_yaml::Error>().map(words::of_serde);
+    json.or_else(yaml).unwrap_or_else(|| cause.to_string())
 }
 
 impl<E: Advice> From<E> for Error {

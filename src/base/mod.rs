@@ -15,6 +15,7 @@ pub mod digest;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub(crate) mod kind;
 pub(crate) mod parallel;
 pub(crate) mod reader;
 pub mod size;
@@ -23,4 +24,4 @@ pub(crate) mod url;
 pub mod words;
 
 // A member of the workspace: `ignition` needs no more of this roof.
-pub use prebake_text::{count, finding, json, path, yaml};
+pub use prebake_text::{conflict, count, finding, json, path, yaml};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::finding::{Finding, Source};
+use crate::base::{conflict, kind};
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::kinds::{self, Kind};
@@ -16,10 +17,20 @@ pub(crate) const SCHEMA: u32 = 1;
 /// # Errors
 /// It is of another kind; the hint says which command takes it.
 pub(crate) fn another_kind(root: &Yaml, source: &Arc<Source>, wanted: Kind) -> Result<(), Finding> {
-    match kinds::of(root, &source.text).filter(|kind| *kind != wanted) {
-        Some(kind) => Err(Finding::error(format!("this is {}, not {}", kind.name(), wanted.name()))
-            .at(root.place(source))
-            .hint(kind.advice())),
+    let refused = |what: &str, advice: &str| {
+        let finding = Finding::error(format!("this is {what}, not {}", wanted.name()));
+        Err(conflict::or(source, finding.at(root.place(source)).hint(advice)))
+    };
+    match kinds::of(root, &source.text) {
+        Some(kind) if kind == wanted => Ok(()),
+        Some(kind) => refused(kind.name(), kind.advice()),
+        // A text that is no mapping is no config at all.
+        None if root.scalar().is_some_and(|text| !text.is_empty()) => {
+            match kind::of(source.text.as_bytes()) {
+                Some(kind::Known { what, advice }) => refused(what, advice),
+                None => Ok(()),
+            }
+        }
         None => Ok(()),
     }
 }

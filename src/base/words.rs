@@ -37,6 +37,72 @@ pub fn of_refusal(body: &[u8]) -> Option<String> {
     Some(printable(&words))
 }
 
+/// What serde's words for types become.
+const TYPES: [(&str, &str); 12] = [
+    ("struct", "a mapping of keys"),
+    ("internally tagged enum", "a mapping of keys"),
+    ("map", "a mapping of keys"),
+    ("a map", "a mapping of keys"),
+    ("enum", "one of its names"),
+    ("sequence", "a list"),
+    ("a sequence", "a list"),
+    ("tuple", "a list"),
+    ("a tuple", "a list"),
+    ("unit value", "nothing"),
+    ("null", "nothing"),
+    ("unit", "nothing"),
+];
+
+/// The words of a serde error for people who know no Rust: `expected struct Lock` names a type of our sources.
+pub(crate) fn of_serde(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let (text, place) = match text.rsplit_once(" at line ") {
+        Some((text, place)) => (text, format!(" at line {place}")),
+        None => (text.as_str(), String::new()),
+    };
+    for kind in ["invalid type: ", "invalid value: ", "invalid length "] {
+        let Some((before, rest)) = text.split_once(kind) else { continue };
+        let Some((found, wanted)) = rest.split_once(", expected ") else { continue };
+        let found = if kind == "invalid length " { format!("a list of {found}") } else { of_type(found) };
+        return format!("{before}{found} stands where {} belongs{place}", of_type(wanted));
+    }
+    let renamed = [
+        ("missing field ", "", " is missing"),
+        ("duplicate field ", "", " is there twice"),
+        ("unknown field ", "unknown key ", ""),
+        ("unknown variant ", "unknown value ", ""),
+    ];
+    for (serde, begin, end) in renamed {
+        let Some((before, rest)) = text.split_once(serde) else { continue };
+        let rest = rest.replace(", expected one of ", "; known: ").replace(", expected ", "; known: ");
+        return format!("{before}{begin}{rest}{end}{place}");
+    }
+    if text.starts_with("EOF while parsing") {
+        return format!("it ends too early{place}");
+    }
+    match text {
+        "trailing characters" => format!("more follows after its end{place}"),
+        "expected value" | "expected ident" => format!("it is not JSON{place}"),
+        _ => format!("{text}{place}"),
+    }
+}
+
+fn of_type(words: &str) -> String {
+    if let Some((_, word)) = TYPES.iter().find(|(serde, _)| words == *serde || words.starts_with(&format!("{serde} "))) {
+        return (*word).to_owned();
+    }
+    let is_number = |word: &str| {
+        let digits = word.trim_start_matches(['u', 'i', 'f']);
+        digits != word && (digits == "size" || digits.parse::<u16>().is_ok())
+    };
+    for (serde, ours) in [("integer ", "the number "), ("floating point ", "the number "), ("string ", "the text "), ("boolean ", "")] {
+        if let Some(value) = words.strip_prefix(serde) {
+            return format!("{ours}{}", value.trim_matches('`'));
+        }
+    }
+    if is_number(words) { "a whole number".into() } else { words.to_owned() }
+}
+
 /// The title of an HTML page, if these bytes are one. Captive portals, proxies and error pages send such pages with
 /// status 200.
 pub fn page(bytes: &[u8]) -> Option<String> {
@@ -92,6 +158,35 @@ mod tests {
         }
         let long = format!(r#"{{"message":"{}"}}"#, "ä".repeat(1000));
         assert_eq!(of_refusal(long.as_bytes()).unwrap().chars().count(), LONGEST + 1);
+    }
+
+    /// ux.md 1.18, 2026-11-28: `invalid type: string "<<<<<<< HEAD", expected struct Lock`.
+    #[test]
+    fn a_serde_error_names_no_type_of_rust() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only the errors count")]
+        struct Row {
+            size: u64,
+            names: Vec<String>,
+        }
+        for (text, words) in [
+            ("[]", "a list stands where a mapping of keys belongs at line 1 column 0"),
+            ("\"a\"", "the text \"a\" stands where a mapping of keys belongs at line 1 column 3"),
+            ("{\"size\": \"a\"}", "the text \"a\" stands where a whole number belongs at line 1 column 12"),
+            ("{\"size\": -1}", "the number -1 stands where a whole number belongs at line 1 column 11"),
+            ("{\"size\": 1, \"names\": {}}", "a mapping of keys stands where a list belongs at line 1 column 22"),
+            ("{\"size\": 1}", "`names` is missing at line 1 column 11"),
+            ("{\"sise\": 1}", "unknown key `sise`; known: `size` or `names` at line 1 column 7"),
+            ("{\"size\": 1, \"size\": 1}", "`size` is there twice at line 1 column 18"),
+            ("{\"size\"", "it ends too early at line 1 column 7"),
+            ("hello", "it is not JSON at line 1 column 1"),
+        ] {
+            let error = serde_json::from_str::<Row>(text).unwrap_err();
+            assert_eq!(of_serde(&error), words, "{error}");
+        }
+        let error = serde_yaml::from_str::<Row>("size: a\nnames: []\n").unwrap_err();
+        assert_eq!(of_serde(&error), "size: the text \"a\" stands where a whole number belongs at line 1 column 7");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::project::{FetchArgs, ProjectArgs, block_on};
 use super::table::Table;
-use crate::bake::project::{Inputs, Limits};
+use crate::bake::project::{Inputs, Limits, Project};
+use crate::bake::settle::Taken;
 use crate::base::count::counted;
 use crate::base::digest::{Object, Sha256};
 use crate::base::error::Result;
@@ -21,7 +22,7 @@ use crate::trust::openpgp::Fingerprint;
 /// Write the lock of a recipe: the exact, verified inputs that builds use
 ///
 /// Every input is fetched and verified before it is locked. Inputs that are locked and still fit the recipe stay, unless
-/// --update asks for them anew. Signed inputs are judged by the recipe's pin again, and the lock remembers the keys that the
+/// --update asks for them anew. Of a lock with merge conflicts it keeps what either side locked, as far as the recipe wants it. Signed inputs are judged by the recipe's pin again, and the lock remembers the keys that the
 /// recipe trusts. Moves are printed, old → new.
 #[derive(Args)]
 pub(crate) struct LockArgs {
@@ -54,7 +55,8 @@ struct Move<'l> {
 impl LockArgs {
     /// Writes the lock and prints the changes.
     pub(crate) fn run(self) -> Result<()> {
-        let (mut project, store) = self.project.open()?;
+        let (mut project, settled) = Project::load_settled(&self.project.recipe)?;
+        let store = self.project.store.open()?;
         let store = self.fetch.trusting(store);
         let old = project.lock.clone();
         if self.update && self.names.is_empty() {
@@ -76,9 +78,23 @@ impl LockArgs {
             old.must_not_be_newer_than(&lock, &project.lock_path)?;
         }
         project.save(&lock, &store)?;
-        match self.json {
-            true => say!("{:#}", as_json(&project.lock_path, old.as_ref(), &lock)),
-            false => print(&project.lock_path, old.as_ref(), &lock),
+        match (self.json, settled) {
+            (true, settled) => {
+                let mut told = as_json(&project.lock_path, old.as_ref(), &lock);
+                if let Some(Taken { ours, theirs }) = settled {
+                    told["moved"] = true.into();
+                    told["settled"] = json!({"ours": ours, "theirs": theirs});
+                }
+                say!("{told:#}");
+            }
+            (false, Some(Taken { ours, theirs })) => {
+                let path = project.lock_path.display();
+                say!("{path}: merge conflict settled: of the inputs that differ, {ours} of ours, {theirs} of theirs");
+                if old.as_ref() != Some(&lock) {
+                    print(&project.lock_path, old.as_ref(), &lock);
+                }
+            }
+            (false, None) => print(&project.lock_path, old.as_ref(), &lock),
         }
         Ok(())
     }

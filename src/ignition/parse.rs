@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prebake_text::conflict;
 use prebake_text::finding::{Finding, Source};
 use prebake_text::json::{self, Raw, RawValue, SyntaxError, same_key};
 
@@ -28,7 +29,8 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Read, Finding> {
     if source.text.is_empty() {
         return Err(Finding::error("not a config (empty)"));
     }
-    let raw = json::parse(&source.text).map_err(|error| syntax_fault(error, &text))?;
+    let raw = json::parse(&source.text)
+        .map_err(|error| conflict::or(source, syntax_fault(error, &text)))?;
     let (version, at) = version(&raw, &text)?;
     let spec = Spec::parse(&version).map_err(|error| {
         let finding =

@@ -1,5 +1,7 @@
 //! Files that people mistake for an initrd, recognised by their first bytes.
 
+use crate::base::kind;
+
 /// A kind of file that is not an initrd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
@@ -60,5 +62,7 @@ const MAGICS: &[(usize, &[u8], &str, &str)] = &[
 pub(super) fn what(head: &[u8]) -> Option<Foreign> {
     let fits =
         |(at, magic, ..): &&(usize, &[u8], _, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
-    MAGICS.iter().find(fits).map(|(_, _, what, way_out)| Foreign { what, way_out })
+    let known = MAGICS.iter().find(fits).map(|(_, _, what, way_out)| Foreign { what, way_out });
+    // Configs, keys and the like.
+    known.or_else(|| kind::of(head).map(|kind::Known { what, advice }| Foreign { what, way_out: advice }))
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::base::arch::Arch;
 use crate::base::digest::Object;
-use crate::base::words::printable;
+use crate::base::words::{self, printable};
 
 /// Longest document that is read, in bytes: the distribution specification's limit for manifests that registries must
 /// accept.
@@ -198,7 +198,7 @@ fn canonical(architecture: &str) -> String {
 fn json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, String> {
     let why = |error: serde_json::Error| match crate::base::words::page(bytes) {
         Some(_) => "it is an HTML page, probably from a login or a proxy".into(),
-        None => printable(&error.to_string()),
+        None => printable(&words::of_serde(&error)),
     };
     serde_json::from_slice(bytes).map_err(|error| format!("it is not the JSON of a registry: {}", why(error)))
 }

@@ -17,6 +17,7 @@ use super::signing::{self, Signer};
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
 use crate::base::error::Advice;
+use crate::base::words;
 use crate::format::gpt::{self, Guid, Partition, Table};
 use crate::format::verity;
 
@@ -224,7 +225,7 @@ pub fn protection(path: &Path) -> Result<Option<Protection>, Error> {
     file.read_exact_at(&mut bytes, partition.start).map_err(read)?;
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     let signature: Signature = serde_json::from_slice(text)
-        .map_err(|error| damaged(format!("its signature is not JSON: {error}")))?;
+        .map_err(|error| damaged(format!("its signature is not JSON: {}", words::of_serde(&error))))?;
     Ok(Some(Protection {
         root_hash: signature.root_hash,
         certificate_sha256: signature.certificate_fingerprint,

@@ -13,6 +13,7 @@ use super::ddi::{self, Volume};
 use super::identify::{self, Format};
 use super::release::{self, Release};
 use crate::base::error::{Advice, Exit};
+use crate::base::kind;
 pub(crate) use crate::format::image::Kind;
 use crate::format::image::{Limits, Listed};
 use crate::format::tree::{Content, Tree};
@@ -286,7 +287,7 @@ impl Extension {
             let format = Format::of(&head);
             self.filesystems.push(format);
             let inside = if self.disk.is_some() { "a disk image with " } else { "" };
-            if let Some(fault) = fault(format, length, inside) {
+            if let Some(fault) = fault(format, &head, length, inside) {
                 return Err(Failed::Fault(fault));
             }
             let reader = Reader::open(&self.subject, path, start, length, format)?;
@@ -537,7 +538,7 @@ fn head(file: &File, start: u64, length: u64) -> io::Result<Vec<u8>> {
 
 /// The defect of a file system of this format and length, as far as it is known without reading its content. `inside`
 /// names the disk image that contains it.
-fn fault(format: Format, length: u64, inside: &str) -> Option<Fault> {
+fn fault(format: Format, head: &[u8], length: u64, inside: &str) -> Option<Fault> {
     let broken = |why: &str| Some(Fault::Broken(why.into()));
     match format {
         Format::Squashfs(superblock) if superblock.used > length => broken(&format!(
@@ -550,7 +551,10 @@ fn fault(format: Format, length: u64, inside: &str) -> Option<Fault> {
         Format::Empty => broken("it is empty"),
         Format::Foreign(what) => broken(&format!("it is {inside}{what}")),
         Format::Unknown if !inside.is_empty() => broken("its root partition has no known file system"),
-        Format::Unknown => broken("its first bytes are not those of a file system or disk image"),
+        Format::Unknown => match kind::of(head) {
+            Some(kind::Known { what, .. }) => broken(&format!("it is {what}")),
+            None => broken("its first bytes are not those of a file system or disk image"),
+        },
     }
 }
 

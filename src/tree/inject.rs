@@ -68,13 +68,18 @@ pub(crate) struct Selection {
 }
 
 impl PublishedTree {
-    /// Reads the manifest of a directory; `None` if it has none.
-    pub(crate) fn open(directory: &Path) -> Result<Option<Self>> {
-        if !directory.join(names::MANIFEST).is_file() {
-            return Ok(None);
-        }
+    /// Reads the manifest of a directory.
+    pub(crate) fn open(directory: &Path) -> Result<Self, open::Error> {
         let (manifest, root) = open::of_directory(directory)?;
-        Ok(Some(PublishedTree { root, manifest }))
+        Ok(PublishedTree { root, manifest })
+    }
+
+    /// Ids of the profiles whose boots can be injected into, sorted.
+    pub(crate) fn profiles(&self) -> Vec<String> {
+        let files = self.manifest.files.values();
+        let own = files.filter(|file| matches!(file.role, Role::Overlay | Role::Initrd));
+        let names: std::collections::BTreeSet<String> = own.filter_map(|file| file.profile.clone()).collect();
+        names.into_iter().collect()
     }
 
     /// Every initrd of the tree: the shared ones first, then by profile and node.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::conflict;
 use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
@@ -163,6 +164,24 @@ pub enum Error {
         /// serde's error.
         source: serde_yaml::Error,
     },
+    /// A lock that git could not merge.
+    #[error("{} has a merge conflict at line {line}", path.display())]
+    Conflict {
+        /// Path of the lock.
+        path: PathBuf,
+        /// Line of the first conflict, from 1.
+        line: usize,
+    },
+    /// The same, with a side that is no lock.
+    #[error("{} has a merge conflict at line {line}, and {side} side of it is not a lock", path.display())]
+    Side {
+        /// Path of the lock.
+        path: PathBuf,
+        /// Line of the first conflict, from 1.
+        line: usize,
+        /// `our`, `their`, or `a` where the marks are not in order.
+        side: &'static str,
+    },
     /// A lock of a later prebake.
     #[error("{} is a lock of schema {found}, and this prebake reads schemas up to {SCHEMA}", path.display())]
     Newer {
@@ -206,7 +225,9 @@ pub enum Error {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Syntax { .. } | Error::Newer { .. } => Exit::Config,
+            Error::Syntax { .. } | Error::Conflict { .. } | Error::Side { .. } | Error::Newer { .. } => {
+                Exit::Config
+            }
             Error::Unknown { .. } => Exit::Usage,
             Error::Drift { .. } => Exit::Drift,
             Error::Older { .. } => Exit::Trust,
@@ -217,6 +238,10 @@ impl Advice for Error {
         Some(match self {
             Error::Syntax { .. } => {
                 "restore it from version control, or remove it and run `prebake lock`".into()
+            }
+            Error::Conflict { .. } => "`prebake lock RECIPE` settles it: what either side locked stays, where it fits the recipe".into(),
+            Error::Side { .. } => {
+                "take one side with `git checkout --ours` or `--theirs`, then run `prebake lock`".into()
             }
             Error::Newer { .. } => "use the prebake that wrote it, or a later one".into(),
             Error::Unknown { name, known, .. } => match nearest(name, known.iter().map(String::as_str)) {
@@ -271,8 +296,14 @@ impl Lock {
         struct Head {
             schema: u32,
         }
+        if let Some(line) = conflict::first(text) {
+            return Err(Error::Conflict { path: path.into(), line });
+        }
         let bad = |source| Error::Syntax { path: path.into(), source };
         let flaw = |why: String| bad(serde::de::Error::custom(why));
+        if text.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
+            return Err(flaw("it is empty".into()));
+        }
         match serde_yaml::from_str(text) {
             Ok(Head { schema: found }) if found > SCHEMA => {
                 return Err(Error::Newer { path: path.into(), found });
@@ -288,6 +319,20 @@ impl Lock {
             }
             (schema, _) => Err(flaw(format!("its schema is {schema}"))),
         }
+    }
+
+    /// Both sides of a lock that git could not merge, ours first; `None` where there is no lock, or one without a
+    /// conflict.
+    ///
+    /// # Errors
+    /// [`Error::Side`] where a side is no lock.
+    pub(crate) fn sides(path: &Path) -> Result<Option<[Lock; 2]>, Error> {
+        let Ok(text) = std::fs::read_to_string(path) else { return Ok(None) };
+        let Some(line) = conflict::first(&text) else { return Ok(None) };
+        let not_a_lock = |side| move || Error::Side { path: path.into(), line, side };
+        let [ours, theirs] = conflict::sides(&text).ok_or_else(not_a_lock("a"))?;
+        let of = |text: &str, side| Lock::parse(path, text).map_err(|_| not_a_lock(side)());
+        Ok(Some([of(&ours, "our")?, of(&theirs, "their")?]))
     }
 
     /// Whether its schema is older than [`SCHEMA`].

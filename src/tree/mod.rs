@@ -26,6 +26,7 @@ pub(crate) mod inject;
 pub(crate) mod kept;
 pub mod lock;
 pub mod manifest;
+pub(crate) mod meant;
 pub mod names;
 pub mod nodes;
 pub(crate) mod notes;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::canonical::canonical_json;
+use crate::base::words;
 use crate::machine::dhcp::Host;
 
 /// Version of the schema.
@@ -39,7 +40,7 @@ pub(crate) fn write(hosts: Vec<Host>) -> Vec<u8> {
 /// # Errors
 /// A description of the fault.
 pub fn read(bytes: &[u8]) -> Result<Vec<Host>, String> {
-    let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let document: Document = serde_json::from_slice(bytes).map_err(|error| words::of_serde(&error))?;
     if document.schema != SCHEMA {
         return Err(format!("it has schema {}, and this prebake reads {SCHEMA}", document.schema));
     }

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use crate::base::count::counted;
 use crate::base::digest::Sha256;
 use crate::base::error::{Advice, Exit};
+use crate::base::kind;
 use crate::tree::beneath::{Refused, Root};
 use crate::tree::bundle::{self, Bundle, Extent};
 use crate::tree::manifest::{self, Manifest};
-use crate::tree::{names, provenance};
+use crate::tree::{meant, names, provenance};
 use crate::trust::signers::Trust;
 
 /// Upper limit for a file that is read into memory, in bytes. Configs, scripts and lists are far shorter.
@@ -59,9 +60,9 @@ pub(crate) struct Part {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A directory without a manifest.
-    #[error("{} is not a tree that prebake built: it has no {}", path.display(), names::MANIFEST)]
+    #[error("{} is not a tree that prebake built: {}", path.display(), lacks(path))]
     NoTree {
-        /// Path of the directory.
+        /// Path of the directory, or of what is there instead.
         path: PathBuf,
         /// The I/O error.
         source: io::Error,
@@ -166,9 +167,12 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NoTree { .. } => {
-                Some("name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into())
-            }
+            Error::NoTree { path, .. } => Some(meant::instead_of(path).unwrap_or_else(|| {
+                match kind::of_file(path) {
+                    Some(kind::Known { advice, .. }) => advice.into(),
+                    None => "name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into(),
+                }
+            })),
             Error::Manifest(_) | Error::Bundle(_) | Error::Unsigned(_) => self.inner_hint(),
             Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
             Error::Unnamed { .. } | Error::TooLong { .. } => None,
@@ -176,6 +180,15 @@ impl Advice for Error {
                 Some("the tree was damaged; build it again".into())
             }
         }
+    }
+}
+
+/// Why a path is no tree: for a file of a known kind, which one it is.
+fn lacks(path: &Path) -> String {
+    match kind::of_file(path) {
+        Some(kind::Known { what, .. }) => format!("it is {what}"),
+        None if path.is_file() => "it is a file".into(),
+        None => format!("it has no {}", names::MANIFEST),
     }
 }
 

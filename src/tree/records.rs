@@ -14,6 +14,7 @@ use serde_json::{Map, Number, Value};
 
 use super::notes::{self, Note};
 use crate::base::canonical::canonical_json;
+use crate::base::conflict;
 use crate::base::json::{self, Member, Raw, RawValue, same_key};
 use crate::ignition::Spec;
 
@@ -143,7 +144,11 @@ fn boot(raw: &Raw, boot: &mut Boot) -> Result<(), String> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Raw, String> {
-    json::parse(&json::lossy(bytes)).map_err(|error| error.message)
+    let text = json::lossy(bytes);
+    json::parse(&text).map_err(|error| match conflict::first(&text) {
+        Some(line) => format!("a merge conflict at line {line}"),
+        None => error.message,
+    })
 }
 
 /// The field that Go assigns a key to.

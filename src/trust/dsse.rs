@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::base::canonical::canonical_json;
+use crate::base::words;
 use crate::trust::minisign::{KeyId, SecretKey};
 use crate::trust::rotation::Rotation;
 use crate::trust::signers::{self, Proof, Trust};
@@ -83,7 +84,7 @@ impl Envelope {
         if bytes.len() > MAX_BYTES {
             return Err(format!("it is longer than {MAX_BYTES} bytes"));
         }
-        let wire: Wire = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let wire: Wire = serde_json::from_slice(bytes).map_err(|error| words::of_serde(&error))?;
         if wire.payload_type != IN_TOTO {
             return Err(format!("its payload is `{}`, not `{IN_TOTO}`", wire.payload_type));
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::signers::Error;
 use crate::base::canonical::canonical_json;
+use crate::base::words;
 use crate::trust::minisign::{MAX_BYTES, PublicKey, SUFFIX, SecretKey, Signature};
 
 /// Version of the format.
@@ -59,7 +60,7 @@ impl Rotation {
         if statement.len() > MAX_BYTES {
             return Err(bad("it is too long"));
         }
-        let read: Statement = serde_json::from_slice(statement).map_err(|error| bad(&error.to_string()))?;
+        let read: Statement = serde_json::from_slice(statement).map_err(|error| bad(&words::of_serde(&error)))?;
         if (read.schema, &*read.kind) != (SCHEMA, KIND) {
             return Err(bad(&format!("it is `{}` of schema {}", read.kind.escape_debug(), read.schema)));
         }

@@ -5,6 +5,7 @@
 //!
 //! A recipe knows its outputs by name alone: `outputs` reads their options.
 
+mod absent;
 pub(crate) mod decode;
 mod install;
 mod kernel_args;
@@ -12,13 +13,15 @@ mod kubernetes;
 pub(crate) mod nodes;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::base::arch::Arch;
 use crate::base::disk;
-use crate::base::finding::{Findings, MAX_TEXT, Place, Source, not_text};
+use crate::base::finding::{Finding, Findings, MAX_TEXT, Place, Source, not_text};
+use crate::base::kind;
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Spanned};
 use crate::flatcar::version::VersionWish;
@@ -184,9 +187,20 @@ impl Recipe {
         path: &Path,
         outputs: impl FnOnce(&Recipe, &Decoder) -> O,
     ) -> crate::base::error::Result<(Recipe, O)> {
-        let bytes = disk::read_at_most(path, MAX_TEXT).map_err(disk::Error::io("read the recipe", path))?;
+        let bytes = disk::read_at_most(path, MAX_TEXT).map_err(|error| -> crate::base::error::Error {
+            match error.kind() {
+                ErrorKind::NotFound => absent::Absent::Missing(path.to_owned()).into(),
+                ErrorKind::IsADirectory => absent::Absent::Directory(path.to_owned()).into(),
+                _ => disk::Error::io("read the recipe", path)(error).into(),
+            }
+        })?;
         let name = path.display().to_string();
-        let text = String::from_utf8(bytes).map_err(|_| not_text(&name))?;
+        let text = String::from_utf8(bytes).map_err(|bytes| match kind::of(bytes.as_bytes()) {
+            Some(kind::Known { what, advice }) => {
+                Finding::error(format!("{name} is {what}, not a recipe")).hint(advice).into()
+            }
+            None => not_text(&name),
+        })?;
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();
         Ok(Recipe::parse(&Source::new(name, text), directory, outputs)?)
     }

@@ -5,6 +5,7 @@
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod conflict;
 pub mod count;
 pub mod digest;
 pub mod finding;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::must_be_file;
 use crate::base::count::counted;
 use crate::base::disk;
 use crate::base::error::Result;
@@ -37,6 +38,7 @@ pub(super) struct ExtractArgs {
 
 impl ExtractArgs {
     pub(super) fn run(self) -> Result<()> {
+        must_be_file(&self.initrd)?;
         let limits = Limits { bytes: self.limit.0, ..Limits::default() };
         let only = if self.injected { Some(self.overlay()?) } else { None };
         let done = extract(&self.initrd, &self.directory, Options { limits, devices: self.devices, only })?;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use super::Misuse;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::project::StoreArg;
@@ -29,7 +30,7 @@ pub(super) struct InjectArgs {
     #[arg(required_unless_present = "overlay_only", conflicts_with = "overlay_only")]
     initrd: Option<PathBuf>,
     /// The new file, which appears whole or not at all; of a tree, where trees are published, if not beside it
-    #[arg(short, long, value_name = "FILE", required_unless_present = "profile")]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the file if it exists (the input, too: it is read to its end first)
     #[arg(long, conflicts_with = "profile")]
@@ -107,8 +108,10 @@ impl InjectArgs {
         let InjectArgs { initrd, output, force, tree, contents, epoch, .. } = self;
         if let Some(profile) = tree.profile {
             let path = initrd.unwrap_or_default();
-            let published =
-                PublishedTree::open(&path)?.ok_or_else(|| initrd::Error::NoTree { path: path.clone() })?;
+            if path.is_file() {
+                return Err(initrd::Error::NoTree { path }.into());
+            }
+            let published = PublishedTree::open(&path)?;
             let selection = Selection { profile, node: tree.node };
             let add = || contents.overlay();
             let store = tree.store.open()?;
@@ -118,9 +121,14 @@ impl InjectArgs {
             say!("{}", published.path.display());
             return Ok(());
         }
+        if let Some(path) = initrd.as_ref().filter(|path| path.is_dir()) {
+            let profiles = PublishedTree::open(path)?.profiles();
+            return Err(Misuse::WhoseBoot { path: path.clone(), profiles }.into());
+        }
+        let output = output.ok_or(Misuse::NoOutput)?;
         let (overlay, findings) = contents.overlay()?.finish()?;
         findings.iter().for_each(|finding| tell!("{finding}"));
-        let target = Target { path: output.unwrap_or_default(), force };
+        let target = Target { path: output, force };
         tell_secrets(&overlay, &target.path)?;
         let path = target.path.display().to_string();
         match &initrd {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::must_be_file;
 use crate::base::error::Result;
 use crate::initrd::inject::{Target, remove};
 
@@ -22,6 +23,7 @@ pub(super) struct RemoveArgs {
 
 impl RemoveArgs {
     pub(super) fn run(self) -> Result<()> {
+        must_be_file(&self.initrd)?;
         let target = Target { path: self.output, force: self.force };
         let seal = remove(&self.initrd, &target)?;
         say!("{}: {} bytes, sha256 {}", target.path.display(), seal.base_length, seal.base_sha256);

@@ -9,7 +9,6 @@ use crate::base::canonical::canonical_json;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::table::Table;
-use crate::initrd;
 use crate::initrd::segments::Limits;
 use crate::initrd::show::{Part, Row, Shown, What, contents, show};
 use crate::tree::inject::{Listed, PublishedTree};
@@ -34,9 +33,7 @@ impl ShowArgs {
     pub(super) fn run(self) -> Result<()> {
         let path = &self.initrd;
         if path.is_dir() {
-            let tree = PublishedTree::open(path)?;
-            let tree = tree.ok_or_else(|| initrd::Error::Directory { path: path.clone() })?;
-            self.print_tree(&tree.list()?);
+            self.print_tree(&PublishedTree::open(path)?.list()?);
             return Ok(());
         }
         let (file, size) = open(path)?;

@@ -12,6 +12,7 @@ use super::timeline::Stage;
 use crate::base::count::counted;
 use crate::base::error::{Advice, Exit};
 use crate::base::url::masked;
+use crate::base::words;
 use crate::serve::address::{Address, Malformed};
 use crate::trust::tls::{Distrust, Roots};
 
@@ -87,12 +88,12 @@ impl Server {
             }
         }
         let value: serde_json::Value =
-            serde_json::from_slice(&body).map_err(|error| stranger(error.to_string()))?;
+            serde_json::from_slice(&body).map_err(|error| stranger(words::of_serde(&error)))?;
         match value.get("schema") {
             Some(schema) if *schema != SCHEMA => {
                 Err(stranger(format!("its documents have schema {schema}, and this prebake reads {SCHEMA}")))
             }
-            _ => serde_json::from_value(value).map_err(|error| stranger(error.to_string())),
+            _ => serde_json::from_value(value).map_err(|error| stranger(words::of_serde(&error))),
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::timeline::Machine;
 use crate::base::disk::{self, write_atomic};
 use crate::base::error::{Advice, Exit};
+use crate::base::words;
 
 /// Version of the file format.
 const SCHEMA: u32 = 1;
@@ -75,7 +76,7 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
     }
     let bytes = fs::read(path).map_err(fails)?;
     let document: Document<Vec<Machine>> =
-        serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        serde_json::from_slice(&bytes).map_err(|error| malformed(words::of_serde(&error)))?;
     match document.schema {
         SCHEMA => Ok(document.machines),
         other => Err(malformed(format!("it has schema {other}, not {SCHEMA}"))),

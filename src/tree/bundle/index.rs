@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, INDEX};
 use crate::base::canonical::{self, rfc3339};
 use crate::base::digest::Sha256;
+use crate::base::words;
 use crate::format::tar::MOST_OCTAL;
 use crate::tree::names::{self, CHECKSUMS, below};
 
@@ -111,7 +112,7 @@ impl Index {
     /// twice, another order, another spelling of a number.
     pub fn parse(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
         let flaw = |reason: String| Error::Index { subject: subject.into(), reason };
-        let syntax = |error: serde_json::Error| flaw(error.to_string());
+        let syntax = |error: serde_json::Error| flaw(words::of_serde(&error));
         let found = canonical::schema_of(bytes).map_err(syntax)?;
         if found != SCHEMA {
             return Err(Error::Schema { subject: subject.into(), found });

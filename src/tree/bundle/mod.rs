@@ -60,6 +60,8 @@ pub enum Error {
         subject: String,
         /// The unexpected beginning.
         reason: String,
+        /// The verb that takes such a file, if its kind is known.
+        advice: Option<&'static str>,
     },
     /// Another version of the format.
     #[error("{subject} is a bundle of schema {found}; this prebake reads {}", index::SCHEMA)]
@@ -248,7 +250,9 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Foreign { .. } => Some("`prebake bundle create` makes bundles".into()),
+            Error::Foreign { advice, .. } => {
+                Some(advice.unwrap_or("`prebake bundle create` makes bundles").into())
+            }
             Error::Schema { .. } => {
                 Some("use the prebake that made it; a bundle may carry its binary, below bin/".into())
             }

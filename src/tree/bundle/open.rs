@@ -14,7 +14,7 @@ use super::signatures::Signatures;
 use super::verify::{self, Flaw};
 use super::{Error, Extent, INDEX, SIGNATURES};
 use crate::base::digest::Sha256;
-use crate::base::disk;
+use crate::base::{disk, kind};
 use crate::format::tar::{BLOCK, Kind, Seen, padding};
 use crate::tree::manifest::Manifest;
 use crate::tree::names;
@@ -137,8 +137,22 @@ impl Front {
         })
     }
 
+    /// A file of another kind is called by its name; else `reason` says where it is no bundle.
     fn foreign(&self, reason: String) -> Error {
-        Error::Foreign { subject: self.subject.clone(), reason }
+        let subject = self.subject.clone();
+        let known = kind::of_file(&self.path).filter(|_| !self.is_tar());
+        match known {
+            Some(kind::Known { what, advice }) => {
+                Error::Foreign { subject, reason: format!("it is {what}"), advice: Some(advice) }
+            }
+            None => Error::Foreign { subject, reason, advice: None },
+        }
+    }
+
+    /// Whether it begins as a tar archive, so that it may be a damaged bundle.
+    fn is_tar(&self) -> bool {
+        let mut header = [0; BLOCK as usize];
+        self.file.read_exact_at(&mut header, 0).is_ok() && Seen::parse(&header).is_some()
     }
 
     /// The name that the bundle claims; its signatures are not judged yet. Only to look up the keys to trust: a bundle

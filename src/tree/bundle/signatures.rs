@@ -44,6 +44,7 @@ impl Signatures {
             None => Err(Error::Foreign {
                 subject: subject.into(),
                 reason: format!("its {SIGNATURES}/{name} comes without {other}"),
+                advice: None,
             }),
         };
         let stray = |path: &str, what: &str| {

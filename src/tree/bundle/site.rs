@@ -15,6 +15,7 @@ use super::index::name_flaw;
 use super::open::Bundle;
 use crate::base::canonical::canonical_json;
 use crate::base::disk;
+use crate::base::words;
 use crate::store::Store;
 use crate::trust::minisign::PublicKey;
 use crate::trust::signers::Trust;
@@ -62,7 +63,7 @@ impl Site {
             Err(error) => return Err(disk::Error::io("read", &path)(error).into()),
         };
         let bad = |reason: String| Error::Memory { path: path.clone(), reason };
-        let site: Site = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        let site: Site = serde_json::from_slice(&bytes).map_err(|error| bad(words::of_serde(&error)))?;
         match site.schema {
             SCHEMA => Ok(Some(site)),
             found => Err(bad(format!("it has schema {found}, this prebake reads {SCHEMA}"))),

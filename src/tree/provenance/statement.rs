@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::base::canonical::canonical_json;
 use crate::base::digest::Sha256;
+use crate::base::words;
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
@@ -97,7 +98,7 @@ impl Statement {
     /// # Errors
     /// A description of the fault.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let statement: Statement = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let statement: Statement = serde_json::from_slice(bytes).map_err(|error| words::of_serde(&error))?;
         let Statement { kind, predicate_type, .. } = &statement;
         match (kind.as_str(), predicate_type.as_str()) {
             (STATEMENT, PROVENANCE) => Ok(statement),

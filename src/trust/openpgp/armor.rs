@@ -8,6 +8,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 
 use super::words;
+use crate::base::kind;
 
 const BEGIN: &str = "-----BEGIN PGP ";
 const ENGINE: GeneralPurpose = GeneralPurpose::new(&STANDARD, NO_PAD);
@@ -40,7 +41,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Form, String> {
         blocks.push((label.to_owned(), block(&mut lines)?));
     }
     match blocks.is_empty() {
-        true => Err("it contains no OpenPGP data".into()),
+        true => Err(match kind::of(bytes) {
+            Some(kind::Known { what, .. }) => format!("it is {what}"),
+            None => "it contains no OpenPGP data".into(),
+        }),
         false => Ok(Form::Armored(blocks)),
     }
 }

@@ -247,7 +247,7 @@ fn an_unknown_sysext_is_named_with_the_nearest() {
 #[test]
 fn a_missing_recipe_is_an_io_error_with_its_path() {
     let world = World::new();
-    world.prebake(&["build", "recipes/smal.yaml"]).fails(1, &["cannot read the recipe recipes/smal.yaml"]);
+    world.prebake(&["build", "recipes/smal.yaml"]).fails(2, &["cannot read the recipe recipes/smal.yaml"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod scan;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::conflict;
 use crate::finding::{Finding, Place, Source};
 use events::{Event, EventKind, Parser};
 use scan::Fault;
@@ -115,8 +116,12 @@ impl Node {
 /// Reads the first document of a text. An empty text is a null scalar at 1:1.
 ///
 /// # Errors
-/// One finding with its place: bad syntax, a duplicate key, or a limit of this module.
+/// One finding with its place: a merge conflict, bad syntax, a duplicate key, or a limit of this module.
 pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
+    document(source).map_err(|found| conflict::or(source, found))
+}
+
+fn document(source: &Arc<Source>) -> Result<Node, Finding> {
     if source.text.len() > MAX_BYTES {
         return Err(Finding::error(format!(
             "{} is {} bytes long; the limit for YAML is {} MiB",
