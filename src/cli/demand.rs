@@ -9,6 +9,7 @@ use crate::cli::signing::TrustArgs;
 use crate::tree::bundle::policy::Policy;
 use crate::tree::names;
 use crate::tree::open::Tree;
+use crate::trust::signers::Trust;
 
 pub(crate) use crate::tree::bundle::policy::Taken;
 
@@ -34,6 +35,11 @@ impl DemandArgs {
             allow_unsigned: self.allow_unsigned,
             allow_expired: self.allow_expired,
         })
+    }
+
+    /// The keys on the command line that must have signed.
+    pub(crate) fn trust(&self) -> Result<Option<Trust>> {
+        self.trust.trust()
     }
 
     /// Opens a tree in a directory, if the keys on the command line signed it, or if it may be unsigned and is. Keys

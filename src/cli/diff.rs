@@ -72,7 +72,7 @@ impl DiffArgs {
         if !path.is_file() {
             return self.demand.directory(path);
         }
-        let Taken { bundle, .. } = self.demand.open(path, &self.store.store)?;
+        let Taken { bundle, .. } = self.demand.open(path, &self.store.path()?)?;
         Ok(Tree::chosen(Arc::new(bundle), self.tree.as_deref())?)
     }
 }

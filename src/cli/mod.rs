@@ -29,6 +29,7 @@ mod pending;
 mod plan;
 mod progress;
 mod project;
+mod prune;
 mod release;
 mod serve;
 mod signing;
@@ -94,6 +95,7 @@ enum Verb {
     Lock(lock::LockArgs),
     Man(man::ManArgs),
     Plan(plan::PlanArgs),
+    Prune(prune::PruneArgs),
     Release(release::ReleaseArgs),
     Serve(Box<serve::ServeArgs>),
     Status(status::StatusArgs),
@@ -114,6 +116,7 @@ pub fn main() -> ExitCode {
     let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            say::release(&[]);
             tell_error(error, &options);
             ExitCode::from(error.exit() as u8)
         }
@@ -198,6 +201,7 @@ impl Cli {
             Verb::Lock(args) => args.run(),
             Verb::Man(args) => args.run(),
             Verb::Plan(args) => args.run(),
+            Verb::Prune(args) => args.run(),
             Verb::Release(args) => args.run(),
             Verb::Serve(args) => args.run(),
             Verb::Status(args) => args.run(),

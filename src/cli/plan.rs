@@ -37,7 +37,7 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     project: ProjectArgs,
     /// Where trees are published
-    #[arg(long, short, value_name = "DIR", default_value = "output")]
+    #[arg(long, short, value_name = "DIR", env = "PREBAKE_OUTPUT", default_value = "output")]
     output: PathBuf,
     /// Merge this Butane or Ignition file on top of every profile's layers, as `build` would (repeatable)
     #[arg(long = "layer", value_name = "FILE")]

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::bake::project::Project;
 use crate::bake::recipe::{ConfigFrom, Recipe};
 use crate::base::disk;
-use crate::base::error::Result;
+use crate::base::error::{Advice, Exit, Result};
 use crate::base::yaml::decode::Spanned;
 use crate::machine::base_url::BaseUrl;
 use crate::source::http::Options;
@@ -28,15 +28,36 @@ pub(crate) struct ProjectArgs {
 /// The store's arguments.
 #[derive(Args)]
 pub(crate) struct StoreArg {
-    /// Where verified inputs and built artifacts are kept
-    #[arg(long, value_name = "DIR", env = "PREBAKE_STORE", default_value_os_t = default_store(), hide_default_value = true)]
-    pub store: PathBuf,
+    /// Where verified inputs and built artifacts are kept [default: $XDG_CACHE_HOME/prebake/store, else
+    /// ~/.cache/prebake/store]
+    #[arg(long, value_name = "DIR", env = "PREBAKE_STORE")]
+    store: Option<PathBuf>,
+}
+
+/// There is no place for a store.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no place for the store: no home directory is set (HOME)")]
+struct Homeless;
+
+impl Advice for Homeless {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("name one with --store DIR, or set PREBAKE_STORE or XDG_CACHE_HOME".into())
+    }
 }
 
 impl StoreArg {
     /// Opens the store.
     pub(crate) fn open(&self) -> Result<Store> {
-        Ok(Store::open(&self.store)?)
+        Ok(Store::open(&self.path()?)?)
+    }
+
+    /// The store's directory, which may not exist yet.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        Ok(self.store.clone().or_else(default_store).ok_or(Homeless)?)
     }
 }
 
@@ -130,11 +151,12 @@ impl ProjectArgs {
     }
 }
 
-/// `$XDG_CACHE_HOME/prebake/store`, else `~/.cache/prebake/store`.
-fn default_store() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    cache.or_else(home).unwrap_or_else(|| PathBuf::from(".cache")).join("prebake/store")
+/// `$XDG_CACHE_HOME/prebake/store`, else `~/.cache/prebake/store`. Never below the working directory, where nobody looks for a
+/// store.
+fn default_store() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".cache"));
+    Some(absolute("XDG_CACHE_HOME").or_else(home)?.join("prebake/store"))
 }
 
 /// A runtime for the asynchronous part of a verb.

@@ -44,6 +44,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 static REFUSED: Mutex<Option<io::Error>> = Mutex::new(None);
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
+/// Messages that wait until the first lines of a server are out; `None` if none has to wait.
+static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
 struct Queue {
     lines: SyncSender<String>,
     /// Number of lines in the queue so far; below it, number of lines written.
@@ -94,10 +97,29 @@ pub(crate) fn to_stderr(words: fmt::Arguments<'_>) {
     if line.ends_with('\n') {
         line.pop();
     }
+    if let Some(held) = &mut *HELD.lock().unwrap_or_else(PoisonError::into_inner) {
+        held.push(line);
+        return;
+    }
+    write_or_queue(line);
+}
+
+fn write_or_queue(line: String) {
     match QUEUE.get() {
         Some(queue) => queue.push(line),
         None => write_line(&line),
     }
+}
+
+/// From now on messages wait for [`release`]: a server says first where it is found, then all else.
+pub(crate) fn hold() {
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+}
+
+/// Writes these lines, then those that waited.
+pub(crate) fn release(first: &[String]) {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    first.iter().cloned().chain(held.into_iter().flatten()).for_each(write_or_queue);
 }
 
 /// From now on lines for standard error are queued and written by one thread, so that callers never wait for a disk, or
@@ -116,6 +138,7 @@ pub(crate) fn queue() {
 
 /// Waits until the queued lines are written, but at most [`PATIENCE`]. Must be the last call before the process ends.
 pub(crate) fn flush() {
+    release(&[]);
     let Some(queue) = QUEUE.get() else { return };
     let (last, started) = (queue.accepted.load(Ordering::Acquire), Instant::now());
     while queue.written.load(Ordering::Acquire) < last && started.elapsed() < PATIENCE {

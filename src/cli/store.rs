@@ -217,8 +217,8 @@ impl GcArgs {
         let garbage = if self.dry_run {
             Garbage::find(&self.store.open()?, self.grace, kept::read)?
         } else {
-            let alone = Alone::open(&self.store.store, self.wait)?;
-            let alone = alone.ok_or_else(|| Error::InUse { store: self.store.store.clone() })?;
+            let store = self.store.path()?;
+            let alone = Alone::open(&store, self.wait)?.ok_or(Error::InUse { store })?;
             let garbage = Garbage::find(alone.store(), self.grace, kept::read)?;
             alone.remove(&garbage)?;
             garbage

@@ -36,6 +36,7 @@ pub(crate) struct PublishedTree {
     /// The directory of the build itself, not the link to it.
     root: PathBuf,
     manifest: Manifest,
+    _hold: open::Hold,
 }
 
 /// An initrd of a tree.
@@ -70,8 +71,8 @@ pub(crate) struct Selection {
 impl PublishedTree {
     /// Reads the manifest of a directory.
     pub(crate) fn open(directory: &Path) -> Result<Self, open::Error> {
-        let (manifest, root) = open::of_directory(directory)?;
-        Ok(PublishedTree { root, manifest })
+        let (manifest, root, _hold) = open::of_directory(directory)?;
+        Ok(PublishedTree { root, manifest, _hold })
     }
 
     /// Ids of the profiles whose boots can be injected into, sorted.

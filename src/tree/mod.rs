@@ -33,6 +33,7 @@ pub(crate) mod notes;
 pub mod open;
 pub(crate) mod private;
 pub mod provenance;
+pub(crate) mod prune;
 pub(crate) mod publish;
 pub mod records;
 pub(crate) mod row;

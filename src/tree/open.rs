@@ -29,7 +29,12 @@ const MOST_IN_MEMORY: u64 = 64 << 20;
 pub struct Tree {
     manifest: Manifest,
     pub(crate) place: Place,
+    hold: Hold,
 }
+
+/// A shared lock on the directory of a tree, by which `prebake prune` knows that somebody reads it. Nothing for a bundle, and
+/// where directories cannot be opened or locked.
+pub type Hold = Option<Arc<File>>;
 
 /// Location of a tree.
 #[derive(Clone, Debug)]
@@ -193,20 +198,22 @@ fn lacks(path: &Path) -> String {
 }
 
 /// The manifest and the directory of a build; `path` may also be the link `current`.
-pub(crate) fn of_directory(path: &Path) -> Result<(Manifest, PathBuf), Error> {
+pub(crate) fn of_directory(path: &Path) -> Result<(Manifest, PathBuf, Hold), Error> {
     let missing = |source| Error::NoTree { path: path.into(), source };
     let directory = path.canonicalize().map_err(missing)?;
+    // Before anything is read: a tree that is removed right now is found whole or not at all.
+    let hold = File::open(&directory).ok().filter(|file| file.lock_shared().is_ok()).map(Arc::new);
     let file = directory.join(names::MANIFEST);
     let bytes = fs::read(&file).map_err(missing)?;
     let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;
-    Ok((manifest, directory))
+    Ok((manifest, directory, hold))
 }
 
 impl Tree {
     /// Opens a build, or the link `current`.
     pub fn directory(path: &Path) -> Result<Tree, Error> {
-        let (manifest, directory) = of_directory(path)?;
-        Ok(Tree { manifest, place: Place::Directory(directory) })
+        let (manifest, directory, hold) = of_directory(path)?;
+        Ok(Tree { manifest, place: Place::Directory(directory), hold })
     }
 
     /// The same; with `trust`, only if enough of its keys signed the files that [`provenance::judge_directory`] judges.
@@ -234,7 +241,7 @@ impl Tree {
             source: error.into(),
         };
         let file = Arc::new(bundle.file().try_clone().map_err(unreadable)?);
-        Ok(Tree { manifest, place: Place::Bundle { bundle, file, tree: tree.into() } })
+        Ok(Tree { manifest, place: Place::Bundle { bundle, file, tree: tree.into() }, hold: None })
     }
 
     /// The tree of that name; without a name, the only one.
@@ -264,9 +271,9 @@ impl Tree {
         self.place.to_string()
     }
 
-    /// The manifest and the location of the files.
-    pub fn into_parts(self) -> (Manifest, Place) {
-        (self.manifest, self.place)
+    /// The manifest, the location of the files, and what keeps them there.
+    pub fn into_parts(self) -> (Manifest, Place, Hold) {
+        (self.manifest, self.place, self.hold)
     }
 
     /// Opens a published file. Its length is checked against the manifest, its bytes are not.

@@ -12,6 +12,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
@@ -24,12 +26,16 @@ use crate::tree::private;
 use crate::tree::row::{Contents, Row};
 
 const TEMPORARY: &str = ".tmp-";
+/// Name of the lock file.
+const LOCK: &str = ".lock";
+/// How long a process may take from taking the lock to writing its name into it.
+const NAMING: Duration = Duration::from_millis(500);
 
 /// Reasons why a tree cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Another build works in the same output directory.
-    #[error("{} is in use by another build: {holder}", directory.display())]
+    #[error("{} is in use by another build{}", directory.display(), named(holder))]
     InUse {
         /// The output directory of the recipe.
         directory: PathBuf,
@@ -48,6 +54,11 @@ pub(crate) enum Error {
         /// Path inside the tree.
         path: String,
     },
+}
+
+/// The holder of a lock. It is unknown for a moment: a process takes the lock, then writes its name into it.
+fn named(holder: &str) -> String {
+    if holder.is_empty() { String::new() } else { format!(": {holder}") }
 }
 
 impl Advice for Error {
@@ -74,6 +85,14 @@ pub(crate) struct Output {
     _lock: File,
 }
 
+/// The lock of an output directory.
+pub(crate) enum Lock {
+    /// It is ours.
+    Taken(Output),
+    /// Another process has it: this one, as it wrote there.
+    Held(String),
+}
+
 /// A tree that is published.
 #[derive(Debug)]
 pub struct Published {
@@ -85,6 +104,8 @@ pub struct Published {
     pub unchanged: bool,
     /// Files of its private part that others could read until now.
     pub exposed: Vec<private::Exposed>,
+    /// BUILD-ID that `current` led to before, if it was another one.
+    pub left: Option<String>,
 }
 
 /// A tree to be published: the manifest and, by path, the source of the bytes.
@@ -210,28 +231,37 @@ impl Output {
     pub(crate) fn acquire(output: &Path, name: &str) -> Result<Self> {
         let directory = output.join(name);
         disk::create_directories(&directory)?;
-        let path = directory.join(".lock");
+        match Output::lock(&directory)? {
+            Lock::Taken(output) => Ok(output),
+            Lock::Held(holder) => Err(Error::InUse { directory, holder }.into()),
+        }
+    }
+
+    /// The same for a directory that is there, and may be in use.
+    pub(crate) fn lock(directory: &Path) -> Result<Lock, disk::Error> {
+        let directory = directory.to_owned();
+        let path = directory.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let mut lock = lock.map_err(disk::Error::io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = io::read_to_string(&lock).unwrap_or_default().trim().to_owned();
-                return Err(Error::InUse { directory, holder }.into());
+                return Ok(Lock::Held(holder_of(&path)));
             }
-            Err(TryLockError::Error(error)) => return Err(disk::Error::io("lock", &path)(error).into()),
+            Err(TryLockError::Error(error)) => return Err(disk::Error::io("lock", &path)(error)),
         }
         let who = format!(
             "process {} since {}\n",
             std::process::id(),
             crate::base::clock::date(std::time::SystemTime::now())
         );
-        lock.set_len(0)
-            .and_then(|()| lock.write_all(who.as_bytes()))
+        // Written before the rest goes, so that the file names somebody at every moment.
+        lock.write_all(who.as_bytes())
+            .and_then(|()| lock.set_len(who.len() as u64))
             .map_err(disk::Error::io("write", &path))?;
         let output = Output { directory, _lock: lock };
         output.sweep()?;
-        Ok(output)
+        Ok(Lock::Taken(output))
     }
 
     fn sweep(&self) -> Result<(), disk::Error> {
@@ -267,14 +297,17 @@ impl Output {
             true => unfinished::together(|| draft.place_unnamed(&path))?,
             false => self.stage(draft, store, &build_id, &path)?,
         };
-        if fs::read_link(&current).ok().as_deref() != Some(Path::new(&build_id)) {
+        let before = fs::read_link(&current).ok();
+        let left = before.as_deref().filter(|left| *left != Path::new(&build_id));
+        let left = left.map(|left| left.display().to_string());
+        if before.is_none() || left.is_some() {
             let link = self.directory.join(format!("{TEMPORARY}{CURRENT}"));
             let _link = Claim::new(&link);
             symlink(&build_id, &link).map_err(disk::Error::io("create", &link))?;
             fs::rename(&link, &current).map_err(disk::Error::io("swap", &current))?;
             disk::sync_directory(&self.directory)?;
         }
-        Ok(Published { path, manifest: draft.manifest.clone(), unchanged, exposed })
+        Ok(Published { path, manifest: draft.manifest.clone(), unchanged, exposed, left })
     }
 
     /// Builds the tree in a temporary directory and renames it into place; the manifest is written last.
@@ -320,6 +353,39 @@ impl Output {
         self.sweep()?;
         Ok(exposed)
     }
+}
+
+/// The process that holds a lock, as it wrote there. A lock is taken before its file is written, so an empty file or the name of
+/// a process that is gone is waited out.
+fn holder_of(lock: &Path) -> String {
+    let started = Instant::now();
+    loop {
+        let text = fs::read_to_string(lock).unwrap_or_default();
+        let holder = text.lines().next().filter(|_| text.contains('\n')).unwrap_or_default();
+        let lives = |id: &str| Path::new("/proc").join(id).exists();
+        // In another namespace its number says nothing.
+        if started.elapsed() > NAMING || holder.split(' ').nth(1).is_some_and(lives) {
+            return holder.to_owned();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The process that builds in an output directory now, if there is one. Nothing is locked or written.
+pub(crate) fn holder(directory: &Path) -> Option<String> {
+    let lock = directory.join(LOCK);
+    unfinished::is_held(&lock).then(|| holder_of(&lock))
+}
+
+/// Removes a tree whose output directory is locked: by a rename, then file by file, so that no half of it is ever found.
+pub(crate) fn remove(directory: &Path, tree: &Path) -> Result<(), disk::Error> {
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    let aside = directory.join(format!("{TEMPORARY}pruned-{name}"));
+    // After an interrupt, dropping this removes the rest; after a kill, the next build or prune.
+    let _aside = Claim::new(&aside);
+    unfinished::together(|| fs::rename(tree, &aside)).map_err(disk::Error::io("move aside", tree))?;
+    disk::sync_directory(directory)?;
+    fs::remove_dir_all(&aside).map_err(disk::Error::io("remove", &aside))
 }
 
 /// Whether `current` below this output directory points at the tree, and the tree is complete.

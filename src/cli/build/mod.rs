@@ -37,8 +37,8 @@ use crate::tree::publish::Published;
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     project: ProjectArgs,
-    /// Where trees are published
-    #[arg(long, short, value_name = "DIR", default_value = "output")]
+    /// Where trees are published; a relative path begins at the working directory, not at the recipe
+    #[arg(long, short, value_name = "DIR", env = "PREBAKE_OUTPUT", default_value = "output")]
     output: PathBuf,
     /// Keep configs with secrets in DIR/NAME instead of the tree, so that a copy of the tree has none; `serve --guard` reads
     /// them from there with the same flag
@@ -220,6 +220,7 @@ fn as_json(report: &Report, current: &Path) -> serde_json::Value {
         "path": report.published.path,
         CURRENT: current,
         "unchanged": report.published.unchanged,
+        "current_was": report.published.left,
         "release": report.lock.release,
         "lock_moved": report.lock_moved,
         "signers": report.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),

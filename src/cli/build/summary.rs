@@ -15,6 +15,8 @@ use crate::bake::load::Load;
 use crate::base::count::counted;
 use crate::base::disk;
 use crate::cli::progress::short;
+use crate::serve::lan::interface;
+use crate::serve::machines::client::PORT;
 use crate::source::fetch::Judged;
 use crate::tree::private;
 use crate::trust::openpgp::Fingerprint;
@@ -49,7 +51,11 @@ pub(crate) fn for_people(
 ) -> String {
     let manifest = &report.published.manifest;
     let total: u64 = manifest.files.values().map(|file| file.size).sum();
-    let state = if report.published.unchanged { " (unchanged)" } else { "" };
+    let state = match (report.published.unchanged, &report.published.left) {
+        (false, _) => String::new(),
+        (true, None) => " (unchanged)".into(),
+        (true, Some(left)) => format!(" (unchanged; current led to {left} until now, and leads to this one again)"),
+    };
     let mut lines = vec![format!(
         "{} {} {} → {}{state}",
         manifest.name,
@@ -89,7 +95,16 @@ pub(crate) fn for_people(
         (true, None) => " --guard".to_owned(),
         (true, Some(private)) => format!(" --guard --private {}", private.display()),
     };
-    lines.push(format!("  next      prebake serve {}{guard}", current.display()));
+    // The default address is the loopback's, which no machine reaches.
+    let (address, also) = match &interface::addresses()[..] {
+        [only] => (format!("{only}:{PORT}"), None),
+        several => {
+            let urls: Vec<String> = several.iter().map(|address| format!("http://{address}:{PORT}")).collect();
+            (format!(":{PORT}"), (!urls.is_empty()).then(|| urls.join(" or ")))
+        }
+    };
+    lines.push(format!("  next      prebake serve {} --address {address}{guard}", current.display()));
+    lines.extend(also.map(|urls| format!("            machines find it at {urls}")));
     lines.join("\n") + "\n"
 }
 

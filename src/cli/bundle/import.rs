@@ -33,7 +33,7 @@ pub(crate) struct ImportArgs {
     /// The bundle
     file: PathBuf,
     /// Where trees are published
-    #[arg(long, short, value_name = "DIR", default_value = "output")]
+    #[arg(long, short, value_name = "DIR", env = "PREBAKE_OUTPUT", default_value = "output")]
     output: PathBuf,
     /// Machines of this site, unknown when the bundle was made: checked against its tree and kept as OUTPUT/NAME/nodes.yaml
     /// for `prebake serve --nodes`
@@ -54,7 +54,7 @@ pub(crate) struct ImportArgs {
 impl ImportArgs {
     /// Imports the bundle.
     pub(crate) fn run(self) -> Result<()> {
-        let Taken { bundle, site, trust } = self.demand.open(&self.file, &self.store.store)?;
+        let Taken { bundle, site, trust } = self.demand.open(&self.file, &self.store.path()?)?;
         if let Some(site) = site.filter(|_| !self.allow_older) {
             site.refuse_older(&bundle)?;
         }

@@ -43,7 +43,7 @@ impl VerifyArgs {
 
     /// Verifies every byte. Returns the bundle and the JSON to print; defects are reported immediately.
     pub(crate) fn verify(&self) -> Result<(Bundle, Value)> {
-        let Taken { bundle, .. } = self.demand.open(&self.file, &self.store.store)?;
+        let Taken { bundle, .. } = self.demand.open(&self.file, &self.store.path()?)?;
         let report = bundle.verify()?;
         let mut json = as_json(&self.file, report.bytes, bundle.index(), bundle.signatures());
         json["trusted"] = bundle.proof().is_some().into();

@@ -40,17 +40,20 @@ impl BundleArgs {
     /// A function that opens the tree or bundle at a path, initially and after each replacement; adds the paths that it
     /// reads to `files`.
     pub(crate) fn opener(&self, path: &Path, files: &mut Files) -> Result<Open> {
+        // Only bundles need it, and a service may have no home directory.
+        let store = self.store.path();
+        let store = if path.is_file() { store? } else { store.unwrap_or_default() };
         if path.is_file() {
             // A new bundle arrives by a rename and is another file, so the directory must be readable; for a link, the
             // target's directory too.
             files.read(directory_of(path));
             files.read(directory_of(&path.canonicalize().unwrap_or_else(|_| path.to_owned())));
-            files.read(&bundle::site::directory(&self.store.store));
+            files.read(&bundle::site::directory(&store));
         } else {
             files.read(path);
         }
         let bundles = Bundles {
-            policy: self.demand.policy(&self.store.store)?,
+            policy: self.demand.policy(&store)?,
             allow_older: self.allow_older,
             tree: self.name.clone(),
             newest: Mutex::default(),

@@ -12,6 +12,7 @@ mod tls;
 pub(crate) use matchbox::with_double_dashes;
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +30,13 @@ use crate::base::error::{Advice, Error, Result};
 use crate::serve::http::limits;
 use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::server::Server;
+use crate::serve::lan::interface;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::Notices;
 use crate::serve::process::confine::Files;
 use crate::serve::process::service::{self, Manager, Spoken};
 use crate::serve::site::content::Content;
+use crate::tree::names::Endpoint;
 
 /// The default address, which is Matchbox's.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
@@ -81,6 +84,8 @@ impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub(crate) fn run(self) -> Result<()> {
         self.tls.check()?;
+        // The lines that people look for come first, whatever is said on the way to them.
+        say::hold();
         self.matchbox.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
         let address =
@@ -91,6 +96,7 @@ impl ServeArgs {
         let mut files = Files::default();
         if self.netboot.prints_dnsmasq() {
             let content = self.content(notices, &mut files)?;
+            say::release(&[]);
             say_part!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
             return Ok(());
         }
@@ -109,6 +115,7 @@ impl ServeArgs {
         let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
         let netboot =
             http.map(|http| self.netboot.bind(scheme, http, &content.site())).transpose()?.flatten();
+        let places = self.places(&listeners).map_err(&socket)?;
         self.state.iter().for_each(|state| files.write(disk::directory_of(state)));
         self.guard.files(&mut files);
         self.confine.apply(files)?;
@@ -118,6 +125,8 @@ impl ServeArgs {
             let stopping = stop_on_signals()?;
             let urls: Vec<String> =
                 listeners.iter().map(Listener::url).collect::<io::Result<_>>().map_err(&socket)?;
+            let tftp = netboot.as_ref().and_then(|bound| bound.tftp_address());
+            let tftp = tftp.map(|address| format!("tftp://{address}"));
             let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
             let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
             let proofs = self.storm.proofs(&content.site());
@@ -126,9 +135,11 @@ impl ServeArgs {
             let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
             let netboot = netboot.transpose().map_err(&socket)?;
             // After everything that may fail: scripts take these lines for the sign of a server that answers.
-            urls.iter().for_each(|url| tell!("listening on {url}"));
             let told = serving(&server.site());
-            tell!("{told}");
+            let listening = tftp.iter().chain(&urls).map(|url| format!("listening on {url}"));
+            let first: Vec<String> = places.lines().into_iter().chain(listening).chain([told.clone()]).collect();
+            say::release(&first);
+            places.warning().iter().for_each(|warning| tell!("warning: {warning}"));
             server.site().lack.iter().for_each(|lack| tell!("warning: {lack}"));
             let (ended, end) = watch::channel(false);
             let netboot = netboot.map(|netboot| tokio::spawn(netboot.run(end)));
@@ -161,6 +172,19 @@ impl ServeArgs {
                 }
             }
         })
+    }
+
+    /// Where browsers and machines find this server.
+    fn places(&self, listeners: &[Listener]) -> io::Result<Places> {
+        let Some(listener) = listeners.first() else { return Ok(Places::default()) };
+        let (address, url) = (listener.address()?, listener.url()?);
+        let scheme = url.split("://").next().unwrap_or_default();
+        let told = self.netboot.advertised();
+        let hosts = match address.ip().is_unspecified() {
+            true => told.map_or_else(interface::addresses, |address| vec![address]).into_iter().map(IpAddr::from).collect(),
+            false => vec![address.ip()],
+        };
+        Ok(Places { scheme: scheme.to_owned(), port: address.port(), hosts })
     }
 
     fn content(&self, notices: Notices, files: &mut Files) -> Result<Content> {
@@ -197,6 +221,41 @@ impl ServeArgs {
         }
         listeners.extend(self.tls.listener(address, secure, notices, files)?);
         Ok(listeners)
+    }
+}
+
+/// The addresses of a server, for its first lines.
+#[derive(Default)]
+struct Places {
+    scheme: String,
+    port: u16,
+    /// Empty if it listens everywhere, and no address is known.
+    hosts: Vec<IpAddr>,
+}
+
+impl Places {
+    fn lines(&self) -> Vec<String> {
+        let Places { scheme, port, hosts } = self;
+        let local = [IpAddr::from([127, 0, 0, 1])];
+        let hosts = if hosts.is_empty() { &local[..] } else { hosts };
+        let of = |path: &str| {
+            let urls = hosts.iter().map(|host| format!("{scheme}://{}{path}", SocketAddr::new(*host, *port)));
+            urls.collect::<Vec<_>>().join(" or ")
+        };
+        match scheme.is_empty() {
+            true => Vec::new(),
+            false => vec![format!("page {}", of(Endpoint::Page.path())), format!("DHCP boot file {}", of(Endpoint::FirstScript.path()))],
+        }
+    }
+
+    /// What is wrong with them.
+    fn warning(&self) -> Option<String> {
+        let is_lonely = !self.hosts.is_empty() && self.hosts.iter().all(IpAddr::is_loopback);
+        is_lonely.then(|| {
+            let port = self.port;
+            let address = interface::addresses().first().map_or(String::new(), |address| format!("{address}:{port} or "));
+            format!("no machine reaches the loopback address: give --address {address}:{port}")
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::machine::firmware::PLATFORMS;
 use crate::machine::network::AddressRange;
 use crate::serve::address::Address;
 use crate::serve::http::listen;
+use crate::serve::lan::interface::Interface;
 use crate::serve::lan::inventory;
 use crate::serve::lan::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
 use crate::serve::site::Site;
@@ -86,6 +87,12 @@ fn lease(text: &str) -> Result<Duration, String> {
 }
 
 impl NetbootArgs {
+    /// The address at which machines reach this server, as far as the flags say it.
+    pub(crate) fn advertised(&self) -> Option<Ipv4Addr> {
+        let of_interface = || Interface::find(self.interface.as_deref()?).ok().map(|here| here.address);
+        self.advertise.or_else(of_interface)
+    }
+
     /// Whether a config for dnsmasq is requested instead of a server.
     pub(crate) fn prints_dnsmasq(&self) -> bool {
         self.dnsmasq
@@ -124,7 +131,7 @@ impl NetbootArgs {
         }
         let dhcp = wish.dhcp;
         let bound = wish.bind()?;
-        let mut story = self.story(dhcp, &bound, address);
+        let mut story = self.story(dhcp, &bound);
         story.extend(self.lacks_a_route(dhcp, site));
         if dhcp == Some(Mode::Full) {
             let (hosts, wrong) = inventory::hosts(site);
@@ -138,7 +145,7 @@ impl NetbootArgs {
     }
 
     /// Lines about the protocols that are answered from now on, and about those that users may expect and are not.
-    fn story(&self, dhcp: Option<Mode>, bound: &Bound, address: SocketAddr) -> Vec<String> {
+    fn story(&self, dhcp: Option<Mode>, bound: &Bound) -> Vec<String> {
         let interface = self.interface.as_deref().unwrap_or_default();
         let mut lines = Vec::new();
         match dhcp {
@@ -148,9 +155,7 @@ impl NetbootArgs {
             Some(Mode::Full) => lines.push(format!("assigning addresses by DHCP on {interface}")),
             None => {}
         }
-        if let Some(address) = bound.tftp_address() {
-            lines.push(format!("listening on tftp://{address}"));
-        } else {
+        if bound.tftp_address().is_none() {
             lines.push("no --tftp: only iPXE and UEFI HTTP boot get a boot file".into());
         }
         // No distribution has loaders for the other platforms, so they are not reported as missing.
@@ -159,10 +164,6 @@ impl NetbootArgs {
             let (name, loader) = (platform.name, platform.loader);
             format!("{name} machines get no iPXE: {} has no {loader}", self.ipxe_dir.display())
         }));
-        if address.ip().is_loopback() {
-            let port = address.port();
-            lines.push(format!("machines cannot reach {address}: give --address 0.0.0.0:{port}"));
-        }
         lines
     }
 

@@ -90,7 +90,7 @@ impl VerifyArgs {
             return self.bundle();
         }
         let tree = Tree::directory(&self.tree)?;
-        let trust = self.demand.policy(&self.store.store)?.trust;
+        let trust = self.demand.trust()?;
         let judge = |trust: &Trust| provenance::judge_directory(&self.tree, tree.manifest(), trust);
         let proof = trust.as_ref().map(judge).transpose()?;
         private::named(self.private.as_deref(), &tree.manifest().name)?;

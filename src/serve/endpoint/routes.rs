@@ -142,7 +142,7 @@ mod tests {
         let (groups, profiles) = Default::default();
         let nodes = std::sync::Arc::default();
         let place = Place::Directory("/tree".into());
-        Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None }
+        Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None, hold: None }
     }
 
     fn the_file() -> Piece {

@@ -1,5 +1,6 @@
 //! A network interface: its address, its network, and sockets that are limited to it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -20,6 +21,26 @@ pub(crate) struct Interface {
     pub address: Ipv4Addr,
     /// The network of this address.
     pub network: Network,
+}
+
+/// The addresses at which other machines most likely reach this one: that of the interface with the default route, else
+/// every private one.
+pub(crate) fn addresses() -> Vec<Ipv4Addr> {
+    // Nothing is sent: connecting makes the kernel choose its source address (TEST-NET-1, RFC 5737).
+    let outside = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 9);
+    let own = socket_on(None, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.connect(outside).and_then(|()| socket.local_addr()));
+    if let Ok(SocketAddr::V4(own)) = own
+        && !own.ip().is_unspecified()
+        && !own.ip().is_loopback()
+    {
+        return vec![*own.ip()];
+    }
+    let routes = fs::read_to_string(ROUTES).unwrap_or_default();
+    let names: BTreeSet<&str> =
+        routes.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().next()).collect();
+    let all = names.into_iter().filter_map(|name| Interface::find(name).ok());
+    all.map(|interface| interface.address).filter(Ipv4Addr::is_private).collect()
 }
 
 impl Interface {

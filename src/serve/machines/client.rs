@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 64 << 20;
 
 /// The default port.
-const PORT: u16 = 8080;
+pub(crate) const PORT: u16 = 8080;
 
 /// The URL of a server that the user named: as a URL, as `HOST:PORT`, or by host or port alone. An address such as
 /// 0.0.0.0, on which a server listens, becomes the loopback address.

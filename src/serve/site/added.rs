@@ -155,6 +155,7 @@ mod tests {
             live: None,
             signer: None,
             lack: None,
+            hold: None,
         }
     }
 

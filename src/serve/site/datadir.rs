@@ -265,6 +265,7 @@ fn site(
         live: Some(live),
         signer,
         lack: None,
+        hold: None,
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Site {
     /// A problem of the whole site that people should know of, in a sentence: machines do not get everything that they
     /// should.
     pub lack: Option<String>,
+    /// Keeps the files of a tree where they are, for as long as answers are made of them.
+    pub hold: open::Hold,
 }
 
 /// The file, or joined files, of a path.
@@ -211,10 +213,10 @@ impl Site {
             .then(|| read(&tree, names::NODES, crate::tree::nodes::read))
             .transpose()?
             .unwrap_or_default();
-        let (manifest, place) = tree.into_parts();
+        let (manifest, place, hold) = tree.into_parts();
         let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
         let nodes = Arc::new(nodes);
-        Ok(Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None })
+        Ok(Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None, hold })
     }
 
     /// Whether the tree has images of a sysext.

@@ -48,6 +48,8 @@ const CHUNK: usize = 256 << 10;
 pub struct Contents {
     members: BTreeMap<String, (Member, Source)>,
     epoch: u64,
+    /// Keep the trees there until the bundle is written.
+    holds: Vec<open::Hold>,
 }
 
 /// Where a member's bytes are now.
@@ -62,6 +64,7 @@ enum Source {
 pub struct Draft {
     index: Index,
     sources: BTreeMap<String, Source>,
+    _holds: Vec<open::Hold>,
 }
 
 impl Contents {
@@ -70,7 +73,8 @@ impl Contents {
     /// # Errors
     /// A directory that is no tree, or a second tree of the same name.
     pub(crate) fn tree(&mut self, path: &Path) -> Result<Manifest> {
-        let (manifest, directory) = open::of_directory(path)?;
+        let (manifest, directory, hold) = open::of_directory(path)?;
+        self.holds.push(hold);
         let file = directory.join(names::MANIFEST);
         if let Some(flaw) = index::name_flaw(&manifest.name) {
             return Err(Error::Made {
@@ -141,7 +145,7 @@ impl Contents {
         index.members = members(&self);
         let index = Index::parse(name, &index.to_bytes())?;
         let sources = self.members.into_iter().map(|(path, (_, source))| (path, source)).collect();
-        Ok(Draft { index, sources })
+        Ok(Draft { index, sources, _holds: self.holds })
     }
 }
 
@@ -183,7 +187,8 @@ impl Draft {
             let start = bundle.extent(path).map_or(0, |extent| extent.start);
             (path.clone(), Source::Bundle(bundle.path().to_owned(), start))
         };
-        Draft { index: bundle.index().clone(), sources: bundle.index().members.keys().map(source).collect() }
+        let sources = bundle.index().members.keys().map(source).collect();
+        Draft { index: bundle.index().clone(), sources, _holds: Vec::new() }
     }
 
     /// The index that is to be signed.
