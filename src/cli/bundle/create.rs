@@ -87,6 +87,10 @@ impl CreateArgs {
             signatures.rotate(read_rotation(rotation)?);
         }
         let bytes = draft.write(&signatures, &self.output)?;
+        if let Some(expires) = self.expires.filter(|expires| *expires <= SystemTime::now()) {
+            let date = crate::base::clock::date(expires);
+            tell!("warning: the bundle expired already, at {date}: sites take it only with --allow-expired");
+        }
         if self.json {
             say!("{:#}", as_json(&self.output, bytes, draft.index(), &signatures));
             return Ok(());

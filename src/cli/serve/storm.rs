@@ -17,7 +17,7 @@ pub(crate) struct StormArgs {
     #[arg(long, value_name = "RATE", value_parser = bandwidth)]
     bandwidth: Option<NonZeroU64>,
     /// Let this many machines load at a time; further ones wait in iPXE, which shows their place and the remaining time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_boots: Option<NonZeroUsize>,
     /// Connections at a time; further ones wait
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
@@ -61,6 +61,11 @@ impl StormArgs {
     }
 }
 
+/// Parses a number of machines.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a number from 1 on is required".to_owned())
+}
+
 /// Units, in bits: networks count in powers of 1000 bits, files in powers of 1024 bytes.
 const UNITS: [(&str, u64); 7] = [
     ("kbit", 1_000),
@@ -69,13 +74,16 @@ const UNITS: [(&str, u64); 7] = [
     ("k", 8 << 10),
     ("m", 8 << 20),
     ("g", 8 << 30),
-    ("", 8),
+    ("b", 8),
 ];
 
 /// Parses a rate, in bytes per second.
 fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
     let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let digits = &text[..text.len() - unit.len()];
+    if unit.is_empty() && !digits.is_empty() {
+        return Err(format!("`{digits}` has no unit: {digits}Mbit, or {digits}M for MiB per second"));
+    }
     let known = UNITS.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name));
     let (_, bits) = known.ok_or_else(|| format!("`{unit}` is not a unit: kbit, Mbit, Gbit, K, M or G"))?;
     let number: u64 = digits.parse().map_err(|_| "a number is required, such as 1Gbit".to_owned())?;
@@ -90,11 +98,11 @@ mod tests {
     #[test]
     fn a_rate_is_in_bits_as_networks_have_them_or_in_bytes() {
         for (text, bytes) in
-            [("1Gbit", 125_000_000), ("800mbit", 100_000_000), ("20M", 20 << 20), ("1000", 1000)]
+            [("1Gbit", 125_000_000), ("800mbit", 100_000_000), ("20M", 20 << 20), ("1000B", 1000)]
         {
             assert_eq!(bandwidth(text).unwrap().get(), bytes, "{text}");
         }
-        for bad in ["", "Gbit", "1Gibit", "0M", "1bit", "99999999999999999999G", "-1M", "99999999999999999G"]
+        for bad in ["", "10", "1000", "Gbit", "1Gibit", "0M", "1bit", "99999999999999999999G", "-1M", "99999999999999999G"]
         {
             assert!(bandwidth(bad).is_err(), "{bad}");
         }

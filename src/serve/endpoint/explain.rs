@@ -170,6 +170,11 @@ fn consider(world: &World<'_>, labels: &Labels, chosen: Option<&Group>) -> (Vec<
         let selector = group.selector.clone().into_iter().collect();
         near.push((misses.len(), far, Considered { group: group.id.clone(), selector, verdict }));
     }
+    // An exact match leaves no doubt about the others: another machine's own group is not what was meant.
+    let is_exact = chosen.is_some_and(|chosen| OWN.iter().any(|label| chosen.selector.contains_key(*label)));
+    if is_exact {
+        near.retain(|(.., considered)| !matches!(considered.verdict, Verdict::Refused { .. }));
+    }
     // A stable sort: groups that are equally close stay in the order in which they are matched.
     near.sort_by_key(|(misses, far, considered)| (considered.verdict != Verdict::Chosen, *misses, *far));
     near.truncate(MAX_OTHERS + 1);
@@ -208,8 +213,8 @@ fn doubts(
         doubts.extend(of_lost_groups(live, labels, group));
         doubts.extend(of_records(live, group, considered));
     }
-    if request.query.to_ascii_lowercase().contains("mac=") && labels.get("mac").is_empty() {
-        doubts.push("its `mac` is not a MAC address, and is ignored".to_owned());
+    if let Some(odd) = labels.odd_mac() {
+        doubts.push(format!("its `mac`, {:?}, is not a MAC address, and is ignored", plain(odd)));
     }
     let Some(group) = group else {
         doubts.push(match &world.site.live {

@@ -13,9 +13,25 @@ const WHO: [&str; 6] = ["mac", "uuid", "serial", "hostname", "arch", "cards"];
 /// The most labels that are kept, and their size in bytes. iPXE's script sends ten, with a few hundred bytes.
 const MOST_KEPT: (usize, usize) = (24, 3 << 10);
 
+/// Most characters that are kept of a malformed MAC address.
+const MOST_ODD: usize = 64;
+
 /// The labels of a request: the first value of each key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels(BTreeMap<String, String>);
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    known: BTreeMap<String, String>,
+    /// A `mac` that is no MAC address, as it was sent. It is told to people, and is no label: nothing can match it.
+    odd: Option<String>,
+}
+
+/// Two requests that select the same have equal labels, whatever else was sent.
+impl PartialEq for Labels {
+    fn eq(&self, other: &Labels) -> bool {
+        self.known == other.known
+    }
+}
+
+impl Eq for Labels {}
 
 impl Labels {
     /// Parses a query string.
@@ -31,30 +47,42 @@ impl Labels {
                 labels.entry(key).or_insert(value);
             }
         }
+        let mut odd = None;
         labels.retain(|key, value| {
             if !key.eq_ignore_ascii_case("mac") {
                 return true;
             }
             let normal = normal_mac(value);
+            if normal.is_none() && !value.is_empty() {
+                odd = Some(value.chars().take(MOST_ODD).collect());
+            }
             value.clone_from(normal.as_ref().unwrap_or(&String::new()));
             normal.is_some()
         });
-        Labels(labels)
+        Labels { known: labels, odd }
+    }
+
+    /// A `mac` that is no MAC address, as the machine sent it.
+    pub(crate) fn odd_mac(&self) -> Option<&str> {
+        self.odd.as_deref()
     }
 
     /// These labels, without those that have an empty value, which mean nothing.
     pub(crate) fn of(said: impl IntoIterator<Item = (String, String)>) -> Labels {
-        Labels(said.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+        Labels { known: said.into_iter().filter(|(_, value)| !value.is_empty()).collect(), odd: None }
     }
 
     /// The value of a label; empty if the label is absent.
     pub(crate) fn get(&self, key: &str) -> &str {
-        self.0.get(key).map_or("", String::as_str)
+        self.known.get(key).map_or("", String::as_str)
     }
 
     /// The same labels with one value replaced.
     pub(crate) fn with(mut self, key: &str, value: impl Into<String>) -> Labels {
-        self.0.insert(key.to_owned(), value.into());
+        self.known.insert(key.to_owned(), value.into());
+        if key == "mac" {
+            self.odd = None;
+        }
         self
     }
 
@@ -62,7 +90,7 @@ impl Labels {
     /// but only a part of a made-up query. Identifying labels come first.
     pub(crate) fn kept(self) -> Labels {
         let is_known = |key: &str| WHO.contains(&key.to_ascii_lowercase().as_str());
-        let (known, others): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|(key, _)| is_known(key));
+        let (known, others): (Vec<_>, Vec<_>) = self.known.into_iter().partition(|(key, _)| is_known(key));
         let mut left = MOST_KEPT;
         let kept = known.into_iter().chain(others).filter(|(key, value)| {
             let (pairs, bytes) = left;
@@ -72,12 +100,12 @@ impl Labels {
             }
             fits
         });
-        Labels(kept.collect())
+        Labels { known: kept.collect(), odd: self.odd }
     }
 
     /// All of them, sorted by key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.known.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -90,7 +118,9 @@ impl fmt::Display for Labels {
             false => text.to_owned(),
         };
         let said = self.iter().filter(|(_, value)| !value.is_empty());
-        let said: Vec<String> = said.map(|(key, value)| format!("{}={}", word(key), word(value))).collect();
+        let mut said: Vec<String> =
+            said.map(|(key, value)| format!("{}={}", word(key), word(value))).collect();
+        said.extend(self.odd.as_ref().map(|odd| format!("mac={odd:?} (not a MAC address)")));
         f.write_str(&said.join(" "))
     }
 }
@@ -143,6 +173,10 @@ mod tests {
             assert_eq!(normal_mac(none), None, "{none}");
         }
         assert_eq!(Labels::parse("mac=nonsense"), Labels::default());
+        // ux.md 1.19, 2026-11-28: the page said `arch=i386`, not what the machine had sent.
+        let odd = Labels::parse("arch=i386&mac=52-54-00-00-00-0G").kept();
+        assert_eq!(odd.to_string(), "arch=i386 mac=\"52-54-00-00-00-0G\" (not a MAC address)");
+        assert_eq!((odd.get("mac"), odd.iter().count()), ("", 1));
     }
 
     #[test]

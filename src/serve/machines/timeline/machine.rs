@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
 use super::told::{Load, Told};
+use super::trouble::STALL;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::stamp::Stamp;
 
@@ -342,7 +343,15 @@ impl Boot {
             },
             times: if goes_on.is_some() { times } else { times.saturating_add(1) },
             began: goes_on.map_or_else(|| now.before(moved.took), |known| known.began),
-            moved: now,
+            moved: match goes_on {
+                // The end of a stalled transfer is the server's doing, not the machine's.
+                Some(known)
+                    if moved.is_over && moved.sent < moved.length && now.since(known.moved) > STALL =>
+                {
+                    known.moved
+                }
+                _ => now,
+            },
             is_over: moved.is_over,
         };
         if self.fetches.len() >= most {

@@ -428,6 +428,25 @@ fn what_another_server_has_is_not_missed_here() {
     assert_eq!(world.trouble(), "");
 }
 
+/// ux.md 1.16, 2026-11-28: when the server cut off a stalled download, its machine was "working" for 15 s.
+#[test]
+fn a_stalled_machine_stays_stuck_when_its_server_ends_the_transfer() {
+    let mut world = World::new();
+    world.script("10.0.0.11", N1);
+    let half = record("10.0.0.11", KERNEL, "", 200, 50, 100);
+    world.see(&notice::Notice::Progress(&half));
+    world.wait(20);
+    let stalled = world.trouble();
+    assert!(stalled.contains("stalled at 50 %"), "{stalled}");
+    // The last bytes went into the kernel's buffer, and were not told before.
+    world.answered(record("10.0.0.11", KERNEL, "", 200, 60, 100));
+    let aborted = world.trouble();
+    assert!(aborted.contains("aborted at 60 %"), "{aborted:?}");
+    // The next attempt moves, and is no trouble.
+    world.see(&notice::Notice::Progress(&half));
+    assert_eq!(world.trouble(), "");
+}
+
 /// The trouble of a machine that does these things and then nothing for this many seconds.
 fn after(seconds: u64, deeds: impl Fn(&mut World)) -> String {
     let mut world = World::new();

@@ -26,7 +26,7 @@ pub(crate) struct Trouble {
 }
 
 /// How long a transfer may stall, and how long a client may take to retry an aborted one.
-const STALL: Duration = Duration::from_secs(15);
+pub(super) const STALL: Duration = Duration::from_secs(15);
 /// Consecutive boots that reach nothing. A single one may be a person at the reset button.
 const LOOPS: u32 = 3;
 /// How often the same script may be fetched without anything being loaded.
