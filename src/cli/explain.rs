@@ -10,7 +10,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::project::block_on;
 use super::status::ServerArgs;
-use crate::base::error::Result;
+use crate::base::count::counted;
+use crate::base::error::{Advice, Exit, Result};
 use crate::serve::endpoint::explain::{Explanation, explain};
 use crate::serve::endpoint::request::{Request, World};
 use crate::serve::loaders::Loaders;
@@ -25,7 +26,8 @@ use crate::tree::records::normal_mac;
 
 /// Show which group and profile a machine gets, why, and what it would receive
 ///
-/// Asks a tree or a running server; the server also knows the machine's history.
+/// Asks a tree or a running server; the server also knows the machine's history. Exit code 1 if a machine that was named gets
+/// nothing, as no group matches it; with --strict 3 if anything looks wrong.
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
     /// A build, such as output/kubernetes/current; without it, a server is asked
@@ -47,9 +49,41 @@ pub(crate) struct ExplainArgs {
     labels: Vec<(String, String)>,
     #[command(flatten)]
     server: ServerArgs,
+    /// Fail if anything looks wrong, too
+    #[arg(long)]
+    strict: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The end of an explanation that is no success.
+#[derive(Debug, thiserror::Error)]
+enum Unexplained {
+    #[error("a tree or data directory and a server were named, and only one of them can be asked")]
+    Both,
+    #[error("this machine gets nothing: no group matches it")]
+    Nothing,
+    #[error("{} about what this machine gets", counted(*.0, "warning"))]
+    Doubts(usize),
+}
+
+impl Advice for Unexplained {
+    fn exit(&self) -> Exit {
+        match self {
+            Unexplained::Both => Exit::Usage,
+            Unexplained::Nothing => Exit::Failed,
+            Unexplained::Doubts(_) => Exit::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Unexplained::Both => Some("leave out one of the two".into()),
+            // The explanation has the way out.
+            Unexplained::Nothing | Unexplained::Doubts(_) => None,
+        }
+    }
 }
 
 fn mac(text: &str) -> Result<String, String> {
@@ -64,6 +98,9 @@ fn label(text: &str) -> Result<(String, String), String> {
 impl ExplainArgs {
     /// Prints the explanation.
     pub(crate) fn run(self) -> Result<()> {
+        if (self.tree.is_some() || self.matchbox.is_some()) && self.server.is_named() {
+            return Err(Unexplained::Both.into());
+        }
         let query = self.query();
         let explanation: Explanation = match self.content()? {
             Some(content) => {
@@ -96,7 +133,15 @@ impl ExplainArgs {
             true => say!("{}", serde_json::to_string_pretty(&explanation).unwrap_or_default()),
             false => say_part!("{explanation}"),
         }
-        Ok(())
+        if query.is_empty() {
+            tell!("no machine was named: name one with --mac, --uuid or --label");
+        }
+        match explanation.doubts.len() {
+            _ if explanation.group.is_none() && !query.is_empty() => Err(Unexplained::Nothing.into()),
+            0 => Ok(()),
+            count if self.strict => Err(Unexplained::Doubts(count).into()),
+            _ => Ok(()),
+        }
     }
 
     /// The content on this disk, if a path was given.

@@ -32,6 +32,7 @@ use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::server::Server;
 use crate::serve::lan::interface;
 use crate::serve::machines::monitor::Monitor;
+use crate::serve::machines::state;
 use crate::serve::notice::Notices;
 use crate::serve::process::confine::Files;
 use crate::serve::process::service::{self, Manager, Spoken};
@@ -119,6 +120,7 @@ impl ServeArgs {
         self.state.iter().for_each(|state| files.write(disk::directory_of(state)));
         self.guard.files(&mut files);
         self.confine.apply(files)?;
+        self.state.as_deref().map(state::must_be_writable).transpose()?;
         // Started here, because its thread inherits the reduced rights.
         say::queue();
         runtime()?.block_on(async {

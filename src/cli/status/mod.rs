@@ -12,7 +12,7 @@ use super::say;
 use super::table::Table;
 use crate::base::disk;
 use crate::base::error::Result;
-use crate::serve::machines::client::{Error, Server, server_url};
+use crate::serve::machines::client::{Error, PORT, Server, server_url};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{MachineStatus, State, Status};
@@ -55,9 +55,9 @@ pub(crate) struct StatusArgs {
 /// The server to ask.
 #[derive(Args)]
 pub(crate) struct ServerArgs {
-    /// The server to ask: a URL, or HOST:PORT as `prebake serve` takes it
-    #[arg(long, value_name = "URL", env = "PREBAKE_SERVER", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
-    server: String,
+    /// The server to ask: a URL, or HOST:PORT as `prebake serve` takes it [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", env = "PREBAKE_SERVER", value_parser = server_url)]
+    server: Option<String>,
     /// A file of CA certificates (PEM) that the server's may be signed by
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -68,7 +68,14 @@ impl ServerArgs {
     pub(crate) fn connect(&self) -> Result<Server> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(disk::Error::io("read", path));
         let ca = self.ca.as_ref().map(read).transpose()?;
-        Ok(Server::new(&self.server, ca.as_deref())?)
+        let url = self.server.clone().unwrap_or_else(|| format!("http://127.0.0.1:{PORT}"));
+        Ok(Server::new(&url, ca.as_deref())?)
+    }
+
+    /// Whether the command line itself names a server, and not only the environment.
+    pub(crate) fn is_named(&self) -> bool {
+        let of_environment = std::env::var("PREBAKE_SERVER").ok().and_then(|text| server_url(&text).ok());
+        self.server.is_some() && self.server != of_environment
     }
 }
 

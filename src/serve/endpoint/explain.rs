@@ -18,6 +18,7 @@ use crate::serve::site::config::Kind;
 use crate::serve::site::datadir::Live;
 use crate::serve::site::labels::Labels;
 use crate::tree::names::{self, Endpoint};
+use crate::tree::private;
 use crate::tree::records::{Group, Profile};
 
 const IPXE: &str = Endpoint::Ipxe.path();
@@ -50,6 +51,9 @@ pub(crate) struct Explanation {
     pub script: Sent,
     /// The answer of `/ignition`.
     pub ignition: Sent,
+    /// Whether secrets are merged over its config, which the tree keeps for this boot alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
     /// Anything that looks wrong, in sentences.
     pub doubts: Vec<String>,
     /// The machine as the server has seen it, if a running server was asked.
@@ -119,6 +123,7 @@ pub(crate) fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels)
         said: labels.iter().map(|(key, value)| (plain(key), plain(value))).collect(),
         group: chosen.map(|group| group.id.clone()),
         profile: chosen.map(|group| group.profile.clone()),
+        private: profile.is_some_and(|profile| is_private(world, profile)),
         doubts: doubts(world, request, labels, (chosen, profile), &considered),
         seen: world.monitor.machine(labels, request.now).map(Box::new),
         considered,
@@ -126,6 +131,17 @@ pub(crate) fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels)
         script,
         ignition,
     }
+}
+
+/// Whether the tree keeps secrets for a profile's config.
+fn is_private(world: &World<'_>, profile: &Profile) -> bool {
+    let site = world.site;
+    let Some(tree) = site.place.directory().filter(|_| site.live.is_none()) else { return false };
+    let top = match world.guard {
+        Some(guard) => guard.private(tree, &site.manifest.name),
+        None => private::directory(tree, None, &site.manifest.name),
+    };
+    !profile.ignition_id.is_empty() && private::config(&top, &profile.ignition_id).exists()
 }
 
 /// `/explain`: as text, or as JSON if the client asks for it.
@@ -351,6 +367,9 @@ impl fmt::Display for Explanation {
         if self.others > 0 {
             let does = if self.others == 1 { "does" } else { "do" };
             writeln!(f, "    {} more that {does} not come close", self.others)?;
+        }
+        if self.private {
+            writeln!(f, "\nits config has private layers, which machines get from `prebake serve --guard` alone")?;
         }
         for doubt in &self.doubts {
             writeln!(f, "\nwarning: {doubt}")?;

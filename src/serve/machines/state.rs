@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::timeline::Machine;
 use crate::base::disk::{self, write_atomic};
 use crate::base::error::{Advice, Exit};
+use crate::base::unfinished::Unfinished;
 use crate::base::words;
 
 /// Version of the file format.
@@ -81,6 +82,15 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
         SCHEMA => Ok(document.machines),
         other => Err(malformed(format!("it has schema {other}, not {SCHEMA}"))),
     }
+}
+
+/// Checks that the file can be replaced, so that a server says at its start that it cannot.
+///
+/// # Errors
+/// No file can be made beside it.
+pub(crate) fn must_be_writable(path: &Path) -> Result<(), disk::Error> {
+    let directory = disk::directory_of(path);
+    Unfinished::in_directory(directory, 0o644).map(drop).map_err(disk::Error::io("write the state file in", directory))
 }
 
 /// Replaces the file.

@@ -390,7 +390,9 @@ fn explain_says_which_group_matches_why_others_do_not_and_what_is_sent() {
     let strict = World::new();
     strict.edit("recipes/small.yaml", "default_profile: worker\n", "");
     strict.build();
-    let told = strict.prebake(&["explain", tree, "--mac", "52:54:00:00:00:11"]).ok().stdout;
+    let run = strict.prebake(&["explain", tree, "--mac", "52:54:00:00:00:11"]);
+    let told = run.stdout.clone();
+    run.fails(1, &["this machine gets nothing: no group matches it"]);
     assert!(told.contains("gets nothing: no group matches"), "{told}");
     assert!(told.contains("- n1 (mac=52:54:00:00:00:01) does not"), "a slip of the finger: {told}");
     strict.prebake(&["explain", tree, "--mac", "52:54"]).fails(2, &["not a MAC address"]);

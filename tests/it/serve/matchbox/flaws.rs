@@ -381,7 +381,10 @@ fn refuses(directory: &Directory, words: &[&str]) {
 }
 
 fn explain(directory: &Directory, who: &[&str]) -> String {
-    prebake(&[&["explain"], who].concat(), &directory.path("")).ok().stdout
+    let run = prebake(&[&["explain"], who].concat(), &directory.path(""));
+    let code = if run.stdout.contains("gets nothing") && !who.is_empty() { 1 } else { 0 };
+    assert_eq!(run.code, Some(code), "{}\n{}", run.stdout, run.stderr);
+    run.stdout
 }
 
 fn is_said(served: &Served, what: &str) -> bool {
