@@ -17,6 +17,7 @@ use crate::tree::bundle::policy::Taken;
 use crate::tree::diff::{
     Boot, Change, Contents, Difference, Entry, Lines, Machines, Published, Side, Version, compare,
 };
+use crate::tree::names::PRIVATE;
 use crate::tree::open::Tree;
 
 /// Most lines of a section that people see; `--json` has them all.
@@ -57,9 +58,22 @@ impl DiffArgs {
     pub(crate) fn run(self) -> Result<()> {
         let (from, to) = (self.open(&self.from)?, self.open(&self.to)?);
         let difference = compare(&from, &to, self.deep)?;
+        let has_secrets = |tree: &Tree| {
+            tree.place.directory().is_some_and(|directory| directory.join(PRIVATE).is_dir())
+        };
+        let unseen = has_secrets(&from) || has_secrets(&to);
         match self.json {
-            true => say!("{:#}", serde_json::json!(difference)),
-            false => say_part!("{}", picture(&difference, Colours::of_stdout())),
+            true => {
+                let mut told = serde_json::json!(difference);
+                told["not_compared"] = unseen.then_some(PRIVATE).into_iter().collect();
+                say!("{told:#}");
+            }
+            false => {
+                say_part!("{}", picture(&difference, Colours::of_stdout()));
+                if unseen {
+                    say!("not compared: {PRIVATE}/: secrets are in no manifest");
+                }
+            }
         }
         match self.exit_code && !difference.is_empty() {
             true => Err(Pending("the trees differ".into()).into()),

@@ -182,9 +182,9 @@ impl Cli {
 
     /// Runs the verb.
     pub(crate) fn run(self) -> Result<()> {
-        // A server handles signals itself, and drops its privileges before the first thread starts; verbs that only
-        // query a server leave nothing behind.
-        if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_) | Verb::Explain(_)) {
+        // A server handles signals itself, and drops its privileges before the first thread starts; `status`
+        // leaves nothing behind, and may have a terminal to restore.
+        if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_)) {
             unfinished::end_on_signals();
         }
         match self.verb {

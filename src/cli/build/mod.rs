@@ -103,7 +103,12 @@ struct Built {
 
 impl BuildArgs {
     /// Builds, and reports what was made, what was cached, and which keys signed it.
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(mut self) -> Result<()> {
+        if is_elsewhere(&self.project.recipe)
+            && let Ok(output) = std::path::absolute(&self.output)
+        {
+            self.output = output;
+        }
         let ReportArgs { json, events, summary, junit, report } = &self.reports;
         if *json && matches!(events, Some(Target::Stdout)) {
             return Err(events::Error::TwoOnStdout.into());
@@ -200,6 +205,12 @@ fn tell(report: &Report, observer: &dyn Observer) {
     let Published { path, manifest, unchanged, .. } = &report.published;
     let (build_id, path) = (manifest.build_id(), path.display().to_string());
     observer.notice(Event::BuildDone { build_id: &build_id, path: &path, unchanged: *unchanged });
+}
+
+/// Whether a recipe is outside of the working directory, so that people do not expect its trees there.
+fn is_elsewhere(recipe: &Path) -> bool {
+    let here = std::env::current_dir().and_then(|here| here.canonicalize());
+    here.is_ok_and(|here| recipe.canonicalize().is_ok_and(|recipe| !recipe.starts_with(here)))
 }
 
 fn uri(text: &str) -> Result<String, String> {

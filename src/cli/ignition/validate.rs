@@ -8,7 +8,10 @@ use serde_json::json;
 use super::{Failure, load, render, write};
 use crate::base::finding::{Finding, Findings, Severity};
 use crate::flatcar::target::Target;
-use crate::ignition::{Checked, Transpile, boot, lint};
+use crate::ignition::{Checked, Transpile, boot, closure, lint};
+
+/// Why a config that another one names is not judged.
+const UNSEEN: &str = "it is a config that the machine fetches";
 
 /// Check configs; findings go to standard output, exit 1 if one is an error.
 #[derive(Args)]
@@ -22,7 +25,7 @@ pub(super) struct ValidateArgs {
     /// The configs are for PXE boots, where some parts do not work
     #[arg(long)]
     pxe: bool,
-    /// Fail on any warning
+    /// Fail on any warning, and if a config is fetched at the boot, which nobody judged
     #[arg(short, long)]
     strict: bool,
     /// Allow embedding local files from this directory (Butane)
@@ -38,27 +41,39 @@ pub(super) struct ValidateArgs {
 
 impl ValidateArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut findings = Vec::new();
+        let (mut findings, mut unseen) = (Vec::new(), Vec::new());
         for path in &self.configs {
             let options = Transpile { files_dir: self.files_dir.clone(), ..Transpile::default() };
             match load(path, &options) {
-                Ok(checked) => findings.extend(self.for_target(checked)),
+                Ok(checked) => {
+                    let fetched = closure::remotes(&checked.config).into_iter().filter(|remote| remote.is_config);
+                    unseen.extend(fetched.map(|remote| (path.display().to_string(), remote.url)));
+                    findings.extend(self.for_target(checked));
+                }
                 Err(Findings(found)) => findings.extend(found),
             }
         }
         let text = match self.json {
             true => {
                 let all: Vec<_> = findings.iter().map(render::json).collect();
-                format!("{:#}\n", json!({"findings": all}))
+                let unseen: Vec<_> =
+                    unseen.iter().map(|(file, url)| json!({"file": file, "what": url, "why": UNSEEN})).collect();
+                format!("{:#}\n", json!({"findings": all, "not_judged": unseen}))
             }
             false => render::all(&findings, self.raw_errors),
         };
         write(None, &text)?;
+        for (file, url) in unseen.iter().filter(|_| !self.json) {
+            tell!("not judged: {file}: {url}: {UNSEEN}");
+        }
         let worst = findings.iter().map(|finding| finding.severity).max();
         match worst {
             Some(Severity::Error) => Err(Failure::Refused("not valid".into())),
             Some(Severity::Warning) if self.strict => {
                 Err(Failure::Refused("there are warnings and --strict was given".into()))
+            }
+            _ if self.strict && !unseen.is_empty() => {
+                Err(Failure::Refused("configs were not judged and --strict was given".into()))
             }
             _ => Ok(()),
         }

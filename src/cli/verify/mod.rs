@@ -2,7 +2,7 @@
 
 mod closure;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -45,6 +45,10 @@ pub(crate) struct VerifyArgs {
     store: StoreArg,
     #[command(flatten)]
     closure: ClosureArgs,
+    /// Fail if anything was not judged: the signature of a tree without --trust, secrets, which are in no manifest, or a closure
+    /// of damaged files
+    #[arg(long)]
+    strict: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -56,6 +60,9 @@ enum Error {
     /// Files differ from the published ones.
     #[error("{} {}", counted(place, *count), if *open { "open to others" } else { "not as published" })]
     Flawed { place: String, count: usize, open: bool },
+    /// With `--strict`, a part that nobody judged.
+    #[error("{place}: {} not judged", count::counted(*gaps, "part"))]
+    Gaps { place: String, gaps: usize },
 }
 
 fn counted(place: &str, count: usize) -> String {
@@ -66,7 +73,7 @@ fn counted(place: &str, count: usize) -> String {
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Flawed { .. } => Exit::Integrity,
+            Error::Flawed { .. } | Error::Gaps { .. } => Exit::Integrity,
         }
     }
 
@@ -76,6 +83,7 @@ impl Advice for Error {
                 "run `chmod -R go=` on the named paths, or build again, which closes them; replace secrets that others could read"
                     .into(),
             ),
+            Error::Gaps { .. } => Some("the lines that begin with `not judged` say why".into()),
             Error::Flawed { .. } => Some(
                 "`prebake build --paranoid` repairs it; or copy it again from its origin".into(),
             ),
@@ -97,15 +105,14 @@ impl VerifyArgs {
         let report = verify(&tree, self.private.as_deref());
         // Secrets are in no manifest.
         let private = private::directory(&self.tree, self.private.as_deref(), &tree.manifest().name);
-        let is_private = private.is_dir();
+        let gaps = self.gaps(proof.is_some(), &private, &report);
         // A damaged tree may refer to anything, so its closure is pointless.
         let wanted = self.closure.closure && report.flaws.is_empty();
         let graph = wanted.then(|| self.closure.prove(&tree)).transpose()?;
         match self.json {
             true => {
                 let mut told = as_json(&tree, &report, graph.as_ref());
-                told["not_judged"] =
-                    json!(is_private.then_some(names::PRIVATE).into_iter().collect::<Vec<_>>());
+                told["not_judged"] = gaps.iter().map(|(part, why)| json!({"what": part, "why": why})).collect();
                 if let Some((proof, statement)) = &proof {
                     told["signers"] = json!(ids(proof));
                     told["builder"] = json!(statement.as_ref().map(Statement::builder));
@@ -120,13 +127,14 @@ impl VerifyArgs {
                     say!("{}: signed by {}{builder}", tree.place(), ids(proof).join(", "));
                 }
                 print(&tree, &report);
-                if is_private {
-                    say!("not verified: {}/: its secrets are in no manifest", private.display());
-                }
+                gaps.iter().for_each(|(part, why)| say!("not judged: {part}: {why}"));
                 graph.iter().for_each(|graph| self.closure.print(&tree.place(), graph));
             }
         }
         match report.flaws.len() {
+            0 if self.strict && !gaps.is_empty() => {
+                Err(Error::Gaps { place: tree.place(), gaps: gaps.len() }.into())
+            }
             0 => graph.map_or(Ok(()), |graph| closure::settle(&tree.place(), &graph)),
             count => {
                 let open = report.flaws.iter().all(|flaw| matches!(flaw.kind, Kind::Exposed { .. }));
@@ -135,9 +143,24 @@ impl VerifyArgs {
         }
     }
 
+    /// Parts of a tree that were not judged, with the reasons.
+    fn gaps(&self, is_proved: bool, private: &Path, report: &Report) -> Vec<(String, &'static str)> {
+        let mut gaps = Vec::new();
+        if !is_proved && self.tree.join(names::SIGNATURE).exists() {
+            gaps.push((names::SIGNATURE.to_owned(), "no --trust names the key that must have signed the tree"));
+        }
+        if private.is_dir() {
+            gaps.push((format!("{}/", private.display()), "its secrets are in no manifest"));
+        }
+        if self.closure.closure && !report.flaws.is_empty() {
+            gaps.push(("the closure".into(), "a damaged tree may refer to anything"));
+        }
+        gaps
+    }
+
     /// Verifies every byte of a bundle, then the references of each of its trees.
     fn bundle(self) -> Result<()> {
-        let VerifyArgs { tree: file, private: _, demand, store, closure, json } = self;
+        let VerifyArgs { tree: file, private: _, demand, store, closure, strict: _, json } = self;
         let (bundle, mut told) = bundle::VerifyArgs { file, demand, store, json }.verify()?;
         let bundle = Arc::new(bundle);
         let mut graphs = Vec::new();

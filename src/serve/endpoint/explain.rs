@@ -26,6 +26,8 @@ const IGNITION: &str = Endpoint::Ignition.path();
 
 /// Groups to list besides the chosen one.
 const MAX_OTHERS: usize = 12;
+/// The same where the chosen one is for this machine alone.
+const MAX_BESIDE_OWN: usize = 2;
 /// A value within this edit distance may be a typing error.
 const SLIP: usize = 2;
 
@@ -186,14 +188,12 @@ fn consider(world: &World<'_>, labels: &Labels, chosen: Option<&Group>) -> (Vec<
         let selector = group.selector.clone().into_iter().collect();
         near.push((misses.len(), far, Considered { group: group.id.clone(), selector, verdict }));
     }
-    // An exact match leaves no doubt about the others: another machine's own group is not what was meant.
-    let is_exact = chosen.is_some_and(|chosen| OWN.iter().any(|label| chosen.selector.contains_key(*label)));
-    if is_exact {
-        near.retain(|(.., considered)| !matches!(considered.verdict, Verdict::Refused { .. }));
-    }
+    // The machine's own group leaves little doubt, and a rack's addresses follow each other.
+    let is_own = chosen.is_some_and(|chosen| OWN.iter().any(|label| chosen.selector.contains_key(*label)));
+    let most = if is_own { MAX_BESIDE_OWN } else { MAX_OTHERS };
     // A stable sort: groups that are equally close stay in the order in which they are matched.
     near.sort_by_key(|(misses, far, considered)| (considered.verdict != Verdict::Chosen, *misses, *far));
-    near.truncate(MAX_OTHERS + 1);
+    near.truncate(most + 1);
     let others = all - near.len();
     (near.into_iter().map(|(.., considered)| considered).collect(), others)
 }

@@ -12,13 +12,14 @@ mod proxy;
 
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, Take};
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -205,7 +206,7 @@ impl<'o> Http<'o> {
             let bad = || io::Error::other("a file: URL names an absolute path of this machine");
             let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
             let path: PathBuf = path.ok_or_else(|| Error::File { url: url.into(), source: bad() })?;
-            return self.open(url, path, limit).await;
+            return self.open(url, path, limit, part).await;
         }
         loop {
             let (response, asked) = self.request(url, part.as_ref()).await?;
@@ -286,14 +287,29 @@ impl<'o> Http<'o> {
         Error::Status { url, status, words, by, pause }
     }
 
-    async fn open(&self, url: &str, path: PathBuf, limit: Option<u64>) -> Result<Body<'_>, Error> {
+    /// A file, or a part of it. As for a server, a part is of the file that the validator means, or the answer is the whole.
+    async fn open(
+        &self,
+        url: &str,
+        path: PathBuf,
+        limit: Option<u64>,
+        part: Option<Part>,
+    ) -> Result<Body<'_>, Error> {
         let cannot = |source| Error::File { url: url.into(), source };
-        let file = File::open(&path).await.map_err(cannot)?;
+        let mut file = File::open(&path).await.map_err(cannot)?;
         let meta = file.metadata().await.map_err(cannot)?;
         if !meta.is_file() {
             return Err(cannot(io::Error::other("it is not a regular file")));
         }
-        self.body(url.into(), Stream::Local(file), Some(meta.len()), limit)
+        let length = meta.len();
+        let validator = format!("{}.{:09}-{}-{length}", meta.mtime(), meta.mtime_nsec(), meta.ino());
+        let is_meant = |part: &Part| part.validator.as_ref().is_none_or(|meant| *meant == validator);
+        let part = part.filter(is_meant).map(|part| part.range.start..part.range.end.min(length));
+        let part = part.filter(|part| part.start < part.end);
+        let range = part.clone().unwrap_or(0..length);
+        file.seek(io::SeekFrom::Start(range.start)).await.map_err(cannot)?;
+        let body = self.body(url.into(), Stream::Local(file.take(range.end - range.start)), Some(length), limit)?;
+        Ok(Body { part, validator: Some(validator), at: range.start, ..body })
     }
 
     /// Starts a whole body, unless its announced length exceeds the limit.
@@ -373,7 +389,7 @@ pub(crate) struct Body<'h> {
 
 enum Stream {
     Remote(reqwest::Response),
-    Local(File),
+    Local(Take<File>),
 }
 
 /// The speed of arrival, over the time spent waiting for bytes.

@@ -170,3 +170,152 @@ fn a_recipe_in_the_working_directory_is_locked_beside_itself() {
     world.prebake(&["lock", "small.yaml"]).ok();
     assert!(world.path("small.lock").is_file());
 }
+
+/// git in a world's directory, as nobody in particular.
+fn git(world: &World, args: &[&str]) -> (bool, String) {
+    let output = std::process::Command::new("git")
+        .args(["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false"])
+        .args(args)
+        .current_dir(world.path(""))
+        .env("HOME", world.path(""))
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A branch from `main`, with what `change` leaves in recipe, sysext and lock.
+fn branch(world: &World, name: &str, change: impl FnOnce()) {
+    assert!(git(world, &["checkout", "-q", "main"]).0);
+    assert!(git(world, &["checkout", "-q", "-b", name]).0);
+    change();
+    assert!(git(world, &["commit", "-qam", name]).0);
+}
+
+/// Merges `theirs` into `ours`, which must conflict in the lock, and nowhere else.
+fn conflict(world: &World, style: &str) {
+    assert!(git(world, &["checkout", "-q", "ours"]).0);
+    let style = format!("merge.conflictStyle={style}");
+    assert!(!git(world, &["-c", &style, "merge", "theirs"]).0, "it merged");
+    assert_eq!(git(world, &["diff", "--name-only", "--diff-filter=U"]).1, "recipes/small.lock\n");
+}
+
+fn lock(world: &World) -> Value {
+    serde_yaml::from_str(&fs::read_to_string(world.path("recipes/small.lock")).unwrap()).unwrap()
+}
+
+const NEWEST: &str = "4593.2.7";
+
+/// ux.md 1.18, 2026-11-28: `invalid type: string "<<<<<<< HEAD", expected struct Lock`, and the way out moved everything to
+/// today's versions.
+#[test]
+fn a_lock_that_git_could_not_merge_is_settled_out_of_both_sides_and_nothing_moves_to_today() {
+    let world = World::with_arm64();
+    let boards = world.path("release/stable");
+    let current = |version: &str| {
+        for board in ["amd64-usr", "arm64-usr"] {
+            let link = boards.join(board).join("current");
+            fs::remove_file(&link).unwrap();
+            symlink(version, link).unwrap();
+        }
+    };
+    for version in [NEWER, NEWEST] {
+        release(&world.path("release"), version, &stock(version));
+        let arm = boards.join("arm64-usr").join(version);
+        fs::create_dir_all(&arm).unwrap();
+        for file in fs::read_dir(boards.join("amd64-usr").join(version)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), arm.join(file.file_name())).unwrap();
+        }
+    }
+    world.prebake(&["lock", RECIPE]).ok();
+    fs::write(world.path(".gitignore"), "release\nstore\n").unwrap();
+    assert!(git(&world, &["init", "-q", "-b", "main"]).0 && git(&world, &["add", "."]).0);
+    assert!(git(&world, &["commit", "-qm", "main"]).0);
+    // We build for arm64 as well, a bot moved the release.
+    branch(&world, "ours", || {
+        world.edit(RECIPE, "{channel: stable}", "{channel: stable, arch: [amd64, arm64]}");
+        world.prebake(&["lock", RECIPE]).ok();
+    });
+    branch(&world, "theirs", || {
+        current(NEWER);
+        world.prebake(&["lock", "--update", RECIPE]).ok();
+    });
+    current(NEWEST);
+    for style in ["merge", "diff3"] {
+        conflict(&world, style);
+        let marked = fs::read_to_string(world.path("recipes/small.lock")).unwrap();
+        let line = 1 + marked.lines().position(|line| line.starts_with("<<<<<<<")).unwrap();
+        for verb in [&["plan"][..], &["build"], &["fetch"], &["build", "--locked"], &["plan", "--locked"]] {
+            let said = format!("recipes/small.lock has a merge conflict at line {line}");
+            world.prebake(&[verb, &[RECIPE]].concat()).fails(3, &[&said, "`prebake lock RECIPE` settles it"]);
+        }
+        let run = world.prebake(&["lock", RECIPE]).ok();
+        assert!(run.stdout.contains("merge conflict settled"), "{}", run.stdout);
+        let settled = lock(&world);
+        assert_eq!(settled["release"]["version"], NEWER, "the newer side, and not today's {NEWEST}");
+        let inputs = settled["inputs"].as_object().unwrap();
+        assert!(inputs.values().all(|entry| entry["url"].as_str().unwrap().contains(NEWER)), "{inputs:#?}");
+        for arch in ["amd64", "arm64"] {
+            assert!(inputs.contains_key(&format!("flatcar/{arch}/version.txt")), "{inputs:#?}");
+        }
+        // What they locked is as they locked it.
+        let theirs = git(&world, &["show", "theirs:recipes/small.lock"]).1;
+        let theirs: Value = serde_yaml::from_str(&theirs).unwrap();
+        for (id, entry) in theirs["inputs"].as_object().unwrap() {
+            assert_eq!(&inputs[id], entry, "{id}");
+        }
+        world.prebake(&["build", RECIPE, "--locked"]).ok();
+        assert!(git(&world, &["merge", "--abort"]).0);
+    }
+    // A recipe that names a version has the side of that version, older or not.
+    conflict(&world, "zdiff3");
+    world.edit(RECIPE, "channel: stable", "channel: stable, version: 4593.2.5");
+    let told: Value =
+        serde_json::from_str(&world.prebake(&["lock", RECIPE, "--json"]).ok().stdout).unwrap();
+    assert_eq!((&told["moved"], &told["settled"]["theirs"]), (&true.into(), &0.into()), "{told:#}");
+    assert_eq!(lock(&world)["release"]["version"], VERSION);
+    assert!(lock(&world)["inputs"].as_object().unwrap().values().all(|entry| entry["url"].as_str().unwrap().contains(VERSION)));
+}
+
+#[test]
+fn a_lock_whose_marks_are_not_in_order_is_left_to_people_and_other_texts_name_their_conflicts() {
+    let world = World::new();
+    world.build();
+    let path = world.path("recipes/small.lock");
+    let good = fs::read_to_string(&path).unwrap();
+    for bad in [
+        format!("<<<<<<< HEAD\n{good}"),
+        format!("<<<<<<< HEAD\n{good}=======\n>>>>>>> b\n"),
+        format!("<<<<<<< HEAD\nnothing\n=======\n{good}>>>>>>> b\n"),
+    ] {
+        fs::write(&path, &bad).unwrap();
+        world.prebake(&["lock", RECIPE]).fails(3, &["has a merge conflict at line 1", "git checkout --ours"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), bad, "it was changed");
+    }
+    for (bad, words) in [("", "it is empty"), ("- a\n", "a list stands where a mapping of keys belongs")] {
+        fs::write(&path, bad).unwrap();
+        world.prebake(&["plan", RECIPE]).fails(3, &[words]);
+    }
+    fs::write(&path, good.replacen("size: ", "size: a", 1)).unwrap();
+    world.prebake(&["plan", RECIPE]).fails(3, &["stands where a whole number belongs"]);
+    fs::write(&path, &good).unwrap();
+    let marked = |text: &str| format!("{text}<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> b\n");
+    let one = "schema: 1\n";
+    for (file, verb) in [
+        ("recipes/small.yaml", &["plan", RECIPE][..]),
+        ("nodes.yaml", &["explain", "output/small/current", "--nodes", "nodes.yaml"]),
+        ("sysext/hello/sysext.yaml", &["plan", RECIPE]),
+        ("recipes/worker.ign", &["build", RECIPE]),
+        ("layer.bu", &["ignition", "transpile", "layer.bu"]),
+        ("layer.ign", &["ignition", "show", "layer.ign"]),
+    ] {
+        let was = fs::read(world.path(file)).ok();
+        world.write(file, marked(one));
+        let run = world.prebake(verb);
+        assert!(run.code != Some(0) && run.stderr.contains("a merge conflict at line 2"), "{file}: {}", run.stderr);
+        if let Some(was) = was {
+            world.write(file, was);
+        }
+    }
+}

@@ -2,3 +2,4 @@
 
 mod reports;
 mod shells;
+mod slips;

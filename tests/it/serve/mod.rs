@@ -11,6 +11,7 @@ mod loaders;
 mod logs;
 mod matchbox;
 mod netboot;
+mod opening;
 mod service;
 mod socket;
 mod status;

@@ -123,7 +123,7 @@ fn what_the_unit_starts_is_a_command_line_that_exists() {
     let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/prebake ")).unwrap();
     let world = built();
     let tree = world.path("output/small/current").display().to_string();
-    let line = line.replace("/srv/prebake/current", &tree).replace("0.0.0.0:8080", "127.0.0.1:0");
+    let line = line.replace("/srv/prebake/edge/current", &tree).replace("0.0.0.0:8080", "127.0.0.1:0");
     let mut server = Server::start(&mut world.command(&line.split(' ').collect::<Vec<_>>()));
     server.says("serving ");
     std::thread::sleep(Duration::from_millis(50));

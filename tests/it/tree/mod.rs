@@ -6,5 +6,6 @@ mod closure;
 mod diff;
 mod inject;
 mod provenance;
+mod prune;
 mod sbom;
 mod verify;
