@@ -27,8 +27,8 @@ const HEAD: u64 = 1 << 20;
 const MEMBERS: &str = "`prebake initrd show` lists its members";
 const IMAGE: &str = "`prebake sysext inspect` shows its content";
 const ARCHIVE: &str = "unpack it first";
-const PUBLIC: &str = "`--trust` and `prebake key verify --key` take it";
-const SECRET: &str = "`--sign-key` takes it; never pass it on";
+const PUBLIC: &str = "`prebake verify --trust` and `prebake key verify --key` take it";
+const SECRET: &str = "`prebake key sign --sign-key` takes it; never pass it on";
 const SIGNED: &str = "name the file that it signs; `prebake key verify` finds the signature beside it";
 const OPENPGP: &str = "`prebake key verify --key` and `trust.key` of a recipe take it";
 const OWN: &str = "keys of prebake are made by `prebake key generate`";
@@ -40,7 +40,7 @@ const MAGICS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"-----BEGIN PGP PRIVATE KEY", "an OpenPGP secret key", OWN),
     (0, b"-----BEGIN PGP SIGNED", "a text that is signed with OpenPGP", SIGNED),
     (0, b"-----BEGIN PGP SIGNATURE", "an OpenPGP signature", SIGNED),
-    (0, b"-----BEGIN CERTIFICATE", "a certificate (PEM)", "`trust_ca` of a recipe and `--ca` take it"),
+    (0, b"-----BEGIN CERTIFICATE", "a certificate (PEM)", "`trust_ca` of a recipe takes it"),
     (0, b"-----BEGIN OPENSSH PRIVATE", "a secret SSH key", OWN),
     (0, b"-----BEGIN SSH SIGNATURE", "an SSH signature", OWN),
     (0, b"-----BEGIN", "a key or certificate (PEM)", OWN),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prebake_text::conflict;
 use prebake_text::finding::{Finding, Source};
 use prebake_text::json::{self, Raw, RawValue, SyntaxError, same_key};
+use prebake_text::yaml::{self, kinds};
 
 use super::decode::decode;
 use super::report::Report;
@@ -30,7 +31,7 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Read, Finding> {
         return Err(Finding::error("not a config (empty)"));
     }
     let raw = json::parse(&source.text)
-        .map_err(|error| conflict::or(source, syntax_fault(error, &text)))?;
+        .map_err(|error| conflict::or(source, another_kind(source, syntax_fault(error, &text))))?;
     let (version, at) = version(&raw, &text)?;
     let spec = Spec::parse(&version).map_err(|error| {
         let finding =
@@ -72,6 +73,15 @@ fn check(raw: &Raw, text: &Arc<Text>, spec: Spec) -> Read {
         validate::check_duplicates(&root, spec, &mut report);
     }
     Read { root, origin, spec, report }
+}
+
+/// The fault, with a hint that says which kind of file it is, if its keys tell.
+fn another_kind(source: &Arc<Source>, fault: Finding) -> Finding {
+    let kind = yaml::parse(source).ok().and_then(|root| kinds::of(&root, &source.text));
+    match kind.filter(|kind| !matches!(kind, kinds::Kind::Ignition | kinds::Kind::Butane)) {
+        Some(kind) => fault.hint(format!("this is {}: {}", kind.name(), kind.advice())),
+        None => fault,
+    }
 }
 
 fn syntax_fault(error: SyntaxError, text: &Text) -> Finding {

@@ -241,7 +241,7 @@ impl Advice for Error {
             }
             Error::Conflict { .. } => "`prebake lock RECIPE` settles it: what either side locked stays, where it fits the recipe".into(),
             Error::Side { .. } => {
-                "take one side with `git checkout --ours` or `--theirs`, then run `prebake lock`".into()
+                "take one side with `git checkout --ours FILE` or `git checkout --theirs FILE`, then run `prebake lock`".into()
             }
             Error::Newer { .. } => "use the prebake that wrote it, or a later one".into(),
             Error::Unknown { name, known, .. } => match nearest(name, known.iter().map(String::as_str)) {

@@ -39,9 +39,9 @@ fn trees(path: &Path) -> Vec<PathBuf> {
     let begins = || names.iter().find(|name| wanted.len() >= 4 && name.starts_with(&wanted));
     let near = nearest(&wanted, names.iter().map(String::as_str)).map(str::to_owned);
     let near = near.or_else(|| begins().cloned()).map(|name| above.join(name));
-    let meant = near.map(|near| match near.join(rest.as_path()) {
-        tree if is_tree(&tree) => vec![tree],
-        _ => below(&near),
+    let meant = near.map(|near| {
+        let whole = rest.clone().fold(near.clone(), |path, part| path.join(part));
+        if is_tree(&whole) { vec![whole] } else { below(&near) }
     });
     meant.filter(|found| !found.is_empty()).unwrap_or_else(|| below(above))
 }

@@ -11,7 +11,7 @@ use crate::finding::{Finding, Place, Source};
 const LENGTH: usize = 7;
 
 /// A way out that holds for every kind of text.
-const WAY_OUT: &str = "keep what is right of both sides and remove the marks, or take one side: `git checkout --ours` or `--theirs`";
+const WAY_OUT: &str = "keep what is right of both sides and remove the marks, or take one side: `git checkout --ours FILE` or `git checkout --theirs FILE`";
 
 /// What a line may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -124,7 +124,7 @@ fn describe(content: &show::Content) -> String {
             true => format!("{url} (hash given)"),
             false => format!("{url} (no hash)"),
         },
-        (None, Some(size), _) => format!("{size} bytes"),
+        (None, Some(size), _) => counted(size, "byte"),
         (None, None, problem) => format!("unreadable: {}", problem.as_deref().unwrap_or("no reason")),
     }
 }

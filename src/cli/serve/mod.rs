@@ -54,7 +54,7 @@ pub(crate) struct ServeArgs {
     /// A build, such as output/kubernetes/current, or a bundle, of which nothing is unpacked
     #[arg(value_name = "TREE|BUNDLE")]
     tree: Option<PathBuf>,
-    /// Where to listen; :8080 or 8080 is every address, port 0 takes a free one [env: MATCHBOX_ADDRESS] [default:
+    /// Where to listen, as HOST:PORT or http://HOST:PORT; :8080 or 8080 is every address, port 0 takes a free one [env: MATCHBOX_ADDRESS] [default:
     /// 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
@@ -91,6 +91,7 @@ impl ServeArgs {
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
         let address =
             self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
+        let address = listen::host_of(&address).map(str::to_owned).unwrap_or(address);
         let scheme = if self.tls.is_only() { "https" } else { "http" };
         let monitor = Arc::new(Monitor::open(self.state.clone())?);
         let notices = self.notices(monitor.clone())?;

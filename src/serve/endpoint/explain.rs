@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::{Request, World};
 use super::routes;
+use crate::base::count::counted;
 use crate::serve::answer::{Answer, Body};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::status::{MachineStatus, SCHEMA};
@@ -382,7 +383,7 @@ impl fmt::Display for Explanation {
             }
         }
         for (path, sent) in [(IPXE, &self.script), (IGNITION, &self.ignition)] {
-            writeln!(f, "\n{path} answers {} with {} bytes", sent.status, sent.size)?;
+            writeln!(f, "\n{path} answers {} with {}", sent.status, counted(sent.size, "byte"))?;
             // A config may be long; `ignition show` is the better way to look at it.
             let says = |why: &&String| sent.text.as_ref().is_some_and(|text| text.contains(why.as_str()));
             if let Some(why) = sent.why.as_ref().filter(|why| !says(why)) {

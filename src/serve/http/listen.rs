@@ -56,6 +56,16 @@ impl Advice for Error {
     }
 }
 
+/// Schemes whose URLs people give where they are to give an address.
+const SCHEMES: [&str; 2] = ["http://", "https://"];
+
+/// `HOST:PORT` of a URL that has nothing else: `http://10.0.0.1:8080/`.
+pub(crate) fn host_of(text: &str) -> Option<&str> {
+    let rest = SCHEMES.into_iter().find_map(|scheme| text.strip_prefix(scheme))?;
+    let host = rest.strip_suffix('/').unwrap_or(rest);
+    (!host.contains(['/', '?', '#', '@'])).then_some(host)
+}
+
 /// A listening socket and its protocol. Privileges may be dropped between binding and answering.
 pub struct Listener {
     socket: net::TcpListener,
@@ -65,12 +75,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds an [`Address`].
+    /// Binds an [`Address`], which may be written as the beginning of a URL.
     ///
     /// # Errors
     /// The text is not an address, or the address cannot be bound.
     pub fn bind(text: &str) -> Result<Listener, Error> {
-        let address: Address = text.parse().map_err(|why| Error::Address { address: text.into(), why })?;
+        let host = host_of(text).unwrap_or(text);
+        let address: Address = host.parse().map_err(|why| Error::Address { address: text.into(), why })?;
         let listener = address.tcp().and_then(Listener::of);
         let listener = listener.map_err(|source| Error::Listen { address: text.into(), source })?;
         Ok(Listener { address: Some(address), ..listener })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::asked::Asked;
 use super::proxy::Bad;
+use crate::base::count::counted;
 use crate::base::error::{Advice, Exit};
 use crate::registry::endpoint::Endpoint;
 use crate::trust::tls::Distrust;
@@ -109,7 +110,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The server sent nothing, or next to nothing, for too long.
-    #[error("{url} stalled: {found} bytes in {}", humantime::format_duration(Duration::from_millis(waited.as_millis() as u64)))]
+    #[error("{url} stalled: {} in {}", counted(*found, "byte"), humantime::format_duration(Duration::from_millis(waited.as_millis() as u64)))]
     Stalled {
         /// The requested URL.
         url: Asked,

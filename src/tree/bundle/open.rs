@@ -13,6 +13,7 @@ use super::layout::Layout;
 use super::signatures::Signatures;
 use super::verify::{self, Flaw};
 use super::{Error, Extent, INDEX, SIGNATURES};
+use crate::base::count::counted;
 use crate::base::digest::Sha256;
 use crate::base::{disk, kind};
 use crate::format::tar::{BLOCK, Kind, Seen, padding};
@@ -131,7 +132,7 @@ impl Front {
     fn fill(&self, buffer: &mut [u8], position: u64) -> Result<(), Error> {
         self.file.read_exact_at(buffer, position).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {
-                self.foreign(format!("it ends after {} bytes, before its index does", self.length))
+                self.foreign(format!("it ends after {}, before its index does", counted(self.length, "byte")))
             }
             _ => disk::Error::io("read", &self.path)(error).into(),
         })

@@ -235,6 +235,7 @@ fn a_lock_that_git_could_not_merge_is_settled_out_of_both_sides_and_nothing_move
     // We build for arm64 as well, a bot moved the release.
     branch(&world, "ours", || {
         world.edit(RECIPE, "{channel: stable}", "{channel: stable, arch: [amd64, arm64]}");
+        world.edit(RECIPE, "- {name: ", "- {arch: amd64, name: ");
         world.prebake(&["lock", RECIPE]).ok();
     });
     branch(&world, "theirs", || {

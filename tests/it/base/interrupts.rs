@@ -82,6 +82,10 @@ pub const VERBS: &[Case] = &[
         &["new", "new-store"],
     ),
     (&["initrd", "inject", "there.cpio", "--ignition", "recipes/n2.ign", "-o", "new.cpio"], &["new.cpio"]),
+    (
+        &["initrd", "inject", "output/small/current", "--profile", "worker", "--ignition", "recipes/n2.ign", "-o", "new"],
+        &["new"],
+    ),
     (&["initrd", "remove", "there.cpio", "-o", "new.cpio"], &["new.cpio"]),
     (&["initrd", "extract", "there.cpio", "-C", "new"], &["new"]),
     (&["sysext", "build", "hello", "-o", "new"], &["new"]),
@@ -171,6 +175,71 @@ fn a_verb_that_is_interrupted_at_any_moment_says_so_and_leaves_nothing_behind() 
     for (verb, made) in VERBS {
         world.prebake(verb).ok();
         clean(&world, made);
+    }
+}
+
+/// Other verbs that write, and what they make.
+const MORE: &[Case] = &[
+    (&["ignition", "transpile", "recipes/layer.bu", "-o", "new.ign"], &["new.ign"]),
+    (&["man", "-o", "new"], &["new"]),
+    (&["build", RECIPE, "-o", "new", "--private", "new-private", "--store", "new-store", "--sign-key", "ours.key"], &["new", "new-private", "new-store"]),
+    (&["build", RECIPE, "-o", "new", "--events", "new.events", "--summary", "new.md", "--junit", "new.xml"], &["new", "new.events", "new.md", "new.xml"]),
+    (&["prune", "--keep", "0", "copy"], &["copy"]),
+    (&["store", "gc", "--store", "new-store"], &["new-store"]),
+    (&["verify", "output/small/current"], &[]),
+    (&["plan", RECIPE], &[]),
+    (&["explain", "output/small/current"], &[]),
+];
+
+/// ux.md 1.11: `bundle create` died without a word, and left a hidden file each time.
+#[test]
+fn every_verb_that_is_interrupted_at_random_points_says_so_and_leaves_no_hidden_file() {
+    let world = world_of(4 << 20);
+    world.write("recipes/layer.bu", "variant: flatcar\nversion: 1.1.0\n");
+    let before = listed(&world.path(""));
+    let mut random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+    for (verb, made) in VERBS.iter().chain(MORE) {
+        let prepare = || {
+            if verb[0] == "prune" {
+                let copied = Command::new("cp").args(["-r", "output", "copy"]).current_dir(world.path("")).status();
+                assert!(copied.unwrap().success());
+                let current = world.path("copy/small/current");
+                fs::remove_file(&current).unwrap();
+                std::os::unix::fs::symlink("nowhere", current).unwrap();
+            }
+        };
+        prepare();
+        let started = std::time::Instant::now();
+        world.prebake(verb).ok();
+        let span = started.elapsed();
+        clean(&world, made);
+        for signal in ["INT", "TERM", "INT", "TERM"] {
+            prepare();
+            let child = world.command(verb).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let part = (random % 1000) as u32;
+            thread::sleep(span * part / 1000);
+            let id = child.id().to_string();
+            let _ = Command::new("kill").args([&format!("-{signal}"), &id]).stderr(Stdio::null()).status();
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let what = format!("{verb:?} at {part} of 1000, {signal}: {:?} {said}", output.status);
+            match output.status.code() {
+                Some(0) => {}
+                Some(130) => assert!(said.contains("interrupted; run the same command again"), "{what}"),
+                None => assert!(output.status.signal().is_some() && said.is_empty(), "{what}"),
+                Some(_) => panic!("{what}"),
+            }
+            let left = listed(&world.path(""));
+            let hidden: Vec<&String> =
+                left.iter().filter(|path| path.contains("/.prebake-") || path.contains("/.tmp-")).collect();
+            assert!(hidden.is_empty(), "{what}: {hidden:?}");
+            clean(&world, made);
+            let others: BTreeSet<String> = listed(&world.path(""));
+            assert_eq!(others, before, "{what}");
+        }
     }
 }
 

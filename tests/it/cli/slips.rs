@@ -83,6 +83,8 @@ fn a_file_of_another_kind_is_called_by_its_name() {
         let run = world.prebake(&["initrd", "show", file]);
         assert!(run.stderr.contains(what), "{file}: {}", run.stderr);
     }
+    let run = world.prebake(&["ignition", "show", "recipes/small.lock"]);
+    assert!(run.code != Some(0) && run.stderr.contains("this is a lock file"), "{}", run.stderr);
     let run = world.prebake(&["sysext", "lint", "recipes/small.lock"]);
     assert!(run.stdout.contains("it is a lock file"), "{}", run.stdout);
     world.prebake(&["key", "show", "recipes/small.yaml"]).fails(5, &["it is a recipe"]);

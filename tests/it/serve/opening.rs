@@ -33,7 +33,7 @@ fn a_server_says_first_where_it_is_found_then_what_it_serves_then_what_is_wrong(
     assert!(at(&lines, "warning: no machine reaches the loopback address") > serving, "{lines:#?}");
     assert!(at(&lines, "--address") > serving && at(&lines, "confined") > serving, "{lines:#?}");
     // Wherever it listens, an address is named that is one of this machine's.
-    for address in ["0.0.0.0:0", "[::]:0"] {
+    for address in ["0.0.0.0:0", "[::]:0", "http://0.0.0.0:0/", "0"] {
         let lines = opening(&world, address, &[]);
         assert!(lines[0].starts_with("page http://") && !lines[0].contains("0.0.0.0"), "{lines:#?}");
         assert!(!lines[0].contains("[::]") && lines[1].starts_with("DHCP boot file http://"), "{lines:#?}");
