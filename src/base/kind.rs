@@ -101,7 +101,10 @@ pub(crate) fn of(head: &[u8]) -> Option<Known> {
         return known(what, advice);
     }
     if words::page(head).is_some() {
-        return known("a web page", "it is most likely a server's error in place of a file: download it again");
+        return known(
+            "a web page",
+            "it is most likely a server's error in place of a file: download it again",
+        );
     }
     let text = std::str::from_utf8(head).ok()?;
     let mut lines = text.lines();
@@ -116,7 +119,8 @@ pub(crate) fn of(head: &[u8]) -> Option<Known> {
         return known(kind.name(), kind.advice());
     }
     let document = DOCUMENTS.iter().find(|(keys, ..)| keys.iter().all(|key| root.get(key).is_some()));
-    let json = text.trim_start().starts_with('{').then_some(("a JSON text", "give the file that belongs here"));
+    let json =
+        text.trim_start().starts_with('{').then_some(("a JSON text", "give the file that belongs here"));
     document.map(|(_, what, advice)| (*what, *advice)).or(json).and_then(|(what, advice)| known(what, advice))
 }
 
@@ -140,13 +144,17 @@ mod tests {
     /// ux.md 1.19, 2026-11-28: `verify recipe.yaml` said "not a bundle: it ends after 431 bytes".
     #[test]
     fn what_people_have_beside_each_other_is_called_by_its_name() {
-        let minisign = |bytes: usize| format!("untrusted comment: x\n{}\n", "A".repeat(bytes.div_ceil(3) * 4));
+        let minisign =
+            |bytes: usize| format!("untrusted comment: x\n{}\n", "A".repeat(bytes.div_ceil(3) * 4));
         let cases: [(Vec<u8>, &str); 16] = [
             (b"schema: 1\nname: a\nrelease: {}\nprofiles: {}\n".into(), "a recipe"),
             (b"schema: 2\nrelease: {}\ninputs: {}\n".into(), "a lock file"),
             (b"variant: flatcar\nversion: 1.1.0\n".into(), "a Butane config"),
             (b"{\"ignition\":{\"version\":\"3.3.0\"}}".into(), "an Ignition config"),
-            (b"{\"schema\":1,\"name\":\"a\",\"epoch\":0,\"releases\":[],\"files\":{}}".into(), "a tree's manifest"),
+            (
+                b"{\"schema\":1,\"name\":\"a\",\"epoch\":0,\"releases\":[],\"files\":{}}".into(),
+                "a tree's manifest",
+            ),
             (b"{}".into(), "a JSON text"),
             (minisign(42).into(), "a public key of minisign"),
             (minisign(74).into(), "a minisign signature"),

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::finding::{Finding, Source};
-use crate::base::{conflict, kind};
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::kinds::{self, Kind};
+use crate::base::{conflict, kind};
 
 /// Version of the schema of recipes, inventories and locks.
 pub(crate) const SCHEMA: u32 = 1;

@@ -88,14 +88,21 @@ pub(crate) fn of_serde(error: &impl std::fmt::Display) -> String {
 }
 
 fn of_type(words: &str) -> String {
-    if let Some((_, word)) = TYPES.iter().find(|(serde, _)| words == *serde || words.starts_with(&format!("{serde} "))) {
+    if let Some((_, word)) =
+        TYPES.iter().find(|(serde, _)| words == *serde || words.starts_with(&format!("{serde} ")))
+    {
         return (*word).to_owned();
     }
     let is_number = |word: &str| {
         let digits = word.trim_start_matches(['u', 'i', 'f']);
         digits != word && (digits == "size" || digits.parse::<u16>().is_ok())
     };
-    for (serde, ours) in [("integer ", "the number "), ("floating point ", "the number "), ("string ", "the text "), ("boolean ", "")] {
+    for (serde, ours) in [
+        ("integer ", "the number "),
+        ("floating point ", "the number "),
+        ("string ", "the text "),
+        ("boolean ", ""),
+    ] {
         if let Some(value) = words.strip_prefix(serde) {
             return format!("{ours}{}", value.trim_matches('`'));
         }
@@ -175,7 +182,10 @@ mod tests {
             ("\"a\"", "the text \"a\" stands where a mapping of keys belongs at line 1 column 3"),
             ("{\"size\": \"a\"}", "the text \"a\" stands where a whole number belongs at line 1 column 12"),
             ("{\"size\": -1}", "the number -1 stands where a whole number belongs at line 1 column 11"),
-            ("{\"size\": 1, \"names\": {}}", "a mapping of keys stands where a list belongs at line 1 column 22"),
+            (
+                "{\"size\": 1, \"names\": {}}",
+                "a mapping of keys stands where a list belongs at line 1 column 22",
+            ),
             ("{\"size\": 1}", "`names` is missing at line 1 column 11"),
             ("{\"sise\": 1}", "unknown key `sise`; known: `size` or `names` at line 1 column 7"),
             ("{\"size\": 1, \"size\": 1}", "`size` is there twice at line 1 column 18"),
@@ -186,7 +196,10 @@ mod tests {
             assert_eq!(of_serde(&error), words, "{error}");
         }
         let error = serde_yaml::from_str::<Row>("size: a\nnames: []\n").unwrap_err();
-        assert_eq!(of_serde(&error), "size: the text \"a\" stands where a whole number belongs at line 1 column 7");
+        assert_eq!(
+            of_serde(&error),
+            "size: the text \"a\" stands where a whole number belongs at line 1 column 7"
+        );
     }
 
     #[test]

@@ -58,9 +58,8 @@ impl DiffArgs {
     pub(crate) fn run(self) -> Result<()> {
         let (from, to) = (self.open(&self.from)?, self.open(&self.to)?);
         let difference = compare(&from, &to, self.deep)?;
-        let has_secrets = |tree: &Tree| {
-            tree.place.directory().is_some_and(|directory| directory.join(PRIVATE).is_dir())
-        };
+        let has_secrets =
+            |tree: &Tree| tree.place.directory().is_some_and(|directory| directory.join(PRIVATE).is_dir());
         let unseen = has_secrets(&from) || has_secrets(&to);
         match self.json {
             true => {

@@ -89,7 +89,9 @@ impl LockArgs {
             }
             (false, Some(Taken { ours, theirs })) => {
                 let path = project.lock_path.display();
-                say!("{path}: merge conflict settled: of the inputs that differ, {ours} of ours, {theirs} of theirs");
+                say!(
+                    "{path}: merge conflict settled: of the inputs that differ, {ours} of ours, {theirs} of theirs"
+                );
                 if old.as_ref() != Some(&lock) {
                     print(&project.lock_path, old.as_ref(), &lock);
                 }

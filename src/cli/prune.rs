@@ -75,7 +75,9 @@ impl PruneArgs {
         let freed = if self.dry_run { "would be freed" } else { "freed" };
         say!("{}, {}: {} {freed}", counted(count, "tree"), HumanBytes(all), HumanBytes(report.freed));
         if report.freed < all {
-            say!("other trees and the store have the rest; `prebake store gc` frees what nothing uses any more");
+            say!(
+                "other trees and the store have the rest; `prebake store gc` frees what nothing uses any more"
+            );
         }
     }
 }

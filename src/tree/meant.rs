@@ -60,8 +60,10 @@ fn below(path: &Path) -> Vec<PathBuf> {
 
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(or_here(directory)).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
     names.sort();
     names
 }

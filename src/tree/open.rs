@@ -172,12 +172,14 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NoTree { path, .. } => Some(meant::instead_of(path).unwrap_or_else(|| {
-                match kind::of_file(path) {
+            Error::NoTree { path, .. } => {
+                Some(meant::instead_of(path).unwrap_or_else(|| match kind::of_file(path) {
                     Some(kind::Known { advice, .. }) => advice.into(),
-                    None => "name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into(),
-                }
-            })),
+                    None => {
+                        "name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into()
+                    }
+                }))
+            }
             Error::Manifest(_) | Error::Bundle(_) | Error::Unsigned(_) => self.inner_hint(),
             Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
             Error::Unnamed { .. } | Error::TooLong { .. } => None,

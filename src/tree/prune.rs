@@ -150,13 +150,16 @@ fn name_of(directory: &Path) -> String {
 
 /// The output directories of recipes: this one, or those in it.
 fn directories(output: &Path) -> Result<Vec<PathBuf>> {
-    let has_trees = |path: &Path| path.join(CURRENT).is_symlink() || trees(path).is_ok_and(|trees| !trees.is_empty());
+    let has_trees =
+        |path: &Path| path.join(CURRENT).is_symlink() || trees(path).is_ok_and(|trees| !trees.is_empty());
     if has_trees(output) {
         return Ok(vec![output.to_owned()]);
     }
     let entries = fs::read_dir(output).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = match entries {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Nothing(output.to_owned()).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Nothing(output.to_owned()).into());
+        }
         entries => entries.map_err(disk::Error::io("list", output))?,
     };
     let mut found: Vec<PathBuf> = entries
@@ -182,8 +185,8 @@ fn trees(directory: &Path) -> Result<Vec<Found>, disk::Error> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let file = path.join(MANIFEST);
         let Ok(bytes) = fs::read(&file) else { continue };
-        let is_ours = entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && names::build_id(&Sha256::of(&bytes)) == name;
+        let is_ours =
+            entry.file_type().is_ok_and(|kind| kind.is_dir()) && names::build_id(&Sha256::of(&bytes)) == name;
         let Some(manifest) = Manifest::parse(&name, &bytes).ok().filter(|_| is_ours) else { continue };
         let published = fs::metadata(&file).and_then(|meta| meta.modified());
         let published = published.map_err(disk::Error::io("read", &file))?;

@@ -60,7 +60,8 @@ impl Rotation {
         if statement.len() > MAX_BYTES {
             return Err(bad("it is too long"));
         }
-        let read: Statement = serde_json::from_slice(statement).map_err(|error| bad(&words::of_serde(&error)))?;
+        let read: Statement =
+            serde_json::from_slice(statement).map_err(|error| bad(&words::of_serde(&error)))?;
         if (read.schema, &*read.kind) != (SCHEMA, KIND) {
             return Err(bad(&format!("it is `{}` of schema {}", read.kind.escape_debug(), read.schema)));
         }

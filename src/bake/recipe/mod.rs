@@ -22,8 +22,8 @@ use crate::base::arch::Arch;
 use crate::base::disk;
 use crate::base::finding::{Finding, Findings, MAX_TEXT, Place, Source, not_text};
 use crate::base::kind;
-use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Spanned};
+use crate::base::yaml::{self, Node as Yaml};
 use crate::flatcar::version::VersionWish;
 use crate::machine::base_url::BaseUrl;
 use crate::machine::node::Node;
@@ -202,7 +202,16 @@ impl Recipe {
             None => not_text(&name),
         })?;
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Recipe::parse(&Source::new(name, text), directory, outputs)?)
+        let source = Source::new(name, text);
+        // A key or a script is no YAML, and a parser's complaint about it leads nowhere.
+        if yaml::parse(&source).is_err()
+            && let Some(kind::Known { what, advice }) = kind::of(source.text.as_bytes())
+        {
+            let finding = Finding::error(format!("this is {what}, not a recipe"));
+            let place = Place { source: source.clone(), line: 1, column: 1 };
+            return Err(Findings::from(finding.at(place).hint(advice)).into());
+        }
+        Ok(Recipe::parse(&source, directory, outputs)?)
     }
 
     /// Checks a recipe that is already in memory, as [`load`](Self::load) does.

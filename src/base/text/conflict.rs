@@ -40,7 +40,8 @@ impl Mark {
 
 /// Line of the first conflict, from 1. A text with a first mark alone counts: somebody removed the others.
 pub fn first(text: &str) -> Option<usize> {
-    let mut marks = text.split_inclusive('\n').enumerate().filter_map(|(at, line)| Some((at + 1, Mark::of(line)?)));
+    let mut marks =
+        text.split_inclusive('\n').enumerate().filter_map(|(at, line)| Some((at + 1, Mark::of(line)?)));
     let (line, first) = marks.next()?;
     let others = || marks.map(|(_, mark)| mark);
     match first {
@@ -120,7 +121,16 @@ mod tests {
         ] {
             assert_eq!((first(text), sides(text)), (line, None), "{text:?}");
         }
-        for text in ["", "a: 1\n", "Title\n=======\ntext\n", " <<<<<<< a\n", "<<<<<<<<\n", "<<<<<<\n", "=======\n", "ü======\n"] {
+        for text in [
+            "",
+            "a: 1\n",
+            "Title\n=======\ntext\n",
+            " <<<<<<< a\n",
+            "<<<<<<<<\n",
+            "<<<<<<\n",
+            "=======\n",
+            "ü======\n",
+        ] {
             assert_eq!(first(text), None, "{text:?}");
         }
     }

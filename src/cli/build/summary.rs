@@ -54,7 +54,9 @@ pub(crate) fn for_people(
     let state = match (report.published.unchanged, &report.published.left) {
         (false, _) => String::new(),
         (true, None) => " (unchanged)".into(),
-        (true, Some(left)) => format!(" (unchanged; current led to {left} until now, and leads to this one again)"),
+        (true, Some(left)) => {
+            format!(" (unchanged; current led to {left} until now, and leads to this one again)")
+        }
     };
     let mut lines = vec![format!(
         "{} {} {} → {}{state}",
@@ -99,7 +101,8 @@ pub(crate) fn for_people(
     let (address, also) = match &interface::addresses()[..] {
         [only] => (format!("{only}:{PORT}"), None),
         several => {
-            let urls: Vec<String> = several.iter().map(|address| format!("http://{address}:{PORT}")).collect();
+            let urls: Vec<String> =
+                several.iter().map(|address| format!("http://{address}:{PORT}")).collect();
             (format!(":{PORT}"), (!urls.is_empty()).then(|| urls.join(" or ")))
         }
     };

@@ -46,7 +46,8 @@ impl ValidateArgs {
             let options = Transpile { files_dir: self.files_dir.clone(), ..Transpile::default() };
             match load(path, &options) {
                 Ok(checked) => {
-                    let fetched = closure::remotes(&checked.config).into_iter().filter(|remote| remote.is_config);
+                    let fetched =
+                        closure::remotes(&checked.config).into_iter().filter(|remote| remote.is_config);
                     unseen.extend(fetched.map(|remote| (path.display().to_string(), remote.url)));
                     findings.extend(self.for_target(checked));
                 }
@@ -56,8 +57,10 @@ impl ValidateArgs {
         let text = match self.json {
             true => {
                 let all: Vec<_> = findings.iter().map(render::json).collect();
-                let unseen: Vec<_> =
-                    unseen.iter().map(|(file, url)| json!({"file": file, "what": url, "why": UNSEEN})).collect();
+                let unseen: Vec<_> = unseen
+                    .iter()
+                    .map(|(file, url)| json!({"file": file, "what": url, "why": UNSEEN}))
+                    .collect();
                 format!("{:#}\n", json!({"findings": all, "not_judged": unseen}))
             }
             false => render::all(&findings, self.raw_errors),

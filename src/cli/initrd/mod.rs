@@ -72,6 +72,7 @@ fn must_be_file(path: &Path) -> Result<()> {
     }
     let files = PublishedTree::open(path)?.list()?.into_iter().map(|initrd| path.join(initrd.path));
     // A virtual initrd is no file.
-    let initrds = files.filter(|file| file.is_file()).take(3).map(|file| file.display().to_string()).collect();
+    let initrds =
+        files.filter(|file| file.is_file()).take(3).map(|file| file.display().to_string()).collect();
     Err(Misuse::Tree { path: path.to_owned(), initrds }.into())
 }

@@ -140,7 +140,8 @@ impl ServeArgs {
             // After everything that may fail: scripts take these lines for the sign of a server that answers.
             let told = serving(&server.site());
             let listening = tftp.iter().chain(&urls).map(|url| format!("listening on {url}"));
-            let first: Vec<String> = places.lines().into_iter().chain(listening).chain([told.clone()]).collect();
+            let first: Vec<String> =
+                places.lines().into_iter().chain(listening).chain([told.clone()]).collect();
             say::release(&first);
             places.warning().iter().for_each(|warning| tell!("warning: {warning}"));
             server.site().lack.iter().for_each(|lack| tell!("warning: {lack}"));
@@ -184,7 +185,11 @@ impl ServeArgs {
         let scheme = url.split("://").next().unwrap_or_default();
         let told = self.netboot.advertised();
         let hosts = match address.ip().is_unspecified() {
-            true => told.map_or_else(interface::addresses, |address| vec![address]).into_iter().map(IpAddr::from).collect(),
+            true => told
+                .map_or_else(interface::addresses, |address| vec![address])
+                .into_iter()
+                .map(IpAddr::from)
+                .collect(),
             false => vec![address.ip()],
         };
         Ok(Places { scheme: scheme.to_owned(), port: address.port(), hosts })
@@ -247,7 +252,10 @@ impl Places {
         };
         match scheme.is_empty() {
             true => Vec::new(),
-            false => vec![format!("page {}", of(Endpoint::Page.path())), format!("DHCP boot file {}", of(Endpoint::FirstScript.path()))],
+            false => vec![
+                format!("page {}", of(Endpoint::Page.path())),
+                format!("DHCP boot file {}", of(Endpoint::FirstScript.path())),
+            ],
         }
     }
 
@@ -256,7 +264,9 @@ impl Places {
         let is_lonely = !self.hosts.is_empty() && self.hosts.iter().all(IpAddr::is_loopback);
         is_lonely.then(|| {
             let port = self.port;
-            let address = interface::addresses().first().map_or(String::new(), |address| format!("{address}:{port} or "));
+            let address = interface::addresses()
+                .first()
+                .map_or(String::new(), |address| format!("{address}:{port} or "));
             format!("no machine reaches the loopback address: give --address {address}:{port}")
         })
     }

@@ -102,8 +102,18 @@ mod tests {
         {
             assert_eq!(bandwidth(text).unwrap().get(), bytes, "{text}");
         }
-        for bad in ["", "10", "1000", "Gbit", "1Gibit", "0M", "1bit", "99999999999999999999G", "-1M", "99999999999999999G"]
-        {
+        for bad in [
+            "",
+            "10",
+            "1000",
+            "Gbit",
+            "1Gibit",
+            "0M",
+            "1bit",
+            "99999999999999999999G",
+            "-1M",
+            "99999999999999999G",
+        ] {
             assert!(bandwidth(bad).is_err(), "{bad}");
         }
     }

@@ -112,7 +112,8 @@ impl VerifyArgs {
         match self.json {
             true => {
                 let mut told = as_json(&tree, &report, graph.as_ref());
-                told["not_judged"] = gaps.iter().map(|(part, why)| json!({"what": part, "why": why})).collect();
+                told["not_judged"] =
+                    gaps.iter().map(|(part, why)| json!({"what": part, "why": why})).collect();
                 if let Some((proof, statement)) = &proof {
                     told["signers"] = json!(ids(proof));
                     told["builder"] = json!(statement.as_ref().map(Statement::builder));
@@ -147,7 +148,10 @@ impl VerifyArgs {
     fn gaps(&self, is_proved: bool, private: &Path, report: &Report) -> Vec<(String, &'static str)> {
         let mut gaps = Vec::new();
         if !is_proved && self.tree.join(names::SIGNATURE).exists() {
-            gaps.push((names::SIGNATURE.to_owned(), "no --trust names the key that must have signed the tree"));
+            gaps.push((
+                names::SIGNATURE.to_owned(),
+                "no --trust names the key that must have signed the tree",
+            ));
         }
         if private.is_dir() {
             gaps.push((format!("{}/", private.display()), "its secrets are in no manifest"));

@@ -370,7 +370,10 @@ impl fmt::Display for Explanation {
             writeln!(f, "    {} more that {does} not come close", self.others)?;
         }
         if self.private {
-            writeln!(f, "\nits config has private layers, which machines get from `prebake serve --guard` alone")?;
+            writeln!(
+                f,
+                "\nits config has private layers, which machines get from `prebake serve --guard` alone"
+            )?;
         }
         for doubt in &self.doubts {
             writeln!(f, "\nwarning: {doubt}")?;

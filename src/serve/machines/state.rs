@@ -90,7 +90,9 @@ pub fn read(path: &Path) -> Result<Vec<Machine>, Error> {
 /// No file can be made beside it.
 pub(crate) fn must_be_writable(path: &Path) -> Result<(), disk::Error> {
     let directory = disk::directory_of(path);
-    Unfinished::in_directory(directory, 0o644).map(drop).map_err(disk::Error::io("write the state file in", directory))
+    Unfinished::in_directory(directory, 0o644)
+        .map(drop)
+        .map_err(disk::Error::io("write the state file in", directory))
 }
 
 /// Replaces the file.

@@ -308,7 +308,8 @@ impl<'o> Http<'o> {
         let part = part.filter(|part| part.start < part.end);
         let range = part.clone().unwrap_or(0..length);
         file.seek(io::SeekFrom::Start(range.start)).await.map_err(cannot)?;
-        let body = self.body(url.into(), Stream::Local(file.take(range.end - range.start)), Some(length), limit)?;
+        let body =
+            self.body(url.into(), Stream::Local(file.take(range.end - range.start)), Some(length), limit)?;
         Ok(Body { part, validator: Some(validator), at: range.start, ..body })
     }
 

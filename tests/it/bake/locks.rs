@@ -272,11 +272,16 @@ fn a_lock_that_git_could_not_merge_is_settled_out_of_both_sides_and_nothing_move
     // A recipe that names a version has the side of that version, older or not.
     conflict(&world, "zdiff3");
     world.edit(RECIPE, "channel: stable", "channel: stable, version: 4593.2.5");
-    let told: Value =
-        serde_json::from_str(&world.prebake(&["lock", RECIPE, "--json"]).ok().stdout).unwrap();
+    let told: Value = serde_json::from_str(&world.prebake(&["lock", RECIPE, "--json"]).ok().stdout).unwrap();
     assert_eq!((&told["moved"], &told["settled"]["theirs"]), (&true.into(), &0.into()), "{told:#}");
     assert_eq!(lock(&world)["release"]["version"], VERSION);
-    assert!(lock(&world)["inputs"].as_object().unwrap().values().all(|entry| entry["url"].as_str().unwrap().contains(VERSION)));
+    assert!(
+        lock(&world)["inputs"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|entry| entry["url"].as_str().unwrap().contains(VERSION))
+    );
 }
 
 #[test]
@@ -314,7 +319,11 @@ fn a_lock_whose_marks_are_not_in_order_is_left_to_people_and_other_texts_name_th
         let was = fs::read(world.path(file)).ok();
         world.write(file, marked(one));
         let run = world.prebake(verb);
-        assert!(run.code != Some(0) && run.stderr.contains("a merge conflict at line 2"), "{file}: {}", run.stderr);
+        assert!(
+            run.code != Some(0) && run.stderr.contains("a merge conflict at line 2"),
+            "{file}: {}",
+            run.stderr
+        );
         if let Some(was) = was {
             world.write(file, was);
         }

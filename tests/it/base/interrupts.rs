@@ -83,7 +83,17 @@ pub const VERBS: &[Case] = &[
     ),
     (&["initrd", "inject", "there.cpio", "--ignition", "recipes/n2.ign", "-o", "new.cpio"], &["new.cpio"]),
     (
-        &["initrd", "inject", "output/small/current", "--profile", "worker", "--ignition", "recipes/n2.ign", "-o", "new"],
+        &[
+            "initrd",
+            "inject",
+            "output/small/current",
+            "--profile",
+            "worker",
+            "--ignition",
+            "recipes/n2.ign",
+            "-o",
+            "new",
+        ],
         &["new"],
     ),
     (&["initrd", "remove", "there.cpio", "-o", "new.cpio"], &["new.cpio"]),
@@ -182,8 +192,36 @@ fn a_verb_that_is_interrupted_at_any_moment_says_so_and_leaves_nothing_behind() 
 const MORE: &[Case] = &[
     (&["ignition", "transpile", "recipes/layer.bu", "-o", "new.ign"], &["new.ign"]),
     (&["man", "-o", "new"], &["new"]),
-    (&["build", RECIPE, "-o", "new", "--private", "new-private", "--store", "new-store", "--sign-key", "ours.key"], &["new", "new-private", "new-store"]),
-    (&["build", RECIPE, "-o", "new", "--events", "new.events", "--summary", "new.md", "--junit", "new.xml"], &["new", "new.events", "new.md", "new.xml"]),
+    (
+        &[
+            "build",
+            RECIPE,
+            "-o",
+            "new",
+            "--private",
+            "new-private",
+            "--store",
+            "new-store",
+            "--sign-key",
+            "ours.key",
+        ],
+        &["new", "new-private", "new-store"],
+    ),
+    (
+        &[
+            "build",
+            RECIPE,
+            "-o",
+            "new",
+            "--events",
+            "new.events",
+            "--summary",
+            "new.md",
+            "--junit",
+            "new.xml",
+        ],
+        &["new", "new.events", "new.md", "new.xml"],
+    ),
     (&["prune", "--keep", "0", "copy"], &["copy"]),
     (&["store", "gc", "--store", "new-store"], &["new-store"]),
     (&["verify", "output/small/current"], &[]),
@@ -201,7 +239,8 @@ fn every_verb_that_is_interrupted_at_random_points_says_so_and_leaves_no_hidden_
     for (verb, made) in VERBS.iter().chain(MORE) {
         let prepare = || {
             if verb[0] == "prune" {
-                let copied = Command::new("cp").args(["-r", "output", "copy"]).current_dir(world.path("")).status();
+                let copied =
+                    Command::new("cp").args(["-r", "output", "copy"]).current_dir(world.path("")).status();
                 assert!(copied.unwrap().success());
                 let current = world.path("copy/small/current");
                 fs::remove_file(&current).unwrap();

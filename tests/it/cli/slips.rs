@@ -72,14 +72,23 @@ fn a_file_of_another_kind_is_called_by_its_name() {
             assert!(run.stderr.contains(what), "{verb:?}: no {what:?} in {}", run.stderr);
             assert!(run.stderr.contains("hint:") || run.stderr.contains("help:"), "{verb:?}: {}", run.stderr);
         };
-        for verb in [&["verify", file][..], &["serve", file], &["explain", file], &["diff", file, TREE], &["bundle", "inspect", file]] {
+        for verb in [
+            &["verify", file][..],
+            &["serve", file],
+            &["explain", file],
+            &["diff", file, TREE],
+            &["bundle", "inspect", file],
+        ] {
             said(verb);
         }
         if what != "a recipe" {
             said(&["plan", file]);
         }
     }
-    for (file, what) in files.iter().filter(|(file, _)| file.ends_with(".yaml") || file.ends_with(".lock") || file.ends_with(".bu")) {
+    for (file, what) in files
+        .iter()
+        .filter(|(file, _)| file.ends_with(".yaml") || file.ends_with(".lock") || file.ends_with(".bu"))
+    {
         let run = world.prebake(&["initrd", "show", file]);
         assert!(run.stderr.contains(what), "{file}: {}", run.stderr);
     }
@@ -89,7 +98,9 @@ fn a_file_of_another_kind_is_called_by_its_name() {
     assert!(run.stdout.contains("it is a lock file"), "{}", run.stdout);
     world.prebake(&["key", "show", "recipes/small.yaml"]).fails(5, &["it is a recipe"]);
     world.prebake(&["verify", "output/small/current/manifest.json"]).fails(4, &["a tree's manifest"]);
-    world.prebake(&["explain", "output/small/current/manifest.json"]).fails(1, &["did you mean output/small/current?"]);
+    world
+        .prebake(&["explain", "output/small/current/manifest.json"])
+        .fails(1, &["did you mean output/small/current?"]);
 }
 
 #[test]
@@ -119,7 +130,12 @@ fn without_a_home_a_store_needs_a_name_and_trees_need_none() {
         crate::world::Run::of(command.output().unwrap())
     };
     let words = ["no home directory is set (HOME)", "--store", "PREBAKE_STORE", "XDG_CACHE_HOME"];
-    for verb in [&["build", "recipes/small.yaml"][..], &["store", "ls"], &["store", "gc"], &["fetch", "recipes/small.yaml"]] {
+    for verb in [
+        &["build", "recipes/small.yaml"][..],
+        &["store", "ls"],
+        &["store", "gc"],
+        &["fetch", "recipes/small.yaml"],
+    ] {
         homeless(verb).fails(2, &words);
     }
     homeless(&["verify", TREE]).ok();
@@ -159,13 +175,18 @@ fn explain_asks_one_place_and_says_by_its_exit_code_what_it_found() {
     let others = own.lines().filter(|line| line.starts_with("  - ")).count();
     assert!(own.contains("by group `n1`") && others <= 2, "{own}");
     assert!(explain(&[]).ok().stderr.contains("--mac"));
-    explain(&["--mac", "52:54:00:00:00:01", "--label", "arch=arm64", "--strict"]).fails(3, &["1 warning about"]);
+    explain(&["--mac", "52:54:00:00:00:01", "--label", "arch=arm64", "--strict"])
+        .fails(3, &["1 warning about"]);
     explain(&["--mac", "52:54:00:00:00:01", "--strict"]).ok();
     // What the environment names is not what a person asked for now.
     let mut command = world.command(&["explain", TREE, "--mac", "52:54:00:00:00:01"]);
     crate::world::Run::of(command.env("PREBAKE_SERVER", "http://10.0.0.1:8080").output().unwrap()).ok();
     world.edit("recipes/small.yaml", "default_profile: worker\n", "");
-    world.edit("recipes/small.yaml", "    ignition: [worker.ign, control.ign]", "    ignition: [worker.ign]\n    private: [control.ign]");
+    world.edit(
+        "recipes/small.yaml",
+        "    ignition: [worker.ign, control.ign]",
+        "    ignition: [worker.ign]\n    private: [control.ign]",
+    );
     world.build();
     explain(&["--mac", "52:54:00:00:00:77"]).fails(1, &["this machine gets nothing"]);
     let told = explain(&["--mac", "52:54:00:00:00:02"]).ok().stdout;

@@ -74,7 +74,16 @@ fn what_cannot_be_meant_is_told_at_the_start() {
     server.says("warning: groups/: there is no such folder, so no machine gets an answer");
     server.terminate();
     server.wait();
-    let create = ["bundle", "create", "output/small/current", "-o", "old.bundle", "--unsigned", "--expires", "2020-01-01"];
+    let create = [
+        "bundle",
+        "create",
+        "output/small/current",
+        "-o",
+        "old.bundle",
+        "--unsigned",
+        "--expires",
+        "2020-01-01",
+    ];
     let run = world.prebake(&create).ok();
     assert!(run.stderr.contains("warning: the bundle expired already"), "{}", run.stderr);
 }

@@ -379,6 +379,48 @@ fn a_directory_can_be_a_mirror() {
     assert!(stderr.contains(INITRD), "{stderr}");
 }
 
+/// ux.md 1.19, 2026-11-28: an interrupted fetch from a directory began again, although it said that it would go on.
+#[test]
+fn a_fetch_from_a_directory_goes_on_where_it_was_interrupted() {
+    let world = World::new();
+    let large: Vec<u8> = (0..24u32 << 20).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+    world.release_file(INITRD, &large);
+    let mirror = format!("file://{}", world.path("release").display());
+    let build = |more: &[&str]| {
+        let mut command = world.command(&[&["build", "recipes/small.yaml"], more].concat());
+        command.env("PREBAKE_MIRROR_FLATCAR", &mirror);
+        command
+    };
+    let mut child = build(&["--limit-rate", "4M"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    // A part of it is here, whatever the machine's speed.
+    crate::world::http::soon(|| {
+        let partials = fs::read_dir(world.path("store/partial")).into_iter().flatten().flatten();
+        let maps = partials.filter_map(|entry| fs::read(entry.path().join("map")).ok());
+        maps.flatten().filter(|mark| *mark == 1).count() > 20
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let output = build(&["--events", "events.jsonl"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let events = fs::read_to_string(world.path("events.jsonl")).unwrap();
+    let resumed = events
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .any(|event| event["have"].as_u64().is_some_and(|have| have > 1 << 20));
+    assert!(resumed, "{events}");
+    // A file that changed meanwhile is another one: its beginning is not kept.
+    fs::remove_dir_all(world.path("store")).unwrap();
+    let mut child = build(&["--limit-rate", "4M"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let other: Vec<u8> = large.iter().rev().copied().collect();
+    world.release_file(INITRD, &other);
+    fs::remove_file(world.path("recipes/small.lock")).unwrap();
+    let output = build(&[]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn the_next_mirror_is_asked_where_the_first_lacks_a_file_and_not_for_wrong_bytes() {
     let world = World::new();

@@ -15,7 +15,9 @@ fn builds(count: usize) -> (World, Vec<String>) {
     for number in 0..count {
         world.write(
             "recipes/n2.ign",
-            format!(r#"{{"ignition":{{"version":"3.3.0"}},"storage":{{"files":[{{"path":"/etc/{number}"}}]}}}}"#),
+            format!(
+                r#"{{"ignition":{{"version":"3.3.0"}},"storage":{{"files":[{{"path":"/etc/{number}"}}]}}}}"#
+            ),
         );
         ids.push(world.build());
         world.age(ids.last().unwrap(), (count - number) as u64);
@@ -64,7 +66,8 @@ fn current_and_the_newest_stay_and_gc_frees_what_the_others_used() {
     std::os::unix::fs::symlink(&builds[0], world.path("output/small/current")).unwrap();
     let told = world.prune(&["--keep", "2"]);
     assert_eq!(ids(&told["removed"]), [&*builds[2], &builds[1]]);
-    let why: Vec<&str> = told["kept"].as_array().unwrap().iter().map(|row| row["kept"].as_str().unwrap()).collect();
+    let why: Vec<&str> =
+        told["kept"].as_array().unwrap().iter().map(|row| row["kept"].as_str().unwrap()).collect();
     assert_eq!(why, ["newest", "newest", "current"]);
     assert_eq!(world.trees(), sorted(&[builds[0].clone(), builds[3].clone(), builds[4].clone()]));
     assert!(told["freed"].as_u64().unwrap() > 0 && told["removed"][0]["bytes"].as_u64().unwrap() > 100_000);
@@ -97,12 +100,21 @@ fn a_tree_that_is_served_and_one_that_is_built_stay() {
     server.terminate();
     server.wait();
     // As a build has it.
-    let lock = File::options().write(true).create(true).truncate(false).open(world.path("output/small/.lock")).unwrap();
+    let lock = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(world.path("output/small/.lock"))
+        .unwrap();
     lock.lock().unwrap();
-    fs::write(world.path("output/small/.lock"), format!("process {} since now\n", std::process::id())).unwrap();
+    fs::write(world.path("output/small/.lock"), format!("process {} since now\n", std::process::id()))
+        .unwrap();
     for flags in [&["--keep", "1"][..], &["--keep", "1", "--dry-run"]] {
         let told = world.prune(flags);
-        assert_eq!((told["removed"].as_array().unwrap().len(), &told["busy"][0]["name"]), (0, &"small".into()));
+        assert_eq!(
+            (told["removed"].as_array().unwrap().len(), &told["busy"][0]["name"]),
+            (0, &"small".into())
+        );
         let holder = told["busy"][0]["holder"].as_str().unwrap();
         assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
     }
@@ -113,7 +125,15 @@ fn a_tree_that_is_served_and_one_that_is_built_stay() {
 #[test]
 fn what_a_kept_tree_was_injected_into_stays_and_what_others_put_there_too() {
     let (world, builds) = builds(3);
-    let inject = ["initrd", "inject", "output/small/current", "--profile", "worker", "--ignition", "recipes/control.ign"];
+    let inject = [
+        "initrd",
+        "inject",
+        "output/small/current",
+        "--profile",
+        "worker",
+        "--ignition",
+        "recipes/control.ign",
+    ];
     world.prebake(&inject).ok();
     let injected = world.current().unwrap();
     fs::create_dir_all(world.path("output/small/0123456789abcdef")).unwrap();
@@ -132,7 +152,11 @@ fn what_a_kept_tree_was_injected_into_stays_and_what_others_put_there_too() {
     }
     // The build goes back to the tree without the injection, and says so.
     let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
-    assert!(run.stdout.contains(&format!("unchanged; current led to {injected} until now")), "{}", run.stdout);
+    assert!(
+        run.stdout.contains(&format!("unchanged; current led to {injected} until now")),
+        "{}",
+        run.stdout
+    );
     assert_eq!(world.current().as_deref(), Some(&*builds[2]));
     let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
     assert!(run.stdout.contains("(unchanged)"), "{}", run.stdout);

@@ -79,6 +79,8 @@ impl Served {
     fn started(mut command: Command) -> Served {
         let mut server = Server::start(&mut command);
         let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
+        // What is wrong with the directory comes before this line.
+        server.says("confined");
         Served { server, address }
     }
 
