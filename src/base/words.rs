@@ -37,7 +37,7 @@ pub fn of_refusal(body: &[u8]) -> Option<String> {
     Some(printable(&words))
 }
 
-/// What serde's words for types become.
+/// serde's words for types, with ours.
 const TYPES: [(&str, &str); 12] = [
     ("struct", "a mapping of keys"),
     ("internally tagged enum", "a mapping of keys"),

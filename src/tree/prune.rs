@@ -175,8 +175,8 @@ fn directories(output: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// The trees in a recipe's output directory, newest first. What has another name than its manifest gives it was put there by
-/// somebody else, and is none of them.
+/// The trees in a recipe's output directory, newest first. A directory with another name than its manifest gives it was put
+/// there by somebody else, and is left out.
 fn trees(directory: &Path) -> Result<Vec<Found>, disk::Error> {
     let list = || fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>();
     let mut found = Vec::new();

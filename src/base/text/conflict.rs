@@ -13,7 +13,7 @@ const LENGTH: usize = 7;
 /// A way out that holds for every kind of text.
 const WAY_OUT: &str = "keep what is right of both sides and remove the marks, or take one side: `git checkout --ours FILE` or `git checkout --theirs FILE`";
 
-/// What a line may be.
+/// Kinds of marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     Ours,

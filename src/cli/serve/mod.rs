@@ -259,7 +259,7 @@ impl Places {
         }
     }
 
-    /// What is wrong with them.
+    /// The warning about addresses that no machine reaches.
     fn warning(&self) -> Option<String> {
         let is_lonely = !self.hosts.is_empty() && self.hosts.iter().all(IpAddr::is_loopback);
         is_lonely.then(|| {

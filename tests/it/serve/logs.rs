@@ -28,7 +28,8 @@ impl Told {
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let (mut http, mut tftp) = (None, None);
         let (mut line, mut said) = (String::new(), String::new());
-        while http.is_none() || tftp.is_none() || !line.starts_with("serving ") {
+        // The last line of the start.
+        while http.is_none() || tftp.is_none() || !line.contains("no machine reaches the loopback") {
             line.clear();
             assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended, and said: {said}");
             said += &line;
