@@ -12,6 +12,15 @@ use crate::base::{conflict, kind};
 /// Version of the schema of recipes, inventories and locks.
 pub(crate) const SCHEMA: u32 = 1;
 
+/// Most characters of a name. A file name may contain two of them and has 255 bytes at most.
+const MAX_NAME: usize = 100;
+
+/// Whether a text may become part of file names, URLs and Matchbox ids.
+pub(crate) fn is_plain_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=MAX_NAME).contains(&text.len()) && !text.starts_with('.') && text.chars().all(plain)
+}
+
 /// Refuses a file of another kind, which would only get a list of the keys that it lacks.
 ///
 /// # Errors
@@ -66,9 +75,8 @@ impl Reader<'_> {
         name
     }
 
-    /// Names become file names, URLs and Matchbox ids. A file name may contain two of them and has 255 bytes at most.
+    /// Refuses a name that is not [`is_plain_name`].
     pub(crate) fn plain_name(&self, name: &Spanned<String>, what: &str) {
-        const MAX_NAME: usize = 100;
         if name.value.len() > MAX_NAME {
             let text =
                 format!("{what} has {} characters; the limit is {MAX_NAME}", name.value.chars().count());
@@ -77,8 +85,7 @@ impl Reader<'_> {
                 .push(finding.hint("it becomes part of file names, which may have at most 255 bytes"));
             return;
         }
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.value.is_empty() || name.value.starts_with('.') || !name.value.chars().all(plain) {
+        if !is_plain_name(&name.value) {
             let text =
                 format!("{what} must be made of letters, digits, `-`, `_` and `.`, and not begin with `.`");
             self.decoder.push(Finding::error(text).at(name.place.clone()));

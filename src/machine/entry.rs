@@ -10,7 +10,7 @@ use crate::base::arch::Arch;
 /// Stands for a profile that the reader must choose.
 pub(crate) const NO_PROFILE: &str = "PROFILE";
 /// Most characters of one part of a host name (RFC 1035, 2.3.4).
-const MAX_LABEL: usize = 63;
+pub(crate) const MAX_LABEL: usize = 63;
 
 /// A machine as one line below `nodes:`. It is shown as
 /// `- {name: node-525400aabb01, mac: "52:54:00:aa:bb:01", profile: worker}`; a caller indents it.

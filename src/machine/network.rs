@@ -24,6 +24,41 @@ impl Cidr {
             IpAddr::V6(_) => None,
         }
     }
+
+    /// Whether it stands for one address without a network: a host route.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.prefix == self.width()
+    }
+
+    /// The network that it is in.
+    pub(crate) fn network_key(&self) -> NetworkKey {
+        self.key_at(self.prefix)
+    }
+
+    /// The network that it would be in with this prefix length.
+    pub(crate) fn key_at(&self, prefix: u8) -> NetworkKey {
+        NetworkKey { width: self.width(), prefix, bits: self.leading(prefix) }
+    }
+
+    /// Whether both are in one network, but would put its end at different places.
+    pub(crate) fn disagrees(&self, other: &Cidr) -> bool {
+        let shorter = self.prefix.min(other.prefix);
+        let apart = self.prefix != other.prefix && !self.is_alone() && !other.is_alone();
+        apart && self.key_at(shorter) == other.key_at(shorter)
+    }
+
+    fn width(&self) -> u8 {
+        if self.address.is_ipv4() { 32 } else { 128 }
+    }
+
+    /// The first bits of the address, as a number.
+    fn leading(&self, bits: u8) -> u128 {
+        let all = match self.address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        all.checked_shr(u32::from(self.width().saturating_sub(bits))).unwrap_or(0)
+    }
 }
 
 impl Cidr {
@@ -75,6 +110,17 @@ impl fmt::Display for Cidr {
     }
 }
 
+/// A network of either family, as a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NetworkKey {
+    /// Number of bits of an address.
+    width: u8,
+    /// Number of leading bits that identify the network.
+    pub prefix: u8,
+    /// Those bits, as a number.
+    bits: u128,
+}
+
 /// An IPv4 network: `10.0.0.0/24`, or any address in it with the prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -102,6 +148,11 @@ impl Network {
     /// Its last address, on which all its machines listen.
     pub(crate) fn broadcast(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.base.to_bits() | !mask(self.prefix))
+    }
+
+    /// Whether it has one or two addresses, none of which has a meaning of its own (RFC 3021).
+    pub(crate) fn is_tiny(&self) -> bool {
+        self.prefix >= 31
     }
 
     /// Whether it contains an address.

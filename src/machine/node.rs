@@ -1,20 +1,23 @@
 //! Nodes: machines with a name, in a recipe or in an inventory that a site adds to a built tree.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::dhcp::is_label;
+use super::entry::{MAX_LABEL, host_name};
 use super::firmware::NO_UUIDS;
-use super::network::Cidr;
+use super::network::{Cidr, NetworkKey};
 use serde_json::{Map, Value};
 
 use crate::base::arch::Arch;
 use crate::base::disk;
 use crate::base::finding::{Finding, Findings, Source};
-use crate::base::reader::{Reader, another_kind};
+use crate::base::reader::{Reader, another_kind, is_plain_name};
 use crate::base::size::Bytes;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::kinds::Kind;
@@ -146,7 +149,7 @@ pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Ve
         reader.check_schema(&fields);
         fields.need("nodes").map(|node| reader.nodes(node, archs)).unwrap_or_default()
     };
-    reader.check_unique(&nodes);
+    reader.check_together(&nodes);
     for layer in nodes.iter().flat_map(|node| node.ignition.iter().chain(&node.private)) {
         let finding = Finding::error("an inventory adds machines, not layers: layers must be built");
         let finding = finding.at(layer.place.clone());
@@ -165,6 +168,9 @@ impl Reader<'_> {
     fn node(&self, node: &Yaml, archs: &[Arch]) -> Option<Node> {
         let fields = self.decoder.fields(node, "a node");
         let name = fields.need("name").map(|n| self.name(n, "a node's name"));
+        if let Some(name) = &name {
+            self.host_name(name);
+        }
         let profile =
             fields.need("profile").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
         let mac = fields.get("mac").and_then(|n| self.mac(n));
@@ -209,6 +215,34 @@ impl Reader<'_> {
         }
     }
 
+    /// Refuses a name that no host name can be, by RFC 1123: DHCP servers, Ignition and Kubernetes give the machine
+    /// that name. A name that is no file name either was refused already.
+    fn host_name(&self, name: &Spanned<String>) {
+        let text = name.value.as_str();
+        let label = |label: &str| match label {
+            "" => Some("a part of it is empty".to_owned()),
+            _ if label.len() > MAX_LABEL => {
+                Some(format!("a part of it has {} characters; the limit is {MAX_LABEL}", label.len()))
+            }
+            _ if label.contains('_') => Some("it has a `_`".into()),
+            _ if !is_label(label) => Some("a part of it begins or ends with `-`".into()),
+            _ => None,
+        };
+        let why = match text.parse::<IpAddr>() {
+            Ok(_) => Some("it is an address".to_owned()),
+            Err(_) => text.split('.').find_map(label),
+        };
+        let (Some(why), true) = (why, is_plain_name(text)) else { return };
+        let finding = Finding::error(format!("`{text}` is not a host name: {why}"));
+        let parts: Vec<String> = text.split('.').map(host_name).filter(|part| !part.is_empty()).collect();
+        let near = parts.join(if text.parse::<IpAddr>().is_ok() { "-" } else { "." });
+        let finding = finding.at(name.place.clone());
+        self.decoder.push(match near.is_empty() {
+            true => finding.hint("use letters, digits and `-`"),
+            false => finding.hint(format!("use letters, digits and `-`, such as `{near}`")),
+        });
+    }
+
     /// A MAC address that a card can have.
     fn mac(&self, node: &Yaml) -> Option<Spanned<Mac>> {
         let mac: Mac = self.decoder.parsed(node)?;
@@ -246,17 +280,27 @@ impl Reader<'_> {
         Some(self.decoder.spanned(node, text))
     }
 
-    /// Each name, MAC, UUID and address must occur once: they distinguish machines.
-    pub(crate) fn check_unique(&self, nodes: &[Node]) {
-        let mut names: BTreeMap<&str, &Node> = BTreeMap::new();
+    /// Each name, MAC, UUID and address must occur once, since they distinguish machines; and machines whose addresses
+    /// are in one network must agree on where it ends.
+    pub(crate) fn check_together(&self, nodes: &[Node]) {
+        self.check_unique(nodes);
+        self.check_networks(nodes);
+    }
+
+    /// Host names are compared without case (RFC 4343).
+    fn check_unique(&self, nodes: &[Node]) {
+        let mut names: BTreeMap<String, &Node> = BTreeMap::new();
         let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
         let mut uuids: BTreeMap<&str, &Node> = BTreeMap::new();
         let mut addresses: BTreeMap<IpAddr, &Node> = BTreeMap::new();
         for node in nodes {
             let name = node.name.value.as_str();
-            if let Some(first) = names.insert(name, node) {
-                let finding =
-                    Finding::error(format!("node `{name}` is listed twice")).at(node.name.place.clone());
+            if let Some(first) = names.insert(name.to_ascii_lowercase(), node) {
+                let text = match first.name.value == name {
+                    true => format!("node `{name}` is listed twice"),
+                    false => format!("nodes `{}` and `{name}` have the same host name", first.name.value),
+                };
+                let finding = Finding::error(text).at(node.name.place.clone());
                 self.decoder.push(finding.related(first.name.place.clone(), "first listed here"));
             }
             let same = |first: &Node, what: String| {
@@ -282,6 +326,46 @@ impl Reader<'_> {
                 let finding = same(first, format!("address {}", ip.value.address)).at(ip.place.clone());
                 let place = first.ip.as_ref().unwrap_or(ip).place.clone();
                 self.decoder.push(finding.related(place, "first given here"));
+            }
+        }
+    }
+
+    /// An address in the network of other nodes, with another prefix length, is a slip: these machines would disagree
+    /// about which of them are neighbours. Of networks that overlap, the one with most nodes is right.
+    fn check_networks(&self, nodes: &[Node]) {
+        let mut seen = BTreeSet::new();
+        // A host route has no neighbours; addresses of no machine, and those of two, are refused already.
+        let fit = |ip: &&Spanned<Cidr>| !ip.is_alone() && ip.nobodys().is_none() && seen.insert(ip.address);
+        let addresses: Vec<&Spanned<Cidr>> =
+            nodes.iter().filter_map(|node| node.ip.as_ref()).filter(fit).collect();
+        let mut networks: BTreeMap<NetworkKey, Vec<&Spanned<Cidr>>> = BTreeMap::new();
+        for ip in &addresses {
+            networks.entry(ip.network_key()).or_default().push(ip);
+        }
+        let prefixes: BTreeSet<u8> = networks.keys().map(|key| key.prefix).collect();
+        let mut by_size: Vec<&Vec<&Spanned<Cidr>>> = networks.values().collect();
+        by_size.sort_by_key(|ips| (Reverse(ips.len()), ips[0].place.line, ips[0].place.column));
+        // The right networks, and for each wider one around them the first within.
+        let (mut right, mut within) = (BTreeMap::new(), BTreeMap::new());
+        for ips in by_size {
+            let first = ips[0];
+            let wider = || prefixes.range(..first.prefix).map(|prefix| first.key_at(*prefix));
+            let other = wider().find_map(|key| right.get(&key)).or_else(|| within.get(&first.network_key()));
+            let Some(theirs) = other.copied() else {
+                right.insert(first.network_key(), first);
+                for key in wider() {
+                    within.entry(key).or_insert(first);
+                }
+                continue;
+            };
+            for ip in ips {
+                let text = format!(
+                    "{} and {} are in one network, but have different prefix lengths",
+                    ip.value, theirs.value
+                );
+                let finding = Finding::error(text).at(ip.place.clone());
+                let finding = finding.related(theirs.place.clone(), "the other one");
+                self.decoder.push(finding.hint("give all machines of one network the same prefix length"));
             }
         }
     }
@@ -414,6 +498,57 @@ mod tests {
         let said =
             read(&format!("  - {{name: {}, mac: '52:54:00:00:00:01', profile: w}}\n", "n".repeat(300)));
         assert_eq!(said.err().unwrap(), ["3: a node's name has 300 characters; the limit is 100"]);
+    }
+
+    /// ux §4: `node_1` was taken as a host name, and only the output dnsmasq refused it.
+    #[test]
+    fn a_name_that_no_host_name_can_be_is_refused_with_the_reason_and_the_nearest() {
+        for (name, why, near) in [
+            ("node_1", "it has a `_`", "`node-1`"),
+            ("-n1", "begins or ends with `-`", "`n1`"),
+            ("n1-.rack", "begins or ends with `-`", "`n1.rack`"),
+            ("n1..rack", "a part of it is empty", "`n1.rack`"),
+            ("n1.", "a part of it is empty", "`n1`"),
+            ("10.0.0.5", "it is an address", "`10-0-0-5`"),
+            (&"n".repeat(64), "a part of it has 64 characters; the limit is 63", "`nnn"),
+            ("_", "it has a `_`", "letters, digits"),
+        ] {
+            let text =
+                format!("schema: 1\nnodes:\n  - {{name: '{name}', mac: '52:54:00:00:00:01', profile: w}}\n");
+            let Findings(findings) =
+                parse_inventory(&Source::new("nodes.yaml", text), &[Arch::Amd64]).unwrap_err();
+            let [finding] = &findings[..] else { panic!("{name}: {findings:?}") };
+            assert!(finding.message.ends_with(why) || finding.message.contains(why), "{finding:?}");
+            assert!(finding.hint.as_ref().unwrap().contains(near), "{finding:?}");
+        }
+        for name in ["n1", "N1", "1", "r1-n1.rack.example", &"n".repeat(63)] {
+            let text = format!("  - {{name: '{name}', mac: '52:54:00:00:00:01', profile: w}}\n");
+            assert!(read(&text).is_ok(), "{name}");
+        }
+        let same = "  - {name: n1, mac: '52:54:00:00:00:01', profile: w}
+  - {name: N1, mac: '52:54:00:00:00:02', profile: w}
+";
+        assert_eq!(read(same).err().unwrap(), ["4: nodes `n1` and `N1` have the same host name"]);
+    }
+
+    #[test]
+    fn nodes_of_one_network_agree_on_its_prefix_length_or_the_fewer_are_refused() {
+        let nodes = |ips: &[&str]| -> String {
+            let node = |(n, ip): (usize, &&str)| {
+                format!("  - {{name: n{n}, mac: '52:54:00:00:00:{n:02x}', profile: w, ip: '{ip}'}}\n")
+            };
+            ips.iter().enumerate().map(node).collect()
+        };
+        assert_eq!(
+            read(&nodes(&["10.0.0.5/16", "10.0.0.6/24", "10.0.0.7/24", "10.0.1.1/24"])).err().unwrap(),
+            ["3: 10.0.0.5/16 and 10.0.0.6/24 are in one network, but have different prefix lengths"]
+        );
+        assert_eq!(
+            read(&nodes(&["fd00::5/64", "fd00::6/48"])).err().unwrap(),
+            ["3: fd00::5/64 and fd00::6/48 are in one network, but have different prefix lengths"]
+        );
+        let apart = ["10.0.0.5/24", "10.0.1.5/25", "10.0.0.9/32", "fd00::5/64", "fd00:0:0:1::5/65"];
+        assert!(read(&nodes(&apart)).is_ok());
     }
 
     #[test]

@@ -68,16 +68,11 @@ impl Dhcp {
         })
     }
 
-    /// Nodes whose address is not in the subnet, or whose name is not a host name.
+    /// Nodes whose address is not in the subnet, or can be assigned to no machine.
     pub(crate) fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let mut findings = Vec::new();
         for node in &recipe.nodes {
             let name = &node.name;
-            if !is_domain(&name.value) {
-                let text = format!("`{}` is not a host name, but DHCP assigns it to the node", name.value);
-                let hint = "letters, digits and `-`, which must not be first or last";
-                findings.push(Finding::error(text).at(name.place.clone()).hint(hint));
-            }
             let Some(ip) = &node.ip else { continue };
             let at = |text: String| Finding::error(text).at(ip.place.clone());
             match ip.value.address {

@@ -7,7 +7,7 @@ use crate::base::reader::Reader;
 impl Reader<'_> {
     /// Checks a recipe's nodes together, beyond what each states of itself.
     pub(crate) fn check_nodes(&self, recipe: &Recipe) {
-        self.check_unique(&recipe.nodes);
+        self.check_together(&recipe.nodes);
         for node in &recipe.nodes {
             let name = node.name.value.as_str();
             let taken = recipe.release.archs.iter().any(|arch| recipe.default_name(*arch) == name);

@@ -14,7 +14,7 @@ use crate::machine::network::AddressRange;
 use crate::serve::address::Address;
 use crate::serve::http::listen;
 use crate::serve::lan::interface::Interface;
-use crate::serve::lan::inventory;
+use crate::serve::lan::inventory::{self, Misplaced};
 use crate::serve::lan::netboot::{self, Bound, Http, NetworkWish, Wish, base_url};
 use crate::serve::site::Site;
 use crate::tree::names::LOADERS;
@@ -133,10 +133,15 @@ impl NetbootArgs {
         let bound = wish.bind()?;
         let mut story = self.story(dhcp, &bound);
         story.extend(self.lacks_a_route(dhcp, site));
-        if dhcp == Some(Mode::Full) {
-            let (hosts, wrong) = inventory::hosts(site);
-            story.extend(wrong);
-            story.extend(bound.network().into_iter().flat_map(|here| inventory::outside(&hosts, here)));
+        let lends = dhcp == Some(Mode::Full);
+        let (hosts, wrong) = inventory::hosts(site);
+        story.extend(wrong.into_iter().filter(|_| lends));
+        if let Some(here) = bound.here() {
+            let Misplaced { unusable, doubtful } = inventory::misplaced(&hosts, here, lends);
+            if !unusable.is_empty() {
+                return Err(netboot::Error::Unusable(unusable).into());
+            }
+            story.extend(doubtful.into_iter().map(|text| format!("warning: {text}")));
         }
         for line in story {
             tell!("{line}");

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 
 use crate::machine::network::Network;
+use crate::machine::node::Mac;
 
 /// The kernel's routes: one per line, with numbers in hex in memory order.
 const ROUTES: &str = "/proc/net/route";
@@ -61,6 +62,12 @@ impl Interface {
         let network =
             network_of(&routes, name, address).ok_or_else(|| none("no route leads to its own network"))?;
         Ok(Interface { name: name.into(), address, network })
+    }
+
+    /// The MAC address of its card; `None` where it has none, such as a tunnel.
+    pub(crate) fn mac(&self) -> Option<Mac> {
+        let text = fs::read_to_string(format!("/sys/class/net/{}/address", self.name)).ok()?;
+        text.trim().parse().ok()
     }
 
     /// A socket that receives packets of this interface only, broadcasts included, and sends its broadcasts there.

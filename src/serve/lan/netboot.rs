@@ -17,6 +17,7 @@ use super::dhcp::boot::Sources;
 use super::dhcp::leases::Leases;
 use super::dhcp::responder::{PXE_PORT, Responder};
 use super::interface::Interface;
+use super::inventory::Here;
 use super::near::Near;
 use super::tftp::files::Files;
 use super::{dhcp, tftp};
@@ -24,7 +25,7 @@ use crate::base::error::{Advice, Exit};
 use crate::machine::base_url::BaseUrl;
 use crate::machine::dhcp::{Dhcp, Mode};
 use crate::machine::firmware::PLATFORMS;
-use crate::machine::network::{AddressRange, Network};
+use crate::machine::network::AddressRange;
 use crate::serve::address::Address;
 use crate::serve::files::proofs::Proofs;
 use crate::serve::loaders::Loaders;
@@ -120,6 +121,9 @@ pub(crate) enum Error {
         /// The directory that was searched.
         directory: PathBuf,
     },
+    /// Nodes have addresses that no machine can use in the interface's network.
+    #[error("{}", .0.join("\n"))]
+    Unusable(Vec<String>),
     /// An address is outside of the interface's network.
     #[error("{address} is not in {network}, the network of {interface}")]
     Outside {
@@ -136,6 +140,7 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::NoInterface | Error::Outside { .. } => Exit::Usage,
+            Error::Unusable(_) => Exit::Config,
             _ => Exit::Failed,
         }
     }
@@ -159,6 +164,9 @@ impl Advice for Error {
                 "install Debian's package `ipxe`, or give a directory of iPXE binaries with --ipxe-dir"
                     .into(),
             ),
+            Error::Unusable(_) => {
+                Some("give these nodes another `ip:`, or serve on another --interface".into())
+            }
             Error::Loader { .. } | Error::Outside { .. } => None,
         }
     }
@@ -176,6 +184,14 @@ impl Wish {
     /// The first thing that is unavailable; all of them are required.
     pub(crate) fn bind(self) -> Result<Bound, Error> {
         let interface = self.interface.as_deref().map(find).transpose()?;
+        let gateway = self.network.gateway;
+        let here = |interface: &Interface| Here {
+            network: interface.network,
+            own: interface.address,
+            card: interface.mac(),
+            gateway,
+        };
+        let here = interface.as_ref().map(here);
         let near = Near { networks: interface.iter().map(|interface| interface.network).collect() };
         let tftp = self.tftp.as_ref().map(|address| bind_tftp(address, interface.as_ref())).transpose()?;
         let loaders = match (self.dhcp, &self.tftp) {
@@ -211,7 +227,7 @@ impl Wish {
                 Some(BoundDhcp { sockets, responder: Responder::new(sources, leases, near.clone()) })
             }
         };
-        Ok(Bound { dhcp, tftp, loaders, near, http: self.http, advertise: self.advertise })
+        Ok(Bound { dhcp, tftp, loaders, near, here, http: self.http, advertise: self.advertise })
     }
 }
 
@@ -286,6 +302,7 @@ pub(crate) struct Bound {
     tftp: Option<UdpSocket>,
     loaders: Loaders,
     near: Near,
+    here: Option<Here>,
     http: Http,
     advertise: Option<Ipv4Addr>,
 }
@@ -302,9 +319,9 @@ impl Bound {
         self.tftp.as_ref().and_then(|socket| socket.local_addr().ok())
     }
 
-    /// The network of the interface, if one was named.
-    pub(crate) fn network(&self) -> Option<Network> {
-        self.near.networks.first().copied()
+    /// The network of the interface, if one was named, and what is taken in it.
+    pub(crate) fn here(&self) -> Option<Here> {
+        self.here
     }
 
     /// The available loaders.

@@ -36,6 +36,7 @@ impl Site {
         let mut added = Vec::new();
         for node in nodes {
             findings.extend(groups.values().find_map(|group| known_by_the_same(node, group)));
+            findings.extend(groups.values().find_map(|group| other_prefix(node, group)));
             match self.groups_of(node) {
                 Ok(groups) => added.extend(groups),
                 Err(finding) => findings.push(finding),
@@ -99,8 +100,7 @@ fn known_by_the_same(node: &Node, group: &Group) -> Option<Finding> {
     let uuid = node.uuid.as_ref().map(|uuid| ("uuid", uuid.value.clone(), &uuid.place));
     let selected =
         [mac, uuid].into_iter().flatten().find(|(key, value, _)| group.selector.get(*key) == Some(value));
-    let address = |text: &str| text.parse().ok().map(|ip: Cidr| ip.address);
-    let theirs = group.metadata.get("ip").and_then(Value::as_str).and_then(address);
+    let theirs = address(group).map(|ip| ip.address);
     let addressed = node.ip.as_ref().filter(|ip| theirs == Some(ip.value.address));
     let addressed = addressed.map(|ip| ("address", ip.value.address.to_string(), &ip.place));
     let (key, value, place) = selected.or(addressed)?;
@@ -110,6 +110,24 @@ fn known_by_the_same(node: &Node, group: &Group) -> Option<Finding> {
         finding
             .hint(format!("{value} can belong to only one machine: give the node that name to replace it")),
     )
+}
+
+/// The finding if a node's address is in the network of a group in the tree, with another prefix length.
+fn other_prefix(node: &Node, group: &Group) -> Option<Finding> {
+    let ip = node.ip.as_ref()?;
+    let theirs =
+        address(group).filter(|theirs| ip.value.disagrees(theirs) && ip.value.address != theirs.address)?;
+    let text = format!(
+        "{} of node `{}` and {theirs} of node `{}` of the tree are in one network, but have different prefix lengths",
+        ip.value, node.name.value, group.id
+    );
+    let finding = Finding::error(text).at(ip.place.clone());
+    Some(finding.hint("give all machines of one network the same prefix length"))
+}
+
+/// The address that a group gives its machine, as the recipe wrote it.
+fn address(group: &Group) -> Option<Cidr> {
+    group.metadata.get("ip").and_then(Value::as_str)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -204,7 +222,8 @@ mod tests {
         let nodes = "{name: a, mac: '52:54:00:00:00:0a', profile: wroker},
             {name: b, mac: '52:54:00:00:00:01', profile: worker},
             {name: c, mac: '52:54:00:00:00:0c', profile: odd},
-            {name: e, mac: '52:54:00:00:00:0f', profile: worker, ip: 10.0.0.1/16}";
+            {name: e, mac: '52:54:00:00:00:0f', profile: worker, ip: 10.0.0.1/16},
+            {name: f, mac: '52:54:00:00:00:10', profile: worker, ip: 10.0.0.7/16}";
         assert_eq!(
             with(nodes).err().unwrap(),
             [
@@ -212,6 +231,8 @@ mod tests {
                 "node `b` has the same mac as node `n1` of the tree",
                 "the tree does not say which generation `odd` installs",
                 "node `e` has the same address as node `n1` of the tree",
+                "10.0.0.7/16 of node `f` and 10.0.0.1/24 of node `n1` of the tree are in one network, but have \
+                 different prefix lengths",
             ]
         );
     }
