@@ -240,7 +240,8 @@ impl Project {
         let wants = resolve::wants(outputs, boards, &version.to_string(), &project.sysexts, &images);
         let locked = locked.map(|lock| resolve::renewed(&lock, &wants));
         let locked = locked.as_ref();
-        let stock = Stock::take(&wants, locked, store);
+        let mut stock = Stock::take(&wants, locked, store);
+        stock.recall(locked, &fetcher).await;
         let missing = stock.missing();
         for corrupt in store.take_corrupt() {
             let id =

@@ -266,6 +266,24 @@ impl<'w> Stock<'w> {
         stock
     }
 
+    /// Finds inputs that no lock names yet, but that an earlier run, of this recipe or another one, has brought into the
+    /// store from the same versioned URLs. Their signatures are judged by this recipe's pin.
+    pub(crate) async fn recall(&mut self, lock: Option<&Lock>, fetcher: &Fetcher<'_>) {
+        let none = BTreeMap::new();
+        let locked = lock.map_or(&none, |lock| &lock.inputs);
+        for want in std::mem::take(&mut self.absent) {
+            // What is locked and not here has to be fetched exactly as it is locked.
+            let recalled = match misfits(want, locked) {
+                Some(_) => fetcher.recall(want).await,
+                None => None,
+            };
+            match recalled {
+                Some(entries) => self.here.extend(entries),
+                None => self.absent.push(want),
+            }
+        }
+    }
+
     /// Ids of the inputs that have to be fetched.
     pub(crate) fn missing(&self) -> Vec<String> {
         self.absent.iter().map(|want| want.id.clone()).collect()

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use super::download::{Download, Received, State, joined};
 use super::http::{self, Asked, Http, MayPass, Patience};
 use super::key;
+use super::memory::{self, DigestAt, SignatureAt};
 use crate::base::canonical::canonical_json;
 use crate::base::clock::date;
 use crate::base::digest::{Hashing, Object, Sha256};
@@ -449,26 +450,7 @@ impl<'a> Fetcher<'a> {
         let (entry, signature) = (&entries[&want.id], &entries[&want.signature_id()]);
         let verifier = judge_claim(key, want, entries, self.store, SystemTime::now())?;
         let verifier = verifier.ok_or_else(|| Error::Lost { id: want.signature_id() })?;
-        let is_fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).contains(&want.id);
-        let note = note_key(key.primary(), &entry.sha256, &signature.sha256);
-        let remembered = || {
-            let signed: Signed = serde_json::from_slice(&self.store.note(&note)?).ok()?;
-            verifier.admits(&signed).then_some(signed)
-        };
-        let remembered = if self.store.is_paranoid() && !is_fresh { None } else { remembered() };
-        let read = is_fresh || remembered.is_none();
-        let signed = match remembered {
-            Some(signed) => signed,
-            None => {
-                let path = self.store.path(&entry.sha256);
-                let file = File::open(&path).map_err(disk::Error::io("read", &path))?;
-                let (id, sha256) = (want.id.clone(), entry.sha256);
-                let work = move || read_and_judge(&id, file, sha256, verifier);
-                let signed = joined(tokio::task::spawn_blocking(work).await)?;
-                self.remember(&note, &signed)?;
-                signed
-            }
-        };
+        let (signed, read) = self.signed_over(want, entry.object(), &signature.sha256, verifier).await?;
         let claims = [
             ("by", entry.signer.clone(), Some(signed.signer.to_string()), Exit::Trust),
             ("at", entry.signed.map(date), Some(date(signed.created)), Exit::Integrity),
@@ -489,8 +471,109 @@ impl<'a> Fetcher<'a> {
         Ok(Judged { id: want.id.clone(), signer: signed.signer, read })
     }
 
-    fn remember(&self, note: &Sha256, signed: &Signed) -> Result<(), Error> {
-        Ok(self.store.keep_note(note, &canonical_json(signed))?)
+    /// Judges a signature over a file in the store: by this store's note of an earlier verification under this pin, or
+    /// else by reading it, which the second value tells. A paranoid store's bytes are always read.
+    async fn signed_over(
+        &self,
+        want: &Want,
+        file: Object,
+        signature: &Sha256,
+        verifier: Verifier,
+    ) -> Result<(Signed, bool), Error> {
+        let is_fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).contains(&want.id);
+        let note = note_key(self.trust.primary, &file.sha256, signature);
+        let remembered = || {
+            let signed: Signed = serde_json::from_slice(&self.store.note(&note)?).ok()?;
+            verifier.admits(&signed).then_some(signed)
+        };
+        let remembered = if self.store.is_paranoid() && !is_fresh { None } else { remembered() };
+        if let Some(signed) = remembered {
+            return Ok((signed, is_fresh));
+        }
+        let path = self.store.path(&file.sha256);
+        let opened = File::open(&path).map_err(disk::Error::io("read", &path))?;
+        let id = want.id.clone();
+        let work = move || read_and_judge(&id, opened, file.sha256, verifier);
+        let signed = joined(tokio::task::spawn_blocking(work).await)?;
+        self.remember(&want.id, file, signature, &signed)?;
+        Ok((signed, true))
+    }
+
+    /// Notes that this run has verified a signature over a file.
+    fn remember(&self, id: &str, file: Object, signature: &Sha256, signed: &Signed) -> Result<(), Error> {
+        let pin = self.trust.primary;
+        self.store.keep_note(&note_key(pin, &file.sha256, signature), &canonical_json(signed))?;
+        memory::keep(self.store, &memory::signed_key(pin, signature), &file)?;
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        Ok(())
+    }
+
+    /// The name of the memory of an input's proof, if its URLs are versioned.
+    fn proof_key(&self, want: &Want) -> Option<Sha256> {
+        let proofs = match &want.check {
+            Check::Signature(urls) => urls.as_slice(),
+            Check::Published(url) => std::slice::from_ref(url),
+            Check::Pinned(_) | Check::Described(_) => return None,
+        };
+        let urls = std::iter::once(&want.url).chain(proofs).map(String::as_str);
+        memory::proof_key(urls, |url| self.http.candidates(url))
+    }
+
+    /// The entries of an input that no lock names, if an earlier run has brought it from the same versioned URL of the
+    /// same mirrors, or if a person wrote down its digest. A signature is judged by this recipe's pin; no input is asked for.
+    /// Whatever is wrong with a memory, fetching finds out.
+    pub(crate) async fn recall(&self, want: &Want) -> Option<BTreeMap<String, Entry>> {
+        let entries = match &want.check {
+            Check::Signature(urls) => {
+                let key = self.proof_key(want)?;
+                let memory: SignatureAt = memory::recall(self.store, &key)?;
+                if !urls.contains(&memory.url) {
+                    return None;
+                }
+                let bytes = fs::read(self.store.path(&memory.object.sha256)).ok()?;
+                memory.object.must_be(&memory.url, &Object::of(&bytes)).ok()?;
+                let entries = self.vouched(want, &memory.url, &bytes, None).await.ok()??;
+                memory::keep(self.store, &key, &memory).ok()?;
+                entries
+            }
+            Check::Published(_) => {
+                let key = self.proof_key(want)?;
+                let memory: DigestAt = memory::recall(self.store, &key)?;
+                let entries = self.by_digest(want, &memory.sha256)?;
+                memory::keep(self.store, &key, &memory).ok()?;
+                entries
+            }
+            Check::Pinned(sha256) => self.by_digest(want, sha256)?,
+            Check::Described(_) => return None,
+        };
+        Some(entries)
+    }
+
+    /// The entries of an unsigned input whose bytes the store has under a digest.
+    fn by_digest(&self, want: &Want, sha256: &Sha256) -> Option<BTreeMap<String, Entry>> {
+        let size = fs::metadata(self.store.path(sha256)).ok()?.len();
+        let object = Some(Object { sha256: *sha256, size }).filter(|object| self.store.has(object))?;
+        Some(BTreeMap::from([(want.id.clone(), entry_of(want, object))]))
+    }
+
+    /// The entries of a signed input whose bytes the store has: `file`, or those that this signature was found to be
+    /// over under this pin. The signature is judged as if it had just arrived.
+    async fn vouched(
+        &self,
+        want: &Want,
+        url: &str,
+        signature: &[u8],
+        file: Option<Object>,
+    ) -> Result<Option<BTreeMap<String, Entry>>, Error> {
+        let object = Object::of(signature);
+        let recalled = || memory::recall(self.store, &memory::signed_key(self.trust.primary, &object.sha256));
+        let Some(file) = file.or_else(recalled).filter(|file| self.store.has(file)) else { return Ok(None) };
+        let key = if self.offline { self.key_for_stock().await? } else { self.key().await? };
+        let verifier = key.expect(url, signature, SystemTime::now())?;
+        let (signed, _) = self.signed_over(want, file, &object.sha256, verifier).await?;
+        let entry = signed_entry(entry_of(want, file), &signed);
+        let signature = Entry::plain(url, self.store.put(signature)?);
+        Ok(Some(BTreeMap::from([(want.id.clone(), entry), (want.signature_id(), signature)])))
     }
 
     /// Brings an input into the store, and returns the entries for the lock: its own and its signature's.
@@ -506,19 +589,30 @@ impl<'a> Fetcher<'a> {
         let (mut signature, mut pinned, mut described) = (None, None, None);
         match &want.check {
             Check::Signature(urls) => {
-                signature = Some(self.signature(urls, locked.get(&signature_id)).await?);
+                let found = self.signature(urls, locked.get(&signature_id)).await?;
+                // What is wrong with these bytes, or with the memory of them, shows when they are fetched.
+                let file = lock.map(Entry::object);
+                if let Ok(Some(entries)) = self.vouched(want, &found.url, &found.bytes, file).await {
+                    self.remember_proof(want, &found)?;
+                    return Ok(self.done(want, entries));
+                }
+                signature = Some(found);
             }
             Check::Published(_) if lock.is_some() => {}
             Check::Published(url) => pinned = Some(self.published(url, &want.url).await?),
             Check::Pinned(sha256) => pinned = Some(*sha256),
             Check::Described(object) => described = Some(*object),
         }
+        if let Some(entries) = pinned.filter(|_| lock.is_none()).and_then(|pin| self.by_digest(want, &pin)) {
+            self.remember_digest(want, pinned)?;
+            return Ok(self.done(want, entries));
+        }
         let expectation = Expectation {
             url: &want.url,
             locked: lock.map(Entry::object).or(described),
             pinned,
             signature: match signature {
-                Some((url, bytes, asked)) => Some((url, bytes, asked, self.key().await?)),
+                Some(found) => Some((found, self.key().await?)),
                 None => None,
             },
         };
@@ -544,25 +638,21 @@ impl<'a> Fetcher<'a> {
             }
         };
         let mut entries = BTreeMap::new();
-        if let Some((url, bytes, ..)) = &expectation.signature {
-            entries.insert(signature_id.clone(), Entry::plain(url, self.store.put(bytes)?));
+        if let Some((found, _)) = &expectation.signature {
+            entries.insert(signature_id.clone(), Entry::plain(&found.url, self.store.put(&found.bytes)?));
         }
         let entry = match (judged, lock) {
             (Some((verified, signed)), _) => {
-                let mut entry = Entry::plain(&want.url, self.admit(verified).await?);
-                if let Check::Published(url) = &want.check {
-                    entry.sha256_url = Some(url.clone());
-                }
+                let mut entry = entry_of(want, self.admit(verified).await?);
                 if let Some(signed) = signed {
-                    if let Some(signature) = entries.get(&signature_id) {
-                        let pin = self.trust.primary;
-                        self.remember(&note_key(pin, &entry.sha256, &signature.sha256), &signed)?;
-                        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(want.id.clone());
+                    if let Some((found, _)) = &expectation.signature {
+                        let signature = Sha256::of(&found.bytes);
+                        self.remember(&want.id, entry.object(), &signature, &signed)?;
+                        self.remember_proof(want, found)?;
                     }
-                    entry.signer = Some(signed.signer.to_string());
-                    entry.signed = Some(signed.created);
-                    entry.sha512 = signed.sha512;
+                    entry = signed_entry(entry, &signed);
                 }
+                self.remember_digest(want, pinned)?;
                 entry
             }
             // Another process stored it and may have judged it by another pin; [`Fetcher::judge`] checks that.
@@ -572,10 +662,34 @@ impl<'a> Fetcher<'a> {
                 None => unreachable!("only promised bytes are known to be here"),
             },
         };
-        let signer = entry.signer.as_deref();
-        self.observer.notice(Event::FetchDone { id: &want.id, size: entry.size, signer });
         entries.insert(want.id.clone(), entry);
-        Ok(entries)
+        Ok(self.done(want, entries))
+    }
+
+    /// Tells that an input is in the store.
+    fn done(&self, want: &Want, entries: BTreeMap<String, Entry>) -> BTreeMap<String, Entry> {
+        if let Some(entry) = entries.get(&want.id) {
+            let signer = entry.signer.as_deref();
+            self.observer.notice(Event::FetchDone { id: &want.id, size: entry.size, signer });
+        }
+        entries
+    }
+
+    /// Remembers the signature that a mirror has for an input, if this run has seen it there.
+    fn remember_proof(&self, want: &Want, found: &Found) -> Result<(), Error> {
+        if let (true, Some(key)) = (found.was_asked, self.proof_key(want)) {
+            let memory = SignatureAt { url: found.url.clone(), object: self.store.put(&found.bytes)? };
+            memory::keep(self.store, &key, &memory)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers the digest that a mirror has for an input, if this run has seen it there.
+    fn remember_digest(&self, want: &Want, published: Option<Sha256>) -> Result<(), Error> {
+        if let (Some(sha256), Some(key)) = (published, self.proof_key(want)) {
+            memory::keep(self.store, &key, &DigestAt { sha256 })?;
+        }
+        Ok(())
     }
 
     /// Stores bytes on a blocking thread, because the disk's sync takes time that other downloads should not wait for.
@@ -606,11 +720,7 @@ impl<'a> Fetcher<'a> {
     /// Gets a signature: the locked one, from the store if it is there; if none is locked for these URLs, the first
     /// that one of them has.
     #[expect(clippy::expect_used, reason = "what is signed has at least one URL for its signature")]
-    async fn signature(
-        &self,
-        urls: &[String],
-        locked: Option<&Entry>,
-    ) -> Result<(String, Vec<u8>, Asked), Error> {
+    async fn signature(&self, urls: &[String], locked: Option<&Entry>) -> Result<Found, Error> {
         // An entry with another URL belongs to another version.
         let locked = locked.filter(|entry| urls.contains(&entry.url));
         let urls = locked.map_or(urls, |entry| std::slice::from_ref(&entry.url));
@@ -618,7 +728,8 @@ impl<'a> Fetcher<'a> {
             && let Ok(bytes) = std::fs::read(self.store.path(&entry.sha256))
             && Sha256::of(&bytes) == entry.sha256
         {
-            return Ok((entry.url.clone(), bytes, entry.url.as_str().into()));
+            let (url, asked) = (entry.url.clone(), entry.url.as_str().into());
+            return Ok(Found { url, bytes, asked, was_asked: false });
         }
         let mut missing = None;
         for url in urls {
@@ -628,7 +739,7 @@ impl<'a> Fetcher<'a> {
                         let judged = Object::of(&bytes).must_be(url, &entry.object());
                         judged.map_err(|error| Error::from(error).of(&asked, url, &bytes, true))?;
                     }
-                    return Ok((url.clone(), bytes, asked));
+                    return Ok(Found { url: url.clone(), bytes, asked, was_asked: true });
                 }
                 Err(error) if error.is_missing() => missing = missing.or(Some(error)),
                 Err(error) => return Err(error.into()),
@@ -646,22 +757,52 @@ impl<'a> Fetcher<'a> {
     }
 }
 
+/// The entry of an input without a signature, or before it is judged.
+fn entry_of(want: &Want, object: Object) -> Entry {
+    let mut entry = Entry::plain(&want.url, object);
+    if let Check::Published(url) = &want.check {
+        entry.sha256_url = Some(url.clone());
+    }
+    entry
+}
+
+/// An entry with the signature that was verified over its bytes.
+fn signed_entry(entry: Entry, signed: &Signed) -> Entry {
+    Entry {
+        signer: Some(signed.signer.to_string()),
+        signed: Some(signed.created),
+        sha512: signed.sha512,
+        ..entry
+    }
+}
+
+/// A signature, before it is judged.
+struct Found {
+    /// Its canonical URL.
+    url: String,
+    bytes: Vec<u8>,
+    /// The URL that sent it.
+    asked: Asked,
+    /// Whether that URL was asked in this run.
+    was_asked: bool,
+}
+
 /// The checks that an input's bytes must pass.
 struct Expectation<'a> {
     /// Canonical URL, never a mirror's.
     url: &'a str,
     locked: Option<Object>,
     pinned: Option<Sha256>,
-    /// The signature's URL, its bytes, the URL that sent them, and the key that may have made it.
-    signature: Option<(String, Vec<u8>, Asked, &'a TrustedKey)>,
+    /// The signature, and the key that may have made it.
+    signature: Option<(Found, &'a TrustedKey)>,
 }
 
 impl Expectation<'_> {
     fn verifier(&self) -> Result<Option<Verifier>, Error> {
-        let Some((url, bytes, asked, key)) = &self.signature else { return Ok(None) };
-        let verifier = key.expect(url, bytes, SystemTime::now());
+        let Some((found, key)) = &self.signature else { return Ok(None) };
+        let verifier = key.expect(&found.url, &found.bytes, SystemTime::now());
         // No `start` is needed: an HTML page was already refused.
-        Ok(Some(verifier.map_err(|error| Error::from(error).of(asked, url, &[], false))?))
+        Ok(Some(verifier.map_err(|error| Error::from(error).of(&found.asked, &found.url, &[], false))?))
     }
 
     fn judge(&self, bytes: Unverified) -> Result<(Verified, Option<Signed>), Error> {

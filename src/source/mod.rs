@@ -7,7 +7,7 @@
 //!              └─ key, checksum or signature ─▶ Verified ─▶ Input (URL, object, signer)
 //! ```
 //! Locks and manifests hold canonical URLs only, so that the mirror of a build leaves no trace in it. Owns retries, redirects,
-//! proxies, credentials per origin, ceilings for answers without a promised length, and the order verify-then-store.
+//! proxies, credentials per origin, the memory of what is at hand already, ceilings for answers without a promised length, and the order verify-then-store.
 //!
 //! Leaves signature policy to `trust::openpgp`, names and documents of registries to `registry`, and the choice of inputs to
 //! `bake`.
@@ -20,6 +20,7 @@ pub mod http;
 pub(crate) mod input;
 pub(crate) mod key;
 pub(crate) mod login;
+pub(crate) mod memory;
 pub(crate) mod pull;
 pub(crate) mod release;
 pub(crate) mod releases;

@@ -107,6 +107,11 @@ impl<'o> Http<'o> {
         Http { observer: Some(observer), ..self }
     }
 
+    /// The URLs that are asked for a canonical URL.
+    pub(crate) fn candidates(&self, url: &str) -> Vec<String> {
+        self.mirrors.candidates(url)
+    }
+
     /// Fetches a small text.
     pub(crate) async fn small(&self, url: &str) -> Result<Vec<u8>, Error> {
         Ok(self.text(url).await?.0)
