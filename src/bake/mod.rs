@@ -27,6 +27,7 @@ pub(crate) mod judge;
 pub mod kubernetes;
 pub mod load;
 pub(crate) mod lock_ids;
+pub(crate) mod mirror;
 pub mod outputs;
 pub(crate) mod plan;
 pub mod project;

@@ -25,6 +25,7 @@ mod initrd;
 mod key;
 mod lock;
 mod man;
+mod mirror;
 mod pending;
 mod plan;
 mod progress;
@@ -94,6 +95,7 @@ enum Verb {
     Key(key::KeyArgs),
     Lock(lock::LockArgs),
     Man(man::ManArgs),
+    Mirror(mirror::MirrorArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Release(release::ReleaseArgs),
@@ -200,6 +202,7 @@ impl Cli {
             Verb::Key(args) => args.run(),
             Verb::Lock(args) => args.run(),
             Verb::Man(args) => args.run(),
+            Verb::Mirror(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Prune(args) => args.run(),
             Verb::Release(args) => args.run(),

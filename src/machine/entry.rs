@@ -1,6 +1,7 @@
 //! The entry of a machine below `nodes:`, as a line to paste.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::dhcp::is_label;
 use super::network::Cidr;
@@ -111,6 +112,13 @@ pub(crate) fn host_name(text: &str) -> String {
     name.truncate(name.trim_end_matches('-').len());
     debug_assert!(name.is_empty() || is_label(&name), "{name}");
     name
+}
+
+/// The host name, with its domain, that is nearest to a text. Empty if nothing of it can be in a host name.
+pub(crate) fn nearest_host_name(text: &str) -> String {
+    let parts: Vec<String> = text.split('.').map(host_name).filter(|part| !part.is_empty()).collect();
+    // With dots it would stay an address.
+    parts.join(if text.parse::<IpAddr>().is_ok() { "-" } else { "." })
 }
 
 /// A text as a YAML scalar in a flow mapping: plain where every reader of YAML 1.1 and 1.2 takes it for text, else in

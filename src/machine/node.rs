@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::dhcp::is_label;
-use super::entry::{MAX_LABEL, host_name};
+use super::entry::{MAX_LABEL, nearest_host_name};
 use super::firmware::NO_UUIDS;
 use super::network::{Cidr, NetworkKey};
 use serde_json::{Map, Value};
@@ -137,7 +137,7 @@ pub(crate) fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findin
     parse_inventory(&Source::new(name, text), archs)
 }
 
-/// Parses the text of an inventory.
+/// Parses the text of an inventory for a tree of these architectures; if it is not known, for any.
 pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let root = yaml::merge::parse(source)?;
     another_kind(&root, source, Kind::Inventory)?;
@@ -168,9 +168,7 @@ impl Reader<'_> {
     fn node(&self, node: &Yaml, archs: &[Arch]) -> Option<Node> {
         let fields = self.decoder.fields(node, "a node");
         let name = fields.need("name").map(|n| self.name(n, "a node's name"));
-        if let Some(name) = &name {
-            self.host_name(name);
-        }
+        name.as_ref().and_then(judge_host_name).into_iter().for_each(|finding| self.decoder.push(finding));
         let profile =
             fields.need("profile").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
         let mac = fields.get("mac").and_then(|n| self.mac(n));
@@ -200,13 +198,15 @@ impl Reader<'_> {
         match (fields.get("arch"), archs) {
             (Some(given), _) => {
                 let arch = self.decoder.parsed(given);
-                if let Some(arch) = arch.filter(|arch| !archs.contains(arch)) {
+                if let Some(arch) = arch.filter(|arch| !archs.is_empty() && !archs.contains(arch)) {
                     self.decoder
                         .error(given, format!("the recipe's release is for {}, not {arch}", listed()));
                 }
                 arch.unwrap_or(Arch::Amd64)
             }
             (None, [only]) => *only,
+            // The text of an inventory does not say which tree it is for.
+            (None, []) => Arch::Amd64,
             (None, _) => {
                 self.decoder
                     .error(node, format!("this node needs an `arch`: the release is for {}", listed()));
@@ -215,158 +215,183 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses a name that no host name can be, by RFC 1123: DHCP servers, Ignition and Kubernetes give the machine
-    /// that name. A name that is no file name either was refused already.
-    fn host_name(&self, name: &Spanned<String>) {
-        let text = name.value.as_str();
-        let label = |label: &str| match label {
-            "" => Some("a part of it is empty".to_owned()),
-            _ if label.len() > MAX_LABEL => {
-                Some(format!("a part of it has {} characters; the limit is {MAX_LABEL}", label.len()))
-            }
-            _ if label.contains('_') => Some("it has a `_`".into()),
-            _ if !is_label(label) => Some("a part of it begins or ends with `-`".into()),
-            _ => None,
-        };
-        let why = match text.parse::<IpAddr>() {
-            Ok(_) => Some("it is an address".to_owned()),
-            Err(_) => text.split('.').find_map(label),
-        };
-        let (Some(why), true) = (why, is_plain_name(text)) else { return };
-        let finding = Finding::error(format!("`{text}` is not a host name: {why}"));
-        let parts: Vec<String> = text.split('.').map(host_name).filter(|part| !part.is_empty()).collect();
-        let near = parts.join(if text.parse::<IpAddr>().is_ok() { "-" } else { "." });
-        let finding = finding.at(name.place.clone());
-        self.decoder.push(match near.is_empty() {
-            true => finding.hint("use letters, digits and `-`"),
-            false => finding.hint(format!("use letters, digits and `-`, such as `{near}`")),
-        });
-    }
-
     /// A MAC address that a card can have.
     fn mac(&self, node: &Yaml) -> Option<Spanned<Mac>> {
-        let mac: Mac = self.decoder.parsed(node)?;
-        if let Some(why) = mac.nobodys() {
-            self.decoder.push(
-                Finding::error(format!("{mac} cannot be the address of a card: {why}"))
-                    .at(self.decoder.spanned(node, ()).place)
-                    .hint("take the address that is printed on the card, or that the switch or the firmware shows"),
-            );
-        }
-        Some(self.decoder.spanned(node, mac))
+        let mac = self.decoder.spanned(node, self.decoder.parsed(node)?);
+        judge_mac(&mac).into_iter().for_each(|finding| self.decoder.push(finding));
+        Some(mac)
     }
 
     /// An address that a machine can have.
     fn ip(&self, node: &Yaml) -> Option<Spanned<Cidr>> {
-        let ip: Cidr = self.decoder.parsed(node)?;
-        if let Some(why) = ip.nobodys() {
-            self.decoder.error(node, format!("{ip} cannot be the address of a machine: {why}"));
-        }
-        Some(self.decoder.spanned(node, ip))
+        let ip = self.decoder.spanned(node, self.decoder.parsed(node)?);
+        judge_ip(&ip).into_iter().for_each(|finding| self.decoder.push(finding));
+        Some(ip)
     }
 
-    /// iPXE sends UUIDs in lower case and Matchbox compares text.
+    /// A UUID that a board can have.
     fn uuid(&self, node: &Yaml) -> Option<Spanned<String>> {
-        let text = self.decoder.string(node)?.to_lowercase();
-        let groups: Vec<usize> = text.split('-').map(str::len).collect();
-        let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        if groups != [8, 4, 4, 4, 12] || !hex {
-            self.decoder.error(node, format!("`{text}` is not a UUID"));
-        }
-        if NO_UUIDS.contains(&text.as_str()) {
-            let why = "cannot be the UUID of a machine: boards report it if their maker set none";
-            self.decoder.error(node, format!("{text} {why}"));
-        }
-        Some(self.decoder.spanned(node, text))
+        let text = self.decoder.string(node)?;
+        let uuid = parse_uuid(&text).unwrap_or_else(|why| {
+            self.decoder.error(node, why);
+            text.to_lowercase()
+        });
+        Some(self.decoder.spanned(node, uuid))
     }
 
-    /// Each name, MAC, UUID and address must occur once, since they distinguish machines; and machines whose addresses
-    /// are in one network must agree on where it ends.
+    /// Judges nodes as [`judge_together`] does.
     pub(crate) fn check_together(&self, nodes: &[Node]) {
-        self.check_unique(nodes);
-        self.check_networks(nodes);
+        judge_together(nodes).into_iter().for_each(|finding| self.decoder.push(finding));
     }
+}
 
-    /// Host names are compared without case (RFC 4343).
-    fn check_unique(&self, nodes: &[Node]) {
-        let mut names: BTreeMap<String, &Node> = BTreeMap::new();
-        let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
-        let mut uuids: BTreeMap<&str, &Node> = BTreeMap::new();
-        let mut addresses: BTreeMap<IpAddr, &Node> = BTreeMap::new();
-        for node in nodes {
-            let name = node.name.value.as_str();
-            if let Some(first) = names.insert(name.to_ascii_lowercase(), node) {
-                let text = match first.name.value == name {
-                    true => format!("node `{name}` is listed twice"),
-                    false => format!("nodes `{}` and `{name}` have the same host name", first.name.value),
-                };
-                let finding = Finding::error(text).at(node.name.place.clone());
-                self.decoder.push(finding.related(first.name.place.clone(), "first listed here"));
-            }
-            let same = |first: &Node, what: String| {
-                Finding::error(format!("nodes `{}` and `{name}` have the same {what}", first.name.value))
+/// The finding about a name that no host name can be, by RFC 1123: DHCP servers, Ignition and Kubernetes give the machine
+/// that name. A name that is no file name either is left to [`Reader::plain_name`].
+pub(crate) fn judge_host_name(name: &Spanned<String>) -> Option<Finding> {
+    let text = name.value.as_str();
+    let label = |label: &str| match label {
+        "" => Some("a part of it is empty".to_owned()),
+        _ if label.len() > MAX_LABEL => {
+            Some(format!("a part of it has {} characters; the limit is {MAX_LABEL}", label.len()))
+        }
+        _ if label.contains('_') => Some("it has a `_`".into()),
+        _ if !is_label(label) => Some("a part of it begins or ends with `-`".into()),
+        _ => None,
+    };
+    let why = match text.parse::<IpAddr>() {
+        Ok(_) => Some("it is an address".to_owned()),
+        Err(_) => text.split('.').find_map(label),
+    };
+    let why = why.filter(|_| is_plain_name(text))?;
+    let finding = Finding::error(format!("`{text}` is not a host name: {why}")).at(name.place.clone());
+    let near = nearest_host_name(text);
+    Some(match near.is_empty() {
+        true => finding.hint("use letters, digits and `-`"),
+        false => finding.hint(format!("use letters, digits and `-`, such as `{near}`")),
+    })
+}
+
+/// The finding about an address that no card has.
+pub(crate) fn judge_mac(mac: &Spanned<Mac>) -> Option<Finding> {
+    let why = mac.value.nobodys()?;
+    let text = format!("{} cannot be the address of a card: {why}", mac.value);
+    let hint = "take the address that is printed on the card, or that the switch or the firmware shows";
+    Some(Finding::error(text).at(mac.place.clone()).hint(hint))
+}
+
+/// The finding about an address that no machine can have.
+pub(crate) fn judge_ip(ip: &Spanned<Cidr>) -> Option<Finding> {
+    let why = ip.value.nobodys()?;
+    let text = format!("{} cannot be the address of a machine: {why}", ip.value);
+    Some(Finding::error(text).at(ip.place.clone()))
+}
+
+/// A board's UUID, in lower case: iPXE sends it so, and Matchbox compares text.
+///
+/// # Errors
+/// It is not a UUID, or one that many boards share.
+pub(crate) fn parse_uuid(text: &str) -> Result<String, String> {
+    let text = text.to_lowercase();
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    if groups != [8, 4, 4, 4, 12] || !hex {
+        return Err(format!("`{text}` is not a UUID"));
+    }
+    if NO_UUIDS.contains(&text.as_str()) {
+        let why = "cannot be the UUID of a machine: boards report it if their maker set none";
+        return Err(format!("{text} {why}"));
+    }
+    Ok(text)
+}
+
+/// Findings about nodes that cannot be right together: each name, MAC, UUID and address must occur once, since they
+/// distinguish machines, and machines whose addresses are in one network must agree on where it ends.
+pub(crate) fn judge_together(nodes: &[Node]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    judge_unique(nodes, &mut findings);
+    judge_networks(nodes, &mut findings);
+    findings
+}
+
+/// Host names are compared without case (RFC 4343).
+fn judge_unique(nodes: &[Node], findings: &mut Vec<Finding>) {
+    let mut names: BTreeMap<String, &Node> = BTreeMap::new();
+    let mut macs: BTreeMap<Mac, &Node> = BTreeMap::new();
+    let mut uuids: BTreeMap<&str, &Node> = BTreeMap::new();
+    let mut addresses: BTreeMap<IpAddr, &Node> = BTreeMap::new();
+    for node in nodes {
+        let name = node.name.value.as_str();
+        if let Some(first) = names.insert(name.to_ascii_lowercase(), node) {
+            let text = match first.name.value == name {
+                true => format!("node `{name}` is listed twice"),
+                false => format!("nodes `{}` and `{name}` have the same host name", first.name.value),
             };
-            if let Some(mac) = &node.mac
-                && let Some(first) = macs.insert(mac.value, node)
-            {
-                let finding = same(first, format!("MAC address {}", mac.value)).at(mac.place.clone());
-                let place = first.mac.as_ref().unwrap_or(mac).place.clone();
-                self.decoder.push(finding.related(place, "first given here"));
-            }
-            if let Some(uuid) = &node.uuid
-                && let Some(first) = uuids.insert(&uuid.value, node)
-            {
-                let finding = same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone());
-                let place = first.uuid.as_ref().unwrap_or(uuid).place.clone();
-                self.decoder.push(finding.related(place, "first given here"));
-            }
-            if let Some(ip) = &node.ip
-                && let Some(first) = addresses.insert(ip.value.address, node)
-            {
-                let finding = same(first, format!("address {}", ip.value.address)).at(ip.place.clone());
-                let place = first.ip.as_ref().unwrap_or(ip).place.clone();
-                self.decoder.push(finding.related(place, "first given here"));
-            }
+            let finding = Finding::error(text).at(node.name.place.clone());
+            findings.push(finding.related(first.name.place.clone(), "first listed here"));
+        }
+        let same = |first: &Node, what: String| {
+            Finding::error(format!("nodes `{}` and `{name}` have the same {what}", first.name.value))
+        };
+        if let Some(mac) = &node.mac
+            && let Some(first) = macs.insert(mac.value, node)
+        {
+            let finding = same(first, format!("MAC address {}", mac.value)).at(mac.place.clone());
+            let place = first.mac.as_ref().unwrap_or(mac).place.clone();
+            findings.push(finding.related(place, "first given here"));
+        }
+        if let Some(uuid) = &node.uuid
+            && let Some(first) = uuids.insert(&uuid.value, node)
+        {
+            let finding = same(first, format!("UUID {}", uuid.value)).at(uuid.place.clone());
+            let place = first.uuid.as_ref().unwrap_or(uuid).place.clone();
+            findings.push(finding.related(place, "first given here"));
+        }
+        if let Some(ip) = &node.ip
+            && let Some(first) = addresses.insert(ip.value.address, node)
+        {
+            let finding = same(first, format!("address {}", ip.value.address)).at(ip.place.clone());
+            let place = first.ip.as_ref().unwrap_or(ip).place.clone();
+            findings.push(finding.related(place, "first given here"));
         }
     }
+}
 
-    /// An address in the network of other nodes, with another prefix length, is a slip: these machines would disagree
-    /// about which of them are neighbours. Of networks that overlap, the one with most nodes is right.
-    fn check_networks(&self, nodes: &[Node]) {
-        let mut seen = BTreeSet::new();
-        // A host route has no neighbours; addresses of no machine, and those of two, are refused already.
-        let fit = |ip: &&Spanned<Cidr>| !ip.is_alone() && ip.nobodys().is_none() && seen.insert(ip.address);
-        let addresses: Vec<&Spanned<Cidr>> =
-            nodes.iter().filter_map(|node| node.ip.as_ref()).filter(fit).collect();
-        let mut networks: BTreeMap<NetworkKey, Vec<&Spanned<Cidr>>> = BTreeMap::new();
-        for ip in &addresses {
-            networks.entry(ip.network_key()).or_default().push(ip);
-        }
-        let prefixes: BTreeSet<u8> = networks.keys().map(|key| key.prefix).collect();
-        let mut by_size: Vec<&Vec<&Spanned<Cidr>>> = networks.values().collect();
-        by_size.sort_by_key(|ips| (Reverse(ips.len()), ips[0].place.line, ips[0].place.column));
-        // The right networks, and for each wider one around them the first within.
-        let (mut right, mut within) = (BTreeMap::new(), BTreeMap::new());
-        for ips in by_size {
-            let first = ips[0];
-            let wider = || prefixes.range(..first.prefix).map(|prefix| first.key_at(*prefix));
-            let other = wider().find_map(|key| right.get(&key)).or_else(|| within.get(&first.network_key()));
-            let Some(theirs) = other.copied() else {
-                right.insert(first.network_key(), first);
-                for key in wider() {
-                    within.entry(key).or_insert(first);
-                }
-                continue;
-            };
-            for ip in ips {
-                let text = format!(
-                    "{} and {} are in one network, but have different prefix lengths",
-                    ip.value, theirs.value
-                );
-                let finding = Finding::error(text).at(ip.place.clone());
-                let finding = finding.related(theirs.place.clone(), "the other one");
-                self.decoder.push(finding.hint("give all machines of one network the same prefix length"));
+/// An address in the network of other nodes, with another prefix length, is a slip: these machines would disagree
+/// about which of them are neighbours. Of networks that overlap, the one with most nodes is right.
+fn judge_networks(nodes: &[Node], findings: &mut Vec<Finding>) {
+    let mut seen = BTreeSet::new();
+    // A host route has no neighbours; addresses of no machine, and those of two, are refused already.
+    let fit = |ip: &&Spanned<Cidr>| !ip.is_alone() && ip.nobodys().is_none() && seen.insert(ip.address);
+    let addresses: Vec<&Spanned<Cidr>> =
+        nodes.iter().filter_map(|node| node.ip.as_ref()).filter(fit).collect();
+    let mut networks: BTreeMap<NetworkKey, Vec<&Spanned<Cidr>>> = BTreeMap::new();
+    for ip in &addresses {
+        networks.entry(ip.network_key()).or_default().push(ip);
+    }
+    let prefixes: BTreeSet<u8> = networks.keys().map(|key| key.prefix).collect();
+    let mut by_size: Vec<&Vec<&Spanned<Cidr>>> = networks.values().collect();
+    by_size.sort_by_key(|ips| (Reverse(ips.len()), ips[0].place.line, ips[0].place.column));
+    // The right networks, and for each wider one around them the first within.
+    let (mut right, mut within) = (BTreeMap::new(), BTreeMap::new());
+    for ips in by_size {
+        let first = ips[0];
+        let wider = || prefixes.range(..first.prefix).map(|prefix| first.key_at(*prefix));
+        let other = wider().find_map(|key| right.get(&key)).or_else(|| within.get(&first.network_key()));
+        let Some(theirs) = other.copied() else {
+            right.insert(first.network_key(), first);
+            for key in wider() {
+                within.entry(key).or_insert(first);
             }
+            continue;
+        };
+        for ip in ips {
+            let text = format!(
+                "{} and {} are in one network, but have different prefix lengths",
+                ip.value, theirs.value
+            );
+            let finding = Finding::error(text).at(ip.place.clone());
+            let finding = finding.related(theirs.place.clone(), "the other one");
+            findings.push(finding.hint("give all machines of one network the same prefix length"));
         }
     }
 }

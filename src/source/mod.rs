@@ -63,8 +63,13 @@ impl SourceName {
         ["flatcar", "kubernetes", "github", "oci", "web"][self as usize]
     }
 
+    /// The environment variable that names its mirrors.
+    pub(crate) fn variable(self) -> String {
+        format!("PREBAKE_MIRROR_{}", self.as_str().to_uppercase())
+    }
+
     /// The source of a canonical URL, and the path that replaces it below a mirror's base.
-    fn of(url: &str) -> (SourceName, String) {
+    pub(crate) fn of(url: &str) -> (SourceName, String) {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         match host.strip_suffix(board::RELEASE_HOST) {
@@ -113,7 +118,18 @@ impl Advice for NotAMirror {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("write base URLs, separated by commas or blanks: http://mirror.example:8000/flatcar".into())
+        // A path is what most people write first.
+        let path = std::path::absolute(&self.base).ok().filter(|path| path.is_dir());
+        Some(match path.and_then(|path| Url::from_file_path(path).ok()) {
+            Some(url) => format!("a directory is written as a URL: {}={url}", self.variable),
+            None if self.base.starts_with(['/', '.']) => {
+                format!("a directory is written as a URL with its absolute path: {}=file:///srv/mirror", self.variable)
+            }
+            None => {
+                "write base URLs, separated by commas or blanks: http://mirror.example:8000/flatcar or file:///srv/mirror"
+                    .into()
+            }
+        })
     }
 }
 
@@ -134,6 +150,12 @@ pub(crate) fn unfit(base: &str, schemes: &[&str]) -> Option<String> {
         }
         Ok(url) if schemes.contains(&url.scheme()) && url.fragment().is_some() => {
             "which ends in a fragment (`#…`), but paths are appended to it"
+        }
+        Ok(url) if schemes.contains(&url.scheme()) && url.scheme() == "file" => {
+            match base.get(5..).is_some_and(|path| path.starts_with('/')) && url.to_file_path().is_ok() {
+                true => return None,
+                false => "which does not name an absolute path of this machine (file:///srv/mirror)",
+            }
         }
         Ok(url) if schemes.contains(&url.scheme()) => return None,
         _ => return Some(format!("which is not an {} URL", either(schemes))),
@@ -170,7 +192,7 @@ impl Mirrors {
     pub(crate) fn new(recipe: &BTreeMap<SourceName, Vec<String>>) -> Result<Self, NotAMirror> {
         let mut mirrors = recipe.clone();
         for source in SourceName::ALL {
-            let variable = format!("PREBAKE_MIRROR_{}", source.as_str().to_uppercase());
+            let variable = source.variable();
             let Some(value) = std::env::var_os(&variable) else { continue };
             // Ignoring it would send requests to the public hosts.
             let Some(value) = value.to_str() else {
@@ -187,6 +209,11 @@ impl Mirrors {
             mirrors.insert(source, bases);
         }
         Ok(Mirrors(mirrors))
+    }
+
+    /// These mirrors, whatever the environment says.
+    pub(crate) fn from(bases: BTreeMap<SourceName, Vec<String>>) -> Self {
+        Mirrors(bases)
     }
 
     /// The URLs to ask for a canonical URL, in order. The public host of a source with mirrors is never asked: an

@@ -263,6 +263,13 @@ impl Resolver<'_> {
         url: &str,
         expected: Option<Expected>,
     ) -> Result<Fetched, Error> {
+        // A digest names the bytes: what the store has is not asked for again.
+        if let Some(Expected::Digest(sha256) | Expected::Object(Object { sha256, .. })) = expected
+            && let Ok(bytes) = disk::read_at_most(&self.store.path(&sha256), MAX_DOCUMENT as usize)
+            && Sha256::of(&bytes) == sha256
+        {
+            return Ok(Fetched { object: Object::of(&bytes), bytes, asked: url.into() });
+        }
         let id = image.to_string();
         let retrying = |reason: &str, _| self.observer.notice(Event::FetchRetry { id: &id, reason });
         let attempt = async |asked: &str, _: &mut Patience| -> Result<_, fetch::Error> {
