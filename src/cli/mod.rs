@@ -26,6 +26,7 @@ mod key;
 mod lock;
 mod man;
 mod mirror;
+mod nodes;
 mod pending;
 mod plan;
 mod progress;
@@ -96,6 +97,8 @@ enum Verb {
     Lock(lock::LockArgs),
     Man(man::ManArgs),
     Mirror(mirror::MirrorArgs),
+    #[command(alias = "node")]
+    Nodes(nodes::NodesArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Release(release::ReleaseArgs),
@@ -203,6 +206,7 @@ impl Cli {
             Verb::Lock(args) => args.run(),
             Verb::Man(args) => args.run(),
             Verb::Mirror(args) => args.run(),
+            Verb::Nodes(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Prune(args) => args.run(),
             Verb::Release(args) => args.run(),

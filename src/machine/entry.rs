@@ -16,7 +16,7 @@ pub(crate) const MAX_LABEL: usize = 63;
 /// A machine as one line below `nodes:`. It is shown as
 /// `- {name: node-525400aabb01, mac: "52:54:00:aa:bb:01", profile: worker}`; a caller indents it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Its host name.
     pub name: String,
     /// Its MAC address.

@@ -7,7 +7,7 @@
 
 pub(crate) mod base_url;
 pub mod dhcp;
-pub(crate) mod entry;
+pub mod entry;
 pub(crate) mod firmware;
 pub mod network;
 pub mod node;

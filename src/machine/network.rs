@@ -150,6 +150,11 @@ impl Network {
         Ipv4Addr::from_bits(self.base.to_bits() | !mask(self.prefix))
     }
 
+    /// An address in it.
+    pub(crate) fn at(&self, address: Ipv4Addr) -> Cidr {
+        Cidr { address: address.into(), prefix: self.prefix }
+    }
+
     /// Whether it has one or two addresses, none of which has a meaning of its own (RFC 3021).
     pub(crate) fn is_tiny(&self) -> bool {
         self.prefix >= 31

@@ -1,0 +1,178 @@
+//! `prebake nodes adopt`
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::hand_over;
+use crate::bake::roster::Target;
+use crate::base::arch::Arch;
+use crate::base::error::{Advice, Exit, Result};
+use crate::cli::project::block_on;
+use crate::cli::status::ServerArgs;
+use crate::machine::entry::Entry;
+use crate::machine::node::Mac;
+use crate::tree::names::Endpoint;
+
+/// Make nodes of machines that asked a running server and that no node names
+///
+/// A stranger's line has its MAC address, the host name that it gave itself or one made of its address, and the profile that
+/// it boots by default. Without --mac, all strangers are taken.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    prebake nodes adopt --server http://10.0.0.2:8080\n  \
+    prebake nodes adopt --server 10.0.0.2:8080 --mac 52:54:00:aa:bb:01 --profile worker --into recipes/edge.yaml")]
+pub(crate) struct AdoptArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Take the machine with this MAC address (repeatable)
+    #[arg(long, value_name = "MAC", conflicts_with = "all")]
+    mac: Vec<Mac>,
+    /// Take all machines that no node names
+    #[arg(long)]
+    all: bool,
+    /// Profile of the machines, instead of the one that they boot by default
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Put the lines into this recipe or inventory; one that does not exist becomes an inventory
+    #[arg(long, value_name = "RECIPE|INVENTORY")]
+    into: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reasons why no machine is adopted.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// A machine that the server has not seen, or that a node names.
+    #[error("{}", .0.join("\n"))]
+    NotStrangers(Vec<String>),
+    /// Several machines, and none is named.
+    #[error("{} machines have no node: {}", .0.len(), .0.join(", "))]
+    Several(Vec<String>),
+    /// Machines that boot nothing by default, without a profile for them.
+    #[error("no profile is known for {}", .0.join(", "))]
+    NoProfile(Vec<String>),
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Error::NotStrangers(_) => Exit::Failed,
+            Error::Several(_) | Error::NoProfile(_) => Exit::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NotStrangers(_) => "`prebake status` lists the machines that asked the server".into(),
+            Error::Several(_) => "name one with --mac, or take --all".into(),
+            Error::NoProfile(_) => "choose one with --profile".into(),
+        })
+    }
+}
+
+/// The part of a server's status that matters here.
+#[derive(Deserialize)]
+struct Seen {
+    machines: Vec<Machine>,
+}
+
+#[derive(Deserialize)]
+struct Machine {
+    name: Option<String>,
+    mac: Option<String>,
+    uuid: Option<String>,
+    arch: Option<String>,
+    profile: Option<String>,
+    /// The line that the server itself shows, for a machine that no node names.
+    #[serde(default)]
+    entry: Option<String>,
+}
+
+impl AdoptArgs {
+    /// Asks the server, and prints or writes the lines.
+    pub(crate) fn run(self) -> Result<()> {
+        let target = self.into.as_deref().map(Target::read).transpose()?;
+        let server = self.server.connect()?;
+        let Seen { machines } = block_on(async { Ok(server.document(Endpoint::Status.path()).await?) })?;
+        let chosen = self.chosen(&machines)?;
+        let several = target.as_ref().is_some_and(Target::has_several_archs);
+        let mut names = BTreeSet::new();
+        let mut entries = Vec::new();
+        for machine in chosen {
+            let mac: Option<Mac> = machine.mac.as_deref().and_then(|mac| mac.parse().ok());
+            if mac.is_some_and(|mac| target.as_ref().is_some_and(|target| target.has_mac(mac))) {
+                tell!("{} is in the file already", machine.mac.as_deref().unwrap_or_default());
+                continue;
+            }
+            let in_file = |name: &str| target.as_ref().is_some_and(|target| target.has_name(name));
+            let is_taken = |name: &str| names.contains(name) || in_file(name);
+            let own = machine.name.as_deref();
+            let mut entry = Entry::of_stranger(own, mac, machine.uuid.as_deref(), is_taken);
+            entry.arch = machine.arch().filter(|_| several);
+            entry.profile = self.profile.clone().or_else(|| machine.default_profile());
+            names.insert(entry.name.clone());
+            entries.push(entry);
+        }
+        let without = entries.iter().filter(|entry| entry.profile.is_none());
+        let without: Vec<String> = without.map(|entry| entry.name.clone()).collect();
+        if self.into.is_some() && !without.is_empty() {
+            return Err(Error::NoProfile(without).into());
+        }
+        if entries.is_empty() {
+            tell!("every machine that asked has a node");
+        }
+        hand_over(entries, target.zip(self.into.as_deref()), self.json)
+    }
+
+    /// The machines to adopt.
+    fn chosen<'m>(&self, machines: &'m [Machine]) -> Result<Vec<&'m Machine>, Error> {
+        let strangers: Vec<&Machine> = machines.iter().filter(|machine| machine.entry.is_some()).collect();
+        if self.mac.is_empty() {
+            let names = strangers.iter().map(|machine| machine.mac.clone().or(machine.uuid.clone()));
+            return match self.into.is_some() && !self.all && strangers.len() > 1 {
+                true => Err(Error::Several(names.map(Option::unwrap_or_default).collect())),
+                false => Ok(strangers),
+            };
+        }
+        let is = |machine: &Machine, mac: Mac| {
+            machine.mac.as_deref().and_then(|own| own.parse().ok()) == Some(mac)
+        };
+        let mut wrong = Vec::new();
+        let mut chosen = Vec::new();
+        for mac in &self.mac {
+            match strangers.iter().find(|machine| is(machine, *mac)) {
+                Some(machine) => chosen.push(*machine),
+                None => wrong.push(match machines.iter().find(|machine| is(machine, *mac)) {
+                    Some(machine) => {
+                        format!("{mac} is node `{}` already", machine.name.as_deref().unwrap_or_default())
+                    }
+                    None => format!("{mac} has not asked the server"),
+                }),
+            }
+        }
+        if wrong.is_empty() { Ok(chosen) } else { Err(Error::NotStrangers(wrong)) }
+    }
+}
+
+impl Machine {
+    /// The architecture that it said; iPXE on BIOS says `i386` on any x86.
+    fn arch(&self) -> Option<Arch> {
+        match self.arch.as_deref()? {
+            "i386" | "x86_64" => Some(Arch::Amd64),
+            other => other.parse().ok(),
+        }
+    }
+
+    /// The profile that it boots by default, without the architecture that the tree adds to its name.
+    fn default_profile(&self) -> Option<String> {
+        let profile = self.profile.as_deref()?;
+        let ends = Arch::ALL.map(|arch| format!(".{arch}"));
+        let plain = ends.iter().find_map(|end| profile.strip_suffix(end.as_str()));
+        Some(plain.unwrap_or(profile).to_owned())
+    }
+}
