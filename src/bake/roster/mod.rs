@@ -31,7 +31,7 @@ use crate::machine::entry::{self, Entry, nearest_host_name};
 use crate::machine::network::{Cidr, Network};
 use crate::machine::node::{Mac, Node, judge_ip, judge_mac, judge_together, parse_uuid};
 
-pub(crate) use insertion::{Target, Written};
+pub use insertion::{Target, Written};
 
 /// Most machines that are taken from one file.
 const MOST_MACHINES: usize = 50_000;

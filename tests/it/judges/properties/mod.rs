@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use prebake::bake::outputs;
 use prebake::bake::recipe::Recipe;
+use prebake::bake::roster::{self, Rows, Target, Wishes};
 use prebake::base::arch::Arch;
 use prebake::base::finding::{Finding, Findings, Source};
 use prebake::format::archive::{self, Selection};
@@ -360,6 +361,27 @@ pub fn recipe(bytes: &[u8]) {
     if let Err(Findings(findings)) = Recipe::parse(&source, "/nowhere".into(), outputs::read) {
         assert!(!findings.is_empty(), "refused without a word");
         findings.iter().for_each(|finding| stands_in(finding, &source));
+    }
+}
+
+/// Whatever a list of machines says, it is refused, or its lines make an inventory with as many nodes; and findings stand
+/// in its text.
+pub fn roster(bytes: &[u8]) {
+    use roster::Format;
+    let formats =
+        [None, Some(Format::Csv), Some(Format::Dnsmasq), Some(Format::Matchbox), Some(Format::Netbox)];
+    for format in formats {
+        let wishes = Wishes { profile: Some("worker".into()), ..Wishes::default() };
+        let mut rows = Rows::default();
+        rows.take("fuzzed", bytes.to_vec(), format);
+        rows.join(&wishes);
+        let Ok((entries, _)) = roster::judge(rows, &wishes) else { continue };
+        let lines: String = entries.iter().map(|entry| format!("  {entry}\n")).collect();
+        let inventory = Source::new("nodes.yaml", format!("schema: 1\nnodes:\n{lines}"));
+        let target = Target::parse(Path::new("nodes.yaml"), &inventory);
+        let target = target.unwrap_or_else(|findings| panic!("{lines}{findings}"));
+        let written = target.insert(entries).expect("they are all there");
+        assert_eq!(written.text, inventory.text);
     }
 }
 

@@ -305,6 +305,19 @@ pub fn recipes() -> Seeds {
     seeds
 }
 
+/// Lists of machines, one of each format.
+pub fn rosters() -> Seeds {
+    texts([
+        "\u{feff}sep=;\r\nname;mac;ip;arch;memory\r\nn1;52:54:00:00:00:01;\"10.0.0.1/24\";amd64;8 GiB\r\n",
+        "mac,uuid,name\n5254.0000.0002,01234567-89ab-cdef-0123-456789abcdef,a_b\n",
+        "1700000000 52:54:00:00:00:01 10.0.0.7 n1 01:52:54:00:00:00:01\nduid 00:01\n",
+        "dhcp-host=52:54:00:00:00:01,set:red,n1,10.0.0.7,[fd00::7],infinite # x\ndhcp-host=n2,ignore\n",
+        r#"{"profile": "db", "selector": {"mac": "52:54:00:00:00:01"}, "metadata": {"hostname": "db1", "ip": "10.0.0.1/24"}}"#,
+        r#"{"count": 2, "results": [{"name": "n1", "primary_ip4": {"address": "10.0.0.1/24"}, "memory": 64},
+            {"name": "eno1", "device": {"name": "n1"}, "mac_address": "52:54:00:00:00:01", "cable": 1}]}"#,
+    ])
+}
+
 /// Everything that is YAML here.
 pub fn yaml() -> Seeds {
     let mut seeds = below("sysext", ".yaml", 30);

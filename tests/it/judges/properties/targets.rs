@@ -19,7 +19,7 @@ const fn target(name: &'static str, holds: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>
 }
 
 /// All of them. `fuzz/README.md` tells which sources each is for.
-pub const TARGETS: [Target; 32] = [
+pub const TARGETS: [Target; 33] = [
     target("answer", words::answer, seeds::answers, 2000),
     target("archive", super::archive, seeds::archives, 150),
     target("bundle", super::bundle, seeds::bundles, 150),
@@ -43,6 +43,7 @@ pub const TARGETS: [Target; 32] = [
     target("reference", words::reference, seeds::references, 1000),
     target("registry", words::registry, seeds::registry, 1000),
     target("request", super::request, seeds::requests, 2000),
+    target("roster", super::roster, seeds::rosters, 500),
     target("secrets", super::secrets, seeds::secrets, 300),
     target("short", words::short, seeds::short, 2000),
     target("signature", words::signature, seeds::signatures, 60),

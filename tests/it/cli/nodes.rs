@@ -1,0 +1,88 @@
+//! `prebake nodes`: lists of other programs, and strangers of a running server, become nodes.
+
+use std::fs;
+
+use crate::world::World;
+use crate::world::http::{Server, get};
+
+const RECIPE: &str = "recipes/small.yaml";
+
+#[test]
+fn a_list_becomes_lines_and_goes_into_the_recipe_which_still_builds() {
+    let world = World::new();
+    world.write("rack.csv", "name;mac;ip\r\nn1;52:54:00:00:00:01;\r\nn7;5254.0000.0007;10.0.0.7/24\r\n");
+    let lines = world.prebake(&["nodes", "import", "rack.csv", "--profile", "worker"]).ok().stdout;
+    assert!(
+        lines.ends_with("  - {name: n7, mac: \"52:54:00:00:00:07\", ip: \"10.0.0.7/24\", profile: worker}\n"),
+        "{lines}"
+    );
+    let before = fs::read_to_string(world.path(RECIPE)).unwrap();
+    let into = ["nodes", "import", "rack.csv", "--profile", "worker", "--into", RECIPE];
+    let run = world.prebake(&into).ok();
+    assert!(run.stderr.contains("`n1` is there already: recipes/small.yaml:13:"), "{}", run.stderr);
+    let after = fs::read_to_string(world.path(RECIPE)).unwrap();
+    let added = lines.lines().last().unwrap();
+    assert_eq!(after, before.replace("default_profile", &format!("{added}\ndefault_profile")));
+    world.build();
+    // A second run changes nothing.
+    world.prebake(&into).ok();
+    assert_eq!(fs::read_to_string(world.path(RECIPE)).unwrap(), after);
+    let ls = world.prebake(&["nodes", "ls", RECIPE]).ok();
+    assert!(ls.stdout.contains("n7") && ls.stdout.contains("10.0.0.7/24"), "{}", ls.stdout);
+}
+
+#[test]
+fn a_list_that_contradicts_the_file_or_itself_writes_nothing() {
+    let world = World::new();
+    let before = fs::read_to_string(world.path(RECIPE)).unwrap();
+    for (list, words) in [
+        (
+            "name,mac\nn8,52:54:00:00:00:08\nn1,52:54:00:00:00:09\n",
+            &["node `n1` of the file has another MAC address", "recipes/small.yaml:13:"][..],
+        ),
+        (
+            "name,mac\na,52:54:00:00:00:08\nb,52-54-00-00-00-08\nc,zz\n",
+            &["same MAC address", "rack.csv:3:", "`zz` is not a MAC", "rack.csv:4:"],
+        ),
+    ] {
+        world.write("rack.csv", list);
+        world
+            .prebake(&["nodes", "import", "rack.csv", "--profile", "worker", "--into", RECIPE])
+            .fails(3, words);
+        assert_eq!(fs::read_to_string(world.path(RECIPE)).unwrap(), before);
+    }
+}
+
+/// ux 1.5: a stranger's entry is a line to paste, or is written where it belongs.
+#[test]
+fn strangers_of_a_server_are_adopted_and_boot_as_nodes() {
+    let world = World::new();
+    world.build();
+    let (server, address) = Server::prebake(&world.path("output/small/current"));
+    for mac in ["52-54-00-00-00-01", "52-54-00-00-00-aa", "52-54-00-00-00-ab"] {
+        assert_eq!(get(&address, &format!("/ipxe?mac={mac}&arch=x86_64"), "").status, 200);
+    }
+    let adopt = |args: &[&str]| world.prebake(&[&["nodes", "adopt", "--server", &address], args].concat());
+    let lines = adopt(&[]).ok().stdout;
+    assert_eq!(
+        lines,
+        "  - {name: node-5254000000aa, mac: \"52:54:00:00:00:aa\", profile: worker}\n  \
+         - {name: node-5254000000ab, mac: \"52:54:00:00:00:ab\", profile: worker}\n"
+    );
+    adopt(&["--into", RECIPE]).fails(2, &["2 machines have no node", "--mac", "--all"]);
+    adopt(&["--mac", "52:54:00:00:00:01"]).fails(1, &["is node `n1` already"]);
+    adopt(&["--mac", "52:54:00:00:00:77"]).fails(1, &["has not asked the server"]);
+    adopt(&["--mac", "5254.0000.00aa", "--profile", "control", "--into", "site/nodes.yaml"]).ok();
+    let inventory = fs::read_to_string(world.path("site/nodes.yaml")).unwrap();
+    assert_eq!(
+        inventory,
+        "schema: 1\nnodes:\n  - {name: node-5254000000aa, mac: \"52:54:00:00:00:aa\", profile: control}\n"
+    );
+    adopt(&["--all", "--into", RECIPE]).ok();
+    let text = fs::read_to_string(world.path(RECIPE)).unwrap();
+    assert!(lines.lines().all(|line| text.contains(line)), "{text}");
+    adopt(&["--all", "--into", RECIPE]).ok();
+    assert_eq!(fs::read_to_string(world.path(RECIPE)).unwrap(), text);
+    world.build();
+    drop(server);
+}
