@@ -49,9 +49,47 @@ fn main() {
     if wanted("verify") {
         local_file(&world, &keyring);
     }
+    if wanted("second") {
+        second_recipe(&world);
+    }
     if wanted("small") {
         small_files();
     }
+}
+
+/// The lock of a second recipe of the same release, and a lock made anew, against the first one in a fresh store. Bytes are
+/// counted at the mirror.
+fn second_recipe(world: &World) {
+    let text = fs::read_to_string(world.path("recipes/small.yaml")).unwrap();
+    world.write("recipes/second.yaml", text.replace("name: small", "name: second"));
+    let moved = |requests: &[lab::mirror::Request]| -> u64 {
+        let mut paths: Vec<&str> = requests.iter().map(|request| request.path.as_str()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let length = |path: &&str| fs::metadata(world.path("release").join(&path[1..])).unwrap().len();
+        paths.iter().map(length).sum()
+    };
+    let mut race = Race::new("1 GiB for two recipes");
+    let mut bytes = [0; 3];
+    for _ in 0..ROUNDS {
+        let _ = fs::remove_dir_all(world.path("store"));
+        for lock in ["small", "second"] {
+            let _ = fs::remove_file(world.path(&format!("recipes/{lock}.lock")));
+        }
+        let turns = [
+            ("the first recipe", &["lock", "recipes/small.yaml"][..]),
+            ("a second recipe", &["lock", "recipes/second.yaml"]),
+            ("lock --update", &["lock", "--update", "recipes/small.yaml"]),
+        ];
+        for (index, (name, args)) in turns.into_iter().enumerate() {
+            let before = world.mirror.requests().len();
+            race.turn(name, || run(&mut world.command(args)));
+            bytes[index] = moved(&world.mirror.requests()[before..]);
+        }
+    }
+    race.finish();
+    let [first, second, update] = bytes;
+    println!("bytes moved: {first} for the first recipe, {second} for a second one, {update} for lock --update");
 }
 
 /// `verified`: whether the peers verify as well, or only download.

