@@ -16,7 +16,18 @@ use crate::tree::names::Endpoint;
 
 const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
-const JS: &str = include_str!("page.js");
+/// One script, in parts: each is one noun, and uses those before it.
+const JS: &str = concat!(
+    include_str!("words.js"),
+    include_str!("items.js"),
+    include_str!("rack.js"),
+    include_str!("list.js"),
+    include_str!("detail.js"),
+    include_str!("side.js"),
+    include_str!("top.js"),
+    include_str!("served.js"),
+    include_str!("page.js"),
+);
 
 /// The page with its style and script inlined, so that it is one answer and needs nothing else. Its policy lets the
 /// browser run only these two, and connect only to this server.

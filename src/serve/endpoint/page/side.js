@@ -1,0 +1,91 @@
+// What needs a look, beside the machines: troubles by kind, strangers, and nodes that never came.
+
+const MOST_KINDS = 4;
+const MOST_NAMES = 12;
+const MOST_LOST = 40;
+// How many troubles a wall shows at a time, and for how many seconds.
+const WALL_KINDS = 3;
+const WALL_SECONDS = 8;
+// Keys of lists that a person has asked to see whole.
+const expanded = new Set();
+
+const nameLink = (item, title) => make('a', {href: addressOf({machine: item.key}), 'data-open': item.key, title}, item.title);
+const more = (key, left, one) => make('button', {type: 'button', class: 'link', 'data-more': key, 'aria-expanded': String(expanded.has(key))},
+  expanded.has(key) ? 'show fewer' : `and ${number(left)} more${one ? ` ${left === 1 ? one : `${one}s`}` : ''}`);
+
+// Troubles of one kind are one entry: a switch that is down is one trouble, not forty. A machine may have several.
+function kindsOfTrouble() {
+  const kinds = new Map();
+  for (const item of sorted) {
+    for (const {kind, what, hint} of item.machine?.troubles || []) {
+      if (!kinds.has(kind)) kinds.set(kind, {kind, what, hint, look: item.look, differs: false, who: []});
+      const entry = kinds.get(kind);
+      entry.differs ||= entry.what !== what;
+      if (RANK.indexOf(item.look) < RANK.indexOf(entry.look)) entry.look = item.look;
+      entry.who.push([item, what]);
+    }
+  }
+  return [...kinds.values()].sort((a, b) => RANK.indexOf(a.look) - RANK.indexOf(b.look) || b.who.length - a.who.length);
+}
+
+function troubleOf({kind, what, hint, look, differs, who}) {
+  const key = `kind ${kind}`;
+  const most = expanded.has(key) ? Infinity : MOST_NAMES;
+  const names = who.slice(0, most).flatMap(([item, its]) => [nameLink(item, its), ' ']);
+  const title = differs && who.length > 1 ? `${who[0][0].title}: ${what}` : what;
+  return make('li', {class: look}, make('span', {class: 'sign', 'aria-hidden': 'true'}, LOOKS[look][0]), make('div', {},
+    make('strong', {}, title), who.length > 1 && make('span', {class: 'many'}, ` ${differs ? 'and others, ' : ''}${count(who.length, 'machine')}`),
+    make('p', {class: 'hint'}, hint), make('p', {class: 'names'}, names, who.length > MOST_NAMES && more(key, who.length - MOST_NAMES))));
+}
+
+function showTroubles() {
+  const kinds = kindsOfTrouble();
+  $('troubles').hidden = kinds.length === 0;
+  setText($('troubles-title'), `Needs a look${kinds.length > 1 ? `: ${kinds.length} kinds` : ''}`);
+  if (view.wall) { showWallTroubles(kinds); return; }
+  const shown = kinds.slice(0, expanded.has('kinds') ? Infinity : MOST_KINDS).map(troubleOf);
+  if (kinds.length > MOST_KINDS) shown.push(make('li', {class: 'rest'}, more('kinds', kinds.length - MOST_KINDS, 'kind')));
+  morphInto($('trouble-list'), shown);
+}
+
+// Large, and in turns where there are more than can be read from afar.
+function showWallTroubles(kinds) {
+  const pages = Math.max(1, Math.ceil(kinds.length / WALL_KINDS));
+  const page = Math.floor(performance.now() / 1000 / WALL_SECONDS) % pages;
+  if (pages > 1) setText($('troubles-title'), `Needs a look: ${page * WALL_KINDS + 1} to ${Math.min(kinds.length, (page + 1) * WALL_KINDS)} of ${kinds.length} kinds`);
+  morphInto($('trouble-list'), kinds.slice(page * WALL_KINDS, (page + 1) * WALL_KINDS).map(({what, hint, look, differs, who}) => {
+    const names = who.slice(0, 6).map(([item]) => item.title).join('  ');
+    return make('li', {class: look}, make('span', {class: 'sign', 'aria-hidden': 'true'}, LOOKS[look][0]), make('div', {},
+      make('strong', {}, differs && who.length > 1 ? `${who[0][0].title}: ${what}` : what),
+      make('p', {class: 'names'}, names, who.length > 6 && ` and ${number(who.length - 6)} more`), make('p', {class: 'hint'}, hint)));
+  }));
+}
+
+// A card that was changed makes a stranger and a missing node: side by side a person sees which belong together.
+function showLost() {
+  const strangers = sorted.filter(({look}) => look === 'stranger');
+  const missing = sorted.filter(({look}) => look === 'missing');
+  $('lost').hidden = view.wall || (!strangers.length && !missing.length);
+  if ($('lost').hidden) return;
+  const most = (key) => expanded.has(key) ? 10 * MOST_LOST : MOST_LOST / 4;
+  const rest = (key, all) => all.length > MOST_LOST / 4 && make('li', {}, expanded.has(key) && all.length > 10 * MOST_LOST
+    ? `and ${number(all.length - 10 * MOST_LOST)} more in the list` : more(key, all.length - MOST_LOST / 4));
+  const entries = strangers.map(({machine}) => machine.entry).filter(Boolean).slice(0, 10 * MOST_LOST);
+  morphInto($('lost'), [
+    make('div', {}, make('h3', {}, `Strangers: ${number(strangers.length)}`),
+      make('ul', {}, strangers.slice(0, most('strangers')).map((item) => make('li', {},
+        nameLink(item), make('span', {class: 'soft'}, ` ${item.machine.address || ''}`),
+        item.machine.entry && copier(item.machine.entry, 'copy line'))), rest('strangers', strangers)),
+      entries.length > 0 && make('p', {}, make('code', {class: 'line'}, entries[0]), entries.length > 1 && copier(`${entries.join('\n')}\n`, `copy ${entries.length} lines`))),
+    make('div', {}, make('h3', {}, `Not seen: ${number(missing.length)}`),
+      make('ul', {}, missing.slice(0, most('missing')).map((item) => make('li', {}, nameLink(item), make('span', {class: 'soft mono'}, ` ${item.mac || ''}`))),
+        rest('missing', missing))),
+  ]);
+}
+
+function showProblems() {
+  const notes = [...status.problems];
+  if (status.serving.reports === false && items.size) notes.push('No profile brings the sysext `report`, so nobody hears whether machines boot: “loaded” is as far as can be seen from here.');
+  $('problems').hidden = notes.length === 0;
+  morphInto($('problems'), notes.map((note) => make('p', {}, note)));
+}
