@@ -31,6 +31,7 @@ pub mod names;
 pub mod nodes;
 pub(crate) mod notes;
 pub mod open;
+pub(crate) mod parts;
 pub(crate) mod private;
 pub mod provenance;
 pub(crate) mod prune;

@@ -312,14 +312,14 @@ pub(crate) fn ipxe_chain(url: &str) -> String {
 
 /// Writes the table of endpoints once: the enum, the list of all, the path of each and whether its answers are signed.
 macro_rules! endpoints {
-    ($($(#[$doc:meta])+ $name:ident: $path:literal, $signed:literal;)+) => {
+    ($($(#[doc = $about:literal])+ $name:ident: $path:literal, $signed:literal;)+) => {
         /// An endpoint of `prebake serve`. Most are Matchbox's own.
         ///
         /// The server maps each to a handler by an exhaustive match, and the closure of a tree takes the same list, so that
         /// neither can have one that the other lacks.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Endpoint {
-            $($(#[$doc])+ $name,)+
+            $($(#[doc = $about])+ $name,)+
         }
 
         impl Endpoint {
@@ -330,6 +330,13 @@ macro_rules! endpoints {
             pub(crate) const fn path(self) -> &'static str {
                 match self {
                     $(Endpoint::$name => $path,)+
+                }
+            }
+
+            /// The answer in a sentence.
+            pub(crate) const fn about(self) -> &'static str {
+                match self {
+                    $(Endpoint::$name => concat!($($about),+).trim_ascii(),)+
                 }
             }
 
@@ -372,6 +379,8 @@ endpoints! {
     Metrics: "/metrics", false;
     /// Which group a machine would get, and why.
     Explain: "/explain", false;
+    /// Profiles, nodes, sysexts and sizes of what is served.
+    Served: "/served", false;
 }
 
 /// The form of a detached signature of an answer.

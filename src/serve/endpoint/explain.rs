@@ -32,6 +32,9 @@ const MAX_BESIDE_OWN: usize = 2;
 /// A value within this edit distance may be a typing error.
 const SLIP: usize = 2;
 
+/// The longest config that an explanation contains, in bytes.
+const LONGEST: u64 = 256 << 10;
+
 /// Characters of a path that a URL must escape.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
@@ -120,7 +123,8 @@ pub(crate) fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels)
     let chosen = world.site.groups.select(labels);
     let profile = chosen.and_then(|group| world.site.profiles.get(&group.profile)).map(|profile| &**profile);
     let (considered, others) = consider(world, labels, chosen);
-    let (script, ignition) = (sent(world, request, IPXE), sent(world, request, IGNITION));
+    let (script, mut ignition) = (sent(world, request, IPXE), sent(world, request, IGNITION));
+    ignition.text = ignition.text.or_else(|| published(world, profile?));
     Explanation {
         schema: SCHEMA,
         said: labels.iter().map(|(key, value)| (plain(key), plain(value))).collect(),
@@ -204,7 +208,8 @@ fn bare(value: &str) -> String {
     value.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
+/// The answer to a request for a path, without anything that the request would do to the machine.
+pub(crate) fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
     let get = hyper::Method::GET;
     let request = Request { method: &get, path, body: "", ..*request };
     // Tokens are for the machine alone, and explaining must not spend one.
@@ -215,6 +220,13 @@ fn sent(world: &World<'_>, request: &Request<'_>, path: &str) -> Sent {
     };
     let why = answer.lack.map(|lack| lack.why);
     Sent { status: answer.status, size: answer.body.length().unwrap_or_default(), text, why }
+}
+
+/// The config of a profile in a tree, which is sent as a file, if it is text and not long.
+fn published(world: &World<'_>, profile: &Profile) -> Option<String> {
+    let path = names::ignition(&profile.ignition_id);
+    let row = world.site.manifest.files.get(&path).filter(|row| row.size <= LONGEST)?;
+    String::from_utf8(world.site.place.read(&path, row).ok()?).ok()
 }
 
 /// Anything that looks wrong, in sentences.

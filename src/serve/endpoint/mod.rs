@@ -12,5 +12,6 @@ pub(crate) mod matchbox;
 pub(crate) mod page;
 pub(crate) mod request;
 pub(crate) mod routes;
+pub(crate) mod served;
 pub(crate) mod sign;
 pub mod sniff;

@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::guard::answer::guarded;
 use super::guard::{self, Machine};
-use super::{assets, boot, config, explain, identity, matchbox, page};
+use super::{assets, boot, config, explain, identity, matchbox, page, served};
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::endpoint::request::{Request, World};
 use crate::serve::machines::report::Report;
@@ -30,6 +30,7 @@ fn handler(endpoint: Endpoint) -> Handler {
         Endpoint::Events => page::events,
         Endpoint::Metrics => page::metrics,
         Endpoint::Explain => explain::answer,
+        Endpoint::Served => served::answer,
     }
 }
 

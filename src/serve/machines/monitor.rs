@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
 
 use super::metrics::{Counters, Gauges};
 use super::picture::{Event, Picture, Pictures};
@@ -55,11 +57,15 @@ pub struct Monitor {
     seen: Mutex<Seen>,
     pictures: Pictures,
     watchers: Watchers,
+    /// Held while the document on what is served is made.
+    making: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Seen {
     site: Option<Arc<Site>>,
+    /// The document on that site, and when it was made.
+    served: Option<(Instant, Bytes)>,
     serving: Serving,
     timeline: Timeline,
     counters: Counters,
@@ -96,6 +102,7 @@ impl Monitor {
             seen: Mutex::new(seen),
             pictures: Pictures::default(),
             watchers: Watchers::default(),
+            making: Mutex::default(),
         })
     }
 
@@ -202,6 +209,29 @@ impl Monitor {
             let moment = self.moment(None, SECONDS, now.into());
             (moment.revision, moment.status())
         })
+    }
+
+    /// The document on what a site serves: the known one, unless it is older than `fresh`, or else what `make` makes.
+    /// If several clients ask at once, only one of them makes it.
+    pub(crate) fn served(&self, site: &Site, fresh: Option<Duration>, make: impl FnOnce() -> Bytes) -> Bytes {
+        let known = || {
+            let seen = self.seen();
+            let (made, document) = seen.served.as_ref().filter(|_| seen.is_of(site))?;
+            fresh.is_none_or(|fresh| made.elapsed() < fresh).then(|| document.clone())
+        };
+        if let Some(document) = known() {
+            return document;
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(document) = known() {
+            return document;
+        }
+        let document = make();
+        let mut seen = self.seen();
+        if seen.is_of(site) {
+            seen.served = Some((Instant::now(), document.clone()));
+        }
+        document
     }
 
     /// Counters and gauges for Prometheus.
@@ -369,8 +399,14 @@ impl Monitor {
 }
 
 impl Seen {
+    /// Whether it is of this very site.
+    fn is_of(&self, site: &Site) -> bool {
+        self.site.as_deref().is_some_and(|known| std::ptr::eq(known, site))
+    }
+
     fn serves(&mut self, site: &Arc<Site>) {
         self.serving = Serving::of(site);
+        self.served = None;
         self.site = Some(site.clone());
         self.roll = Arc::new(Roll::of(site));
         self.timeline.recognize(site);

@@ -105,6 +105,11 @@ impl Roll {
         roll
     }
 
+    /// All nodes, sorted by name.
+    pub(crate) fn nodes(&self) -> &[Missing] {
+        &self.nodes
+    }
+
     /// Calls the roll: finds the nodes that no machine of the timeline is.
     pub(crate) fn call(self: &Arc<Self>, timeline: &Timeline) -> Call {
         let missing = self.missing(timeline);

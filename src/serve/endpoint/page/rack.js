@@ -13,10 +13,10 @@ const BETWEEN = 14;
 const HEAD = 20;
 
 // Heights that a tile may have, and how many times as wide it is.
-const HEIGHTS = [120, 104, 92, 80, 70, 62, 56, 50, 45, 40, 36, 32, 28, 25, 22, 20, 18, 16, 14, 12];
+const HEIGHTS = [120, 104, 92, 80, 70, 62, 56, 50, 45, 40, 36, 32, 29, 27, 25, 23, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12];
 const ASPECTS = [1, 1.3, 1.7, 2.2, 2.8, 3.6, 4.6];
 
-const fontOf = (height) => Math.max(9, Math.min(34, height * (height > 50 ? 0.3 : 0.52)));
+const fontOf = (height) => Math.max(9, Math.min(34, height > 40 ? Math.max(17, height * 0.32) : height * 0.52));
 const labelWidth = (height, letters) => fontOf(height) * (0.62 * letters + 1.1) + 8;
 
 // The largest tiles with which these racks fit: each rack is a block of columns, and blocks fill shelves from left to right.
@@ -24,6 +24,18 @@ function plan(sizes, letters, width, height, tallest) {
   const head = sizes.length > 1 || letters.head ? HEAD : 0;
   const most = Math.max(1, ...sizes);
   const rows = [...new Set(Array.from({length: most}, (_, index) => Math.ceil(most / (index + 1))))];
+  // The height of all shelves.
+  const stack = (w, h, columns) => {
+    let x = 0, y = 0, shelf = 0;
+    for (let index = 0; index < sizes.length; index += 1) {
+      const block = columns[index] * (w + GAP) - GAP;
+      if (block > width) return Infinity;
+      if (x && x + block > width) { y += shelf + BETWEEN; x = 0; shelf = 0; }
+      x += block + BETWEEN;
+      shelf = Math.max(shelf, head + Math.ceil(sizes[index] / columns[index]) * (h + GAP) - GAP);
+    }
+    return y + shelf;
+  };
   let best = null;
   for (const h of HEIGHTS) {
     if (h > tallest) continue;
@@ -36,19 +48,16 @@ function plan(sizes, letters, width, height, tallest) {
       if (best && score <= best.score) continue;
       for (const deep of rows) {
         const columns = sizes.map((size) => Math.ceil(size / deep));
-        let x = 0, y = 0, shelf = 0;
-        for (let index = 0; index < sizes.length; index += 1) {
-          const block = columns[index] * (w + GAP) - GAP;
-          if (block > width) { y = Infinity; break; }
-          if (x && x + block > width) { y += shelf + BETWEEN; x = 0; shelf = 0; }
-          x += block + BETWEEN;
-          shelf = Math.max(shelf, head + Math.ceil(sizes[index] / columns[index]) * (h + GAP) - GAP);
-        }
-        if (y + shelf <= height) { best = {w, h, columns, head, score, fits}; break; }
+        if (stack(w, h, columns) <= height) { best = {w, h, columns, head, score, fits}; break; }
       }
     }
   }
-  if (best) return best;
+  if (best) {
+    // What is left over makes them larger still.
+    while (best.w < 2.2 * labelWidth(best.h, letters.most) && stack(best.w + 1, best.h, best.columns) <= height) best.w += 1;
+    while (best.h < tallest && best.h < best.w && stack(best.w, best.h + 1, best.columns) <= height) best.h += 1;
+    return {...best, fits: best.w >= labelWidth(best.h, letters.most)};
+  }
   // More than a screen holds: small ones, and the rack scrolls.
   const w = 16;
   const columns = sizes.map((size) => Math.max(1, Math.min(size, Math.floor((width + GAP) / (w + GAP)))));

@@ -3,9 +3,11 @@
 const MOST_KINDS = 4;
 const MOST_NAMES = 12;
 const MOST_LOST = 40;
-// How many troubles a wall shows at a time, and for how many seconds.
-const WALL_KINDS = 3;
+// How many kinds of trouble a wall shows at a time if there is room, and for how many seconds.
+const WALL_KINDS = 5;
 const WALL_SECONDS = 8;
+// The first that it shows now, how many fit, and since when.
+let wallTurn = {first: 0, shown: WALL_KINDS, since: 0};
 // Keys of lists that a person has asked to see whole.
 const expanded = new Set();
 
@@ -50,15 +52,22 @@ function showTroubles() {
 
 // Large, and in turns where there are more than can be read from afar.
 function showWallTroubles(kinds) {
-  const pages = Math.max(1, Math.ceil(kinds.length / WALL_KINDS));
-  const page = Math.floor(performance.now() / 1000 / WALL_SECONDS) % pages;
-  if (pages > 1) setText($('troubles-title'), `Needs a look: ${page * WALL_KINDS + 1} to ${Math.min(kinds.length, (page + 1) * WALL_KINDS)} of ${kinds.length} kinds`);
-  morphInto($('trouble-list'), kinds.slice(page * WALL_KINDS, (page + 1) * WALL_KINDS).map(({what, hint, look, differs, who}) => {
+  if (performance.now() - wallTurn.since > WALL_SECONDS * 1000) {
+    wallTurn = {first: wallTurn.first + wallTurn.shown, shown: WALL_KINDS, since: performance.now()};
+  }
+  if (wallTurn.first >= kinds.length) wallTurn.first = 0;
+  const {first} = wallTurn;
+  morphInto($('trouble-list'), kinds.slice(first, first + WALL_KINDS).map(({what, hint, look, differs, who}) => {
     const names = who.slice(0, 6).map(([item]) => item.title).join('  ');
     return make('li', {class: look}, make('span', {class: 'sign', 'aria-hidden': 'true'}, LOOKS[look][0]), make('div', {},
       make('strong', {}, differs && who.length > 1 ? `${who[0][0].title}: ${what}` : what),
       make('p', {class: 'names'}, names, who.length > 6 && ` and ${number(who.length - 6)} more`), make('p', {class: 'hint'}, hint)));
   }));
+  const bottom = $('troubles').getBoundingClientRect().bottom;
+  const entries = [...$('trouble-list').children];
+  entries.forEach((entry, index) => { entry.hidden = index > 0 && entry.getBoundingClientRect().bottom > bottom; });
+  wallTurn.shown = Math.max(1, entries.filter((entry) => !entry.hidden).length);
+  if (wallTurn.shown < kinds.length) setText($('troubles-title'), `Needs a look: ${first + 1} to ${first + wallTurn.shown} of ${kinds.length} kinds`);
 }
 
 // A card that was changed makes a stranger and a missing node: side by side a person sees which belong together.

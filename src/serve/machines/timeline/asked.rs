@@ -65,9 +65,12 @@ impl Asked {
             Endpoint::Ignition => Asked::Ignition,
             Endpoint::Generic | Endpoint::Cloud | Endpoint::Metadata => Asked::Config,
             Endpoint::Report => Asked::Report,
-            Endpoint::Page | Endpoint::Status | Endpoint::Events | Endpoint::Metrics | Endpoint::Explain => {
-                Asked::Watch
-            }
+            Endpoint::Page
+            | Endpoint::Status
+            | Endpoint::Events
+            | Endpoint::Metrics
+            | Endpoint::Explain
+            | Endpoint::Served => Asked::Watch,
         }
     }
 }
