@@ -58,7 +58,7 @@ function gantt(machine) {
       const bar = make('b');
       bar.style.left = `${Math.min(99, 100 * (from - start) / (end - start))}%`;
       bar.style.width = `${Math.max(0, 100 * (until - from) / (end - start))}%`;
-      const time = until - from >= 0.1 ? span(until - from) : `+${span(from - start)}`;
+      const time = until - from >= 0.1 ? span(until - from) : clock(from);
       const running = !step.ended && !['done', 'loaded'].includes(machine.state);
       return [make('span', {}, step.stage), make('div', {class: running ? 'lane now' : 'lane', 'aria-hidden': 'true'}, bar),
         make('span', {title: step.began}, time)];
@@ -114,7 +114,7 @@ function detailOf(item) {
   return [
     make('div', {class: 'detail-head'},
       make('h2', {id: 'detail-title', tabindex: '-1'}, make('span', {class: `sign ${item.look}`, 'aria-hidden': 'true'}, LOOKS[item.look][0]), ' ', item.title,
-        make('small', {}, ` ${LOOKS[item.look][2]}`, machine ? `, ${words({...machine, troubles: []})} for ${span(Math.round(now() - at(machine.since)))}` : '')),
+        make('small', {}, LOOKS[item.look][2], machine ? [`: ${words({...machine, troubles: []})}`, make('br'), `since ${clock(at(machine.since))}, for ${span(Math.round(now() - at(machine.since)))}`] : '')),
       make('button', {type: 'button', class: 'small', 'data-close': true, title: 'Close (Esc)'}, 'close')),
     item.missing && make('p', {class: 'trouble'}, make('strong', {}, 'It has not asked for anything.'), make('span', {class: 'hint'},
       ' Is it on, does it boot over the network, and is its MAC address still this one? A card that was changed comes as a stranger.')),
@@ -129,7 +129,7 @@ function detailOf(item) {
 }
 
 function showDetail() {
-  const item = view.machine && items.get(view.machine);
+  const item = view.machine && itemFor(view.machine);
   const was = !$('detail').hidden;
   $('detail').hidden = !view.machine || view.wall;
   document.body.classList.toggle('open', !$('detail').hidden);

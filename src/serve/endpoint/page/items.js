@@ -66,6 +66,12 @@ function settle(gone) {
   return true;
 }
 
+// An item by its key or, as a node that was missing comes under another key, by its name.
+function itemFor(key) {
+  const name = key.replace(/^not seen /, '');
+  return items.get(key) || sorted.find(({title}) => title === name);
+}
+
 const isWanted = (item) => (!view.find || item.said.includes(view.find.trim().toLowerCase()))
   && (!view.state || item.look === view.state);
 

@@ -11,6 +11,8 @@ let planned = '';
 const GAP = 3;
 const BETWEEN = 14;
 const HEAD = 20;
+// The least height of a tile that a finger finds.
+const FINGER = 24;
 
 // Heights that a tile may have, and how many times as wide it is.
 const HEIGHTS = [120, 104, 92, 80, 70, 62, 56, 50, 45, 40, 36, 32, 29, 27, 25, 23, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12];
@@ -21,7 +23,7 @@ const labelWidth = (height, letters) => fontOf(height) * (0.62 * letters + 1.1) 
 
 // The largest tiles with which these racks fit: each rack is a block of columns, and blocks fill shelves from left to right.
 function plan(sizes, letters, width, height, tallest) {
-  const head = sizes.length > 1 || letters.head ? HEAD : 0;
+  const head = sizes.length > 1 ? letters.head : 0;
   const most = Math.max(1, ...sizes);
   const rows = [...new Set(Array.from({length: most}, (_, index) => Math.ceil(most / (index + 1))))];
   // The height of all shelves.
@@ -123,7 +125,7 @@ function layRack() {
   const groups = rackGroups(shown);
   const kept = new Set();
   blocks = [];
-  longest = 1;
+  const lengths = [];
   for (const [title, list] of groups) {
     if (!racks.has(title)) {
       const grid = make('div', {class: 'grid'});
@@ -132,7 +134,7 @@ function layRack() {
     }
     const block = racks.get(title);
     const bad = list.filter((item) => NEEDS_A_LOOK.includes(item.look)).length;
-    setText(block.heading, title);
+    block.title = title;
     setAttribute(block.node, 'aria-label', `${title}, ${count(list.length, 'machine')}${bad ? `, ${count(bad, 'needs', 'need')} a look` : ''}`);
     const nodes = list.map((item) => {
       if (!tiles.has(item.key)) {
@@ -142,7 +144,7 @@ function layRack() {
       }
       const tile = tiles.get(item.key);
       tile.text = title === 'Others' ? item.title : item.label;
-      longest = Math.max(longest, Math.min(12, tile.text.length));
+      lengths.push(Math.min(12, tile.text.length));
       kept.add(item.key);
       fillTile(tile, item, tile.text);
       return tile.node;
@@ -155,6 +157,8 @@ function layRack() {
   arrange($('rack'), blocks.map(([{node}]) => node));
   if (!tiles.has(current)) current = shown[0]?.key ?? null;
   if (current !== null) tiles.get(current).node.tabIndex = 0;
+  // A few long names do not make all tiles wider.
+  longest = lengths.sort((a, b) => a - b)[Math.floor(0.95 * (lengths.length - 1))] || 1;
   const left = sorted.length - shown.length;
   setText($('rack-note'), left > 0 ? `${number(left)} more have no tile: ${view.find || view.state ? 'they do not match, or are better off' : 'those here are the worst off'}. Search to see others.` : '');
   $('rack-note').hidden = left <= 0;
@@ -165,14 +169,19 @@ function sizeRack() {
   const room = $('rack').getBoundingClientRect();
   const box = getComputedStyle($('rack'));
   const width = room.width - parseFloat(box.paddingLeft) - parseFloat(box.paddingRight);
-  // Where the page scrolls, as on a phone, a rack may be as long as a screen.
-  const tall = isFixed() ? room.height - parseFloat(box.paddingTop) - parseFloat(box.paddingBottom) : Math.max(innerHeight * 0.7, blocks.length * 40);
-  if (width < 20 || tall < 20) return;
+  const tall = room.height - parseFloat(box.paddingTop) - parseFloat(box.paddingBottom);
+  if (width < 20 || (isFixed() && tall < 20)) return;
   const sizes = blocks.map(([, length]) => length);
-  const tallest = view.wall ? 120 : 62;
-  const {w, h, columns, fits, head} = plan(sizes, {most: longest, head: blocks.length > 1}, width, tall, tallest);
+  const letters = {most: longest, head: view.wall ? 2 * HEAD : HEAD};
+  const planFor = (height) => plan(sizes, letters, width, height, view.wall ? 120 : 62);
+  // Where the page scrolls, as on a phone, tiles are large enough for a finger.
+  const screens = isFixed() ? [] : [0.7, 1, 1.5, 2, 3, 4, 6, 8, 12];
+  const {w, h, columns, fits, head} = isFixed() ? planFor(tall)
+    : screens.map((many) => () => planFor(many * innerHeight)).reduce((found, next) => found && found.h >= FINGER ? found : next(), null);
   const wide = h >= 40 && w >= fontOf(h) * 6;
   blocks.forEach(([block], index) => {
+    const narrow = columns[index] * (w + GAP) < block.title.length * (view.wall ? 15 : 8);
+    setText(block.heading, narrow && block.title === 'Strangers' ? LOOKS.stranger[0] : block.title);
     if (block.columns === columns[index]) return;
     block.columns = columns[index];
     block.grid.style.setProperty('--columns', columns[index]);

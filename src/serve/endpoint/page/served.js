@@ -14,7 +14,7 @@ async function fetchServed() {
 }
 
 const cell = (value, props = {}) => make('td', props, value);
-const table = (caption, heads, lines) => make('table', {class: 'plain'}, make('caption', {}, caption),
+const table = (caption, heads, lines, kind = '') => make('table', {class: `plain ${kind}`}, make('caption', {}, caption),
   make('thead', {}, make('tr', {}, heads.map((head) => make('th', {scope: 'col', class: head.startsWith('>') ? 'right' : null}, head.replace('>', ''))))),
   make('tbody', {}, lines));
 
@@ -32,9 +32,9 @@ function boot(profile, largest) {
   for (const {kind, size} of profile.parts) sums.set(kind, (sums.get(kind) || 0) + size);
   const words = [...sums].map(([kind, size]) => make('span', {}, make('i', {class: `dot part-${kind}`}), `${KINDS[kind] || kind} ${bytes(size)}`));
   const sysexts = profile.parts.filter(({kind}) => kind === 'sysext').map(({name, version, size}) => `${name}${version ? ` ${version}` : ''} (${bytes(size)})`).join(', ');
-  return make('tr', {}, make('th', {scope: 'row'}, profile.id, make('small', {}, [profile.arch, count(profile.machines, 'machine')].filter(Boolean).join(', '))),
+  return make('tr', {}, make('th', {scope: 'row'}, profile.id, make('small', {}, [profile.arch, count(profile.machines, 'node'), profile.is_default && 'and all others'].filter(Boolean).join(', '))),
     cell([bar, make('p', {class: 'legend'}, words), sysexts && make('p', {class: 'soft'}, `sysexts: ${sysexts}`)]),
-    cell(profile.loads === null ? 'unknown' : bytes(profile.loads), {class: 'right'}), cell(profile.memory === null ? '' : bytes(profile.memory), {class: 'right'}));
+    cell(profile.loads === null ? 'unknown' : bytes(profile.loads), {class: 'right', title: 'what the loader fetches'}), cell(profile.memory === null ? '' : `${bytes(profile.memory)} RAM`, {class: 'right', title: 'the least memory that a boot needs'}));
 }
 
 function showServed() {
@@ -53,7 +53,7 @@ function showServed() {
       ['Files', served.files ? `${number(served.files)}, ${bytes(served.size)}` : null],
     ].filter(([, value]) => value).map(([title, value]) => [make('dt', {}, title), make('dd', {}, value)])),
     table(`What each boot loads, and the memory that it needs${left(served.profiles_total, profiles.length)}`, ['Profile', 'Parts', '>Loads', '>Needs'],
-      profiles.filter(({id}) => has(id)).map((profile) => boot(profile, largest))),
+      profiles.filter(({id}) => has(id)).map((profile) => boot(profile, largest)), 'boots'),
     sysexts.length > 0 && table('Sysexts', ['Name', 'Version', 'Architecture', '>Size'], sysexts.filter(({name}) => has(name)).map(({name, version, arch, size}) =>
       make('tr', {}, make('th', {scope: 'row'}, name), cell(version), cell(arch), cell(bytes(size), {class: 'right'})))),
     nodes.length > 0 && table(`Nodes${left(served.nodes_total, some.length)}`, ['Name', 'MAC or UUID', 'Profile'], some.map(({name, mac, uuid, profile}) =>

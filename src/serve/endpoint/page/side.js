@@ -1,6 +1,6 @@
 // What needs a look, beside the machines: troubles by kind, strangers, and nodes that never came.
 
-const MOST_KINDS = 4;
+const MOST_KINDS = 3;
 const MOST_NAMES = 12;
 const MOST_LOST = 40;
 // How many kinds of trouble a wall shows at a time if there is room, and for how many seconds.
@@ -41,7 +41,8 @@ function troubleOf({kind, what, hint, look, differs, who}) {
 }
 
 function showTroubles() {
-  const kinds = kindsOfTrouble();
+  // Strangers have a place of their own, with more to do about them.
+  const kinds = kindsOfTrouble().filter(({who}) => view.wall || who.some(([{look}]) => look !== 'stranger'));
   $('troubles').hidden = kinds.length === 0;
   setText($('troubles-title'), `Needs a look${kinds.length > 1 ? `: ${kinds.length} kinds` : ''}`);
   if (view.wall) { showWallTroubles(kinds); return; }
@@ -85,6 +86,7 @@ function showLost() {
       make('ul', {}, strangers.slice(0, most('strangers')).map((item) => make('li', {},
         nameLink(item), make('span', {class: 'soft'}, ` ${item.machine.address || ''}`),
         item.machine.entry && copier(item.machine.entry, 'copy line'))), rest('strangers', strangers)),
+      strangers.length > 0 && !entries.length && make('p', {class: 'hint'}, strangers[0].machine.troubles[0]?.hint),
       entries.length > 0 && make('p', {}, make('code', {class: 'line'}, entries[0]), entries.length > 1 && copier(`${entries.join('\n')}\n`, `copy ${entries.length} lines`))),
     make('div', {}, make('h3', {}, `Not seen: ${number(missing.length)}`),
       make('ul', {}, missing.slice(0, most('missing')).map((item) => make('li', {}, nameLink(item), make('span', {class: 'soft mono'}, ` ${item.mac || ''}`))),

@@ -3,6 +3,8 @@
 // Seconds that the plot shows, and those whose maximum is its height: one early peak does not flatten the rest.
 const SECONDS = 300;
 const LATELY = 60;
+// Seconds that a point of it is the mean of.
+const MEAN = 5;
 let traffic = [];
 
 function showCounts() {
@@ -47,8 +49,14 @@ function takeTraffic({per_second, until}) {
 
 function showTraffic() {
   const {until, sent, transfers} = status.traffic;
-  const values = traffic.map(([, value]) => value);
-  const rate = values.slice(-2).reduce((sum, value) => sum + value, 0) / Math.max(1, values.slice(-2).length);
+  // Transfers are counted in pieces, so that a single second says little.
+  const mean = (index) => {
+    const some = traffic.slice(Math.max(0, index - MEAN + 1), index + 1);
+    return some.reduce((sum, [, value]) => sum + value, 0) / Math.max(1, some.length);
+  };
+  const points = traffic.map(([second], index) => [second, mean(index)]);
+  const values = points.map(([, value]) => value);
+  const rate = values.at(-1) || 0;
   const peak = Math.max(0, ...values);
   const lately = Math.max(0, ...values.slice(-LATELY));
   const top = roundUp(Math.max(1, lately || peak, peak / 100));
@@ -58,14 +66,14 @@ function showTraffic() {
   if ($('plot-box').hidden) return;
   const x = (second) => SECONDS - (until - second);
   const y = (value) => 60 - 60 * Math.min(1, value / top);
-  const line = traffic.map(([second, value]) => `${x(second)},${y(value).toFixed(1)}`);
+  const line = points.map(([second, value]) => `${x(second)},${y(value).toFixed(1)}`);
   const shape = (tag, props) => {
     const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
     for (const [key, value] of Object.entries(props)) node.setAttribute(key, value);
     return node;
   };
   // What is higher than the plot ends in a bar of another colour at its top.
-  const over = traffic.filter(([, value]) => value > top).map(([second]) => `M${x(second) - 1},1.5h2`).join('');
+  const over = points.filter(([, value]) => value > top).map(([second]) => `M${x(second) - 1},1.5h2`).join('');
   morphInto($('plot'), [
     shape('path', {class: 'grid', d: 'M0,.5H300M0,30H300M60,0V60M120,0V60M180,0V60M240,0V60'}),
     shape('path', {class: 'area', d: `M${x(traffic[0][0])},60L${line.join('L')}L${SECONDS},60Z`}),
@@ -75,6 +83,7 @@ function showTraffic() {
   setText($('plot-top'), `${bytes(top)}/s`);
   setText($('plot-middle'), bytes(top / 2));
   const clipped = peak > top;
-  const when = clipped ? traffic.find(([, value]) => value === peak)[0] : 0;
+  const when = clipped ? points.find(([, value]) => value === peak)[0] : 0;
+  setClass($('plot-peak'), x(when) > SECONDS / 2 ? 'left' : '');
   setText($('plot-peak'), clipped ? `peak ${bytes(peak)}/s at ${clock(when)}` : '');
 }

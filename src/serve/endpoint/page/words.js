@@ -119,6 +119,7 @@ function doing(machine) {
   const step = machine.steps.at(-1);
   if (!step) return machine.files.length ? 'only fetched files' : 'has an address';
   if (machine.waits) return 'waits in the queue';
+  if (step.stage === 'initrd' && step.of && step.sent >= step.of) return machine.state === 'loaded' ? 'loaded' : 'loaded, starts up';
   if (step.ended || step.rate === null) return TITLES[step.stage] + (step.of && !step.ended ? ` ${percent(step)} %` : '');
   return `${TITLES[step.stage]} ${percent(step)} %`;
 }
@@ -126,7 +127,7 @@ function doing(machine) {
 function words(machine) {
   if (machine.troubles.length) return machine.troubles[0].what;
   const step = machine.steps.at(-1);
-  if (!step || machine.waits || step.ended || step.rate === null) return doing(machine);
+  if (!step || machine.waits || step.ended || step.rate === null || step.sent >= step.of && step.of) return doing(machine);
   const eta = step.eta === null ? '' : `, ${span(step.eta)} left`;
   return `${doing(machine)} of ${bytes(step.of || step.sent)}, ${bytes(step.rate)}/s${eta}`;
 }
