@@ -135,7 +135,9 @@ fn boots(world: &World<'_>, request: &Request<'_>, roll: &Roll) -> Vec<Boot> {
         let found: Vec<Option<Vec<Part>>> = told
             .loads
             .iter()
-            .map(|load| known.entry(load.path.clone()).or_insert_with(|| loaded(world, request, load)).clone())
+            .map(|load| {
+                known.entry(load.path.clone()).or_insert_with(|| loaded(world, request, load)).clone()
+            })
             .collect();
         let is_known = found.iter().all(Option::is_some);
         let mut parts: Vec<Part> = found.into_iter().flatten().flatten().collect();

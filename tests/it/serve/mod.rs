@@ -12,6 +12,7 @@ mod logs;
 mod matchbox;
 mod netboot;
 mod opening;
+mod page;
 mod service;
 mod socket;
 mod status;

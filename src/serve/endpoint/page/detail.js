@@ -114,7 +114,7 @@ function detailOf(item) {
   return [
     make('div', {class: 'detail-head'},
       make('h2', {id: 'detail-title', tabindex: '-1'}, make('span', {class: `sign ${item.look}`, 'aria-hidden': 'true'}, LOOKS[item.look][0]), ' ', item.title,
-        make('small', {}, LOOKS[item.look][2], machine ? [`: ${words({...machine, troubles: []})}`, make('br'), `since ${clock(at(machine.since))}, for ${span(Math.round(now() - at(machine.since)))}`] : '')),
+        make('small', {}, LOOKS[item.look][2], machine ? [machine.state === 'failed' ? '' : `: ${words({...machine, troubles: []})}`, make('br'), `since ${clock(at(machine.since))}, for ${span(Math.round(now() - at(machine.since)))}`] : '')),
       make('button', {type: 'button', class: 'small', 'data-close': true, title: 'Close (Esc)'}, 'close')),
     item.missing && make('p', {class: 'trouble'}, make('strong', {}, 'It has not asked for anything.'), make('span', {class: 'hint'},
       ' Is it on, does it boot over the network, and is its MAC address still this one? A card that was changed comes as a stranger.')),

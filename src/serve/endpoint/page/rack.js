@@ -173,7 +173,7 @@ function sizeRack() {
   if (width < 20 || (isFixed() && tall < 20)) return;
   const sizes = blocks.map(([, length]) => length);
   const letters = {most: longest, head: view.wall ? 2 * HEAD : HEAD};
-  const planFor = (height) => plan(sizes, letters, width, height, view.wall ? 120 : 62);
+  const planFor = (height) => plan(sizes, letters, width, height, view.wall ? 120 : Math.max(62, innerHeight / 13));
   // Where the page scrolls, as on a phone, tiles are large enough for a finger.
   const screens = isFixed() ? [] : [0.7, 1, 1.5, 2, 3, 4, 6, 8, 12];
   const {w, h, columns, fits, head} = isFixed() ? planFor(tall)

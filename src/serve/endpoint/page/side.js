@@ -81,14 +81,15 @@ function showLost() {
   const rest = (key, all) => all.length > MOST_LOST / 4 && make('li', {}, expanded.has(key) && all.length > 10 * MOST_LOST
     ? `and ${number(all.length - 10 * MOST_LOST)} more in the list` : more(key, all.length - MOST_LOST / 4));
   const entries = strangers.map(({machine}) => machine.entry).filter(Boolean).slice(0, 10 * MOST_LOST);
+  setClass($('lost'), strangers.length && missing.length ? '' : 'single');
   morphInto($('lost'), [
-    make('div', {}, make('h3', {}, `Strangers: ${number(strangers.length)}`),
+    strangers.length > 0 && make('div', {}, make('h3', {}, `Strangers: ${number(strangers.length)}`),
       make('ul', {}, strangers.slice(0, most('strangers')).map((item) => make('li', {},
         nameLink(item), make('span', {class: 'soft'}, ` ${item.machine.address || ''}`),
         item.machine.entry && copier(item.machine.entry, 'copy line'))), rest('strangers', strangers)),
       strangers.length > 0 && !entries.length && make('p', {class: 'hint'}, strangers[0].machine.troubles[0]?.hint),
       entries.length > 0 && make('p', {}, make('code', {class: 'line'}, entries[0]), entries.length > 1 && copier(`${entries.join('\n')}\n`, `copy ${entries.length} lines`))),
-    make('div', {}, make('h3', {}, `Not seen: ${number(missing.length)}`),
+    missing.length > 0 && make('div', {}, make('h3', {}, `Not seen: ${number(missing.length)}`),
       make('ul', {}, missing.slice(0, most('missing')).map((item) => make('li', {}, nameLink(item), make('span', {class: 'soft mono'}, ` ${item.mac || ''}`))),
         rest('missing', missing))),
   ]);

@@ -119,7 +119,7 @@ function doing(machine) {
   const step = machine.steps.at(-1);
   if (!step) return machine.files.length ? 'only fetched files' : 'has an address';
   if (machine.waits) return 'waits in the queue';
-  if (step.stage === 'initrd' && step.of && step.sent >= step.of) return machine.state === 'loaded' ? 'loaded' : 'loaded, starts up';
+  if (step.stage === 'initrd' && step.of && step.sent >= step.of) return 'initrd complete';
   if (step.ended || step.rate === null) return TITLES[step.stage] + (step.of && !step.ended ? ` ${percent(step)} %` : '');
   return `${TITLES[step.stage]} ${percent(step)} %`;
 }
