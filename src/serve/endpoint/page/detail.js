@@ -24,6 +24,7 @@ async function copy(text) {
       field.value = text;
       const focus = document.activeElement;
       document.body.append(field);
+      field.focus();
       field.select();
       if (!document.execCommand('copy')) said = 'select and copy it by hand';
       field.remove();

@@ -5,7 +5,7 @@ const racks = new Map();
 let current = null;
 // The blocks on the screen with their numbers of tiles, the longest label, and the sizes that they have.
 let blocks = [];
-let longest = 1;
+let longest = {most: 1, all: 1};
 let planned = '';
 
 const GAP = 3;
@@ -46,7 +46,8 @@ function plan(sizes, letters, width, height, tallest) {
       if (w > width || w < 13) continue;
       const fits = w >= labelWidth(h, letters.most);
       // A tile wider than its words helps nobody.
-      const score = Math.min(w, labelWidth(h, letters.most) * 1.6) * h * (fits ? 6 : 1);
+      const all = w >= labelWidth(h, letters.all);
+      const score = Math.min(w, labelWidth(h, letters.most) * 1.6) * h * (all ? 9 : fits ? 6 : 1);
       if (best && score <= best.score) continue;
       for (const deep of rows) {
         const columns = sizes.map((size) => Math.ceil(size / deep));
@@ -56,7 +57,7 @@ function plan(sizes, letters, width, height, tallest) {
   }
   if (best) {
     // What is left over makes them larger still.
-    while (best.w < 2.2 * labelWidth(best.h, letters.most) && stack(best.w + 1, best.h, best.columns) <= height) best.w += 1;
+    while (best.w < Math.max(labelWidth(best.h, letters.all), 2.2 * labelWidth(best.h, letters.most)) && stack(best.w + 1, best.h, best.columns) <= height) best.w += 1;
     while (best.h < tallest && best.h < best.w && stack(best.w, best.h + 1, best.columns) <= height) best.h += 1;
     return {...best, fits: best.w >= labelWidth(best.h, letters.most)};
   }
@@ -157,8 +158,9 @@ function layRack() {
   arrange($('rack'), blocks.map(([{node}]) => node));
   if (!tiles.has(current)) current = shown[0]?.key ?? null;
   if (current !== null) tiles.get(current).node.tabIndex = 0;
-  // A few long names do not make all tiles wider.
-  longest = lengths.sort((a, b) => a - b)[Math.floor(0.95 * (lengths.length - 1))] || 1;
+  // A few long names make all tiles wider only where there is room.
+  lengths.sort((a, b) => a - b);
+  longest = {most: lengths[Math.floor(0.95 * (lengths.length - 1))] || 1, all: lengths.at(-1) || 1};
   const left = sorted.length - shown.length;
   setText($('rack-note'), left > 0 ? `${number(left)} more have no tile: ${view.find || view.state ? 'they do not match, or are better off' : 'those here are the worst off'}. Search to see others.` : '');
   $('rack-note').hidden = left <= 0;
@@ -172,7 +174,7 @@ function sizeRack() {
   const tall = room.height - parseFloat(box.paddingTop) - parseFloat(box.paddingBottom);
   if (width < 20 || (isFixed() && tall < 20)) return;
   const sizes = blocks.map(([, length]) => length);
-  const letters = {most: longest, head: view.wall ? 2 * HEAD : HEAD};
+  const letters = {...longest, head: view.wall ? 2 * HEAD : HEAD};
   const planFor = (height) => plan(sizes, letters, width, height, view.wall ? 120 : Math.max(62, innerHeight / 13));
   // Where the page scrolls, as on a phone, tiles are large enough for a finger.
   const screens = isFixed() ? [] : [0.7, 1, 1.5, 2, 3, 4, 6, 8, 12];
