@@ -24,9 +24,14 @@ pub(crate) const CONFIG: &str = "usr/share/oem/config.ign";
 /// Where a booted machine has what was in [`OEM`].
 pub(crate) const MOUNTED: &str = "/oem";
 
+/// The directory of sysexts, below [`OEM`] and [`MOUNTED`].
+pub(crate) const SYSEXTS: &str = "sysext";
+/// The directory of container images, below both, too.
+pub(crate) const IMAGES: &str = "images";
+
 /// The image of a sysext, below [`OEM`] and [`MOUNTED`].
 fn sysext(name: &str) -> String {
-    format!("sysext/{name}{IMAGE_END}")
+    format!("{SYSEXTS}/{name}{IMAGE_END}")
 }
 
 /// An overlay in the making.
@@ -73,7 +78,7 @@ impl Overlay {
     pub(crate) fn image(&mut self, archive: &Path) -> Result<(), Error> {
         let name = file_name(archive)?;
         let entry = Entry::file(PLAIN, Contents::on_disk(archive)?, format!("image {}", archive.display()));
-        Ok(self.tree.insert(&format!("{OEM}/images/{name}"), entry)?)
+        Ok(self.tree.insert(&format!("{OEM}/{IMAGES}/{name}"), entry)?)
     }
 
     /// Adds any file.

@@ -10,7 +10,7 @@ use super::open::Place;
 use crate::base::size::Bytes;
 use crate::flatcar::memory;
 use crate::format::cpio::{Limits, Reader, Seekable};
-use crate::initrd::overlay::OEM;
+use crate::initrd::overlay::{IMAGES, OEM, SYSEXTS};
 use crate::sysext::place::IMAGE_END;
 
 /// The most members of an overlay that are looked at. A machine has some ten sysexts.
@@ -89,11 +89,11 @@ fn images(manifest: &Manifest, place: &Place, path: &str, file: &File) -> Option
         let size = u64::from(member.size);
         let part = |kind, name: &str, version| Part { kind, name: name.to_owned(), version, size };
         match (folder, member.is_file()) {
-            ("sysext", true) => {
+            (SYSEXTS, true) => {
                 let name = name.strip_suffix(IMAGE_END).unwrap_or(name);
                 parts.push(part(Kind::Sysext, name, version_of(manifest, name, size)));
             }
-            ("images", true) => parts.push(part(Kind::Image, name, None)),
+            (IMAGES, true) => parts.push(part(Kind::Image, name, None)),
             _ => {}
         }
     }

@@ -57,8 +57,8 @@ function plan(sizes, letters, width, height, tallest) {
   }
   if (best) {
     // What is left over makes them larger still.
-    while (best.w < Math.max(labelWidth(best.h, letters.all), 2.2 * labelWidth(best.h, letters.most)) && stack(best.w + 1, best.h, best.columns) <= height) best.w += 1;
     while (best.h < tallest && best.h < best.w && stack(best.w, best.h + 1, best.columns) <= height) best.h += 1;
+    while (best.w < Math.max(labelWidth(best.h, letters.all), 2.2 * labelWidth(best.h, letters.most)) && stack(best.w + 1, best.h, best.columns) <= height) best.w += 1;
     return {...best, fits: best.w >= labelWidth(best.h, letters.most)};
   }
   // More than a screen holds: small ones, and the rack scrolls.
