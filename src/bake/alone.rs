@@ -29,7 +29,8 @@ use crate::source::fetch::{Fetcher, Want};
 use crate::source::http::Http;
 use crate::source::input::Entry;
 use crate::store::Store;
-use crate::sysext::description::{Component, Description, Expected, FILE_NAME};
+use crate::sysext::description::{Component, Expected, FILE_NAME};
+use crate::sysext::folder::{Folder, is_sysext, shelves};
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
 use crate::tree::names::CHECKSUMS;
@@ -100,12 +101,12 @@ pub(crate) struct Made {
     pub outcome: Outcome,
 }
 
-/// Finds a sysext's folder: by its path, or by its name in `sysext/` here or in a parent directory.
-pub(crate) fn find(given: &str) -> Result<PathBuf, Error> {
+/// Finds a sysext's folder: by its path, or by its name in `sysext/` here or in a parent directory, or in the binary.
+pub(crate) fn find(given: &str) -> Result<Folder, Error> {
     let path = PathBuf::from(given);
-    if path.join(FILE_NAME).is_file() {
+    if is_sysext(&path) {
         // `.` is not a name, and a sysext is named after its folder.
-        return Ok(fs::canonicalize(&path).unwrap_or(path));
+        return Ok(Folder::Disk(fs::canonicalize(&path).unwrap_or(path)));
     }
     if path.is_file() {
         // The argument is the description file itself.
@@ -114,18 +115,16 @@ pub(crate) fn find(given: &str) -> Result<PathBuf, Error> {
             false => Err(Error::Image { path }),
         };
     }
-    let shelves = extensions::shelves(Path::new(""));
-    let shelved = shelves.iter().map(|shelf| shelf.join(given)).find(|path| path.join(FILE_NAME).is_file());
-    if let Some(path) = shelved.filter(|_| !given.contains('/')) {
-        return Ok(path);
+    let shelves = shelves(Path::new(""));
+    if let Some(folder) = Folder::find(given, &shelves).filter(|_| !given.contains('/')) {
+        return Ok(folder);
     }
-    let names = extensions::names(&shelves);
+    let names = Folder::names(&shelves);
     let hint = match nearest(given, names.iter().map(String::as_str)) {
         _ if path.is_dir() => {
             format!("{given} has no {FILE_NAME}; docs/formats/sysext.md describes that file")
         }
         Some(near) => format!("did you mean `{near}`?"),
-        None if names.is_empty() => "there is no `sysext/` folder here or in a directory above".into(),
         None => format!("known: {}", names.join(", ")),
     };
     Err(Error::Unknown { name: given.into(), hint })
@@ -133,12 +132,12 @@ pub(crate) fn find(given: &str) -> Result<PathBuf, Error> {
 
 /// The sysext for each architecture, with these values for its variables, `version` among them.
 pub(crate) fn select(
-    folder: &Path,
+    folder: &Folder,
     archs: &[Arch],
     values: &BTreeMap<String, String>,
 ) -> Result<Vec<Selected>> {
-    let description = Description::load(folder)?;
-    archs.iter().map(|arch| Ok(extensions::select(&description, *arch, values, true)?)).collect()
+    let description = folder.load()?;
+    archs.iter().map(|arch| Ok(extensions::select(folder, &description, *arch, values, true)?)).collect()
 }
 
 /// Fetches the components and builds the images into the store.

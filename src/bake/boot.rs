@@ -27,6 +27,8 @@ pub(crate) struct BootWish {
     pub generic: Option<Vec<u8>>,
     /// The config with the secrets of its machines, if they have any. Neither keys nor the manifest depend on it.
     pub private: Option<Vec<u8>>,
+    /// Whether somebody can log in to its machines, or perhaps can.
+    pub lets_in: bool,
     /// Names of its sysexts.
     pub sysexts: Vec<String>,
 }

@@ -5,7 +5,7 @@
 //! order and the links; leaves merging and spec levels to `ignition`, and configs for machines that fetch their sysexts
 //! to `delivery`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::Selected;
+use crate::bake::judge::logins::{self, Shut};
 use crate::bake::judge::secrets::Judge;
 use crate::bake::outputs::Outputs;
 use crate::bake::recipe::{self, INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys};
@@ -20,7 +21,7 @@ use crate::bake::{delivery, kubernetes};
 use crate::base::arch::Arch;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
-use crate::base::finding::{Finding, Findings, Place, Severity};
+use crate::base::finding::{Finding, Findings, Place, Severity, Source};
 use crate::base::yaml::decode::Spanned;
 use crate::flatcar::quirks;
 use crate::flatcar::version::Version;
@@ -32,6 +33,7 @@ use crate::ignition::{self, Config, Spec, Transpile, boot, lint};
 use crate::initrd::overlay::links_layer;
 use crate::machine::base_url::BaseUrl;
 use crate::machine::node::Node;
+use crate::sysext::folder::Layer;
 use crate::sysext::packaging::Packaging;
 use crate::sysext::signing::Signer;
 use crate::tree::lock;
@@ -111,15 +113,10 @@ pub(crate) fn compile(
     }
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
-    for (name, profile) in &recipe.profiles {
-        for arch in recipe.release.archs.iter().copied() {
-            boots.extend(compiler.boot(name, profile, arch, None));
-        }
-        let nodes = recipe.nodes.iter().filter(|node| node.profile.value == *name);
-        for node in nodes.filter(|node| !(node.ignition.is_empty() && node.private.is_empty())) {
-            boots.extend(compiler.boot(name, profile, node.arch, Some(node)));
-        }
+    for (name, profile, arch, node) in boots_of(recipe) {
+        boots.extend(compiler.boot(name, profile, arch, node));
     }
+    compiler.note(logins::findings(recipe, Shut::among(&boots)));
     let leaks = compiler.public.take_findings();
     compiler.note(leaks);
     let (boots, warnings) = Findings::settle(compiler.findings, boots)?;
@@ -143,26 +140,14 @@ struct Compiler<'c> {
 
 impl Compiler<'_> {
     fn boot(&mut self, name: &str, profile: &Profile, arch: Arch, node: Option<&Node>) -> Option<BootWish> {
-        let spelled = self.recipe.sysexts_of(profile).into_iter();
-        let mut names: Vec<String> =
-            spelled.map(|spelling| recipe::name_of(&spelling.name).to_owned()).collect();
-        names.extend(kubernetes::sysext_of(self.recipe, profile).map(str::to_owned));
-        let of_sysexts = self.sysexts.iter().filter(|sysext| sysext.booted && sysext.arch == arch);
-        let of_sysexts = of_sysexts.filter(|sysext| names.contains(&sysext.description.name));
-        let node_sides = of_sysexts.filter_map(|sysext| sysext.description.node_layer.clone());
-        let own = node.map(|node| node.ignition.as_slice()).unwrap_or_default();
-        let named = profile.ignition.iter().chain(own).map(|layer| (layer.value.clone(), Some(&layer.place)));
-        let files: Vec<(PathBuf, Option<&Place>)> = node_sides
-            .map(|path| (path, None))
-            .chain(named)
-            .chain(self.extra.iter().map(|path| (path.clone(), None)))
-            .collect();
+        let names = sysexts_of(self.recipe, profile);
+        let files = layers_of(self.recipe, self.sysexts, self.extra, (profile, arch, node));
         let on_disk = |name: &&String| profile.install.is_none() || !INSTALL_SYSEXTS.contains(&name.as_str());
         let linked: Vec<String> = names.iter().filter(on_disk).cloned().collect();
         let mut layers = vec![self.links(&linked)];
         layers.extend(self.signer.filter(|_| !linked.is_empty()).map(trusted));
         layers.extend([&self.authorities, &self.keys].into_iter().flatten().cloned().map(Some));
-        layers.extend(files.iter().map(|(path, place)| self.layer(path, *place)));
+        layers.extend(files.iter().map(|(layer, place)| self.layer(layer, *place)));
         let layers: Vec<Config> = layers.into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
@@ -171,6 +156,7 @@ impl Compiler<'_> {
         self.note(delivery::remote_sources(profile, &config));
         self.note(boot::failures(&config, Some(quirks::system(self.version))));
         let private = self.private(profile, node)?;
+        let lets_in = self.lets_in(&names, arch, profile, &config, private.as_deref());
         let node = node.map(|node| node.name.value.as_str());
         let id = self.recipe.boot_id(name, arch, node);
         let (config, installed) = match &profile.install {
@@ -193,6 +179,7 @@ impl Compiler<'_> {
             kernel_args: profile.kernel_args.iter().map(|arg| arg.value.clone()).collect(),
             ignition,
             private,
+            lets_in,
             sysexts: names,
         })
     }
@@ -239,12 +226,32 @@ impl Compiler<'_> {
     }
 
     fn private_of(&mut self, files: Vec<&Spanned<PathBuf>>) -> Option<Vec<u8>> {
-        let layers = files.into_iter().map(|file| self.layer(&file.value, Some(&file.place)));
+        let layers = files.into_iter().map(|file| self.layer(&Layer::Disk(file.value.clone()), Some(&file.place)));
         let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
         self.note(boot::failures(&config, Some(quirks::system(self.version))));
         self.emitted(config)
+    }
+
+    /// Whether somebody can log in to the machines of a boot.
+    fn lets_in(
+        &self,
+        names: &[String],
+        arch: Arch,
+        profile: &Profile,
+        config: &Config,
+        private: Option<&[u8]>,
+    ) -> bool {
+        // The recipe's own keys are in every config.
+        self.keys.is_some()
+            || logins::by_args(profile.kernel_args.iter().map(|arg| arg.value.as_str()))
+            || logins::by_config(config)
+            || private.is_some_and(|json| {
+                let source = Source::new("private", String::from_utf8_lossy(json));
+                Config::parse(&source).is_ok_and(|private| logins::by_config(&private.config))
+            })
+            || booted(self.sysexts, names, arch).any(|sysext| logins::by_image(&sysext.description.files))
     }
 
     /// A config as it is emitted; `None` where the release cannot read it.
@@ -280,8 +287,8 @@ impl Compiler<'_> {
     }
 
     /// Reads a layer, or records why that fails; a finding without a place gets the place that names the layer.
-    fn layer(&mut self, path: &Path, named_at: Option<&Place>) -> Option<Config> {
-        match ignition::load(path, &Transpile::of_recipe()) {
+    fn layer(&mut self, layer: &Layer, named_at: Option<&Place>) -> Option<Config> {
+        match layer.load(&Transpile::of_recipe()) {
             Ok(checked) => {
                 self.note(checked.warnings);
                 Some(checked.config)
@@ -308,6 +315,67 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Names of the sysexts of a profile.
+fn sysexts_of(recipe: &Recipe, profile: &Profile) -> Vec<String> {
+    let spelled = recipe.sysexts_of(profile).into_iter();
+    let names = spelled.map(|spelling| recipe::name_of(&spelling.name).to_owned());
+    names.chain(kubernetes::sysext_of(recipe, profile).map(str::to_owned)).collect()
+}
+
+/// Those of these names that profiles boot.
+fn booted<'s>(sysexts: &'s [Selected], names: &[String], arch: Arch) -> impl Iterator<Item = &'s Selected> {
+    let booted = sysexts.iter().filter(move |sysext| sysext.booted && sysext.arch == arch);
+    booted.filter(|sysext| names.contains(&sysext.description.name))
+}
+
+/// The layers that have a file, lowest first, each with the place that names it.
+fn layers_of<'r>(
+    recipe: &'r Recipe,
+    sysexts: &[Selected],
+    extra: &[PathBuf],
+    (profile, arch, node): (&'r Profile, Arch, Option<&'r Node>),
+) -> Vec<(Layer, Option<&'r Place>)> {
+    let names = sysexts_of(recipe, profile);
+    let node_sides = booted(sysexts, &names, arch).filter_map(|sysext| sysext.description.node_layer.clone());
+    let own = node.map(|node| node.ignition.as_slice()).unwrap_or_default();
+    let named = profile.ignition.iter().chain(own);
+    let named = named.map(|layer| (Layer::Disk(layer.value.clone()), Some(&layer.place)));
+    let extra = extra.iter().map(|path| (Layer::Disk(path.clone()), None));
+    node_sides.map(|layer| (layer, None)).chain(named).chain(extra).collect()
+}
+
+/// The boots of a recipe: each profile for each architecture, and each node with layers of its own.
+fn boots_of(recipe: &Recipe) -> impl Iterator<Item = (&String, &Profile, Arch, Option<&Node>)> {
+    recipe.profiles.iter().flat_map(|(name, profile)| {
+        let whole = recipe.release.archs.iter().map(move |arch| (name, profile, *arch, None));
+        let nodes = recipe.nodes.iter().filter(move |node| node.profile.value == *name);
+        let nodes = nodes.filter(|node| !(node.ignition.is_empty() && node.private.is_empty()));
+        whole.chain(nodes.map(move |node| (name, profile, node.arch, Some(node))))
+    })
+}
+
+/// Warnings about boots that nobody can log in to, before there is a lock to compile for. Layers with faults are told of then.
+pub(crate) fn logins(recipe: &Recipe, sysexts: &[Selected], extra: &[PathBuf]) -> Vec<Finding> {
+    if !recipe.ssh_keys.is_empty() {
+        return Vec::new();
+    }
+    let lets_in = |(_, profile, arch, node): &(&String, &Profile, Arch, Option<&Node>)| {
+        let load = |layer: &Layer| Some(layer.load(&Transpile::of_recipe()).ok()?.config);
+        let layers = layers_of(recipe, sysexts, extra, (profile, *arch, *node));
+        let public = ignition::merge_all(layers.iter().filter_map(|(layer, _)| load(layer)));
+        let own = node.map(|node| node.private.as_slice()).unwrap_or_default();
+        let private = profile.private.iter().chain(own).map(|file| Layer::Disk(file.value.clone()));
+        let private = ignition::merge_all(private.filter_map(|layer| load(&layer)));
+        let names = sysexts_of(recipe, profile);
+        logins::by_args(profile.kernel_args.iter().map(|arg| arg.value.as_str()))
+            || [public, private].iter().any(logins::by_config)
+            || booted(sysexts, &names, *arch).any(|sysext| logins::by_image(&sysext.description.files))
+    };
+    let shut = boots_of(recipe).filter(|boot| !lets_in(boot));
+    let shut = shut.map(|(profile, _, _, node)| Shut { profile, node: node.map(|node| node.name.value.as_str()) });
+    logins::findings(recipe, shut)
 }
 
 /// The layer with all SSH keys of the recipe, for Flatcar's user `core`.

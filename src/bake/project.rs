@@ -8,8 +8,8 @@ use crate::bake::images::{self, Needs};
 use crate::bake::kubernetes;
 use crate::bake::outputs::{self, Outputs};
 use crate::bake::recipe::Recipe;
-use crate::bake::resolve::{self, Stock};
 use crate::bake::settle::{Sides, Taken};
+use crate::bake::resolve::{self, Pins, Stock};
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::event::{Event, Observer};
 use crate::base::finding::Finding;
@@ -191,7 +191,8 @@ impl Project {
         let drifted = |drift| lock::Error::Drift { path: self.lock_path.clone(), drift };
         if limits.locked {
             let wants = self.wants(&needs).1;
-            let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &trust, &needs, &wants);
+            let pins = Pins::of(&self.sysexts, self.lock.as_ref())?;
+            let drift = resolve::drift(self.lock.as_ref(), &self.recipe, &trust, &needs, &wants, &pins);
             if !drift.is_empty() {
                 return Err(drifted(drift).into());
             }
@@ -257,6 +258,7 @@ impl Project {
         let (mut lock, judged) =
             resolve::update(recipe, boards, version, stock, promises, locked, &fetcher).await?;
         lock.kubeadm = needs.kubeadm;
+        lock.sysexts = Pins::of(&project.sysexts, locked)?.to_lock(locked);
         // With `--locked`, too, a newer key file is accepted.
         if let (false, Some(trust)) = (limits.locked, &mut lock.trust) {
             trust.revoked.extend(fetcher.revoked());

@@ -11,6 +11,7 @@ use crate::bake::images::{self, Needs, Pinned};
 use crate::bake::lock_ids::{component_id, stock_id};
 use crate::bake::outputs::Outputs;
 use crate::bake::recipe::{Recipe, SshKeys};
+use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::event::Event;
@@ -25,6 +26,7 @@ use crate::source::input::Entry;
 use crate::source::releases;
 use crate::store::Store;
 use crate::sysext::description::Expected;
+use crate::sysext::folder::Folder;
 use crate::sysext::signing;
 use crate::tree::lock::{self, Lock, Release, SCHEMA};
 use crate::trust::openpgp::Revoked;
@@ -108,6 +110,61 @@ pub(crate) fn trust_drift(lock: &Lock, trust: &lock::Trust) -> Vec<String> {
     }
 }
 
+/// The folders of sysexts as a lock pins them: those that come with prebake, which another prebake may change, and those on
+/// the disk that took the place of one.
+#[derive(Debug, Default)]
+pub(crate) struct Pins {
+    /// Name → where it is, and the digest of its folder.
+    used: BTreeMap<String, (Folder, Sha256)>,
+}
+
+impl Pins {
+    /// The pins of the sysexts that a recipe uses. Folders on the disk are read only where the lock has a pin for their name.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub(crate) fn of(sysexts: &[Selected], lock: Option<&Lock>) -> Result<Self> {
+        let mut used = BTreeMap::new();
+        for Selected { folder, description, .. } in sysexts {
+            let is_pinned = lock.is_some_and(|lock| lock.sysexts.contains_key(&description.name));
+            let is_shipped = matches!(folder, Folder::Shipped(_));
+            if (is_shipped || is_pinned) && !used.contains_key(&description.name) {
+                used.insert(description.name.clone(), (folder.clone(), folder.digest()?));
+            }
+        }
+        Ok(Pins { used })
+    }
+
+    /// The part of the lock. A folder that took the place of a shipped one stays pinned as long as it is equal.
+    pub(crate) fn to_lock(&self, lock: Option<&Lock>) -> BTreeMap<String, Sha256> {
+        let pinned = |name: &str| lock.and_then(|lock| lock.sysexts.get(name));
+        let stays = |name: &str, folder: &Folder, digest: &Sha256| {
+            matches!(folder, Folder::Shipped(_)) || pinned(name) == Some(digest)
+        };
+        let kept = self.used.iter().filter(|(name, (folder, digest))| stays(name, folder, digest));
+        kept.map(|(name, (_, digest))| (name.clone(), *digest)).collect()
+    }
+
+    /// Differences to a lock, in words.
+    fn drift(&self, lock: &Lock) -> Vec<String> {
+        let mut drift = Vec::new();
+        for (name, (folder, digest)) in &self.used {
+            let whose = match folder {
+                Folder::Shipped(shipped) => format!("the sysext `{name}` of {shipped}"),
+                Folder::Disk(path) => format!("the sysext `{name}` in {}", path.display()),
+            };
+            match lock.sysexts.get(name) {
+                Some(locked) if locked == digest => {}
+                Some(_) => drift.push(format!("{whose} differs from the locked one")),
+                None => drift.push(format!("{whose} is not locked")),
+            }
+        }
+        let unused = lock.sysexts.keys().filter(|name| !self.used.contains_key(*name));
+        drift.extend(unused.map(|name| format!("the sysext `{name}` is locked but not needed")));
+        drift
+    }
+}
+
 /// Differences between a lock and the recipe's needs and trust, in words; empty if there are none.
 pub(crate) fn drift(
     lock: Option<&Lock>,
@@ -115,9 +172,11 @@ pub(crate) fn drift(
     trust: &lock::Trust,
     needs: &Needs,
     wants: &[Want],
+    pins: &Pins,
 ) -> Vec<String> {
     let Some(lock) = lock else { return vec!["there is no lock".into()] };
     let mut drift = trust_drift(lock, trust);
+    drift.extend(pins.drift(lock));
     if let VersionWish::Exactly(version) = recipe.release.version
         && lock.version() != Some(version)
     {
@@ -345,7 +404,7 @@ pub(crate) async fn update(
     let judgements: Vec<Judged> =
         stream::iter(judgements).buffered(PARALLEL).try_collect().await.map_err(judged)?;
     let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
-    let lock = Lock { schema: SCHEMA, release, trust: Some(trust.clone()), ssh_keys, kubeadm: None, inputs };
+    let lock = Lock { schema: SCHEMA, release, trust: Some(trust.clone()), ssh_keys, kubeadm: None, sysexts: BTreeMap::new(), inputs };
     for board in boards {
         check_version_file(board, version, &lock, fetcher)?;
     }

@@ -123,6 +123,18 @@ fn moved_keys<'l>(old: Option<&'l Lock>, new: &'l Lock) -> Vec<(&'l str, Option<
     moved.collect()
 }
 
+/// Sysexts of prebake whose folders are new, removed or changed.
+fn moved_sysexts<'l>(
+    old: Option<&'l Lock>,
+    new: &'l Lock,
+) -> impl Iterator<Item = (&'l str, Option<Sha256>, Option<Sha256>)> {
+    let names: BTreeSet<&str> =
+        old.into_iter().chain([new]).flat_map(|lock| lock.sysexts.keys().map(String::as_str)).collect();
+    let of = |lock: &Lock, name: &str| lock.sysexts.get(name).copied();
+    let all = names.into_iter().map(move |name| (name, old.and_then(|lock| of(lock, name)), of(new, name)));
+    all.filter(|(_, old, new)| old != new)
+}
+
 /// Changes of the recipe's trust: each one's name, with the old and the new value.
 fn moved_trust(old: Option<&Lock>, new: &Lock) -> Vec<(&'static str, Option<String>, Option<String>)> {
     /// A lock's value of one of them.
@@ -165,6 +177,10 @@ fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
         let side = |text: Option<String>| text.map(|text| (String::new(), text));
         row(name.into(), side(was), side(is));
     }
+    for (name, was, is) in moved_sysexts(old, new) {
+        let side = |sha256: Option<Sha256>| sha256.map(|sha256| (String::new(), sha256.to_string()[..12].to_owned()));
+        row(format!("sysext {name}"), side(was), side(is));
+    }
     for (user, was, is) in moved_keys(old, new) {
         let keys = |count: usize| (String::new(), counted(count, "SSH key"));
         row(format!("github:{user}"), was.map(keys), is.map(keys));
@@ -186,12 +202,16 @@ fn as_json(path: &Path, old: Option<&Lock>, new: &Lock) -> Value {
         .iter()
         .map(|(user, old, new)| json!({"user": user, "old": old, "new": new}))
         .collect();
+    let sysexts: Vec<Value> = moved_sysexts(old, new)
+        .map(|(name, old, new)| json!({"name": name, "old": old, "new": new}))
+        .collect();
     json!({
         "lock": path,
         "moved": old != Some(new),
         "release": {"old": old.map(|lock| &lock.release), "new": new.release},
         "inputs": moves,
         "ssh_keys": keys,
+        "sysexts": sysexts,
         "schema": {"old": old.map(|lock| lock.schema), "new": new.schema},
         "trust": {"old": old.and_then(|lock| lock.trust.as_ref()), "new": new.trust},
     })

@@ -14,11 +14,12 @@ use super::project::{DeliveryArgs, ProjectArgs};
 use crate::bake::blueprint::Blueprint;
 use crate::bake::graph::Graph;
 use crate::bake::project::Project;
-use crate::bake::resolve::{self, Stock};
+use crate::bake::resolve::{self, Pins, Stock};
 use crate::bake::{compile, early};
 use crate::base::count::counted;
 use crate::base::digest::Object;
 use crate::base::error::Result;
+use crate::base::finding::Finding;
 use crate::source::fetch::{Check, Want};
 use crate::store::Store;
 use crate::tree::lock;
@@ -79,6 +80,9 @@ struct Forecast {
     outputs: Option<Outputs>,
     totals: Totals,
     pending: bool,
+    /// Warnings about the layers, as a build would give them.
+    #[serde(skip)]
+    warnings: Vec<Finding>,
 }
 
 /// An input or a step.
@@ -145,6 +149,9 @@ impl PlanArgs {
             }
             None => say_part!("{}", forecast.for_people(self.files)),
         }
+        for warning in &forecast.warnings {
+            tell!("{warning}");
+        }
         let is_refused = self.locked && !forecast.drift.is_empty();
         // A build would not just change to another pin.
         if is_refused || self.exit_code && forecast.distrusts {
@@ -166,7 +173,8 @@ impl PlanArgs {
         let (version, wants) = project.wants(&needs);
         let lock = project.lock.as_ref();
         let trust = resolve::trust(&project.recipe)?;
-        let drift = resolve::drift(lock, &project.recipe, &trust, &needs, &wants);
+        let pins = Pins::of(&project.sysexts, lock)?;
+        let drift = resolve::drift(lock, &project.recipe, &trust, &needs, &wants, &pins);
         let distrusts = lock.is_some_and(|lock| !resolve::trust_drift(lock, &trust).is_empty());
         let missing = Stock::take(&wants, lock, store).missing();
         let input = |want: &Want| Line {
@@ -186,6 +194,7 @@ impl PlanArgs {
             outputs: None,
             totals: Totals::default(),
             pending: true,
+            warnings: Vec::new(),
         };
         if let (Some(lock), Some(version), true) = (lock, version, forecast.drift.is_empty()) {
             let Project { recipe, outputs, sysexts, .. } = project;
@@ -215,6 +224,9 @@ impl PlanArgs {
                 .collect();
             forecast.outputs = Some(self.outputs(&blueprint, &made, store)?);
             graph = Some(Graph::of(&blueprint, &made));
+            forecast.warnings = compiled.warnings;
+        } else {
+            forecast.warnings = compile::logins(&project.recipe, &project.sysexts, &self.layers);
         }
         forecast.add_up();
         Ok((forecast, graph))

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::folder::Layer;
 use super::schema;
+use super::shipped::Shipped;
 use super::template::{Variables, is_plain_value};
 use super::values::Values;
 use crate::base::arch::Arch;
@@ -25,6 +27,8 @@ use crate::format::tree::{self, Tree};
 
 /// Name of the description's file in the folder of a sysext.
 pub(crate) const FILE_NAME: &str = "sysext.yaml";
+/// Name of the layer for the node in that folder.
+const NODE_LAYER: &str = "node.bu";
 
 /// The description in a folder of `sysext/`. All its templates are known to expand.
 #[derive(Clone, Debug)]
@@ -44,7 +48,7 @@ pub struct Description {
     /// The content of `files/`.
     pub files: Tree,
     /// `node.bu`, a Butane layer for the node that goes below the user's own layers, if the folder has one.
-    pub node_layer: Option<PathBuf>,
+    pub node_layer: Option<Layer>,
     pub(super) components: Vec<ComponentTemplate>,
     pub(super) text: BTreeMap<String, String>,
     /// Symlinks in the image: path and target.
@@ -263,8 +267,20 @@ impl Description {
             description.files = Tree::of_directory(&files, &origin)
                 .map_err(|source| Error::Files { name: folder, source })?;
         }
-        let layer = dir.join("node.bu");
-        description.node_layer = layer.is_file().then_some(layer);
+        let layer = dir.join(NODE_LAYER);
+        description.node_layer = layer.is_file().then_some(Layer::Disk(layer));
+        Ok(description)
+    }
+
+    /// Reads a folder in the binary.
+    pub fn shipped(folder: &Shipped) -> Result<Self, Error> {
+        let source = |path| Some(Source::new(folder.source_name(path), folder.text(path)?));
+        let text = source(FILE_NAME).unwrap_or_else(|| Source::new(folder.source_name(FILE_NAME), ""));
+        let mut description = schema::parse(&text, folder.name)?;
+        let origin = format!("files/ of sysext {}", folder.name);
+        let in_files = |source| Error::Files { name: folder.name.into(), source };
+        description.files = folder.tree("files/", &origin).map_err(in_files)?;
+        description.node_layer = source(NODE_LAYER).map(Layer::Shipped);
         Ok(description)
     }
 

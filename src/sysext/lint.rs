@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::base::Base;
-use super::description::{Description, FILE_NAME};
+use super::description::FILE_NAME;
 use super::extension::{self, Extension};
+use super::folder::{Folder, is_sysext};
 use super::image;
 use super::merge::{Merge, NodeConfig};
 use super::rules::{self, Breach};
@@ -16,7 +17,7 @@ use crate::base::arch::Arch;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::Severity;
 use crate::flatcar::version::Version;
-use crate::ignition::{self, Transpile};
+use crate::ignition::Transpile;
 
 /// Extensions that would be merged on one machine.
 pub(crate) struct Group {
@@ -24,6 +25,15 @@ pub(crate) struct Group {
     pub subject: String,
     /// Members of the group.
     pub extensions: Vec<Extension>,
+}
+
+/// An extension, as a user names it.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// An image, a directory of images, an unpacked extension, or a folder.
+    Path(PathBuf),
+    /// A folder that was found by its name.
+    Folder(Folder),
 }
 
 /// The path is not an extension.
@@ -51,12 +61,14 @@ impl Advice for Error {
     }
 }
 
-/// Opens the paths, grouped by the machines on which they can meet: images for the same architecture, each name once. A
+/// Opens what is named, grouped by the machines on which they can meet: images for the same architecture, each name once. A
 /// directory of images is one group as it is.
-pub(crate) fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
+pub(crate) fn open(targets: &[Target]) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
-    for path in paths {
-        if let Some(images) = directory_of_images(path) {
+    for target in targets {
+        if let Target::Path(path) = target
+            && let Some(images) = directory_of_images(path)
+        {
             // `.` has no file name, which the rules need.
             let directory = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
             let open = |path: &PathBuf| Ok(Extension::open(path)?.lying_in(&directory));
@@ -64,7 +76,10 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Vec<Group>> {
             groups.push(Group { subject: path.display().to_string(), extensions });
             continue;
         }
-        let extension = open_one(path)?;
+        let extension = match target {
+            Target::Path(path) => open_one(path)?,
+            Target::Folder(found) => folder(found)?,
+        };
         let arch = arch_of(&extension)?;
         let fits = |group: &Group| -> Result<bool> {
             let mut archs = Vec::new();
@@ -100,7 +115,7 @@ fn arch_of(extension: &Extension) -> Result<Option<String>> {
 
 /// The images in a directory that is not an extension itself, sorted.
 fn directory_of_images(path: &Path) -> Option<Vec<PathBuf>> {
-    if path.join("usr").is_dir() || path.join(FILE_NAME).is_file() {
+    if path.join("usr").is_dir() || is_sysext(path) {
         return None;
     }
     let mut images: Vec<PathBuf> = fs::read_dir(path).ok()?.flatten().map(|item| item.path()).collect();
@@ -113,8 +128,9 @@ fn directory_of_images(path: &Path) -> Option<Vec<PathBuf>> {
 }
 
 fn open_one(path: &Path) -> Result<Extension> {
-    if path.join(FILE_NAME).is_file() {
-        return folder(path);
+    if is_sysext(path) {
+        // `.` has no file name, which the rules need.
+        return folder(&Folder::Disk(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())));
     }
     let extension = Extension::open(path)?;
     let is_directory = extension.form == extension::Form::Directory;
@@ -125,10 +141,8 @@ fn open_one(path: &Path) -> Result<Extension> {
 }
 
 /// A folder of `sysext/`, as far as its content is known before anything is fetched.
-pub(crate) fn folder(path: &Path) -> Result<Extension> {
-    // `.` has no file name, which the rules need.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let description = Description::load(&path)?;
+fn folder(folder: &Folder) -> Result<Extension> {
+    let description = folder.load()?;
     let outline = |arch| {
         let variables = description.variables(arch, &Default::default())?;
         image::outline(&description, arch, &variables)
@@ -138,7 +152,7 @@ pub(crate) fn folder(path: &Path) -> Result<Extension> {
     let (tree, unknown) = outline(first).or_else(|error| outline(other).map_err(|_| error))?;
     let mut extension = Extension::of_tree(&description.name, &tree).with_unknown(unknown);
     if let Some(layer) = &description.node_layer {
-        let config = ignition::load(layer, &Transpile::default())?.config;
+        let config = layer.load(&Transpile::default())?.config;
         extension.masks = NodeConfig::of_ignition(config.to_json().as_bytes()).masked;
     }
     Ok(extension)

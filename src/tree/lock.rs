@@ -45,6 +45,9 @@ pub struct Lock {
     /// Images that kubeadm's source names, for a version that is not in the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeadm: Option<Kubeadm>,
+    /// Sysext → digest of its folder, for those that came with prebake.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysexts: BTreeMap<String, Sha256>,
     /// Input id → URL, length and digest.
     pub inputs: BTreeMap<String, Entry>,
 }
@@ -285,6 +288,7 @@ impl Lock {
             trust: None,
             ssh_keys: SshKeys::new(),
             kubeadm: None,
+            sysexts: BTreeMap::new(),
             inputs: BTreeMap::new(),
         }
     }
@@ -389,18 +393,20 @@ impl Lock {
             id.strip_suffix(SIGNATURE).unwrap_or(id) == name
                 || fronts.iter().any(|front| id.starts_with(front))
         };
+        let is_sysext = self.sysexts.remove(name).is_some();
         let before = self.inputs.len();
         self.inputs.retain(|id, _| !is_meant(id));
         if name == "flatcar" {
             // An empty version is resolved anew.
             self.release.version.clear();
         }
-        self.inputs.len() < before
+        is_sysext || self.inputs.len() < before
     }
 
     /// Names besides ids that [`Lock::forget`] accepts: sources, sysexts, users.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: BTreeSet<String> = self.ssh_keys.keys().map(|user| format!("github:{user}")).collect();
+        names.extend(self.sysexts.keys().cloned());
         for id in self.inputs.keys() {
             let mut parts = id.split('/');
             names.extend(match (parts.next(), parts.next()) {

@@ -6,7 +6,7 @@
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use self::settings::Settings;
 use crate::bake::recipe::{Recipe, Sysext, name_of};
@@ -15,6 +15,7 @@ use crate::base::error::{Advice, Result};
 use crate::base::finding::{Finding, Findings, nearest};
 use crate::base::yaml::decode::Spanned;
 use crate::sysext::description::{self, Component, Description, FILE_NAME};
+use crate::sysext::folder::{Folder, is_sysext, shelves};
 use crate::sysext::template::Variables;
 use crate::tree::lock;
 
@@ -37,6 +38,8 @@ pub struct Selected {
     pub arch: Arch,
     /// Whether profiles boot it; if not, this version is only published for nodes to update to, or to go back to.
     pub booted: bool,
+    /// Its folder.
+    pub folder: Folder,
     /// Its folder's contents.
     pub description: Description,
     /// Values for its templates.
@@ -76,7 +79,7 @@ impl Selected {
 /// A sysext that a recipe names, with its folder.
 struct Found<'r> {
     wish: &'r Sysext,
-    directory: PathBuf,
+    folder: Folder,
     description: Description,
 }
 
@@ -93,21 +96,20 @@ pub fn load(
     let mut findings = contradictions(recipe);
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
     for wish in recipe.profiles.values().flat_map(|profile| recipe.sysexts_of(profile)) {
-        let Some(directory) = find(&recipe.directory, &wish.name) else {
+        let Some(folder) = find(&recipe.directory, &wish.name) else {
             findings.push(unknown(&recipe.directory, &wish.name));
             continue;
         };
-        let description = Description::load(&directory)?;
+        let description = folder.load()?;
         match found.get(&description.name) {
-            Some(first) if first.directory != directory => {
-                let (name, first, second) =
-                    (&description.name, first.directory.display(), directory.display());
-                let text = format!("two folders are called `{name}`: {first} and {second}");
+            Some(first) if first.folder != folder => {
+                let name = &description.name;
+                let text = format!("two folders are called `{name}`: {} and {folder}", first.folder);
                 findings.push(Finding::error(text).at(wish.name.place.clone()));
             }
             Some(_) => {}
             None => {
-                found.insert(description.name.clone(), Found { wish, directory, description });
+                found.insert(description.name.clone(), Found { wish, folder, description });
             }
         }
     }
@@ -144,7 +146,7 @@ fn versions(
     mut overrides: BTreeMap<String, String>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Selected> {
-    let Found { wish, description, .. } = sysext;
+    let Found { wish, folder, description } = sysext;
     let mut selected = Vec::new();
     let mut seen = BTreeSet::new();
     let others = published.iter().filter(|others| others.name.value == description.name);
@@ -159,7 +161,7 @@ fn versions(
             continue;
         }
         for arch in recipe.release.archs.iter().copied() {
-            let finding = match select(description, arch, &overrides, published.is_none()) {
+            let finding = match select(folder, description, arch, &overrides, published.is_none()) {
                 Ok(one) => {
                     selected.push(one);
                     continue;
@@ -177,6 +179,7 @@ fn versions(
 
 /// A sysext for one architecture, with these values for its variables.
 pub(crate) fn select(
+    folder: &Folder,
     description: &Description,
     arch: Arch,
     overrides: &BTreeMap<String, String>,
@@ -184,8 +187,8 @@ pub(crate) fn select(
 ) -> Result<Selected, description::Error> {
     let variables = description.variables(arch, overrides)?;
     let components = description.components(arch, &variables)?;
-    let (description, pause) = (description.clone(), PauseFrom::Written);
-    Ok(Selected { arch, booted, description, variables, components, pause })
+    let (folder, description, pause) = (folder.clone(), description.clone(), PauseFrom::Written);
+    Ok(Selected { arch, booted, folder, description, variables, components, pause })
 }
 
 /// Only one image of each name is built, so two entries for it must set the same values.
@@ -224,27 +227,11 @@ fn refused(error: &description::Error, wish: &Sysext, published: Option<&Spanned
     }
 }
 
-fn find(directory: &Path, name: &Spanned<String>) -> Option<PathBuf> {
-    let is_sysext = |path: &PathBuf| path.join(FILE_NAME).is_file();
+fn find(directory: &Path, name: &Spanned<String>) -> Option<Folder> {
     if name.value.contains('/') {
-        return Some(directory.join(&name.value)).filter(is_sysext);
+        return Some(directory.join(&name.value)).filter(|path| is_sysext(path)).map(Folder::Disk);
     }
-    shelves(directory).into_iter().map(|shelf| shelf.join(&name.value)).find(is_sysext)
-}
-
-/// `sysext/` beside the recipe and in every directory above it.
-pub(crate) fn shelves(directory: &Path) -> Vec<PathBuf> {
-    let absolute = std::path::absolute(directory.join(".")).unwrap_or_else(|_| directory.to_owned());
-    absolute.ancestors().map(|above| above.join("sysext")).filter(|shelf| shelf.is_dir()).collect()
-}
-
-/// Names of the sysexts in these directories, sorted.
-pub(crate) fn names(shelves: &[PathBuf]) -> Vec<String> {
-    let entries = shelves.iter().filter_map(|shelf| shelf.read_dir().ok()).flatten().flatten();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
+    Folder::find(&name.value, &shelves(directory))
 }
 
 fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
@@ -252,13 +239,9 @@ fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
     if name.value.contains('/') {
         return finding.hint(format!("no {FILE_NAME} in {}", directory.join(&name.value).display()));
     }
-    let shelves = shelves(directory);
-    let names = names(&shelves);
+    let names = Folder::names(&shelves(directory));
     finding.hint(match nearest(&name.value, names.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if names.is_empty() => {
-            "there is no `sysext/` folder beside the recipe or in a directory above it".into()
-        }
         None => format!("known: {}", names.join(", ")),
     })
 }

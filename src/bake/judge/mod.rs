@@ -3,4 +3,5 @@
 pub(crate) mod boots;
 pub(crate) mod documents;
 pub(crate) mod leaks;
+pub(crate) mod logins;
 pub(crate) mod secrets;

@@ -28,7 +28,7 @@ use crate::sysext::packaging::{Packaging, Wish};
 /// /etc/extensions/NAME.raw to the image: systemd-sysext goes by that name.
 #[derive(Args)]
 pub(crate) struct SysextBuildArgs {
-    /// Names in sysext/ here or above, or folders
+    /// Names as `sysext ls` lists them, or folders
     #[arg(required = true, value_name = "NAME|DIR")]
     sysexts: Vec<String>,
     /// For which machines: amd64 or arm64 (repeatable)

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::print_json;
+use crate::bake::alone;
 use crate::bake::judge::boots;
 use crate::bake::project::Project;
 use crate::base::count::counted;
@@ -14,7 +15,7 @@ use crate::base::finding::Severity;
 use crate::cli::project::StoreArg;
 use crate::flatcar::version::Version;
 use crate::sysext::base::Base;
-use crate::sysext::lint::{self, Gap, Row, Verdict};
+use crate::sysext::lint::{self, Gap, Row, Target, Verdict};
 
 /// Judge images, folders or recipes: would nodes merge them, and would they work
 ///
@@ -26,8 +27,8 @@ use crate::sysext::lint::{self, Gap, Row, Verdict};
 /// components are not fetched; with --strict that, too, is 3. The rules are explained in docs/guides/sysexts.md.
 #[derive(Args)]
 pub(crate) struct LintArgs {
-    /// Images, folders, directories of images, recipes
-    #[arg(required = true, value_name = "IMAGE|DIR|RECIPE")]
+    /// Images, folders, directories of images, recipes, or names as `sysext ls` lists them
+    #[arg(required = true, value_name = "IMAGE|DIR|RECIPE|NAME")]
     targets: Vec<PathBuf>,
     /// Judge for this Flatcar release, such as 4593.2.5; a recipe names its own
     #[arg(long, value_name = "VERSION", value_parser = |text: &str| text.parse::<Version>())]
@@ -73,6 +74,7 @@ impl LintArgs {
     pub(crate) fn run(self) -> Result<()> {
         let (recipes, others): (Vec<PathBuf>, Vec<PathBuf>) =
             self.targets.iter().cloned().partition(|path| is_recipe(path));
+        let others: Vec<Target> = others.into_iter().map(target).collect::<Result<_>>()?;
         let base = self.base.as_deref().map(read_base).transpose()?;
         let mut verdicts = Vec::new();
         let well_known = Base::well_known();
@@ -103,6 +105,16 @@ impl LintArgs {
             true => Err(Refused { errors, warnings, gaps }.into()),
             false => Ok(()),
         }
+    }
+}
+
+/// A path, or the folder of a name that is none.
+fn target(path: PathBuf) -> Result<Target> {
+    match path.to_str() {
+        Some(name) if !name.contains(['/', '.']) && path.symlink_metadata().is_err() => {
+            Ok(Target::Folder(alone::find(name)?))
+        }
+        _ => Ok(Target::Path(path)),
     }
 }
 
