@@ -35,7 +35,11 @@ fn names(directory: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name().into_string();
-        names.push(name.map_err(|name| format!("{} has the name {name:?}, which is not UTF-8", directory.display()))?);
+        names.push(
+            name.map_err(|name| {
+                format!("{} has the name {name:?}, which is not UTF-8", directory.display())
+            })?,
+        );
     }
     names.sort();
     Ok(names)

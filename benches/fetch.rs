@@ -89,7 +89,9 @@ fn second_recipe(world: &World) {
     }
     race.finish();
     let [first, second, update] = bytes;
-    println!("bytes moved: {first} for the first recipe, {second} for a second one, {update} for lock --update");
+    println!(
+        "bytes moved: {first} for the first recipe, {second} for a second one, {update} for lock --update"
+    );
 }
 
 /// `verified`: whether the peers verify as well, or only download.

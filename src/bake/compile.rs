@@ -226,7 +226,8 @@ impl Compiler<'_> {
     }
 
     fn private_of(&mut self, files: Vec<&Spanned<PathBuf>>) -> Option<Vec<u8>> {
-        let layers = files.into_iter().map(|file| self.layer(&Layer::Disk(file.value.clone()), Some(&file.place)));
+        let layers =
+            files.into_iter().map(|file| self.layer(&Layer::Disk(file.value.clone()), Some(&file.place)));
         let layers: Vec<Config> = layers.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
         self.note(lint::conflicts(&layers));
         let config = ignition::merge_all(layers);
@@ -374,7 +375,8 @@ pub(crate) fn logins(recipe: &Recipe, sysexts: &[Selected], extra: &[PathBuf]) -
             || booted(sysexts, &names, *arch).any(|sysext| logins::by_image(&sysext.description.files))
     };
     let shut = boots_of(recipe).filter(|boot| !lets_in(boot));
-    let shut = shut.map(|(profile, _, _, node)| Shut { profile, node: node.map(|node| node.name.value.as_str()) });
+    let shut =
+        shut.map(|(profile, _, _, node)| Shut { profile, node: node.map(|node| node.name.value.as_str()) });
     logins::findings(recipe, shut)
 }
 

@@ -39,5 +39,6 @@ pub(crate) mod resolve;
 pub mod roster;
 pub(crate) mod run;
 pub(crate) mod sbom;
+pub(crate) mod scaffold;
 pub(crate) mod settle;
 pub(crate) mod steps;

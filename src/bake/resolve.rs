@@ -404,7 +404,15 @@ pub(crate) async fn update(
     let judgements: Vec<Judged> =
         stream::iter(judgements).buffered(PARALLEL).try_collect().await.map_err(judged)?;
     let release = Release { channel: recipe.release.channel.value.clone(), version: version.to_string() };
-    let lock = Lock { schema: SCHEMA, release, trust: Some(trust.clone()), ssh_keys, kubeadm: None, sysexts: BTreeMap::new(), inputs };
+    let lock = Lock {
+        schema: SCHEMA,
+        release,
+        trust: Some(trust.clone()),
+        ssh_keys,
+        kubeadm: None,
+        sysexts: BTreeMap::new(),
+        inputs,
+    };
     for board in boards {
         check_version_file(board, version, &lock, fetcher)?;
     }

@@ -178,7 +178,9 @@ fn print(path: &Path, old: Option<&Lock>, new: &Lock) {
         row(name.into(), side(was), side(is));
     }
     for (name, was, is) in moved_sysexts(old, new) {
-        let side = |sha256: Option<Sha256>| sha256.map(|sha256| (String::new(), sha256.to_string()[..12].to_owned()));
+        let side = |sha256: Option<Sha256>| {
+            sha256.map(|sha256| (String::new(), sha256.to_string()[..12].to_owned()))
+        };
         row(format!("sysext {name}"), side(was), side(is));
     }
     for (user, was, is) in moved_keys(old, new) {

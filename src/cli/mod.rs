@@ -26,6 +26,7 @@ mod key;
 mod lock;
 mod man;
 mod mirror;
+mod new;
 mod nodes;
 mod pending;
 mod plan;
@@ -99,6 +100,7 @@ enum Verb {
     Mirror(mirror::MirrorArgs),
     #[command(alias = "node")]
     Nodes(nodes::NodesArgs),
+    New(new::NewArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Release(release::ReleaseArgs),
@@ -207,6 +209,7 @@ impl Cli {
             Verb::Man(args) => args.run(),
             Verb::Mirror(args) => args.run(),
             Verb::Nodes(args) => args.run(),
+            Verb::New(args) => args.run(),
             Verb::Plan(args) => args.run(),
             Verb::Prune(args) => args.run(),
             Verb::Release(args) => args.run(),

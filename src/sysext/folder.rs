@@ -42,7 +42,8 @@ impl Folder {
     /// A directory of a shipped sysext's name without a description is taken too, and then refused when it is read: somebody
     /// means to replace that sysext.
     pub(crate) fn find(name: &str, shelves: &[PathBuf]) -> Option<Folder> {
-        let at = |is_it: fn(&Path) -> bool| shelves.iter().map(|shelf| shelf.join(name)).find(|path| is_it(path));
+        let at =
+            |is_it: fn(&Path) -> bool| shelves.iter().map(|shelf| shelf.join(name)).find(|path| is_it(path));
         if let Some(path) = at(is_sysext) {
             return Some(Folder::Disk(path));
         }

@@ -65,14 +65,6 @@ impl Shipped {
         }
         Ok(tree)
     }
-
-    /// Its files, each with its executable bit; links are left out.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, bool, &'static [u8])> {
-        self.entries.iter().filter_map(|(path, item)| match item {
-            Item::File { executable, bytes } => Some((*path, *executable, *bytes)),
-            Item::Link(_) => None,
-        })
-    }
 }
 
 impl PartialEq for Shipped {

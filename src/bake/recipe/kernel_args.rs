@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::finding::{Finding, Place};
+use crate::base::finding::{Finding, Place, Source};
 use crate::base::yaml::decode::Spanned;
 use crate::tree::names::{CARD_ARG, CONFIG_ARGS, FIRST_BOOT_ARGS, INITRD_ARG, OEM_ARGS, SERVER_ARG};
 use crate::tree::secrets::{masked_place, masked_text};
@@ -89,6 +89,16 @@ pub(super) fn findings(args: &[Spanned<String>]) -> Vec<Finding> {
         findings.push(finding.hint("the kernel cuts off the rest; put settings into the Ignition config"));
     }
     findings
+}
+
+/// Why a recipe refuses an argument; `None` if it takes it.
+pub(crate) fn fault_of(arg: &str) -> Option<String> {
+    let place = Place { source: Source::new("kernel_args", arg), line: 1, column: 1 };
+    let finding = fault(&Spanned { value: arg.to_owned(), place })?;
+    Some(match finding.hint {
+        Some(hint) => format!("{}; {hint}", finding.message),
+        None => finding.message,
+    })
 }
 
 /// An argument as messages show it: findings end up in logs, and it may contain a secret.

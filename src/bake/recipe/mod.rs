@@ -35,6 +35,7 @@ use crate::trust::openpgp::FLATCAR_PRIMARY;
 use crate::trust::pin::Trust;
 
 pub(crate) use install::{Install, SYSEXTS as INSTALL_SYSEXTS};
+pub(crate) use kernel_args::fault_of as kernel_arg_fault;
 pub(crate) use kubernetes::{Carriage, Images, Kubernetes, Role};
 
 /// The outputs of a recipe without `outputs:`.

@@ -6,6 +6,7 @@ mod inspect;
 mod key;
 mod lint;
 mod ls;
+mod new;
 
 use clap::{Args, Subcommand};
 
@@ -27,6 +28,7 @@ enum SysextVerb {
     Key(key::KeyArgs),
     Lint(lint::LintArgs),
     Ls(ls::LsArgs),
+    New(new::NewArgs),
 }
 
 impl SysextArgs {
@@ -39,6 +41,7 @@ impl SysextArgs {
             SysextVerb::Key(args) => args.run(),
             SysextVerb::Lint(args) => args.run(),
             SysextVerb::Ls(args) => args.run(),
+            SysextVerb::New(args) => args.run(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::lab::machine::{self, Machine};
 use crate::lab::mirror::Mirror;
 use crate::lab::release;
 use crate::world::http::Server;
-use crate::world::{World, repository};
+use crate::world::{PRIMARY, Run, World, repository};
 
 /// A UEFI boot takes a minute on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(400);
@@ -28,6 +28,53 @@ fn two_machines_boot_what_was_baked_each_its_own_profile_and_report_back() {
     for profile in ["worker", "control"] {
         assert!(story.contains(&format!("PREBAKE-LAB-OK profile={profile}")), "{story}");
     }
+}
+
+/// Issue 17, ux 1.3: nothing worked outside of the repository.
+#[test]
+fn a_stranger_with_the_binary_alone_comes_from_an_empty_directory_to_a_machine_that_reports() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, work) = (directory.path().join("bin/prebake"), directory.path().join("work"));
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    fs::create_dir(&work).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_prebake"), &program).unwrap();
+    let release = release::build(&directory.path().join("lab")).unwrap();
+    let mirror = Mirror::builder().directory("/", &release.server).start().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(args).current_dir(&work).env_clear().env("HOME", directory.path());
+        let run = Run::of(command.env("PREBAKE_MIRROR_FLATCAR", mirror.url()).output().unwrap()).ok();
+        eprintln!("{args:?}\n{}{}", run.stderr, run.stdout);
+        run
+    };
+    run(&["new", "--name", "rack", "--node", "n1=52:54:00:00:00:01", "--ssh-key", "github:octo"]);
+    // The lab has a key of its own, and its network no GitHub; without KVM the kernel may find its timer too late.
+    let recipe = fs::read_to_string(work.join("recipes/rack.yaml")).unwrap();
+    let trust = format!("trust: {{primary_fingerprint: {PRIMARY}, key: lab.asc}}\nprofiles:");
+    let recipe = recipe.replace("\nprofiles:", &format!("\n{trust}")).replace("ssh_keys: [", "# ssh_keys: [");
+    let recipe = recipe.replace("115200n8\"", "115200n8\", no_timer_check, flatcar.autologin");
+    fs::write(work.join("recipes/rack.yaml"), recipe).unwrap();
+    fs::copy(repository("tests/lab/keys/lab.asc"), work.join("recipes/lab.asc")).unwrap();
+    run(&["lock", "recipes/rack.yaml"]);
+    let built = run(&["build", "recipes/rack.yaml", "--locked"]);
+    assert!(!built.stderr.contains("warning"), "{}", built.stderr);
+
+    let tree = work.join("output/rack/current");
+    let (_server, address) = Server::of(&program, &tree, &["--address", "127.0.0.1:0"]);
+    let script = machine::start_script(address.parse().unwrap());
+    let harness =
+        Mirror::builder().directory("/", &release.harness).page("/start.ipxe", script).start().unwrap();
+    let url = format!("{}/start.ipxe", machine::seen_from_inside(harness.address()));
+    let _turn = machine::turn();
+    let machine = Machine::builder(&url, &directory.path().join("console")).mac("52:54:00:00:00:01");
+    let mut machine = machine.start().unwrap();
+    for pattern in ["Linux version", "] switch_root"] {
+        let event = machine.wait_for(&[pattern], PATIENCE);
+        let event = event.unwrap_or_else(|stall| panic!("{stall}\n{}", machine.last_lines(30).join("\n")));
+        eprintln!("{:5.1} s  {}", event.after.as_secs_f64(), event.line);
+    }
+    let server = format!("http://{address}");
+    run(&["status", "--server", &server, "--wait", "booted", "--timeout", "400s"]);
 }
 
 /// A world with the lab's recipe and what that needs, not built yet.

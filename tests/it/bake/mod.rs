@@ -12,6 +12,7 @@ pub(crate) mod install;
 mod installations;
 pub(crate) mod kubernetes;
 mod locks;
+mod logins;
 mod node;
 mod outputs;
 mod plans;

@@ -66,7 +66,7 @@ fn without_words(script: &str) -> String {
     script.lines().map(without).collect()
 }
 
-fn raised(config: &str) -> String {
+pub(crate) fn raised(config: &str) -> String {
     let read = !config.contains(r#""version":"""#);
     assert!(read, "Matchbox sends an empty config instead of one it cannot read: {config}");
     let config = Config::parse(&Source::new("config.ign", config)).unwrap().config.raised(Spec::V3_4);

@@ -8,6 +8,7 @@ pub(crate) mod browser;
 mod configs;
 pub(crate) mod containerd;
 mod ignition;
+mod imports;
 mod inputs;
 pub(crate) mod matchbox;
 pub mod properties;

@@ -147,8 +147,12 @@ impl Server {
 
     /// The same with flags of one's own.
     pub fn prebake_with(tree: &Path, flags: &[&str]) -> (Server, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
-        let mut server = Server::start(command.arg("serve").args(flags).arg(tree));
+        Server::of(Path::new(env!("CARGO_BIN_EXE_prebake")), tree, flags)
+    }
+
+    /// The same by a copy of the binary.
+    pub fn of(program: &Path, tree: &Path, flags: &[&str]) -> (Server, String) {
+        let mut server = Server::start(Command::new(program).arg("serve").args(flags).arg(tree));
         let address = server.says("listening on http://").rsplit('/').next().unwrap_or_default().to_owned();
         (server, address)
     }

@@ -1,0 +1,199 @@
+//! `prebake new`: what it writes builds at once, and nothing of anybody's is overwritten.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::world::{PRIMARY, World, prebake_in, repository};
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt you@host";
+
+/// A world with nothing but a release server and the lab's key, which a recipe has to name.
+fn empty() -> World {
+    let world = World::new();
+    for path in ["recipes", "sysext"] {
+        fs::remove_dir_all(world.path(path)).unwrap();
+    }
+    world
+}
+
+/// The lab's key stands in for Flatcar's, whose secret we lack.
+fn trust_the_lab(world: &World, recipe: &str) {
+    fs::copy(repository("tests/lab/keys/lab.asc"), world.path("lab.asc")).unwrap();
+    let trust = format!("trust: {{primary_fingerprint: {PRIMARY}, key: ../lab.asc}}\nprofiles:");
+    world.edit(recipe, "\nprofiles:", &format!("\n{trust}"));
+}
+
+fn read(world: &World, path: &str) -> String {
+    fs::read_to_string(world.path(path)).unwrap()
+}
+
+#[test]
+fn what_new_writes_builds_at_once_by_the_commands_that_it_names() {
+    let world = empty();
+    let story = world
+        .prebake(&[
+            "new",
+            "--name",
+            "rack",
+            "--ssh-key",
+            KEY,
+            "--node",
+            "52-54-00-00-00-07",
+            "--node",
+            "db=5254.0000.0008",
+        ])
+        .ok();
+    assert_eq!(story.stderr, "");
+    for words in [
+        "wrote  recipes/rack.yaml",
+        "next   prebake plan recipes/rack.yaml",
+        "prebake serve output/rack/current",
+    ] {
+        assert!(story.stdout.contains(words), "{}", story.stdout);
+    }
+    let recipe = read(&world, "recipes/rack.yaml");
+    for words in [
+        "name: rack\n",
+        &format!("ssh_keys: [\"{KEY}\"]\n"),
+        "  - {name: worker-1, mac: \"52:54:00:00:00:07\", profile: worker}\n",
+        "  - {name: db, mac: \"52:54:00:00:00:08\", profile: worker}\n",
+        "ignition: [rack/base.bu]",
+    ] {
+        assert!(recipe.contains(words), "{words}\n{recipe}");
+    }
+    assert!(!recipe.contains("edge") && !recipe.contains("02:11"), "{recipe}");
+    trust_the_lab(&world, "recipes/rack.yaml");
+    for args in [&["plan"][..], &["lock"], &["build"]] {
+        let args: Vec<&str> = args.iter().copied().chain(["recipes/rack.yaml"]).collect();
+        let run = world.prebake(&args).ok();
+        assert!(!run.stderr.contains("warning"), "{}", run.stderr);
+    }
+    assert!(world.path("output/rack/current/groups/db.json").exists());
+    assert!(read(&world, ".gitignore").contains("/output/"));
+    let workflow = read(&world, ".github/workflows/prebake.yml");
+    assert!(workflow.contains("recipe: recipes/rack.yaml"), "{workflow}");
+    serde_yaml::from_str::<Value>(&workflow).unwrap();
+}
+
+#[test]
+fn the_recipe_that_ships_is_the_one_that_new_writes() {
+    let world = empty();
+    let run = world.prebake(&["new", "--name", "edge", "--node", "52:54:00:00:02:11"]).ok();
+    assert!(run.stderr.contains("warning: nobody can log in"), "{}", run.stderr);
+    let body = |text: String| text[text.find("\nschema:").unwrap()..].to_owned();
+    let shipped = |path: &str| fs::read_to_string(repository(path)).unwrap();
+    assert_eq!(body(read(&world, "recipes/edge.yaml")), body(shipped("recipes/edge.yaml")));
+    assert_eq!(read(&world, "recipes/edge/base.bu"), shipped("recipes/edge/base.bu"));
+}
+
+#[test]
+fn kubernetes_gets_control_planes_and_workers_with_names_of_their_own() {
+    let world = empty();
+    let args = ["new", "lab", "--kubernetes", "--name", "k", "--channel", "lts", "--ssh-key", "github:octo"];
+    let nodes =
+        ["--control", "52:54:00:00:00:01", "--node", "52:54:00:00:00:02", "--node", "52:54:00:00:00:03"];
+    let all = ["--ci", "gitlab", "--systemd"];
+    let args: Vec<&str> = args.into_iter().chain(nodes).chain(all).collect();
+    world.prebake(&args).ok();
+    let recipe = read(&world, "lab/recipes/k.yaml");
+    for words in [
+        "channel: lts",
+        "ssh_keys: [\"github:octo\"]",
+        "  - {name: control-1, mac: \"52:54:00:00:00:01\", profile: control, ignition: [k/control-1.bu]}",
+        "  - {name: worker-2, mac: \"52:54:00:00:00:03\", profile: worker, ignition: [k/worker-2.bu]}",
+        "Workers join nothing by themselves",
+    ] {
+        assert!(recipe.contains(words), "{words}\n{recipe}");
+    }
+    assert!(read(&world, "lab/recipes/k/worker-2.bu").contains("worker-2\n"));
+    assert!(read(&world, "lab/.gitlab-ci.yml").contains("recipes/k.yaml"));
+    assert!(read(&world, "lab/systemd/prebake-serve.socket").contains("[Socket]"));
+    let mut plan = world.command(&["plan", "recipes/k.yaml"]);
+    let plan = crate::world::Run::of(plan.current_dir(world.path("lab")).output().unwrap()).ok();
+    assert!(plan.stdout.contains("sysext/kubernetes/amd64/kubeadm"), "{}", plan.stdout);
+    // Without any machine nobody else's address stays in the file.
+    world.prebake(&["new", "bare", "--kubernetes", "--name", "k"]).ok();
+    assert!(read(&world, "bare/recipes/k.yaml").contains("# nodes:\n#   - {name: control-1"));
+}
+
+#[test]
+fn nothing_is_overwritten_and_every_file_in_the_way_is_named() {
+    let world = empty();
+    world.write(".gitignore", "mine\n");
+    world.write("recipes/x/base.bu", "mine\n");
+    std::os::unix::fs::symlink("nowhere", world.path("recipes/x.yaml")).unwrap();
+    let before = world.names("recipes");
+    world
+        .prebake(&["new", "--name", "x"])
+        .fails(2, &[".gitignore", "recipes/x/base.bu", "recipes/x.yaml", "nothing was written"]);
+    assert_eq!((read(&world, ".gitignore").as_str(), world.names("recipes")), ("mine\n", before));
+    assert!(!world.path(".github").exists());
+    world.prebake(&["new", "other", "--name", "x"]).ok();
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anything_is_written() {
+    let world = empty();
+    for (args, code, words) in [
+        (&["--node", "nonsense"][..], 2, "is not a MAC address"),
+        (&["--node", "01:00:5e:00:00:01"], 2, "a multicast address"),
+        (&["--node", "52:54:00:00:00:01", "--node", "a=52:54:00:00:00:01"], 3, "have the same MAC address"),
+        (&["--node", "a b=52:54:00:00:00:01"], 3, "name"),
+        (&["--ssh-key", "no-such-file"], 2, "no public key"),
+        (&["--ssh-key", "ssh-ed25519 broken"], 3, "the key"),
+        (&["--ssh-key", "github:a b"], 3, "GitHub user"),
+        (&["--name", "a/b"], 3, "a name"),
+        (&["--from", "cobbler", "x"], 2, "cannot make a recipe from `cobbler`"),
+        (&["--from", "matchbox", "nowhere"], 1, "cannot read nowhere/groups"),
+    ] {
+        let args: Vec<&str> = ["new"].iter().chain(args).copied().collect();
+        world.prebake(&args).fails(code, &[words]);
+        assert!(!world.path("recipes").exists() && !world.path(".gitignore").exists(), "{args:?}");
+    }
+}
+
+/// A terminal, as util-linux' `script` makes one, with these answers.
+fn on_a_terminal(world: &World, command: &str, answers: &str) -> String {
+    let mut program = prebake_in(&world.path(""), &[]);
+    let prebake = program.get_program().to_owned();
+    program = Command::new("script");
+    let line = format!("{} {command}", prebake.display());
+    program.args(["--quiet", "--return", "--command", &line, "/dev/null"]).current_dir(world.path(""));
+    program.env("HOME", world.path("")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = program.spawn().unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), answers.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+#[test]
+fn on_a_terminal_it_asks_for_what_no_option_gives() {
+    let world = empty();
+    let story = on_a_terminal(
+        &world,
+        "new asked",
+        "site\ny\nfoo\nbeta\ngithub:octo\nc=52:54:00:00:00:01\nx\n52:54:00:00:00:02\n\n",
+    );
+    assert!(story.contains("Flatcar's channel") && story.contains("is not a MAC address"), "{story}");
+    let recipe = read(&world, "asked/recipes/site.yaml");
+    for words in [
+        "name: site",
+        "channel: beta",
+        "github:octo",
+        "{name: c, mac: \"52:54:00:00:00:01\", profile: control",
+        "{name: worker-1, mac: \"52:54:00:00:00:02\", profile: worker",
+    ] {
+        assert!(recipe.contains(words), "{words}\n{recipe}");
+    }
+    // Empty answers are the defaults: the directory's name, and the key in ~/.ssh.
+    world.write(".ssh/id_ed25519.pub", KEY);
+    on_a_terminal(&world, "new mine", "\n\n\n\n\n");
+    let recipe = read(&world, "mine/recipes/mine.yaml");
+    assert!(recipe.contains("channel: stable") && recipe.contains(KEY), "{recipe}");
+    on_a_terminal(&world, "new quiet --yes", "");
+    assert!(!read(&world, "quiet/recipes/quiet.yaml").contains("\nssh_keys:"));
+}
