@@ -31,7 +31,7 @@ pub(crate) struct NewArgs {
     /// Flatcar's channel: stable, beta, alpha or lts [default: stable]
     #[arg(long, value_name = "CHANNEL", conflicts_with = "from")]
     channel: Option<String>,
-    /// Who may log in as `core`: a public key, a file of them, or github:USER (repeatable)
+    /// Key that may log in as `core`: a public key, a file of them, or github:USER (repeatable)
     #[arg(long = "ssh-key", value_name = "KEY", conflicts_with = "from")]
     ssh_keys: Vec<String>,
     /// A machine by its MAC address, with a name or without (repeatable)
@@ -40,9 +40,9 @@ pub(crate) struct NewArgs {
     /// Machines that run Kubernetes: control planes and workers
     #[arg(long, conflicts_with = "from")]
     kubernetes: bool,
-    /// A machine that starts the cluster (repeatable)
-    #[arg(long = "control", value_name = "[NAME=]MAC", value_parser = node, requires = "kubernetes")]
-    controls: Vec<(Option<String>, Mac)>,
+    /// The machine that starts the cluster
+    #[arg(long, value_name = "[NAME=]MAC", value_parser = node, requires = "kubernetes")]
+    control: Option<(Option<String>, Mac)>,
     /// Make the recipe of something else: `matchbox DIR`, a data directory with groups/, profiles/ and ignition/
     #[arg(long, num_args = 2, value_names = ["KIND", "DIR"])]
     from: Vec<String>,
@@ -179,7 +179,7 @@ impl NewArgs {
                 |(name, mac): &(Option<String>, Mac)| NodeWish { name: name.clone(), mac: *mac, profile };
             nodes.iter().map(wish).collect::<Vec<_>>()
         };
-        wish.nodes = given(&self.controls, CONTROL);
+        wish.nodes = given(self.control.as_slice(), CONTROL);
         wish.nodes.extend(given(&self.nodes, WORKER));
         if asks {
             self.ask(&mut wish);

@@ -2,8 +2,8 @@
 //!
 //! A group that is for one machine, by its MAC address or UUID, becomes a node; the group without a selector becomes
 //! `default_profile`. A config becomes a layer: ready Ignition and Butane as they are, and templates as Matchbox fills them in for
-//! each group. Kernel arguments stay, except for those that only ask for the config, which an overlay brings here. Whatever a
-//! recipe cannot say is left out and told, group by group: no machine silently boots something else.
+//! each group. Kernel arguments stay, except for those that only ask for the config, which an overlay brings here. The rest
+//! is left out and told, group by group: no machine silently boots something else.
 //!
 //! Which files there are and how Matchbox reads them: docs/formats/matchbox.md.
 
@@ -13,7 +13,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::recipe::{RECIPES, path_of};
-use super::{Error, Scaffold, plain_name, quoted};
+use super::{Error, Scaffold, plain_name, quoted, scalar};
 use crate::bake::outputs;
 use crate::bake::recipe::{Recipe, kernel_arg_fault};
 use crate::base::arch::Arch;
@@ -46,7 +46,7 @@ const SETTING: &str = "${";
 pub(crate) struct Imported {
     /// Recipe and layers.
     pub scaffold: Scaffold,
-    /// What was left out: its file, and the reason.
+    /// The parts that were left out, each with its file and the reason.
     pub left: Vec<String>,
     /// Number of nodes.
     pub nodes: usize,
@@ -90,7 +90,7 @@ pub(crate) fn import(data: &Path, name: &str) -> Result<Imported> {
             text += &format!("#   {}\n", left.replace(char::is_control, " "));
         }
     }
-    text += &format!("schema: 1\nname: {name}\nrelease: {release}\n");
+    text += &format!("schema: 1\nname: {}\nrelease: {release}\n", scalar(name));
     text += "profiles:\n";
     profiles.iter().for_each(|profile| text += profile);
     if !nodes.is_empty() {
@@ -98,7 +98,7 @@ pub(crate) fn import(data: &Path, name: &str) -> Result<Imported> {
         nodes.iter().for_each(|(_, node)| text += node);
     }
     if let Some(default) = default {
-        text += &format!("# Machines that no node names.\ndefault_profile: {default}\n");
+        text += &format!("# Machines that no node names.\ndefault_profile: {}\n", scalar(&default));
     }
     let source = Source::new(path_of(name), text);
     Recipe::parse(&source, PathBuf::from(RECIPES), outputs::read)?;
@@ -132,7 +132,7 @@ struct Member {
     generic: Option<String>,
 }
 
-/// What names a machine.
+/// The labels by which a group selects one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Machine {
     mac: Option<Mac>,
@@ -149,7 +149,7 @@ struct Layer {
     is_own: bool,
 }
 
-/// What a profile boots, as far as a recipe says it.
+/// The release and the arguments that a profile boots, as a recipe says them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Booted {
     channel: Option<String>,
@@ -227,7 +227,7 @@ impl Import<'_> {
         member.map_err(|why: String| self.leave(path, why)).ok()
     }
 
-    /// What a profile boots.
+    /// Reads the release and the arguments that a profile boots.
     fn boot(&mut self, path: &str, profile: &Profile) -> Result<Booted, String> {
         let boot = profile.boot.as_ref().ok_or("it boots nothing")?;
         if !boot.kernel.split(['?', '#']).next().is_some_and(|url| url.ends_with(KERNEL)) {
@@ -342,7 +342,7 @@ impl Import<'_> {
             match (filled(text.as_bytes(), &bare), filled(text.as_bytes(), group)) {
                 (Ok(bare), Ok(whole)) if bare == whole => Ok(text),
                 _ if group.metadata.is_empty() => Ok(text),
-                // What was filled in is no template any more.
+                // The text is no template any more, once it is filled in.
                 (_, Ok((whole, _))) => Ok(whole.replace("{{", "{{\"{{\"}}")),
                 (_, Err(why)) => Err(why),
             }
@@ -384,8 +384,8 @@ fn machine(selector: &BTreeMap<String, String>) -> Result<Option<Machine>, Strin
     Ok((!selector.is_empty()).then_some(machine))
 }
 
-/// A template as Matchbox fills it in for a group, and whether that changed it. What the machine's request will say is known as
-/// far as the group selects by it.
+/// A template as Matchbox fills it in for a group, and whether that changed it. A machine's request is known as far as the
+/// group selects by it.
 fn filled(template: &[u8], group: &Group) -> Result<(String, bool), String> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| "it is not text".to_owned());
     let parsed = Template::parse(template).map_err(|error| error.to_string())?;
@@ -453,10 +453,10 @@ impl Draft<'_> {
         for member in nodes {
             let Some(Machine { mac, uuid }) = &member.machine else { continue };
             let node = self.free("node", plain_name(&member.group.id, "node"));
-            let mut parts = vec![format!("name: {}", quoted(&node))];
+            let mut parts = vec![format!("name: {}", scalar(&node))];
             parts.extend(mac.map(|mac| format!("mac: \"{mac}\"")));
             parts.extend(uuid.iter().map(|uuid| format!("uuid: {}", quoted(uuid))));
-            parts.push(format!("profile: {}", quoted(&name)));
+            parts.push(format!("profile: {}", scalar(&name)));
             parts.extend(several_archs.then(|| format!("arch: {}", member.boot.arch)));
             let own = member.config.as_ref().filter(|_| is_mixed);
             parts.extend(own.map(|layer| format!("ignition: [{}]", self.layer(layer))));
@@ -478,8 +478,8 @@ impl Draft<'_> {
             text += &format!("    generic: {file}\n");
         }
         self.profiles.push(match text.is_empty() {
-            true => format!("  {}: {{}}\n", quoted(name)),
-            false => format!("  {}:\n{text}", quoted(name)),
+            true => format!("  {}: {{}}\n", scalar(name)),
+            false => format!("  {}:\n{text}", scalar(name)),
         });
     }
 

@@ -31,7 +31,7 @@ pub(crate) enum Error {
     /// A file of a Matchbox data directory that cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// Its path.
+        /// Path of the file or directory.
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
@@ -47,13 +47,13 @@ pub(crate) enum Error {
     /// The name of a sysext that ships.
     #[error("prebake comes with a sysext `{name}` already")]
     Ships {
-        /// Its name.
+        /// The name that was given to a new one.
         name: String,
     },
     /// No sysext of this name ships.
     #[error("prebake comes with no sysext `{name}`")]
     Unknown {
-        /// The name.
+        /// The name that was asked for.
         name: String,
         /// Those that do.
         known: Vec<&'static str>,
@@ -153,6 +153,14 @@ impl Scaffold {
 /// A text as YAML writes it in double quotes, of which JSON's strings are a part.
 pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// A plain name as YAML has it: in quotes where it would be a number, a truth value or nothing.
+pub(crate) fn scalar(name: &str) -> String {
+    let is_word = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    let is_plain = name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && !is_word.contains(&name.to_ascii_lowercase().as_str());
+    if is_plain { name.to_owned() } else { quoted(name) }
 }
 
 /// A name of letters, digits, `-`, `_` and `.`, close to a text; `or` where nothing is left of it.

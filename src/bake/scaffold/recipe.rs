@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Error, Scaffold, quoted};
+use super::{Error, Scaffold, quoted, scalar};
 use crate::bake::outputs;
 use crate::bake::recipe::Recipe;
 use crate::base::error::Result;
 use crate::base::finding::Source;
 use crate::machine::node::Mac;
+use crate::tree::names::PRIVATE;
 
 /// Directory of recipes, as in the documents.
 pub(crate) const RECIPES: &str = "recipes";
@@ -56,7 +57,7 @@ pub(crate) const CONTROL: &str = "control";
 /// Wishes for a new recipe.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
-    /// Its name.
+    /// The recipe's name.
     pub name: String,
     /// Flatcar's channel.
     pub channel: String,
@@ -139,7 +140,7 @@ fn filled(model: &Model, wish: &Wish, nodes: &[(String, &NodeWish)]) -> String {
     for line in model.recipe[body..].lines() {
         let is_node = line.starts_with("  - {name: ") || line == "nodes:";
         if line.starts_with("name: ") {
-            lines.push(format!("name: {}", wish.name));
+            lines.push(format!("name: {}", scalar(&wish.name)));
         } else if line.starts_with("# ssh_keys: ") && !wish.ssh_keys.is_empty() {
             let keys: Vec<String> = wish.ssh_keys.iter().map(|key| quoted(key)).collect();
             lines.push(format!("ssh_keys: [{}]", keys.join(", ")));
@@ -164,17 +165,16 @@ fn entry(model: &Model, wish: &Wish, name: &str, node: &NodeWish) -> String {
         Some(_) => format!(", ignition: [{}/{name}.bu]", wish.name),
         None => String::new(),
     };
-    format!("  - {{name: {name}, mac: \"{}\", profile: {}{layer}}}", node.mac, node.profile)
+    format!("  - {{name: {}, mac: \"{}\", profile: {}{layer}}}", scalar(name), node.mac, node.profile)
 }
 
-/// What Git leaves out.
+/// The content of `.gitignore`, but for the names of the tree's contract.
 const IGNORED: &str = "\
 # Published trees; their recipe and lock make the same again.
 /output/
 # The store, where CI keeps it in the working directory.
 /.prebake/
-# Secrets: layers named by `private:`, and keys.
-private/
+# Secrets: layers that `private:` names, and keys.
 *.key
 ";
 
@@ -225,9 +225,9 @@ pub(crate) enum Ci {
     Gitlab,
 }
 
-/// Adds the files around a recipe: what Git leaves out, and the CI file if one is wanted.
+/// Adds the files around a recipe: `.gitignore`, and the CI file if one is wanted.
 pub(crate) fn add_surroundings(scaffold: &mut Scaffold, name: &str, ci: Option<Ci>) -> Result<(), Error> {
-    scaffold.text(".gitignore", IGNORED)?;
+    scaffold.text(".gitignore", format!("{IGNORED}{PRIVATE}/\n"))?;
     let filled = |text: &str| text.replace("RECIPE", &format!("{RECIPES}/{name}"));
     match ci {
         Some(Ci::Github) => scaffold.text(".github/workflows/prebake.yml", filled(GITHUB)),

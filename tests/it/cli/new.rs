@@ -144,7 +144,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_written() {
         (&["--ssh-key", "no-such-file"], 2, "no public key"),
         (&["--ssh-key", "ssh-ed25519 broken"], 3, "the key"),
         (&["--ssh-key", "github:a b"], 3, "GitHub user"),
-        (&["--name", "a/b"], 3, "a name"),
+        (&["--name", "a/b"], 3, "the recipe's name must be"),
         (&["--from", "cobbler", "x"], 2, "cannot make a recipe from `cobbler`"),
         (&["--from", "matchbox", "nowhere"], 1, "cannot read nowhere/groups"),
     ] {
@@ -196,4 +196,20 @@ fn on_a_terminal_it_asks_for_what_no_option_gives() {
     assert!(recipe.contains("channel: stable") && recipe.contains(KEY), "{recipe}");
     on_a_terminal(&world, "new quiet --yes", "");
     assert!(!read(&world, "quiet/recipes/quiet.yaml").contains("\nssh_keys:"));
+}
+
+#[test]
+fn names_that_yaml_takes_for_something_else_stay_names() {
+    let world = empty();
+    for (index, name) in ["null", "1.0", "0x1f", "no", "-x"].into_iter().enumerate() {
+        let directory = format!("d{index}");
+        let name = format!("--name={name}");
+        world.prebake(&["new", &directory, &name, "--node", "on=52:54:00:00:00:01"]).ok();
+        let recipe = format!("recipes/{}.yaml", &name["--name=".len()..]);
+        let mut plan = world.command(&["plan", &recipe]);
+        crate::world::Run::of(plan.current_dir(world.path(&directory)).output().unwrap()).ok();
+    }
+    // A directory whose name is none gives one that is.
+    world.prebake(&["new", "Über Büro!"]).ok();
+    assert!(world.names("Über Büro!/recipes").iter().any(|name| name.ends_with(".yaml")));
 }
