@@ -293,10 +293,18 @@ fn keys(text: &str) -> Result<Vec<String>> {
     }
     let lines = match text.contains(' ') {
         true => text.to_owned(),
-        false => fs::read_to_string(text).map_err(|_| UsageError::Key { key: text.to_owned() })?,
+        false => fs::read_to_string(at_home(text)).map_err(|_| UsageError::Key { key: text.to_owned() })?,
     };
     let name = if text.contains(' ') { "the key" } else { text };
     Ok(ssh_keys::parse(&Source::new(name, lines), Origin::Recipe)?)
+}
+
+/// A path in which no shell has replaced `~`, as in an answer.
+fn at_home(text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(text),
+    }
 }
 
 /// Whether a recipe has keys.

@@ -26,7 +26,8 @@ use crate::format::gotemplate::{Template, Value};
 use crate::ignition::{self, Checked, Config, Transpile};
 use crate::machine::node::Mac;
 use crate::tree::names::{
-    self, CLOUD, CONFIG_ARGS, CONFIG_END, Endpoint, FIRST_BOOT_ARGS, GROUPS, INITRD_ARG, RECORD_END,
+    self, CLOUD, CONFIG_ARGS, CONFIG_END, Endpoint, FIRST_BOOT_ARGS, GROUPS, INITRD_ARG, INSTALLED,
+    RECORD_END,
 };
 use crate::tree::records::{CEILING, Group, Profile};
 
@@ -373,6 +374,10 @@ fn machine(selector: &BTreeMap<String, String>) -> Result<Option<Machine>, Strin
             "uuid" if *value == value.to_lowercase() => machine.uuid = Some(value.clone()),
             "uuid" => {
                 return Err("its `uuid` is in upper case, which no iPXE sends: no machine gets it".into());
+            }
+            key if [key, value] == INSTALLED => {
+                let why = "it is the second stage of an installation, which `install:` of a profile makes";
+                return Err(why.into());
             }
             other => {
                 return Err(format!(

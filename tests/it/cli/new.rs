@@ -173,17 +173,18 @@ fn on_a_terminal(world: &World, command: &str, answers: &str) -> String {
 #[test]
 fn on_a_terminal_it_asks_for_what_no_option_gives() {
     let world = empty();
+    world.write("own.pub", KEY);
     let story = on_a_terminal(
         &world,
         "new asked",
-        "site\ny\nfoo\nbeta\ngithub:octo\nc=52:54:00:00:00:01\nx\n52:54:00:00:00:02\n\n",
+        "site\ny\nfoo\nbeta\nnone.pub\n~/own.pub\nc=52:54:00:00:00:01\nx\n52:54:00:00:00:02\n\n",
     );
     assert!(story.contains("Flatcar's channel") && story.contains("is not a MAC address"), "{story}");
     let recipe = read(&world, "asked/recipes/site.yaml");
     for words in [
         "name: site",
         "channel: beta",
-        "github:octo",
+        KEY,
         "{name: c, mac: \"52:54:00:00:00:01\", profile: control",
         "{name: worker-1, mac: \"52:54:00:00:00:02\", profile: worker",
     ] {

@@ -85,6 +85,7 @@ fn data(world: &World) {
     group("l1", "loose", mac(7), json!({}));
     group("z-twin", "control", mac(7), json!({}));
     group("installed", "worker", json!({"os": "installed", "mac": "52:54:00:00:00:01"}), json!({}));
+    group("region", "worker", json!({"region": "eu"}), json!({}));
     group("memory", "memtest", mac(8), json!({}));
     group("asks", "asking", mac(9), json!({}));
     group("lost", "nowhere", mac(10), json!({}));
@@ -108,7 +109,8 @@ fn a_data_directory_becomes_a_recipe_whose_machines_get_what_matchbox_gave_them(
     let recipe = fs::read_to_string(world.path("site/recipes/site.yaml")).unwrap();
     for (file, why) in [
         ("groups/broken.json", "it is no group"),
-        ("groups/installed.json", "it selects by `os`"),
+        ("groups/installed.json", "`install:` of a profile makes"),
+        ("groups/region.json", "it selects by `region`"),
         ("groups/z-twin.json", "groups/l1.json has the same selector"),
         ("groups/memory.json", "`/assets/memtest.bin` is not Flatcar's PXE kernel"),
         ("groups/asks.json", "it depends on what each machine's request says"),
@@ -120,7 +122,7 @@ fn a_data_directory_becomes_a_recipe_whose_machines_get_what_matchbox_gave_them(
         let told = |text: &str| text.lines().any(|line| line.contains(file) && line.contains(why));
         assert!(told(&run.stderr) && told(&recipe), "{file}: {why}\n{}\n{recipe}", run.stderr);
     }
-    assert_eq!(run.stderr.matches("warning: ").count(), 9, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("warning: ").count(), 10, "{}", run.stderr);
     assert!(recipe.contains(&format!("version: {VERSION}")), "{recipe}");
     let layer = fs::read_to_string(world.path("site/recipes/site/plain.bu")).unwrap();
     assert!(layer.starts_with("# Kept."), "{layer}");
