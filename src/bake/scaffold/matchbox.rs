@@ -24,7 +24,7 @@ use crate::flatcar::board::{CHANNELS, CURRENT};
 use crate::flatcar::version::Version;
 use crate::format::gotemplate::{Template, Value};
 use crate::ignition::{self, Checked, Config, Transpile};
-use crate::machine::node::Mac;
+use crate::machine::node::{Mac, parse_inventory};
 use crate::tree::names::{
     self, CLOUD, CONFIG_ARGS, CONFIG_END, Endpoint, FIRST_BOOT_ARGS, GROUPS, INITRD_ARG, INSTALLED,
     RECORD_END,
@@ -66,6 +66,9 @@ pub(crate) fn import(data: &Path, name: &str) -> Result<Imported> {
         return Err(Error::Nothing { path: data.into(), left: import.left }.into());
     }
     let mut draft = Draft { name, ..Draft::default() };
+    // The groups that a tree makes for machines without a name.
+    let reserved = ["default".to_owned(), format!("default-{}", Arch::Arm64)];
+    draft.taken.extend(reserved.map(|name| ("node", name)));
     let archs: BTreeSet<Arch> = members.iter().map(|member| member.boot.arch).collect();
     let release = import.release(&members, &archs);
     let mut by_profile: BTreeMap<&str, Vec<&Member>> = BTreeMap::new();
@@ -83,7 +86,7 @@ pub(crate) fn import(data: &Path, name: &str) -> Result<Imported> {
         "# {name}: made of the Matchbox data directory {} by `prebake new`.\n\
          # Configs became layers, which each machine gets with its initrd; arguments that only asked for a config are gone, and so is\n\
          # metadata, which was filled in where templates named it. Add `ssh_keys:` and `sysexts: [report]` as you like.\n",
-        data.display()
+        data.display().to_string().replace(char::is_control, " ")
     );
     if !import.left.is_empty() {
         text += "# Left out, because a recipe cannot say it:\n";
@@ -173,6 +176,7 @@ impl Import<'_> {
         let path = clean(&format!("/{path}"));
         let file = self.data.join(path.trim_start_matches('/'));
         match fs::metadata(&file) {
+            Ok(metadata) if !metadata.is_file() => Err("it is not a file".into()),
             Ok(metadata) if metadata.len() > MAX_FILE => Err("it is larger than 16 MiB".into()),
             Err(error) if error.kind() == ErrorKind::NotFound => Err("it is not there".into()),
             _ => fs::read(&file).map_err(|error| error.to_string()),
@@ -190,6 +194,7 @@ impl Import<'_> {
         names.sort();
         let mut members = Vec::new();
         let mut selectors = BTreeMap::new();
+        let mut named: BTreeMap<String, String> = BTreeMap::new();
         for id in names.iter().filter_map(|name| name.strip_suffix(RECORD_END)) {
             let path = names::group(id);
             let group = match self.read(&path).and_then(|bytes| Group::read(id, &bytes)) {
@@ -204,7 +209,21 @@ impl Import<'_> {
                 continue;
             }
             selectors.insert(group.selector.clone(), path.clone());
-            members.extend(self.member(&path, group));
+            let labels = || group.selector.iter().map(|(key, value)| format!("{key} {value}"));
+            if let Some((label, first)) = labels().find_map(|label| Some((label.clone(), named.get(&label)?)))
+            {
+                self.leave(
+                    &path,
+                    format!("{first} is for the same machine ({label}), which can be one node only"),
+                );
+                continue;
+            }
+            let labels: Vec<String> = labels().collect();
+            let member = self.member(&path, group);
+            if member.is_some() {
+                named.extend(labels.into_iter().map(|label| (label, path.clone())));
+            }
+            members.extend(member);
         }
         Ok(members)
     }
@@ -371,7 +390,10 @@ fn machine(selector: &BTreeMap<String, String>) -> Result<Option<Machine>, Strin
                 machine.mac = Some(mac);
             }
             // Matchbox compares it as text, and iPXE sends it in lower case.
-            "uuid" if *value == value.to_lowercase() => machine.uuid = Some(value.clone()),
+            "uuid" if *value == value.to_lowercase() => {
+                fault_of_uuid(value)?;
+                machine.uuid = Some(value.clone());
+            }
             "uuid" => {
                 return Err("its `uuid` is in upper case, which no iPXE sends: no machine gets it".into());
             }
@@ -387,6 +409,15 @@ fn machine(selector: &BTreeMap<String, String>) -> Result<Option<Machine>, Strin
         }
     }
     Ok((!selector.is_empty()).then_some(machine))
+}
+
+/// Whether a node can have a UUID, as an inventory judges it.
+fn fault_of_uuid(uuid: &str) -> Result<(), String> {
+    let text = format!("schema: 1\nnodes: [{{name: n, profile: p, uuid: {}}}]\n", quoted(uuid));
+    let nodes = parse_inventory(&Source::new("uuid", text), &[Arch::Amd64]);
+    nodes.map(|_| ()).map_err(|Findings(findings)| {
+        findings.first().map_or_else(String::new, |finding| finding.message.clone())
+    })
 }
 
 /// A template as Matchbox fills it in for a group, and whether that changed it. A machine's request is known as far as the

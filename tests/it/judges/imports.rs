@@ -74,18 +74,22 @@ fn data(world: &World) {
         world.write(&format!("data/groups/{id}.json"), group.to_string());
     };
     let mac = |mac: u8| json!({"mac": format!("52:54:00:00:00:{mac:02X}")});
-    group("default", "worker", json!({}), json!({"hostname": "stranger", "disks": []}));
+    group("default-1", "worker", json!({}), json!({"hostname": "stranger", "disks": []}));
     group("n1", "worker", mac(1), json!({"hostname": "n1", "disks": ["sda", "sdb"]}));
     group("n 2", "worker", mac(2), json!({"hostname": "n2", "disks": []}));
     group("c1", "control", json!({"uuid": "00000000-0000-0000-0000-000000000001"}), json!({}));
     group("p1", "plain", mac(3), json!({}));
     group("p2", "plain", mac(4), json!({"unused": 1}));
     group("s1", "shared", mac(5), json!({"dc": "ams"}));
-    group("s2", "shared", mac(6), json!({"dc": "ams"}));
+    // A name that the group of all other machines has in a tree.
+    group("default", "shared", mac(6), json!({"dc": "ams"}));
     group("l1", "loose", mac(7), json!({}));
     group("z-twin", "control", mac(7), json!({}));
     group("installed", "worker", json!({"os": "installed", "mac": "52:54:00:00:00:01"}), json!({}));
     group("region", "worker", json!({"region": "eu"}), json!({}));
+    group("odd", "worker", json!({"uuid": "nonsense"}), json!({}));
+    let both = json!({"mac": "52:54:00:00:00:01", "uuid": "00000000-0000-0000-0000-000000000002"});
+    group("twice", "worker", both, json!({"hostname": "n1", "disks": []}));
     group("memory", "memtest", mac(8), json!({}));
     group("asks", "asking", mac(9), json!({}));
     group("lost", "nowhere", mac(10), json!({}));
@@ -117,12 +121,14 @@ fn a_data_directory_becomes_a_recipe_whose_machines_get_what_matchbox_gave_them(
         ("groups/lost.json", "profiles/nowhere.json: it is not there"),
         ("profiles/loose.json", "iPXE's settings are not filled in"),
         ("ignition/loose.yaml", "so the layer is its Ignition"),
+        ("groups/odd.json", "is not a UUID"),
+        ("groups/twice.json", "groups/n1.json is for the same machine"),
         ("profiles/", "`stable` is taken"),
     ] {
         let told = |text: &str| text.lines().any(|line| line.contains(file) && line.contains(why));
         assert!(told(&run.stderr) && told(&recipe), "{file}: {why}\n{}\n{recipe}", run.stderr);
     }
-    assert_eq!(run.stderr.matches("warning: ").count(), 10, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("warning: ").count(), 12, "{}", run.stderr);
     assert!(recipe.contains(&format!("version: {VERSION}")), "{recipe}");
     let layer = fs::read_to_string(world.path("site/recipes/site/plain.bu")).unwrap();
     assert!(layer.starts_with("# Kept."), "{layer}");
