@@ -7,9 +7,8 @@
 //! ```
 //! Owns the order of these stages ([`build`]), what a recipe may say ([`recipe`], [`outputs`]), which inputs, steps and files
 //! follow from it ([`resolve`], [`plan`], [`blueprint`]), and the verdict over the whole before it is public ([`judge`]).
-//! [`alone`] builds sysexts without a recipe, [`rebuild`] everything a second time; [`mirror`] fills a directory from locks, and
-//! [`roster`] brings machines that other programs list into `nodes:`.
-//! [`alone`] builds sysexts without a recipe, [`rebuild`] everything a second time, and [`scaffold`] writes a first recipe.
+//! [`alone`] builds sysexts without a recipe, [`rebuild`] everything a second time; [`mirror`] fills a directory from locks,
+//! [`scaffold`] writes a first recipe, and [`roster`] brings machines that other programs list into `nodes:`.
 //!
 //! Leaves bytes to the roofs below: fetching to `source`, images to `sysext`, overlays to `initrd`, publishing to `tree`.
 //! Prints nothing: events and findings go to the caller.
