@@ -21,15 +21,16 @@ pub struct Outcome {
 pub(crate) fn run(plan: &Plan<'_>, store: &Store, observer: &dyn Observer) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for step in &plan.steps {
+        let key = step.key.to_string();
         if let Some(object) = step.made(store) {
-            observer.notice(Event::StepCached { id: &step.id, size: object.size });
+            observer.notice(Event::StepCached { id: &step.id, size: object.size, key: &key });
             outcomes.push(Outcome { object, cached: true });
             continue;
         }
         for corrupt in store.take_corrupt() {
             observer.notice(Event::Corrupt { id: &step.id, why: &corrupt.why });
         }
-        observer.notice(Event::StepStarted { id: &step.id });
+        observer.notice(Event::StepStarted { id: &step.id, key: &key });
         let started = Instant::now();
         let object = step.work.build(&step.bench(store))?;
         step.record(store, object)?;

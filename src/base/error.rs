@@ -90,6 +90,16 @@ impl Error {
         self.0.hint().or_else(|| causes.any(is_full).then(|| FULL.to_owned()))
     }
 
+    /// The findings that it reports, if it does.
+    pub(crate) fn findings(&self) -> Option<&Findings> {
+        let handed_on = std::iter::successors(Some(&*self.0), |advice| advice.inner());
+        let causes = handed_on.flat_map(|advice| {
+            let error: &(dyn std::error::Error + 'static) = advice;
+            std::iter::successors(Some(error), |cause| cause.source())
+        });
+        causes.filter_map(|cause| cause.downcast_ref()).next()
+    }
+
     /// The message and its causes, outermost first, without repeating a cause that the message already contains.
     pub(crate) fn chain(&self) -> Vec<String> {
         let mut lines = vec![self.0.to_string()];

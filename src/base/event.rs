@@ -38,6 +38,8 @@ pub enum Event<'e> {
         size: Option<u64>,
         /// Bytes that earlier attempts left, where this one resumes.
         have: u64,
+        /// The URL that is asked, or a mirror's, and what its server redirected to; passwords are masked.
+        url: &'e str,
     },
     /// Another process is fetching the same bytes; wait for it.
     FetchWaiting {
@@ -85,11 +87,15 @@ pub enum Event<'e> {
         id: &'e str,
         /// Length of the result, in bytes.
         size: u64,
+        /// The key under which the store has it: a digest of everything that its bytes depend on.
+        key: &'e str,
     },
-    /// A step begins to build.
+    /// A step begins to build, because the store has nothing under its key.
     StepStarted {
         /// The step's id in the plan.
         id: &'e str,
+        /// The key: a digest of everything that its bytes depend on.
+        key: &'e str,
     },
     /// A step is built and stored.
     StepDone {

@@ -1,7 +1,6 @@
 //! `prebake diff`
 
 use std::fmt::Write;
-use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use indicatif::HumanBytes;
 use super::demand::DemandArgs;
 use super::pending::Pending;
 use super::project::StoreArg;
+use super::terminal;
 use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::tree::bundle::policy::Taken;
@@ -95,9 +95,9 @@ impl DiffArgs {
 pub(crate) struct Colours(bool);
 
 impl Colours {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// As --color and the environment say.
     pub(crate) fn of_stdout() -> Self {
-        Colours(stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        Colours(terminal::colours_stdout())
     }
 
     /// A line in the colour of its first character.

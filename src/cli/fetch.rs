@@ -39,6 +39,7 @@ impl FetchInputsArgs {
         let inputs = block_on(project.inputs(&store, limits, &Progress::new(), |_, _, _| Ok(())))?;
         let Inputs { lock, fetched, .. } = inputs;
         project.save(&lock, &store)?;
+        super::lock::tell_cached(&lock, &fetched);
         if self.json {
             let row = |(id, object): (&str, crate::base::digest::Object)| {
                 json!({

@@ -14,7 +14,11 @@ const SEPARATORS: [&str; 3] = ["; ", ", or ", ". "];
 const HELP: &str = "  = help: ";
 
 /// The options of a verb, with their dashes.
-pub(super) struct Options(BTreeSet<String>);
+pub(super) struct Options {
+    known: BTreeSet<String>,
+    /// Whether the command line asked for JSON.
+    pub has_json: bool,
+}
 
 impl Options {
     /// The options of the verb that a command line names.
@@ -24,7 +28,8 @@ impl Options {
             let Some(verb) = command.find_subcommand(name) else { break };
             (command, matches) = (verb, inner);
         }
-        Options::of_verb(command)
+        let has_json = matches!(matches.try_get_one("json"), Ok(Some(true)));
+        Options { has_json, ..Options::of_verb(command) }
     }
 
     fn of_verb(verb: &Command) -> Options {
@@ -35,14 +40,14 @@ impl Options {
             let shorts = argument.get_short_and_visible_aliases().unwrap_or_default();
             options.extend(shorts.into_iter().map(|short| format!("-{short}")));
         }
-        Options(options)
+        Options { known: options, has_json: false }
     }
 
     /// The hint without the ways out that this verb does not have; `None` if none is left.
     pub(super) fn fit(&self, hint: &str) -> Option<String> {
         let mut fitting = String::new();
         for (separator, way) in ways(hint) {
-            if named(way).iter().all(|option| self.0.contains(*option)) {
+            if named(way).iter().all(|option| self.known.contains(*option)) {
                 let separator = if fitting.is_empty() { "" } else { separator };
                 fitting += separator;
                 fitting += way;
@@ -197,7 +202,7 @@ mod tests {
                 let is_verb =
                     !names.is_empty() || words.iter().all(|word| word.starts_with('-') || word.contains('{'));
                 let lacking = options(command).into_iter().find(|option| {
-                    !(known.0.contains(*option) || names.is_empty() && *option == "--version")
+                    !(known.known.contains(*option) || names.is_empty() && *option == "--version")
                 });
                 if !is_verb || lacking.is_some() {
                     wrong.push(format!("{path}: prebake {command}: {lacking:?}"));

@@ -72,12 +72,14 @@ impl LockArgs {
         }
         let limits = Limits { http: self.fetch.options(), ..Limits::default() };
         let progress = Progress::new();
-        let Inputs { lock, .. } = block_on(project.inputs(&store, limits, &progress, |_, _, _| Ok(())))?;
+        let Inputs { lock, fetched, .. } =
+            block_on(project.inputs(&store, limits, &progress, |_, _, _| Ok(())))?;
         let asks = matches!(project.recipe.release.version, VersionWish::Latest) && !self.allow_older;
         if let Some(old) = old.as_ref().filter(|_| asks) {
             old.must_not_be_newer_than(&lock, &project.lock_path)?;
         }
         project.save(&lock, &store)?;
+        tell_cached(&lock, &fetched);
         match (self.json, settled) {
             (true, settled) => {
                 let mut told = as_json(&project.lock_path, old.as_ref(), &lock);
@@ -99,6 +101,13 @@ impl LockArgs {
             (false, None) => print(&project.lock_path, old.as_ref(), &lock),
         }
         Ok(())
+    }
+}
+
+/// Tells with --verbose which inputs of a lock the store already had.
+pub(super) fn tell_cached(lock: &Lock, fetched: &[String]) {
+    for (id, Object { size, sha256 }) in lock.objects().filter(|(id, _)| !fetched.iter().any(|it| it == id)) {
+        detail!("cached   {id}: {}, the store has it as {sha256}", HumanBytes(size));
     }
 }
 

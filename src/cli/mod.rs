@@ -15,7 +15,9 @@ mod bundle;
 mod completions;
 mod diff;
 mod explain;
+mod failure;
 mod fetch;
+mod fit;
 mod graph;
 mod groups;
 mod help;
@@ -28,12 +30,14 @@ mod man;
 mod mirror;
 mod new;
 mod nodes;
+mod paint;
 mod pending;
 mod plan;
 mod progress;
 mod project;
 mod prune;
 mod release;
+mod screen;
 mod serve;
 mod signing;
 mod status;
@@ -71,6 +75,8 @@ const GLOBAL: &str = "Global options";
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
+    #[command(flatten)]
+    terminal: terminal::TerminalArgs,
     /// Print help; -h prints the short form
     #[arg(id = "help", short = 'h', long = "help", action = ArgAction::Help, global = true)]
     #[arg(help_heading = GLOBAL, display_order = 1000)]
@@ -125,6 +131,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             say::release(&[]);
             tell_error(error, &options);
+            // A verb that printed a result, such as `verify` of a damaged tree, has said it all there.
+            if options.has_json && error.exit() != Exit::Pending && !say::has_said() {
+                let hint = error.hint().and_then(|hint| options.fit(&hint));
+                say!("{:#}", failure::document(error, hint.as_deref()));
+            }
             ExitCode::from(error.exit() as u8)
         }
     };
@@ -138,12 +149,12 @@ fn tell_error(error: &Error, options: &Options) {
     // need the word.
     let is_plain = !chain[0].starts_with("error") && !chain[0].starts_with("warning");
     let prefix = if is_plain && error.exit() != Exit::Pending { "error: " } else { "" };
-    tell!("{prefix}{}", options.fit_helps(&chain[0]));
+    insist!("{prefix}{}", options.fit_helps(&chain[0]));
     for cause in &chain[1..] {
-        tell!("  because: {cause}");
+        insist!("  because: {cause}");
     }
     if let Some(hint) = error.hint().and_then(|hint| options.fit(&hint)) {
-        tell!("  hint: {hint}");
+        insist!("  hint: {hint}");
     }
 }
 
@@ -162,7 +173,13 @@ fn end(mut error: clap::Error, arguments: &[OsString]) -> ! {
         _ if word == Some("help") => {
             show_help(arguments.iter().filter(|word| *word != "help").cloned().collect())
         }
-        _ => suggest::improve(&mut error, &Cli::command(), arguments),
+        ErrorKind::DisplayVersion => {}
+        _ => {
+            suggest::improve(&mut error, &mut Cli::command(), arguments);
+            if arguments.iter().any(|word| word == "--json") {
+                say!("{:#}", failure::of_usage(&error));
+            }
+        }
     }
     error.exit()
 }
@@ -181,6 +198,7 @@ impl Cli {
     fn from_command_line() -> (Cli, Options) {
         let mut command = Cli::command();
         let arguments = serve::with_double_dashes(std::env::args_os());
+        terminal::set_colours(&arguments);
         let matches = command.try_get_matches_from_mut(arguments.iter());
         let matches = matches.unwrap_or_else(|error| end(error, &arguments));
         let options = Options::of(&command, &matches);
@@ -194,6 +212,7 @@ impl Cli {
         if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_)) {
             unfinished::end_on_signals();
         }
+        self.terminal.apply();
         match self.verb {
             Verb::Build(args) => args.run(),
             Verb::Bundle(args) => args.run(),

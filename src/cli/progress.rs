@@ -1,18 +1,26 @@
 //! Shows a build's events: as bars on a terminal, else as a line now and then. Everything goes to stderr.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
+use super::fit::{elided, fitted};
+use super::screen::Screen;
+use super::terminal;
 use crate::base::count::counted;
 use crate::base::event::{Event, Observer};
 
 /// Interval of progress lines without a terminal: CI systems end a job that prints nothing.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Most times a second that the rows are drawn.
+const FRAMES: u8 = 10;
 
 /// Name of the second build among the running tasks.
 const REBUILD: &str = "second build";
@@ -57,7 +65,7 @@ impl Shown {
     /// Updates the total's bar.
     fn add_up(&mut self) {
         let Some(total) = &mut self.total else { return };
-        total.bar.set_message(format!("{} of {}", total.done, counted(total.inputs, "input")));
+        total.bar.set_style(style(format!("{} of {}", total.done, counted(total.inputs, "input"))));
         total.bar.set_position(total.bytes + self.running.values().map(|fetch| fetch.bytes).sum::<u64>());
         if total.done == total.inputs {
             total.bar.finish_and_clear();
@@ -66,13 +74,82 @@ impl Shown {
     }
 }
 
-const KNOWN: &str = "  {msg:44!} {bar:24} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {eta:>4}";
-const UNKNOWN: &str = "  {msg:44!} {spinner} {bytes:>10} {elapsed}";
+/// Columns of a row of progress at most, and of a name and a bar in it.
+const WIDEST: usize = 120;
+const LONGEST_NAME: usize = 50;
+const LONGEST_BAR: usize = 24;
+/// Rows narrower than these have no bar, or no total size.
+const WITH_BAR: usize = 100;
+const WITH_TOTAL: usize = 76;
+
+/// A task in numbers.
+struct Numbers {
+    bytes: u64,
+    size: Option<u64>,
+    rate: f64,
+    eta: Duration,
+    elapsed: Duration,
+}
+
+/// A row of progress of at most this many columns: the task's name and, as far as they fit, a bar, its share, bytes, rate and
+/// remaining time. Rows of the same width have their parts one below the other.
+fn row(name: &str, columns: usize, numbers: &Numbers) -> String {
+    let columns = columns.min(WIDEST);
+    let Some(size) = numbers.size else {
+        let bytes =
+            if numbers.bytes > 0 { format!("{}  ", HumanBytes(numbers.bytes)) } else { String::new() };
+        let rest = format!("  {bytes}{}", short(numbers.elapsed));
+        let width = columns.saturating_sub(2 + rest.chars().count()).min(LONGEST_NAME);
+        return format!("  {:width$}{rest}", elided(name, width));
+    };
+    let share = if size == 0 { 1.0 } else { (numbers.bytes as f64 / size as f64).min(1.0) };
+    let mut rest = format!(" {:>3}% {:>10}", (share * 100.0) as u64, HumanBytes(numbers.bytes).to_string());
+    if columns >= WITH_TOTAL {
+        let _ = write!(rest, " of {:10}", HumanBytes(size).to_string());
+    }
+    let rate = format!("{}/s", HumanBytes(numbers.rate.max(0.0) as u64));
+    let eta = match numbers.eta.as_secs() {
+        0 => String::new(),
+        seconds @ 1..=99 => format!("{seconds}s"),
+        seconds @ 100..=5999 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", seconds / 3600),
+    };
+    let _ = write!(rest, " {rate:>13} {eta:>4}");
+    let room = columns.saturating_sub(2 + rest.chars().count());
+    let bar = if columns >= WITH_BAR { (room / 3).min(LONGEST_BAR) } else { 0 };
+    let full = ((bar as f64) * share) as usize;
+    let bar = match bar {
+        0 => String::new(),
+        _ => format!(" {}{}", "█".repeat(full), "░".repeat(bar - full)),
+    };
+    let width = room.saturating_sub(bar.chars().count()).min(LONGEST_NAME);
+    format!("  {:width$}{bar}{rest}", elided(name, width))
+}
+
+/// Draws a task's row, as wide as the terminal is at that moment.
+fn style(name: String) -> ProgressStyle {
+    let draw = move |state: &ProgressState, out: &mut dyn Write| {
+        let numbers = Numbers {
+            bytes: state.pos(),
+            size: state.len(),
+            rate: state.per_sec(),
+            eta: state.eta(),
+            elapsed: state.elapsed(),
+        };
+        // The last column stays free: some terminals wrap a row that fills it.
+        let columns = terminal::columns_of_stderr().unwrap_or(terminal::WIDEST).saturating_sub(1);
+        let _ = out.write_str(&row(&name, columns, &numbers));
+    };
+    let style = ProgressStyle::with_template("{row}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("row", draw)
+}
 
 impl Progress {
     /// Shows bars if stderr is a terminal.
     pub(crate) fn new() -> Self {
-        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        let is_drawn = terminal::columns_of_stderr().is_some() && !terminal::is_quiet();
+        let target = || ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), FRAMES);
+        let bars = is_drawn.then(|| MultiProgress::with_draw_target(target()));
         let shown = Arc::<Mutex<Shown>>::default();
         if bars.is_none() {
             let weak = Arc::downgrade(&shown);
@@ -84,19 +161,29 @@ impl Progress {
     fn line(&self, text: String) {
         match &self.bars {
             // Printed above the bars; otherwise indicatif would draw over it.
-            Some(bars) => bars.suspend(|| tell!("{text}")),
+            Some(bars) => {
+                let columns = terminal::columns_of_stderr().unwrap_or(usize::MAX);
+                bars.suspend(|| tell!("{}", fitted(&text, columns)));
+            }
             None => tell!("{text}"),
         }
     }
 
+    /// A line for --verbose, which is never shortened.
+    fn detail(&self, text: impl FnOnce() -> String) {
+        match &self.bars {
+            _ if !terminal::is_verbose() => {}
+            Some(bars) => bars.suspend(|| tell!("{}", text())),
+            None => tell!("{}", text()),
+        }
+    }
+
     fn bar(&self, message: String, size: Option<u64>) -> ProgressBar {
-        let bar = match (&self.bars, size) {
+        match (&self.bars, size) {
             (None, _) => ProgressBar::hidden(),
-            (Some(bars), Some(size)) => bars.add(ProgressBar::new(size).with_style(style(KNOWN))),
-            (Some(bars), None) => bars.add(ProgressBar::new_spinner().with_style(style(UNKNOWN))),
-        };
-        bar.set_message(message);
-        bar
+            (Some(bars), Some(size)) => bars.add(ProgressBar::new(size).with_style(style(message))),
+            (Some(bars), None) => bars.add(ProgressBar::new_spinner().with_style(style(message))),
+        }
     }
 
     fn start(&self, what: What, id: &str, size: Option<u64>, had: u64) -> Running {
@@ -119,10 +206,6 @@ fn tell_now_and_then(shown: &Weak<Mutex<Shown>>) {
             }
         }
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 impl Running {
@@ -152,12 +235,16 @@ impl Observer for Progress {
                 shown.total = (inputs > 1).then(|| Total { bar: bar(), inputs, done: 0, bytes: 0 });
                 shown.add_up();
             }
-            Event::FetchStarted { id, size, have } => {
+            Event::FetchStarted { id, size, have, url } => {
                 if let Some(old) =
                     shown.running.insert(id.to_owned(), self.start(What::Fetch, id, size, have))
                 {
                     old.bar.finish_and_clear();
                 }
+                self.detail(|| {
+                    let size = size.map_or("of unknown size".to_owned(), |size| HumanBytes(size).to_string());
+                    format!("fetching {id}: {size} from {url}")
+                });
                 if have > 0 {
                     self.line(format!("resumed  {id}: {} were already here", HumanBytes(have)));
                 }
@@ -192,7 +279,13 @@ impl Observer for Progress {
             Event::Corrupt { id, why } => {
                 self.line(format!("corrupt  {id}: {why}; set aside, it will be made again"));
             }
-            Event::StepStarted { id } => {
+            Event::StepCached { id, size, key } => {
+                self.detail(|| {
+                    format!("cached   {id}: {}, the store has it under key {key}", HumanBytes(size))
+                });
+            }
+            Event::StepStarted { id, key } => {
+                self.detail(|| format!("building {id}: the store has nothing under its key {key}"));
                 let step = self.start(What::Build, id, None, 0);
                 step.bar.enable_steady_tick(Duration::from_millis(100));
                 shown.running.insert(id.to_owned(), step);
@@ -223,10 +316,7 @@ impl Observer for Progress {
                 }
             }
             // The verb reports these itself.
-            Event::BuildStarted { .. }
-            | Event::StepCached { .. }
-            | Event::BuildDone { .. }
-            | Event::BuildFailed { .. } => {}
+            Event::BuildStarted { .. } | Event::BuildDone { .. } | Event::BuildFailed { .. } => {}
         }
     }
 }
@@ -237,5 +327,33 @@ pub(crate) fn short(took: Duration) -> String {
         0 => format!("{} ms", took.as_millis()),
         1..60 => format!("{:.1} s", took.as_secs_f64()),
         _ => HumanDuration(took).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bars had 113 columns, and wrapped at 110, 80 and 60 (ux.md, §2).
+    #[test]
+    fn a_row_of_progress_fits_every_width_from_sixty_columns_and_says_how_far_it_is() {
+        let name = "flatcar/amd64/flatcar_production_pxe_image.cpio.gz";
+        let second = Duration::from_secs(1);
+        for columns in 60..=200 {
+            for (bytes, size) in
+                [(0, 41_660_234), (41_660_234, 41_660_234), (1_015_292_974, 1_099_511_627), (0, 0)]
+            {
+                let numbers =
+                    Numbers { bytes, size: Some(size), rate: 1_023.99e6, eta: 59 * second, elapsed: second };
+                let row = row(name, columns, &numbers);
+                assert!(row.chars().count() <= columns, "{columns}: {row}");
+                assert!(
+                    row.contains(".cpio.gz") && row.contains('%') && row.contains("/s"),
+                    "{columns}: {row}"
+                );
+            }
+            let numbers = Numbers { bytes: 0, size: None, rate: 0.0, eta: second, elapsed: 90 * second };
+            assert!(row(name, columns, &numbers).chars().count() <= columns);
+        }
     }
 }

@@ -75,16 +75,18 @@ pub(crate) struct PinArgs {
     pub json: bool,
 }
 
+/// Heading of these options.
+const HEADING: &str = "Delivery";
+
 /// Delivery of the built files to machines.
 #[derive(Args)]
-#[command(next_help_heading = "Delivery")]
 pub(crate) struct DeliveryArgs {
     /// If the release loses a config in an initrd (some alphas and betas), have machines fetch config and sysexts by HTTP; as
     /// `config_from: auto` in the recipe
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     auto: bool,
     /// Where machines will find the root of the tree, for what must hold that URL; as `base_url:` in the recipe
-    #[arg(long, value_name = "URL")]
+    #[arg(help_heading = HEADING, long, value_name = "URL")]
     base_url: Option<BaseUrl>,
 }
 

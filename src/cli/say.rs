@@ -1,19 +1,21 @@
 //! Standard output and standard error, whose failures must never stop the work.
 //!
 //! Owns the macros with which all verbs print, and the queue between a server and its log. `say!` writes data to
-//! standard output; the first failure is kept and becomes the verb's own ([`verdict`]). `tell!` writes messages to
-//! standard error; a failure there is ignored, because it cannot be reported anywhere. std's own macros panic in these
+//! standard output; the first failure is kept and becomes the verb's own ([`verdict`]). `tell!`, `insist!` and `detail!` write
+//! messages to standard error; a failure there is ignored, because it cannot be reported anywhere. std's own macros panic in these
 //! cases, so a full disk under a log, or a `tee` that ended, would end a server's tasks one by one; a lint forbids them
 //! in this crate.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::paint::painted;
+use super::terminal;
 use crate::base::count::counted;
 use crate::base::error::Advice;
 
@@ -27,9 +29,32 @@ macro_rules! say_part {
     ($($words:tt)*) => { $crate::cli::say::to_stdout(format_args!($($words)*)) };
 }
 
-/// Writes one or more lines of messages to standard error; a final line end is optional.
+/// Writes one or more lines of messages to standard error, unless --quiet is given; a final line end is optional.
 macro_rules! tell {
+    ($($words:tt)*) => {
+        if !$crate::cli::terminal::is_quiet() {
+            $crate::cli::say::to_stderr(format_args!($($words)*))
+        }
+    };
+}
+
+/// Writes an error, or a result that belongs to standard error, even if --quiet is given.
+macro_rules! insist {
     ($($words:tt)*) => { $crate::cli::say::to_stderr(format_args!($($words)*)) };
+}
+
+/// Writes a detail to standard error if --verbose is given.
+macro_rules! detail {
+    ($($words:tt)*) => {
+        if $crate::cli::terminal::is_verbose() {
+            $crate::cli::say::to_stderr(format_args!($($words)*))
+        }
+    };
+}
+
+/// Writes findings to standard output, with their colours where it has some.
+macro_rules! say_findings {
+    ($($words:tt)*) => { $crate::cli::say::findings_to_stdout(format_args!($($words)*)) };
 }
 
 /// Most lines that wait for standard error. Each is cut to [`LONGEST`] characters, so they take at most 4 MiB.
@@ -42,6 +67,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The error after which standard output accepts nothing more, if there was one.
 static REFUSED: Mutex<Option<io::Error>> = Mutex::new(None);
+/// Whether standard output was given anything.
+static SAID: AtomicBool = AtomicBool::new(false);
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 /// Messages that wait until the first lines of a server are out; `None` if none has to wait.
@@ -58,11 +85,25 @@ struct Queue {
 
 /// Writes to standard output; after the first failure does nothing.
 pub(crate) fn to_stdout(words: fmt::Arguments<'_>) {
+    SAID.store(true, Ordering::Relaxed);
     let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     if refused.is_none() {
         let mut out = io::stdout().lock();
         *refused = out.write_fmt(words).and_then(|()| out.flush()).err();
     }
+}
+
+/// Writes errors and findings to standard output.
+pub(crate) fn findings_to_stdout(words: fmt::Arguments<'_>) {
+    match terminal::colours_stdout() {
+        true => to_stdout(format_args!("{}", painted(&words.to_string()))),
+        false => to_stdout(words),
+    }
+}
+
+/// Whether standard output was given anything, be it accepted or not.
+pub(crate) fn has_said() -> bool {
+    SAID.load(Ordering::Relaxed)
 }
 
 /// Whether standard output has failed, so that further output is pointless.
@@ -107,6 +148,7 @@ pub(crate) fn to_stderr(words: fmt::Arguments<'_>) {
 fn write_or_queue(line: String) {
     match QUEUE.get() {
         Some(queue) => queue.push(line),
+        None if terminal::colours_stderr() => write_line(&painted(&line)),
         None => write_line(&line),
     }
 }

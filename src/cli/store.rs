@@ -94,6 +94,9 @@ struct PathArgs {
     name: String,
     #[command(flatten)]
     store: StoreArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Reasons why a verb on the store fails.
@@ -279,7 +282,11 @@ impl PathArgs {
         match found.as_slice() {
             [] => Err(Error::Unknown { name: self.name }.into()),
             [sha256] => {
-                say!("{}", store.path(sha256).display());
+                let path = store.path(sha256);
+                match self.json {
+                    true => say!("{:#}", json!({"sha256": sha256, "path": path})),
+                    false => say!("{}", path.display()),
+                }
                 Ok(())
             }
             several => {

@@ -45,11 +45,23 @@ const ELSEWHERE: [(&str, &[&str]); 36] = [
     ("why", &["explain"]),
 ];
 
-/// Replaces clap's suggestions for an unknown verb, which resemble it by letters at best (`biuld`: bundle).
-pub(super) fn improve(error: &mut clap::Error, command: &Command, arguments: &[OsString]) {
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return };
-    let word = word.to_lowercase();
-    let parent = parent(command, arguments, &word);
+/// Mends what clap says of a command line that it refuses. Its usage line names options that only the environment set, such
+/// as `--store <DIR>`, and its suggestions for an unknown verb resemble that by letters at best (`biuld`: bundle).
+pub(super) fn improve(error: &mut clap::Error, command: &mut Command, arguments: &[OsString]) {
+    command.build();
+    let unknown = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => Some(word.to_lowercase()),
+        _ => None,
+    };
+    let parent = parent(command, arguments, unknown.as_deref());
+    if error.get(ContextKind::Usage).is_some() {
+        let usage = parent
+            .iter()
+            .try_fold(&*command, |at, name| at.find_subcommand(name))
+            .map(|verb| verb.clone().render_usage());
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage.unwrap_or_default()));
+    }
+    let Some(word) = unknown else { return };
     let names = suggestions(command, &parent, &word);
     error.remove(ContextKind::SuggestedSubcommand);
     let tips = names.iter().map(|name| format!("try `prebake {name}`").into()).collect::<Vec<_>>();
@@ -58,11 +70,11 @@ pub(super) fn improve(error: &mut clap::Error, command: &Command, arguments: &[O
     }
 }
 
-/// The verbs before the unknown word.
-fn parent(command: &Command, arguments: &[OsString], word: &str) -> Vec<String> {
+/// The verbs of a command line, up to the unknown word.
+fn parent(command: &Command, arguments: &[OsString], unknown: Option<&str>) -> Vec<String> {
     let (mut at, mut names) = (command, Vec::new());
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
-        if argument.to_lowercase() == word {
+        if Some(argument.to_lowercase().as_str()) == unknown {
             break;
         }
         if let Some(verb) = at.find_subcommand(argument) {
@@ -131,7 +143,7 @@ mod tests {
         let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
         let command = Cli::command();
         let word = line.rsplit(' ').next().unwrap();
-        suggestions(&command, &parent(&command, &words, word), word)
+        suggestions(&command, &parent(&command, &words, Some(word)), word)
     }
 
     /// On 2026-11-28 `biuld` gave "bundle, build", `watch` gave "fetch" and `version` "verify" (ux.md, §2).

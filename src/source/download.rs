@@ -193,8 +193,8 @@ impl<'a> Download<'a> {
     async fn stream(&self, mut body: Body<'_>, verifier: Option<Verifier>) -> Result<Received, Error> {
         let size = body.length().or(self.expected.map(|object| object.size));
         self.store.must_have_room(size.unwrap_or_default())?;
-        self.observer.notice(Event::FetchStarted { id: self.id, size, have: 0 });
         let (asked, store) = (body.url().clone(), self.store.clone());
+        self.observer.notice(Event::FetchStarted { id: self.id, size, have: 0, url: &asked.to_string() });
         let mut incoming = self.store.incoming_for(verifier)?;
         let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
         let root = self.store.root().to_owned();
@@ -256,7 +256,12 @@ impl<'a> Download<'a> {
         };
         let resumed = partial.is_resumed();
         let had = partial.have();
-        self.observer.notice(Event::FetchStarted { id: self.id, size: Some(size), have: had });
+        self.observer.notice(Event::FetchStarted {
+            id: self.id,
+            size: Some(size),
+            have: had,
+            url: &asked.to_string(),
+        });
         let (sender, receiver) = mpsc::channel(QUEUE);
         let pieces = Pieces {
             download: self,

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use self::events::{EventLog, Target};
 use self::record::Record;
+use super::lock::tell_cached;
 use super::progress::Progress;
 use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
 use super::signing::SignArgs;
@@ -70,26 +71,28 @@ pub(crate) struct BuildArgs {
     reports: ReportArgs,
 }
 
+/// Heading of these options.
+const HEADING: &str = "Reports";
+
 /// Report options: receivers and formats.
 #[derive(Args)]
-#[command(next_help_heading = "Reports")]
 struct ReportArgs {
     /// Print the result as JSON on stdout
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     json: bool,
     /// Write events as they happen, one JSON object per line (docs/formats/events.md): to a file or pipe, to stdout with `-`,
     /// or to an open descriptor with `fd:N`
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE")]
     events: Option<Target>,
     /// Append a Markdown summary, also for a failed build; for $GITHUB_STEP_SUMMARY
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE")]
     summary: Option<PathBuf>,
     /// Write a JUnit XML report, also for a failed build
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Write a page of HTML, also for a failed build: how the time was spent, what each boot loads, what the tree is made of, and
     /// how it differs from the current one
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
@@ -144,6 +147,7 @@ impl BuildArgs {
             report::write(path, &happened, built.as_ref().ok())?;
         }
         let Built { project, report, .. } = built?;
+        tell_cached(&report.lock, &report.fetched);
         for warning in &report.warnings {
             tell!("{warning}");
         }
@@ -152,7 +156,7 @@ impl BuildArgs {
         match (json, events) {
             (true, _) => say!("{:#}", as_json(&report, &current)),
             // stdout is used for the events.
-            (false, Some(Target::Stdout)) => tell!("{text}"),
+            (false, Some(Target::Stdout)) => insist!("{text}"),
             (false, _) => say_part!("{text}"),
         }
         Ok(())

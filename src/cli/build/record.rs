@@ -151,11 +151,11 @@ impl Observer for Record {
             }
             Event::KeyStale { reason } => warnings.push(format!("{reason}; the copy in the store was used")),
             Event::Corrupt { id, why } => warnings.push(format!("{id} was corrupt in the store: {why}")),
-            Event::StepCached { id, size } => {
+            Event::StepCached { id, size, .. } => {
                 let step = Task { size: Some(size), ..Task::new(id, now, State::Cached) };
                 steps.push(step);
             }
-            Event::StepStarted { id } => drop(task(steps, id, now)),
+            Event::StepStarted { id, .. } => drop(task(steps, id, now)),
             Event::StepDone { id, size, took } => {
                 let step = task(steps, id, now);
                 (step.size, step.state) = (Some(size), State::Done(took));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{read_rotation, signed_by};
+use super::{as_json, read_rotation, signed_by};
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::signing::{SignArgs, read_public};
@@ -32,6 +32,9 @@ pub(crate) struct SignBundleArgs {
     rotations: Vec<PathBuf>,
     #[command(flatten)]
     sign: SignArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl SignBundleArgs {
@@ -57,7 +60,14 @@ impl SignBundleArgs {
             signatures.rotate(read_rotation(rotation)?);
         }
         draft.write(&signatures, &self.file)?;
-        say!("{}: {}", self.file.display(), signed_by(&signatures));
+        match self.json {
+            true => {
+                let metadata = std::fs::metadata(&self.file);
+                let length = metadata.map_err(disk::Error::io("read", &self.file))?.len();
+                say!("{:#}", as_json(&self.file, length, draft.index(), &signatures));
+            }
+            false => say!("{}: {}", self.file.display(), signed_by(&signatures)),
+        }
         Ok(())
     }
 }

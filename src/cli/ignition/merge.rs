@@ -15,7 +15,7 @@ use crate::ignition::{self, Spec, Transpile, boot, lint};
 #[derive(Args)]
 pub(super) struct MergeArgs {
     /// The layers, Butane or Ignition; `-` for standard input
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "LAYER")]
     layers: Vec<PathBuf>,
     /// Emit this spec instead of the highest one in use
     #[arg(long, value_name = "VERSION")]

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use crate::base::error::{Advice, Result};
-use crate::base::finding::{Finding, Findings, Source};
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::finding::{Finding, Findings, Severity, Source};
 use crate::base::{disk, unfinished};
 use crate::ignition::{self, Checked, Transpile};
 
@@ -63,6 +63,13 @@ enum Failure {
 }
 
 impl Advice for Failure {
+    fn exit(&self) -> Exit {
+        match self {
+            Failure::Refused(_) => Exit::Config,
+            Failure::Write { .. } => Exit::Failed,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -85,9 +92,13 @@ struct FindingArgs {
 }
 
 impl FindingArgs {
-    /// Prints findings to stderr, separated by empty lines unless they have one line each.
+    /// Prints findings to stderr, separated by empty lines unless they have one line each; errors even if --quiet is given.
     fn print(self, findings: &[Finding]) {
-        tell!("{}", render::all(findings, self.raw_errors));
+        let text = render::all(findings, self.raw_errors);
+        match findings.iter().any(|finding| finding.severity == Severity::Error) {
+            true => insist!("{text}"),
+            false => tell!("{text}"),
+        }
     }
 
     /// Prints findings, and turns them into an error that summarises them.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::base::finding::{self, Finding, MOST, Place, Severity, Window};
+use crate::base::finding::{self, Finding, MOST, Place, Window};
 
 /// Number of lines shown before and after the place.
 const CONTEXT: usize = 2;
@@ -75,21 +75,6 @@ fn excerpt(out: &mut String, place: &Place, message: &str) -> usize {
     }
     let _ = writeln!(out, " {:gutter$} |", "");
     gutter
-}
-
-/// The finding as JSON.
-pub(super) fn json(finding: &Finding) -> serde_json::Value {
-    let place = |place: &Place| serde_json::json!({"file": place.source.name, "line": place.line, "column": place.column});
-    let related =
-        finding.related.iter().map(|(at, why)| serde_json::json!({"place": place(at), "message": why}));
-    serde_json::json!({
-        "severity": match finding.severity { Severity::Error => "error", Severity::Warning => "warning" },
-        "message": finding.message,
-        "path": finding.path,
-        "place": finding.place.as_ref().map(place),
-        "hint": finding.hint,
-        "related": related.collect::<Vec<_>>(),
-    })
 }
 
 #[cfg(test)]

@@ -5,19 +5,20 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, load, render, write};
+use super::{Failure, load, render};
 use crate::base::finding::{Finding, Findings, Severity};
+use crate::cli::failure;
 use crate::flatcar::target::Target;
 use crate::ignition::{Checked, Transpile, boot, closure, lint};
 
 /// Why a config that another one names is not judged.
 const UNSEEN: &str = "it is a config that the machine fetches";
 
-/// Check configs; findings go to standard output, exit 1 if one is an error.
+/// Check configs; findings go to standard output, and an error among them leads to exit code 3
 #[derive(Args)]
 pub(super) struct ValidateArgs {
     /// The configs, Ignition or Butane; `-` for standard input
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "CONFIG")]
     configs: Vec<PathBuf>,
     /// Check against a Flatcar release: a version such as 4593.2.5, or alpha, beta, stable, lts
     #[arg(long, value_name = "RELEASE")]
@@ -54,18 +55,17 @@ impl ValidateArgs {
                 Err(Findings(found)) => findings.extend(found),
             }
         }
-        let text = match self.json {
+        match self.json {
             true => {
-                let all: Vec<_> = findings.iter().map(render::json).collect();
+                let all: Vec<_> = findings.iter().map(failure::finding).collect();
                 let unseen: Vec<_> = unseen
                     .iter()
                     .map(|(file, url)| json!({"file": file, "what": url, "why": UNSEEN}))
                     .collect();
-                format!("{:#}\n", json!({"findings": all, "not_judged": unseen}))
+                say!("{:#}", json!({"findings": all, "not_judged": unseen}));
             }
-            false => render::all(&findings, self.raw_errors),
-        };
-        write(None, &text)?;
+            false => say_findings!("{}", render::all(&findings, self.raw_errors)),
+        }
         for (file, url) in unseen.iter().filter(|_| !self.json) {
             tell!("not judged: {file}: {url}: {UNSEEN}");
         }

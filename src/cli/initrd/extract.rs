@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use super::must_be_file;
 use crate::base::count::counted;
@@ -34,6 +35,9 @@ pub(super) struct ExtractArgs {
     /// Stop when compressed archives unpack to more than this
     #[arg(long, value_name = "SIZE", default_value = "16GiB")]
     limit: Bytes,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl ExtractArgs {
@@ -42,6 +46,14 @@ impl ExtractArgs {
         let limits = Limits { bytes: self.limit.0, ..Limits::default() };
         let only = if self.injected { Some(self.overlay()?) } else { None };
         let done = extract(&self.initrd, &self.directory, Options { limits, devices: self.devices, only })?;
+        if self.json {
+            let (directory, members) = (&self.directory, done.written);
+            say!(
+                "{:#}",
+                json!({"directory": directory, "members": members, "skipped": done.special, "orphans": done.orphans})
+            );
+            return Ok(());
+        }
         say!("{}: {}", self.directory.display(), counted(done.written, "member"));
         for path in &done.special {
             tell!("skipped: {} is a device, pipe or socket (--devices makes them)", path.escape_debug());

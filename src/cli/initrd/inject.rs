@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use serde_json::json;
 
 use super::Misuse;
 use crate::base::disk;
@@ -45,39 +46,46 @@ pub(super) struct InjectArgs {
     /// Seconds since 1970 that all files carry; in a tree they carry the tree's own epoch
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0, value_name = "SECONDS")]
     epoch: u64,
+    #[command(flatten)]
+    store: StoreArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
+
+/// Heading of these options.
+const HEADING: &str = "Into a tree";
+/// Heading of what is put in.
+const CONTENTS: &str = "Contents";
 
 /// The part of a tree to inject into.
 #[derive(Args)]
-#[command(next_help_heading = "Into a tree")]
 struct TreeArgs {
     /// All boots of this profile, those of nodes with layers of their own among them
-    #[arg(long, value_name = "NAME", requires = "initrd")]
+    #[arg(help_heading = HEADING, long, value_name = "NAME", requires = "initrd")]
     profile: Option<String>,
     /// Only this node's own boot
-    #[arg(long, value_name = "NAME", requires = "profile")]
+    #[arg(help_heading = HEADING, long, value_name = "NAME", requires = "profile")]
     node: Option<String>,
-    #[command(flatten)]
-    store: StoreArg,
 }
 
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 struct ContentArgs {
     /// Ignition or Butane; several are merged, the last wins
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = CONTENTS, long, value_name = "FILE")]
     ignition: Vec<PathBuf>,
     /// Sysext image, linked under the name in its extension-release file
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(help_heading = CONTENTS, long, value_name = "IMAGE")]
     sysext: Vec<PathBuf>,
     /// Container image archive, for a unit that imports it from /oem/images
-    #[arg(long, value_name = "ARCHIVE")]
+    #[arg(help_heading = CONTENTS, long, value_name = "ARCHIVE")]
     image: Vec<PathBuf>,
     /// Certificates (PEM) to trust, while Ignition fetches and in the booted system
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = CONTENTS, long, value_name = "FILE")]
     ca: Vec<PathBuf>,
     /// Any file, with the mode 644 unless another is given
-    #[arg(long, value_name = "PATH=SOURCE[:MODE]")]
+    #[arg(help_heading = CONTENTS, long, value_name = "PATH=SOURCE[:MODE]")]
     file: Vec<FileArg>,
 }
 
@@ -105,7 +113,7 @@ impl FromStr for FileArg {
 
 impl InjectArgs {
     pub(super) fn run(self) -> Result<()> {
-        let InjectArgs { initrd, output, force, tree, contents, epoch, .. } = self;
+        let InjectArgs { initrd, output, force, tree, contents, epoch, store, json, .. } = self;
         if let Some(profile) = tree.profile {
             let path = initrd.unwrap_or_default();
             if path.is_file() {
@@ -114,11 +122,17 @@ impl InjectArgs {
             let published = PublishedTree::open(&path)?;
             let selection = Selection { profile, node: tree.node };
             let add = || contents.overlay();
-            let store = tree.store.open()?;
+            let store = store.open()?;
             tell_secrets(&add()?.finish()?.0, &path)?;
             let (published, findings) = published.inject(&selection, &add, output.as_deref(), &store)?;
             findings.iter().for_each(|finding| tell!("{finding}"));
-            say!("{}", published.path.display());
+            match json {
+                true => {
+                    let build_id = published.manifest.build_id();
+                    say!("{:#}", json!({"path": published.path, "build_id": build_id}));
+                }
+                false => say!("{}", published.path.display()),
+            }
             return Ok(());
         }
         if let Some(path) = initrd.as_ref().filter(|path| path.is_dir()) {
@@ -131,10 +145,16 @@ impl InjectArgs {
         let target = Target { path: output, force };
         tell_secrets(&overlay, &target.path)?;
         let path = target.path.display().to_string();
+        let document = |overlay: u64, base: Option<u64>, replaced: bool| json!({"file": path, "overlay_bytes": overlay, "base_bytes": base, "replaced": replaced});
         match &initrd {
             Some(base) => {
                 let done = inject(base, &overlay, epoch, &target)?;
                 done.warnings.iter().for_each(|finding| tell!("{finding}"));
+                let seal = &done.seal;
+                if json {
+                    say!("{:#}", document(seal.overlay_length, Some(seal.base_length), done.replaced));
+                    return Ok(());
+                }
                 let replaced = if done.replaced { ", replacing an earlier injection" } else { "" };
                 say!(
                     "{path}: {} bytes after a base of {}{replaced}",
@@ -142,7 +162,13 @@ impl InjectArgs {
                     done.seal.base_length
                 );
             }
-            None => say!("{path}: {} bytes", write_overlay(&overlay, epoch, &target)?),
+            None => {
+                let bytes = write_overlay(&overlay, epoch, &target)?;
+                match json {
+                    true => say!("{:#}", document(bytes, None, false)),
+                    false => say!("{path}: {bytes} bytes"),
+                }
+            }
         }
         Ok(())
     }

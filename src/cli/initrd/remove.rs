@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use super::must_be_file;
 use crate::base::error::Result;
@@ -19,6 +20,9 @@ pub(super) struct RemoveArgs {
     /// Replace the file if it exists (the input, too: it is read to its end first)
     #[arg(long)]
     force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl RemoveArgs {
@@ -26,7 +30,14 @@ impl RemoveArgs {
         must_be_file(&self.initrd)?;
         let target = Target { path: self.output, force: self.force };
         let seal = remove(&self.initrd, &target)?;
-        say!("{}: {} bytes, sha256 {}", target.path.display(), seal.base_length, seal.base_sha256);
+        let path = target.path.display();
+        match self.json {
+            true => {
+                let (bytes, sha256) = (seal.base_length, seal.base_sha256);
+                say!("{:#}", json!({"file": path.to_string(), "bytes": bytes, "sha256": sha256}));
+            }
+            false => say!("{path}: {} bytes, sha256 {}", seal.base_length, seal.base_sha256),
+        }
         Ok(())
     }
 }

@@ -8,15 +8,17 @@ use crate::base::error::Result;
 use crate::serve::process::confine::user::User;
 use crate::serve::process::confine::{Confinement, Error, Files};
 
+/// Heading of these options.
+const HEADING: &str = "Confinement";
+
 /// Rights that the server drops once it listens.
 #[derive(Args)]
-#[command(next_help_heading = "Confinement")]
 pub(crate) struct ConfineArgs {
     /// Become this user once the sockets are bound: a name of /etc/passwd or a number, perhaps with `:GROUP`
-    #[arg(long, value_name = "USER")]
+    #[arg(help_heading = HEADING, long, value_name = "USER")]
     user: Option<String>,
     /// Do not restrict the process's file access with landlock
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     no_sandbox: bool,
 }
 

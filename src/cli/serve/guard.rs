@@ -12,25 +12,27 @@ use crate::serve::process::confine::Files;
 use crate::serve::site::content::Secrets;
 use crate::tree::names::PRIVATE;
 
+/// Heading of these options.
+const HEADING: &str = "Secrets";
+
 /// Access to the private part of a tree.
 #[derive(Args)]
-#[command(next_help_heading = "Secrets")]
 pub(crate) struct GuardArgs {
     /// Give machines the private configs of the tree, each with a token that is valid once, for one machine and a limited time
-    #[arg(long, conflicts_with = "matchbox")]
+    #[arg(help_heading = HEADING, long, conflicts_with = "matchbox")]
     guard: bool,
     /// Directory of the private configs, if the tree was built with --private
-    #[arg(long, value_name = "DIR", requires = "guard")]
+    #[arg(help_heading = HEADING, long, value_name = "DIR", requires = "guard")]
     private: Option<PathBuf>,
     /// How long a machine may take from its boot script to its config
-    #[arg(long, value_name = "TIME", requires = "guard", value_parser = humantime::parse_duration, default_value = "15m")]
+    #[arg(help_heading = HEADING, long, value_name = "TIME", requires = "guard", value_parser = humantime::parse_duration, default_value = "15m")]
     guard_life: Duration,
     /// Where machines fetch private configs, such as `https://boot.example.com:8443`; without it, where they asked for their
     /// boot script
-    #[arg(long, value_name = "URL", requires = "guard")]
+    #[arg(help_heading = HEADING, long, value_name = "URL", requires = "guard")]
     guard_url: Option<BaseUrl>,
     /// Accept a token from another address than requested it: where DHCP gives the system another than it gave the loader
-    #[arg(long, requires = "guard")]
+    #[arg(help_heading = HEADING, long, requires = "guard")]
     guard_any_address: bool,
 }
 

@@ -19,38 +19,41 @@ use crate::serve::lan::netboot::{self, Bound, Http, NetworkWish, Wish, base_url}
 use crate::serve::site::Site;
 use crate::tree::names::LOADERS;
 
+/// Heading of these options.
+const HEADING: &str = "Network boot (needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW)";
+
 #[derive(Args)]
-#[command(next_help_heading = "Network boot (needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW)")]
 pub(crate) struct NetbootArgs {
     /// The network interface whose machines are answered over DHCP and TFTP; no other network notices
-    #[arg(long, value_name = "NAME", value_parser = interface)]
+    #[arg(help_heading = HEADING, long, value_name = "NAME", value_parser = interface)]
     interface: Option<String>,
     /// Tell machines what to boot, beside the DHCP server that gives them their addresses (ports 67 and 4011)
-    #[arg(long, requires = "interface")]
+    #[arg(help_heading = HEADING, long, requires = "interface")]
     proxy_dhcp: bool,
     /// Be the DHCP server: nodes get the addresses of the recipe, others one of --dhcp-range
-    #[arg(long, requires = "interface", conflicts_with = "proxy_dhcp")]
+    #[arg(help_heading = HEADING, long, requires = "interface", conflicts_with = "proxy_dhcp")]
     dhcp: bool,
     /// Serve iPXE to firmware by TFTP, and the tree's boot files (port 69 unless another is named)
-    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0.0.0.0:69")]
+    #[arg(help_heading = HEADING, long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0.0.0.0:69")]
     tftp: Option<Address>,
     /// Where the iPXE binaries are: undionly.kpxe, ipxe.efi, ipxe-arm64.efi
-    #[arg(long, value_name = "DIR", default_value = IPXE_DIRECTORY)]
+    #[arg(help_heading = HEADING, long, value_name = "DIR", default_value = IPXE_DIRECTORY)]
     ipxe_dir: PathBuf,
     /// The address at which machines reach this server, if it is not the interface's
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(help_heading = HEADING, long, value_name = "ADDRESS")]
     advertise: Option<Ipv4Addr>,
     /// Addresses for machines that no node names, such as 10.0.0.100-10.0.0.200
-    #[arg(long, value_name = "FIRST-LAST", requires = "dhcp", conflicts_with = "proxy_dhcp")]
+    #[arg(help_heading = HEADING, long, value_name = "FIRST-LAST", requires = "dhcp", conflicts_with = "proxy_dhcp")]
     dhcp_range: Option<AddressRange>,
     /// Lease time of an address [default: 12h]
-    #[arg(long, value_name = "TIME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = lease)]
+    #[arg(help_heading = HEADING, long, value_name = "TIME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = lease)]
     lease_time: Option<Duration>,
     /// The router that machines get by DHCP; none by default
-    #[arg(long, value_name = "ADDRESS", requires = "dhcp", conflicts_with = "proxy_dhcp")]
+    #[arg(help_heading = HEADING, long, value_name = "ADDRESS", requires = "dhcp", conflicts_with = "proxy_dhcp")]
     gateway: Option<Ipv4Addr>,
     /// Name servers that machines get by DHCP; prebake itself is not a name server
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "ADDRESS",
         requires = "dhcp",
@@ -59,10 +62,10 @@ pub(crate) struct NetbootArgs {
     )]
     dns: Vec<Ipv4Addr>,
     /// The DNS domain that machines are told
-    #[arg(long, value_name = "NAME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = domain)]
+    #[arg(help_heading = HEADING, long, value_name = "NAME", requires = "dhcp", conflicts_with = "proxy_dhcp", value_parser = domain)]
     domain: Option<String>,
     /// Print the dnsmasq config that does what these flags ask for, and exit
-    #[arg(long, requires = "interface")]
+    #[arg(help_heading = HEADING, long, requires = "interface")]
     dnsmasq: bool,
 }
 

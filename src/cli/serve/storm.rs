@@ -10,24 +10,26 @@ use crate::serve::http::limits::Limits;
 use crate::serve::http::server::Server;
 use crate::serve::site::Site;
 
+/// Heading of these options.
+const HEADING: &str = "Many machines at once";
+
 #[derive(Args)]
-#[command(next_help_heading = "Many machines at once")]
 pub(crate) struct StormArgs {
     /// Send at most this much per second, shared evenly among clients: 800Mbit, 1Gbit, 20M (bytes)
-    #[arg(long, value_name = "RATE", value_parser = bandwidth)]
+    #[arg(help_heading = HEADING, long, value_name = "RATE", value_parser = bandwidth)]
     bandwidth: Option<NonZeroU64>,
     /// Let this many machines load at a time; further ones wait in iPXE, which shows their place and the remaining time
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(help_heading = HEADING, long, value_name = "N", value_parser = at_least_one)]
     max_boots: Option<NonZeroUsize>,
     /// Connections at a time; further ones wait
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    #[arg(help_heading = HEADING, long, value_name = "N", default_value_t = Limits::default().connections)]
     max_connections: usize,
     /// Connections from one address; further ones are refused
-    #[arg(long, value_name = "N", default_value_t = Limits::default().per_client)]
+    #[arg(help_heading = HEADING, long, value_name = "N", default_value_t = Limits::default().per_client)]
     max_per_client: usize,
     /// Check each file against the manifest before it is sent, and refuse what is corrupt; bundles are checked unless
     /// --rehash=false is given
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(help_heading = HEADING, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     rehash: Option<bool>,
 }
 

@@ -15,15 +15,18 @@ use crate::serve::notice::Notices;
 use crate::serve::process::confine::Files;
 use crate::serve::process::service;
 
+/// Heading of these options.
+const HEADING: &str = "HTTPS";
+
 /// Address and certificate for HTTPS. `--tls-only` has Matchbox's names too.
 #[derive(Args)]
-#[command(next_help_heading = "HTTPS")]
 pub(crate) struct TlsArgs {
     /// Serve HTTPS at this address, beside plain HTTP
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(help_heading = HEADING, long, value_name = "HOST:PORT")]
     tls_address: Option<String>,
     /// Serve HTTPS at --address, and no HTTP
     #[arg(
+        help_heading = HEADING,
         long = "tls-only",
         alias = "web-ssl",
         env = "MATCHBOX_WEB_SSL",
@@ -37,6 +40,7 @@ pub(crate) struct TlsArgs {
     only: Option<bool>,
     /// The certificate in PEM, followed by those of its issuers; reloaded when it is replaced
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "FILE",
         alias = "web-cert-file",
@@ -46,15 +50,15 @@ pub(crate) struct TlsArgs {
     #[arg(requires = "tls_key", conflicts_with = "tls_generate")]
     tls_cert: Option<PathBuf>,
     /// The certificate's key in PEM
-    #[arg(long, value_name = "FILE", alias = "web-key-file", env = "MATCHBOX_WEB_KEY_FILE", hide_env = true)]
+    #[arg(help_heading = HEADING, long, value_name = "FILE", alias = "web-key-file", env = "MATCHBOX_WEB_KEY_FILE", hide_env = true)]
     #[arg(requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Issue the certificate by an authority in this directory, which is made where it is missing. Machines must trust
     /// its ca.crt: `trust_ca:` in the recipe
-    #[arg(long, value_name = "DIR")]
+    #[arg(help_heading = HEADING, long, value_name = "DIR")]
     tls_generate: Option<PathBuf>,
     /// A name or address under which machines reach this server; may be repeated. Without it, the address listened on
-    #[arg(long, value_name = "NAME", requires = "tls_generate")]
+    #[arg(help_heading = HEADING, long, value_name = "NAME", requires = "tls_generate")]
     tls_name: Vec<String>,
 }
 

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
+use super::print_json;
 use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::sysext::extension::Extension;
@@ -18,6 +20,9 @@ pub(crate) struct ExtractArgs {
     image: PathBuf,
     /// The directory, which must not exist yet
     directory: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl ExtractArgs {
@@ -25,7 +30,11 @@ impl ExtractArgs {
     pub(crate) fn run(self) -> Result<()> {
         let extension = Extension::open(&self.image)?;
         extension.extract(&self.directory)?;
-        say!("{}: {}", self.directory.display(), counted(extension.entries.len(), "entry"));
+        let count = extension.entries.len();
+        match self.json {
+            true => print_json(&json!({"directory": self.directory, "entries": count})),
+            false => say!("{}: {}", self.directory.display(), counted(count, "entry")),
+        }
         Ok(())
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
+use super::print_json;
 use crate::base::error::Result;
 use crate::sysext::signing::{self, Generated};
 
@@ -28,12 +30,15 @@ struct GenerateArgs {
     /// Where both are written; made where it is missing
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl KeyArgs {
     /// Makes the key.
     pub(crate) fn run(self) -> Result<()> {
-        let KeyVerb::Generate(GenerateArgs { directory }) = self.verb;
+        let KeyVerb::Generate(GenerateArgs { directory, json }) = self.verb;
         let Generated { fingerprint, key_was_there } = signing::generate(&directory, SystemTime::now())?;
         let file = |name| directory.join(name).display().to_string();
         if key_was_there {
@@ -42,6 +47,13 @@ impl KeyArgs {
                  had one before, restore that: locks and machines know it by its fingerprint",
                 file(signing::KEY)
             );
+        }
+        if json {
+            let (key, certificate) = (file(signing::KEY), file(signing::CERTIFICATE));
+            print_json(
+                &json!({"key": key, "certificate": certificate, "fingerprint": fingerprint.to_string()}),
+            );
+            return Ok(());
         }
         say!("key          {}", file(signing::KEY));
         say!("certificate  {}", file(signing::CERTIFICATE));

@@ -137,7 +137,7 @@ fn print(verdicts: &[Verdict]) {
             (count, _) => say!("{subject}: {}", counted(count, "finding")),
         }
         for breach in breaches {
-            say_part!("{}", breach.finding());
+            say_findings!("{}", breach.finding());
         }
         for Gap { what, why } in gaps {
             say!("not judged: {what}: {why}");

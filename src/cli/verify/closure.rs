@@ -8,18 +8,20 @@ use crate::base::error::{Advice, Exit, Result};
 use crate::tree::closure::{self, Edge, Graph, Options, Outcome};
 use crate::tree::open::Tree;
 
+/// Heading of these options.
+const HEADING: &str = "Closure";
+
 /// Settings for the closure.
 #[derive(Args)]
-#[command(next_help_heading = "Closure")]
 pub(super) struct ClosureArgs {
     /// Show that every URL, digest, image, sysext and file that the tree refers to is inside; exit with 4 if one is not
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     pub closure: bool,
     /// Allow this to be outside: a host, a registry, or a reference, with `*` for anything (repeatable)
-    #[arg(long, value_name = "HOST|PATTERN", requires = "closure")]
+    #[arg(help_heading = HEADING, long, value_name = "HOST|PATTERN", requires = "closure")]
     allow: Vec<String>,
     /// URL at which machines will find the tree's root, if the tree does not say (repeatable)
-    #[arg(long = "base-url", value_name = "URL", requires = "closure")]
+    #[arg(help_heading = HEADING, long = "base-url", value_name = "URL", requires = "closure")]
     bases: Vec<String>,
 }
 
