@@ -268,7 +268,7 @@ pub(crate) fn full(path: &Path) -> String {
     let choice = match absolute.ancestors().any(is_store) {
         true => " (`prebake store gc`), or choose another with --store or PREBAKE_STORE",
         false if is_scratch => ", or choose another with TMPDIR",
-        false => ", or name another --output, or name another --directory",
+        false => ", or name another --output",
     };
     format!(
         "the disk is full: make room on the one with {}{choice}; no partial files were left there",

@@ -2,7 +2,7 @@
 
 use clap::{Args, Command, CommandFactory};
 
-use super::{Cli, groups};
+use super::{Cli, examples, exits, groups};
 use crate::base::error::Result;
 
 /// Show the help of a verb
@@ -24,5 +24,7 @@ impl HelpArgs {
 pub(super) fn dressed() -> Command {
     let command = Cli::command();
     let template = groups::template(&command);
-    command.help_template(template)
+    let command = examples::shown(command, "").help_template(template).after_help(exits::sentence());
+    let examples = command.get_after_long_help().cloned().unwrap_or_default();
+    command.after_long_help(format!("{}\n\n{}", examples.ansi(), exits::sentence()))
 }

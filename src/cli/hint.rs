@@ -123,7 +123,7 @@ mod tests {
     /// On 2026-11-29, `initrd extract` suggested `--force` and `--store`, which it does not have.
     #[test]
     fn a_hint_keeps_the_ways_out_that_its_verb_has() {
-        let full = "the disk is full: make room on the one with /x, or name another --output, or name another --directory; no partial files were left there";
+        let full = "the disk is full: make room on the one with /x, or name another --output; no partial files were left there";
         let cases: [(&[&str], &str, Option<&str>); 8] = [
             (
                 &["build"],
@@ -136,13 +136,15 @@ mod tests {
                 &["initrd", "extract"],
                 full,
                 Some(
-                    "the disk is full: make room on the one with /x, or name another --directory; no partial files were left there",
+                    "the disk is full: make room on the one with /x, or name another --output; no partial files were left there",
                 ),
             ),
             (
                 &["sysext", "extract"],
                 full,
-                Some("the disk is full: make room on the one with /x; no partial files were left there"),
+                Some(
+                    "the disk is full: make room on the one with /x, or name another --output; no partial files were left there",
+                ),
             ),
             (
                 &["initrd", "extract"],

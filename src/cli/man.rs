@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Command};
-use clap_mangen::Man;
 
 use super::help::dressed;
+use super::manual;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 
@@ -75,18 +75,11 @@ impl ManArgs {
     }
 }
 
-/// A verb's page and its file name, such as `prebake-sysext-build.1`.
+/// A verb's page and its file name.
 fn page(command: &Command) -> Result<(String, Vec<u8>)> {
-    // Without a date, so that the same version gives the same page; clap_mangen 0.3 writes an empty date as no argument
-    // at all.
-    let man = Man::new(command.clone())
-        .date("\"\"")
-        .source(concat!("prebake ", env!("CARGO_PKG_VERSION")))
-        .manual("User Commands");
-    let name = man.get_filename();
-    let mut bytes = Vec::new();
-    man.render(&mut bytes).map_err(|source| Error::Render { page: name.clone(), source })?;
-    Ok((name, in_ascii(&String::from_utf8_lossy(&bytes)).into_bytes()))
+    let render = |source| Error::Render { page: command.get_name().to_owned(), source };
+    let (name, text) = manual::page(command).map_err(render)?;
+    Ok((name, in_ascii(&text).into_bytes()))
 }
 
 /// Writes non-ASCII characters as groff_char(7) does, because roff reads bytes as Latin-1 unless it is told otherwise.

@@ -14,6 +14,8 @@ mod build;
 mod bundle;
 mod completions;
 mod diff;
+mod examples;
+mod exits;
 mod explain;
 mod failure;
 mod fetch;
@@ -30,6 +32,7 @@ mod man;
 mod mirror;
 mod new;
 mod nodes;
+mod manual;
 mod paint;
 mod pending;
 mod plan;
@@ -68,10 +71,6 @@ const GLOBAL: &str = "Global options";
 #[derive(Parser)]
 #[command(name = "prebake", version, arg_required_else_help = true)]
 #[command(disable_help_subcommand = true, disable_help_flag = true, disable_version_flag = true)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 config invalid, 4 integrity or closure, 5 signature or trust, \
-6 network, 7 unknown release, 8 timed out, 9 lock drift, 10 changes pending, 130 interrupted."
-)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -8,9 +8,11 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use super::fit::elided;
 use super::graph::{Language, draw};
 use super::pending::Pending;
 use super::project::{DeliveryArgs, ProjectArgs};
+use super::terminal;
 use crate::bake::blueprint::Blueprint;
 use crate::bake::graph::Graph;
 use crate::bake::project::Project;
@@ -29,6 +31,9 @@ use crate::tree::row::Contents;
 
 /// Version of what `--json` prints; raised when the meaning of a field changes.
 const SCHEMA: u32 = 1;
+
+/// Columns that an input's URL, a step's key or a file's role has at least.
+const WHAT: usize = 20;
 
 /// Show what a build would fetch, build and publish, without doing it
 ///
@@ -147,7 +152,7 @@ impl PlanArgs {
                     String::from_utf8_lossy(&crate::base::canonical::canonical_json(&forecast)).trim_end()
                 )
             }
-            None => say_part!("{}", forecast.for_people(self.files)),
+            None => say_part!("{}", forecast.for_people(self.files, terminal::columns_of_stdout())),
         }
         for warning in &forecast.warnings {
             tell!("{warning}");
@@ -318,7 +323,7 @@ impl Forecast {
         doing
     }
 
-    fn for_people(&self, all_files: bool) -> String {
+    fn for_people(&self, all_files: bool, columns: Option<usize>) -> String {
         let version = self.version.as_deref().unwrap_or("latest, resolved when the lock is written");
         let mut text = format!("{}: Flatcar {version}\n", self.name);
         for (title, miss, lines) in [("inputs", "fetch", &self.inputs), ("steps", "build", &self.steps)] {
@@ -327,9 +332,13 @@ impl Forecast {
             }
             text += &format!("{title}:\n");
             let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
+            // State, size and blanks take the rest of a terminal's columns.
+            let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(24));
+            let width = width.min(room.saturating_sub(WHAT).max(WHAT));
             for line in lines {
                 let state = if line.cached { "here" } else { miss };
-                text += &format!("  {state:5}  {:width$}  {:>11}  {}\n", line.id, size(line.size), line.what);
+                let (id, what) = (elided(&line.id, width), elided(&line.what, room.saturating_sub(width)));
+                text += &format!("  {state:5}  {id:width$}  {:>11}  {what}\n", size(line.size));
             }
         }
         if !self.drift.is_empty() {
@@ -337,7 +346,7 @@ impl Forecast {
             self.drift.iter().for_each(|line| text += &format!("  {line}\n"));
         }
         if let Some(outputs) = &self.outputs {
-            text += &outputs.for_people(&self.totals, all_files);
+            text += &outputs.for_people(&self.totals, all_files, columns);
         }
         let doing = self.doing();
         text + &match doing.is_empty() {
@@ -348,7 +357,7 @@ impl Forecast {
 }
 
 impl Outputs {
-    fn for_people(&self, totals: &Totals, all_files: bool) -> String {
+    fn for_people(&self, totals: &Totals, all_files: bool, columns: Option<usize>) -> String {
         let unknown = match totals.file_unknown {
             0 => String::new(),
             count => format!(" and {count} whose size is known only after the build"),
@@ -365,7 +374,9 @@ impl Outputs {
         );
         if all_files {
             let width = self.files.keys().map(String::len).max().unwrap_or(0);
+            let width = width.min(columns.map_or(usize::MAX, |columns| columns.saturating_sub(2 * WHAT)));
             for (path, file) in &self.files {
+                let path = elided(path, width);
                 text += &format!("  {path:width$}  {:>11}  {}\n", size(file.size), file.role);
             }
             return text;

@@ -81,6 +81,8 @@ const LONGEST_BAR: usize = 24;
 /// Rows narrower than these have no bar, or no total size.
 const WITH_BAR: usize = 100;
 const WITH_TOTAL: usize = 76;
+/// Lines about finished inputs have no rate below this width.
+const WITH_RATE: usize = 80;
 
 /// A task in numbers.
 struct Numbers {
@@ -263,7 +265,8 @@ impl Observer for Progress {
                 let rate = shown.running.remove(id).map_or(String::new(), |mut fetch| {
                     fetch.bar.finish_and_clear();
                     fetch.bytes = size;
-                    format!(", {}", fetch.rate())
+                    let is_narrow = terminal::columns_of_stderr().is_some_and(|columns| columns < WITH_RATE);
+                    if is_narrow { String::new() } else { format!(", {}", fetch.rate()) }
                 });
                 let signed = signer.map_or(String::new(), |signer| format!(", signed by {signer}"));
                 self.line(format!("fetched  {id}: {}{rate}{signed}", HumanBytes(size)));

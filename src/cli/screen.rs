@@ -31,14 +31,9 @@ impl Frame {
     /// Removes all rows from a terminal of this width.
     fn erase(&mut self, width: usize) {
         let rows: usize = self.rows.iter().map(|length| length.div_ceil(width.max(1)).max(1)).sum();
-        if rows > 0 {
-            self.pending.push('\r');
-        }
-        if rows > 1 {
-            self.pending += &format!("\x1b[{}A", rows - 1);
-        }
-        if rows > 0 {
-            self.pending += "\x1b[J";
+        for index in 0..rows {
+            // Row by row: tmux keeps what is erased to the end of the screen in its history.
+            self.pending += if index == 0 { "\r\x1b[2K" } else { "\x1b[A\x1b[2K" };
         }
         self.rows.clear();
     }
@@ -124,7 +119,7 @@ mod tests {
         frame.erase(60);
         assert_eq!(
             std::mem::take(&mut frame.pending),
-            "\r\x1b[2A\x1b[J",
+            "\r\x1b[2K\x1b[A\x1b[2K\x1b[A\x1b[2K",
             "100 characters take two rows of 60"
         );
         frame.erase(60);

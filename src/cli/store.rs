@@ -79,7 +79,7 @@ struct GcArgs {
     #[arg(long)]
     dry_run: bool,
     /// Wait for builds that are running instead of giving up
-    #[arg(long)]
+    #[arg(long = "wait-for-builds", alias = "wait")]
     wait: bool,
     /// Print JSON
     #[arg(long)]
@@ -127,7 +127,7 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Error::InUse { .. } => "wait for it, or let --wait do so".into(),
+            Error::InUse { .. } => "wait for it, or let --wait-for-builds do so".into(),
             Error::Corrupt { .. } => {
                 "the next build fetches or builds them again; check the disk; `prebake build --paranoid` repairs trees, too".into()
             }

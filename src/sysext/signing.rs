@@ -286,7 +286,7 @@ fn load_key(path: &Path) -> Result<RsaKeyPair, Finding> {
     let unusable =
         |why: &str| Finding::error(format!("{} is not a usable private key: {why}", path.display()));
     let text = read(path)?;
-    let how = "make one with `prebake sysext key generate DIR`, or with `openssl genrsa 3072`";
+    let how = "make one with `prebake sysext key generate -o DIR`, or with `openssl genrsa 3072`";
     let (label, document) =
         Document::from_pem(&text).map_err(|_| unusable("it is not a PEM file").hint(how))?;
     let key = match label {

@@ -42,7 +42,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "DIR")]
     with_binaries: Option<PathBuf>,
     /// Pack this public key below keys/, such as the release signer's or a colleague's; repeat for each
-    #[arg(long = "key", value_name = "FILE")]
+    #[arg(long = "pack-key", alias = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
     /// Carry the statement that a key follows another, as `prebake key rotate` makes it; once for each
     #[arg(long = "rotation", value_name = "FILE", help_heading = "Signing")]

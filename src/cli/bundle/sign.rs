@@ -22,10 +22,16 @@ pub(crate) struct SignBundleArgs {
     /// The bundle
     file: PathBuf,
     /// Add this signature over bundle.json, which minisign made elsewhere
-    #[arg(long, value_name = "MINISIG", requires = "key", help_heading = "Signing")]
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "Signing")]
     attach: Option<PathBuf>,
     /// The public key that the attached signature is by
-    #[arg(long, value_name = "PUB", requires = "attach", help_heading = "Signing")]
+    #[arg(
+        long = "attach-key",
+        alias = "key",
+        value_name = "FILE",
+        requires = "attach",
+        help_heading = "Signing"
+    )]
     key: Option<PathBuf>,
     /// Add this statement, as `prebake key rotate` makes it; once for each
     #[arg(long = "rotation", value_name = "FILE", help_heading = "Signing")]

@@ -24,8 +24,8 @@ pub(super) struct ExtractArgs {
     /// The initrd
     initrd: PathBuf,
     /// An empty directory, made if it is missing
-    #[arg(short = 'C', long, value_name = "DIR")]
-    directory: PathBuf,
+    #[arg(short, long, alias = "directory", short_alias = 'C', value_name = "DIR")]
+    output: PathBuf,
     /// Only what prebake injected; the base is not unpacked
     #[arg(long)]
     injected: bool,
@@ -45,16 +45,16 @@ impl ExtractArgs {
         must_be_file(&self.initrd)?;
         let limits = Limits { bytes: self.limit.0, ..Limits::default() };
         let only = if self.injected { Some(self.overlay()?) } else { None };
-        let done = extract(&self.initrd, &self.directory, Options { limits, devices: self.devices, only })?;
+        let done = extract(&self.initrd, &self.output, Options { limits, devices: self.devices, only })?;
         if self.json {
-            let (directory, members) = (&self.directory, done.written);
+            let (directory, members) = (&self.output, done.written);
             say!(
                 "{:#}",
                 json!({"directory": directory, "members": members, "skipped": done.special, "orphans": done.orphans})
             );
             return Ok(());
         }
-        say!("{}: {}", self.directory.display(), counted(done.written, "member"));
+        say!("{}: {}", self.output.display(), counted(done.written, "member"));
         for path in &done.special {
             tell!("skipped: {} is a device, pipe or socket (--devices makes them)", path.escape_debug());
         }

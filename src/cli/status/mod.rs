@@ -45,7 +45,7 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "STAGE")]
     wait: Option<Stage>,
     /// How many machines to wait for
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "wait")]
+    #[arg(long = "machines", alias = "nodes", value_name = "N", default_value_t = 1, requires = "wait")]
     nodes: usize,
     /// How long to wait
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30m", requires = "wait")]

@@ -38,7 +38,7 @@ pub(crate) struct SysextBuildArgs {
     #[arg(long, short, value_name = "DIR", default_value = "output/sysext")]
     output: PathBuf,
     /// Build this version instead of the description's; of one sysext only
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long = "sysext-version", alias = "version", value_name = "VERSION")]
     version: Option<String>,
     /// Set a variable of the description (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]

@@ -19,7 +19,11 @@ pub(crate) struct ExtractArgs {
     /// The image
     image: PathBuf,
     /// The directory, which must not exist yet
-    directory: PathBuf,
+    #[arg(short, long, value_name = "DIR", required_unless_present = "directory")]
+    output: Option<PathBuf>,
+    /// The same, as it was given before there was --output
+    #[arg(hide = true, conflicts_with = "output")]
+    directory: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,11 +33,12 @@ impl ExtractArgs {
     /// Extracts the image, or leaves nothing behind.
     pub(crate) fn run(self) -> Result<()> {
         let extension = Extension::open(&self.image)?;
-        extension.extract(&self.directory)?;
+        let directory = self.output.or(self.directory).unwrap_or_default();
+        extension.extract(&directory)?;
         let count = extension.entries.len();
         match self.json {
-            true => print_json(&json!({"directory": self.directory, "entries": count})),
-            false => say!("{}: {}", self.directory.display(), counted(count, "entry")),
+            true => print_json(&json!({"directory": directory, "entries": count})),
+            false => say!("{}: {}", directory.display(), counted(count, "entry")),
         }
         Ok(())
     }

@@ -28,8 +28,11 @@ enum KeyVerb {
 #[derive(Args)]
 struct GenerateArgs {
     /// Where both are written; made where it is missing
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    #[arg(short, long, value_name = "DIR", required_unless_present = "directory")]
+    output: Option<PathBuf>,
+    /// The same, as it was given before there was --output
+    #[arg(hide = true, conflicts_with = "output")]
+    directory: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -38,7 +41,8 @@ struct GenerateArgs {
 impl KeyArgs {
     /// Makes the key.
     pub(crate) fn run(self) -> Result<()> {
-        let KeyVerb::Generate(GenerateArgs { directory, json }) = self.verb;
+        let KeyVerb::Generate(GenerateArgs { output, directory, json }) = self.verb;
+        let directory = output.or(directory).unwrap_or_default();
         let Generated { fingerprint, key_was_there } = signing::generate(&directory, SystemTime::now())?;
         let file = |name| directory.join(name).display().to_string();
         if key_was_there {

@@ -31,7 +31,7 @@ pub(crate) struct LintArgs {
     #[arg(required = true, value_name = "IMAGE|DIR|RECIPE|NAME")]
     targets: Vec<PathBuf>,
     /// Judge for this Flatcar release, such as 4593.2.5; a recipe names its own
-    #[arg(long, value_name = "VERSION", value_parser = |text: &str| text.parse::<Version>())]
+    #[arg(long, value_name = "RELEASE", value_parser = |text: &str| text.parse::<Version>())]
     target: Option<Version>,
     /// The release's /usr: its PXE image (cpio.gz), its usr.squashfs, or a folder with usr/ in it
     #[arg(long, value_name = "IMAGE")]

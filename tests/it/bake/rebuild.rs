@@ -51,7 +51,7 @@ struct Meddler {
 impl Observer for Meddler {
     fn notice(&self, event: Event<'_>) {
         match &event {
-            Event::StepStarted { id: "sysext/hello/amd64" } => fs::write(&self.file, "jello\n").unwrap(),
+            Event::StepStarted { id: "sysext/hello/amd64", .. } => fs::write(&self.file, "jello\n").unwrap(),
             Event::StepDone { id: "sysext/hello/amd64", .. } => fs::write(&self.file, "hello\n").unwrap(),
             _ => {}
         }

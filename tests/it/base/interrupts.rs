@@ -308,9 +308,12 @@ fn a_full_disk_is_named_with_what_chooses_another_and_nothing_stays_on_it() {
     let verbs = [
         ("bundle create output/small/current -o disk/new.bundle --unsigned", Some("--output")),
         ("initrd inject there.cpio --ignition recipes/n2.ign -o disk/new.cpio", Some("--output")),
-        ("initrd extract there.bundle.cpio -C disk/new", Some("--directory")),
+        ("initrd extract there.bundle.cpio -C disk/new", Some("--output")),
         ("sysext build hello -o disk", Some("--output")),
-        ("sysext extract output/small/current/assets/sysext/hello/hello-1-x86-64.raw disk/new", None),
+        (
+            "sysext extract output/small/current/assets/sysext/hello/hello-1-x86-64.raw disk/new",
+            Some("--output"),
+        ),
         ("build recipes/small.yaml -o disk", Some("--output")),
     ];
     fs::write(world.path("there.bundle.cpio"), crate::initrd::layouts::archive("large", &vec![7; 8 << 20]))

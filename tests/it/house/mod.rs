@@ -12,6 +12,7 @@ mod harness;
 mod layers;
 mod modules;
 mod names;
+mod options;
 mod paths;
 mod rust;
 mod texts;

@@ -1,0 +1,333 @@
+//! An example for every verb, in its help and in its manual page.
+
+use clap::Command;
+
+/// A command, and its purpose.
+pub(super) type Example = (&'static str, &'static str);
+
+/// Verbs with their examples, the most usual first. Each command is one that this prebake takes.
+const EXAMPLES: &[(&str, &[Example])] = &[
+    (
+        "plan",
+        &[
+            ("prebake plan recipes/kubernetes.yaml", "What would a build fetch, build and publish?"),
+            (
+                "prebake plan recipes/kubernetes.yaml --locked --exit-code",
+                "In CI: 0 nothing to do, 10 pending, 9 the lock is stale",
+            ),
+        ],
+    ),
+    (
+        "lock",
+        &[
+            (
+                "prebake lock recipes/kubernetes.yaml",
+                "Write the lock, or bring it up to date with the recipe",
+            ),
+            (
+                "prebake lock recipes/kubernetes.yaml --update flatcar",
+                "Move to the channel's current release, and leave all else",
+            ),
+        ],
+    ),
+    (
+        "build",
+        &[
+            ("prebake build recipes/kubernetes.yaml", "Build and publish below output/kubernetes"),
+            (
+                "prebake build recipes/kubernetes.yaml --locked --offline",
+                "From the store alone, never moving the lock",
+            ),
+            (
+                "prebake build recipes/kubernetes.yaml --layer debug.bu -o /tmp/try",
+                "Try a change on top of every profile, elsewhere",
+            ),
+        ],
+    ),
+    (
+        "serve",
+        &[
+            ("prebake serve output/kubernetes/current --address :8080", "Serve a build to the network"),
+            (
+                "sudo prebake serve output/kubernetes/current --address :8080 --interface eth1 --proxy-dhcp --tftp",
+                "Boot machines, beside the DHCP server that is there",
+            ),
+            (
+                "prebake serve --matchbox /var/lib/matchbox --address :8080",
+                "In Matchbox's place, with its data directory",
+            ),
+        ],
+    ),
+    (
+        "status",
+        &[
+            ("prebake status --watch", "Follow the machines of the server on this host"),
+            (
+                "prebake status --server boot.example:8080 --wait booted --machines 3",
+                "Until three machines are up",
+            ),
+        ],
+    ),
+    (
+        "explain",
+        &[
+            (
+                "prebake explain output/kubernetes/current --mac 52:54:00:12:34:56",
+                "What would this machine get, and why?",
+            ),
+            (
+                "prebake explain --server boot.example:8080 --mac 52:54:00:12:34:56",
+                "The same of a running server",
+            ),
+        ],
+    ),
+    (
+        "diff",
+        &[(
+            "prebake diff output/kubernetes/0123456789abcdef output/kubernetes/current",
+            "What does the new build change?",
+        )],
+    ),
+    (
+        "verify",
+        &[
+            ("prebake verify output/kubernetes/current", "Is every byte as it was published?"),
+            (
+                "prebake verify output/kubernetes/current --closure --base-url http://boot.example:8080",
+                "Would machines need anything from elsewhere?",
+            ),
+        ],
+    ),
+    (
+        "release show",
+        &[
+            ("prebake release show", "The current stable release, its files and their signer"),
+            (
+                "prebake release show beta --arch arm64 --json",
+                "Another channel and architecture, for a program",
+            ),
+        ],
+    ),
+    (
+        "sysext build",
+        &[(
+            "prebake sysext build kubernetes --arch amd64 --arch arm64",
+            "Images and SHA256SUMS below output/sysext",
+        )],
+    ),
+    (
+        "sysext extract",
+        &[("prebake sysext extract kubernetes.raw -o kubernetes.d", "Look into an image without root")],
+    ),
+    (
+        "sysext inspect",
+        &[("prebake sysext inspect kubernetes.raw", "Name, version, files and signature of an image")],
+    ),
+    (
+        "sysext key generate",
+        &[("prebake sysext key generate -o keys", "keys/sysext.key and keys/sysext.crt")],
+    ),
+    (
+        "sysext lint",
+        &[
+            (
+                "prebake sysext lint kubernetes.raw --target 4593.2.5",
+                "Would this image work on that release?",
+            ),
+            (
+                "prebake sysext lint recipes/kubernetes.yaml --strict",
+                "Do the sysexts of each machine go together?",
+            ),
+        ],
+    ),
+    ("sysext ls", &[("prebake sysext ls", "Names for `sysexts:` of a recipe")]),
+    (
+        "ignition transpile",
+        &[("prebake ignition transpile node.bu --pretty --output node.ign", "As `butane` does")],
+    ),
+    (
+        "ignition merge",
+        &[(
+            "prebake ignition merge base.bu node.bu --output node.ign",
+            "One config of several; the last wins",
+        )],
+    ),
+    (
+        "ignition validate",
+        &[(
+            "prebake ignition validate node.ign --target stable --pxe",
+            "Would it work at a PXE boot of this channel?",
+        )],
+    ),
+    ("ignition show", &[("prebake ignition show node.ign", "Users, units, files and disks for people")]),
+    ("ignition closure", &[("prebake ignition closure node.ign", "What does Ignition fetch at the boot?")]),
+    (
+        "initrd inject",
+        &[
+            (
+                "prebake initrd inject flatcar_production_pxe_image.cpio.gz --ignition node.bu -o node.cpio.gz",
+                "Flatcar's initrd with a config in it",
+            ),
+            (
+                "prebake initrd inject output/kubernetes/current --profile worker --sysext debug.raw",
+                "One more sysext for a profile of a published tree",
+            ),
+        ],
+    ),
+    ("initrd show", &[("prebake initrd show node.cpio.gz --contents", "Its archives and their members")]),
+    ("initrd extract", &[("prebake initrd extract node.cpio.gz -o root", "Unpack it as the kernel does")]),
+    (
+        "initrd remove",
+        &[(
+            "prebake initrd remove node.cpio.gz -o flatcar.cpio.gz",
+            "Back to the initrd before the injection",
+        )],
+    ),
+    (
+        "bundle create",
+        &[(
+            "prebake bundle create output/edge/current -o edge.bundle --sign-key site.key --sequence 7 --expires 90d",
+            "Pack and sign a tree for a site",
+        )],
+    ),
+    (
+        "bundle diff",
+        &[("prebake bundle diff old.bundle new.bundle --trust site.pub", "What does the new bundle change?")],
+    ),
+    (
+        "bundle sign",
+        &[("prebake bundle sign edge.bundle --sign-key second.key", "Add the signature of a second person")],
+    ),
+    (
+        "bundle verify",
+        &[("prebake bundle verify edge.bundle --trust site.pub", "Is it whole, and signed by our key?")],
+    ),
+    ("bundle inspect", &[("prebake bundle inspect edge.bundle", "What does it claim to be?")]),
+    (
+        "bundle import",
+        &[("prebake bundle import edge.bundle --trust site.pub", "Verify, and publish below output")],
+    ),
+    (
+        "key generate",
+        &[("prebake key generate --output site", "site.key, sealed with a passphrase, and site.pub")],
+    ),
+    (
+        "key rotate",
+        &[(
+            "prebake key rotate --old site.key --new next.pub",
+            "Let next.pub follow, signed by the key before it",
+        )],
+    ),
+    ("key show", &[("prebake key show site.pub", "Which key is this?")]),
+    (
+        "key sign",
+        &[(
+            "prebake key sign edge.bundle --sign-key site.key",
+            "edge.bundle.minisig, which minisign verifies, too",
+        )],
+    ),
+    ("key update", &[("prebake key update", "Fetch Flatcar's key file anew, and hold it against the pin")]),
+    (
+        "key verify",
+        &[("prebake key verify edge.bundle --trust site.pub", "Exit code 5 if our key did not sign it")],
+    ),
+    (
+        "fetch",
+        &[("prebake fetch recipes/kubernetes.yaml", "Fill the store, so that `build --offline` works")],
+    ),
+    ("store ls", &[("prebake store ls --unused", "What would `store gc` remove?")]),
+    ("store verify", &[("prebake store verify", "Read every object again")]),
+    ("store gc", &[("prebake store gc --dry-run", "How much room would it make?")]),
+    ("store path", &[("prebake store path flatcar/amd64/version.txt", "The file of an input")]),
+    ("help", &[("prebake help sysext build", "The same as `prebake sysext build --help`")]),
+    ("version", &[("prebake version --json", "Version and commit for a program")]),
+    ("completions", &[("prebake completions bash", "A script for bash; see install.md for its place")]),
+    (
+        "man",
+        &[
+            ("prebake man --output man1", "A page for each verb"),
+            ("prebake man sysext build", "One page, for `man -l -`"),
+        ],
+    ),
+];
+
+/// The way from a recipe to machines that boot: the examples of prebake itself.
+const WAY: [&str; 4] = ["lock", "build", "serve", "status"];
+/// Most examples of verbs that are shown for the verb that they belong to.
+const MOST: usize = 3;
+
+/// The examples of a verb, whose words are separated by blanks; for one that only has verbs, the first of each of those.
+pub(super) fn of(verb: &str) -> Vec<Example> {
+    if verb.is_empty() {
+        return WAY.iter().filter_map(|verb| of(verb).first().copied()).collect();
+    }
+    let own = EXAMPLES.iter().find(|(name, _)| *name == verb).map(|(_, examples)| examples.to_vec());
+    own.unwrap_or_else(|| {
+        let inner = EXAMPLES
+            .iter()
+            .filter(|(name, _)| name.strip_prefix(verb).is_some_and(|rest| rest.starts_with(' ')));
+        inner.filter_map(|(_, examples)| examples.first().copied()).take(MOST).collect()
+    })
+}
+
+/// Appends the examples to the long help of a verb and of all verbs below it.
+pub(super) fn shown(command: Command, verb: &str) -> Command {
+    let header = *command.get_styles().get_header();
+    let command = command.mut_subcommands(|inner| {
+        let name = format!("{verb} {}", inner.get_name());
+        shown(inner, name.trim_start())
+    });
+    let examples = of(verb);
+    if examples.is_empty() {
+        return command;
+    }
+    let rows =
+        examples.iter().map(|(line, purpose)| format!("\n  # {purpose}\n  {line}")).collect::<Vec<_>>();
+    command.after_long_help(format!("{header}Examples:{header:#}{}", rows.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn leaves(command: &Command, name: &str, found: &mut Vec<String>) {
+        for verb in command.get_subcommands() {
+            leaves(verb, format!("{name} {}", verb.get_name()).trim_start(), found);
+        }
+        if !command.has_subcommands() {
+            found.push(name.to_owned());
+        }
+    }
+
+    /// Only four verbs of 52 had an example (ux.md, §2).
+    #[test]
+    fn every_verb_has_an_example_of_itself_that_this_prebake_takes() {
+        let mut verbs = Vec::new();
+        leaves(&Cli::command(), "", &mut verbs);
+        let lacking: Vec<_> = verbs.iter().filter(|verb| of(verb).is_empty()).collect();
+        assert!(lacking.is_empty(), "src/cli/examples.rs has none for {lacking:?}");
+        for (verb, examples) in EXAMPLES {
+            assert!(verbs.iter().any(|known| known == verb), "there is no verb `{verb}`");
+            for (line, _) in *examples {
+                let line = line.trim_start_matches("sudo ");
+                assert!(line.starts_with(&format!("prebake {verb}")), "`{line}` is no example of `{verb}`");
+                let parsed = Cli::command().try_get_matches_from(line.split(' '));
+                let is_taken =
+                    parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::DisplayHelp);
+                assert!(is_taken, "{line}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_verb_of_verbs_shows_examples_of_those() {
+        assert_eq!(of("bundle").len(), MOST);
+        let mut help = shown(Cli::command(), "");
+        let help = help.find_subcommand_mut("bundle").unwrap().render_long_help().to_string();
+        assert!(help.contains("Examples:\n  # Pack and sign"), "{help}");
+    }
+}
