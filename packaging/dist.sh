@@ -18,6 +18,9 @@ export PREBAKE_ZIG
 # Only what is set here may have a say in the bytes.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CFLAGS CPPFLAGS LDFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
 export LC_ALL=C TZ=UTC
+# For `prebake version`; empty outside of a repository.
+PREBAKE_COMMIT=$(git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || true)
+export PREBAKE_COMMIT
 
 prefixes="--remap-path-prefix=$root=/prebake --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$sysroot=/rust"
 c_prefixes="-ffile-prefix-map=$root=/prebake -ffile-prefix-map=$cargo_home=/cargo"

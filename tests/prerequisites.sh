@@ -29,7 +29,7 @@ TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h
     python3:python3 python3-pip:pip3 nodejs:node npm:npm
     graphviz:dot binutils:objdump sbsigntool:sbverify groff-base:groff
     ipxe:/usr/lib/ipxe/undionly.kpxe tftp-hpa:tftp isc-dhcp-client:dhclient busybox:busybox iproute2:ip
-    strace:strace procps:/usr/bin/kill
+    tmux:tmux strace:strace procps:/usr/bin/kill
     ovmf:/usr/share/ovmf/OVMF.fd chromium:chromium systemd-boot-efi:/usr/lib/systemd/boot/efi/linuxx64.efi.stub)
 # The peers of the races.
 BENCH=("${TEST[@]}" aria2:aria2c time:/usr/bin/time nginx-light:nginx wrk:wrk iproute2:tc)

@@ -3,13 +3,18 @@
 use serde_json::{Value, json};
 
 use crate::base::error::Error;
-use crate::base::finding::{Finding, Place, Severity};
+use crate::base::finding::{Finding, Findings, Place, Severity};
 
 /// The document for an error.
 pub(super) fn document(error: &Error, hint: Option<&str>) -> Value {
-    let chain = error.chain();
-    let findings = error.findings().map(|findings| findings.0.iter().map(finding).collect());
-    of_parts(error.exit() as u8, &chain, hint, findings.unwrap_or_default())
+    let mut chain = error.chain();
+    let Some(Findings(all)) = error.findings() else {
+        return of_parts(error.exit() as u8, &chain, hint, Vec::new());
+    };
+    // Excerpts and carets are for people; programs have the places.
+    let messages = all.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; ");
+    chain.iter_mut().filter(|text| text.contains("\n  --> ")).for_each(|text| text.clone_from(&messages));
+    of_parts(error.exit() as u8, &chain, hint, all.iter().map(finding).collect())
 }
 
 /// The document for a command line that cannot be used.

@@ -22,6 +22,9 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Most times a second that the rows are drawn.
 const FRAMES: u8 = 10;
 
+/// Interval of drawing a row without news.
+const TICK: Duration = Duration::from_millis(250);
+
 /// Name of the second build among the running tasks.
 const REBUILD: &str = "second build";
 
@@ -181,11 +184,12 @@ impl Progress {
     }
 
     fn bar(&self, message: String, size: Option<u64>) -> ProgressBar {
-        match (&self.bars, size) {
-            (None, _) => ProgressBar::hidden(),
-            (Some(bars), Some(size)) => bars.add(ProgressBar::new(size).with_style(style(message))),
-            (Some(bars), None) => bars.add(ProgressBar::new_spinner().with_style(style(message))),
-        }
+        let Some(bars) = &self.bars else { return ProgressBar::hidden() };
+        let bar = size.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+        let bar = bars.add(bar.with_style(style(message)));
+        // A row is drawn anew though nothing arrives, because the terminal may have another width by then.
+        bar.enable_steady_tick(TICK);
+        bar
     }
 
     fn start(&self, what: What, id: &str, size: Option<u64>, had: u64) -> Running {
@@ -289,9 +293,7 @@ impl Observer for Progress {
             }
             Event::StepStarted { id, key } => {
                 self.detail(|| format!("building {id}: the store has nothing under its key {key}"));
-                let step = self.start(What::Build, id, None, 0);
-                step.bar.enable_steady_tick(Duration::from_millis(100));
-                shown.running.insert(id.to_owned(), step);
+                shown.running.insert(id.to_owned(), self.start(What::Build, id, None, 0));
             }
             Event::StepDone { id, size, took } => {
                 if let Some(step) = shown.running.remove(id) {

@@ -18,12 +18,12 @@ const USUAL: (usize, u16) = (80, 24);
 #[derive(Debug, Default)]
 pub(super) struct Screen(Mutex<Frame>);
 
-/// What is drawn.
+/// The rows on the screen, and the output that changes them.
 #[derive(Debug, Default)]
 struct Frame {
     /// Lengths of the rows on the screen, in characters. The cursor is at the end of the last one.
     rows: Vec<usize>,
-    /// What is to be written.
+    /// Output that is not written yet.
     pending: String,
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use super::fit::elided;
 use super::terminal;
 
-/// Columns of the terminal that no cell is shortened below.
-const NARROWEST: usize = 8;
+/// Columns that no cell is shortened below: the beginning of a digest, as `store ls` shows it.
+const NARROWEST: usize = 12;
 
 /// Rows of `N` columns. The last column is not padded.
 pub(crate) struct Table<const N: usize> {
@@ -75,13 +75,13 @@ mod tests {
 
     #[test]
     fn a_table_fits_its_terminal_by_what_is_longest() {
-        let mut table = Table { columns: Some(30), ..Table::new(["OBJECT", ">SIZE", "REFERRED TO BY"]) };
+        let mut table = Table { columns: Some(40), ..Table::new(["OBJECT", ">SIZE", "REFERRED TO BY"]) };
         table.row([
             "0123456789ab".into(),
             "1 KiB".into(),
             "recipes/kubernetes.lock: flatcar/amd64/version.txt".into(),
         ]);
         let text = table.to_string();
-        assert_eq!(text, "OBJECT         SIZE  REFE…TO BY\n0123456789ab  1 KiB  rec…on.txt\n");
+        assert_eq!(text, "OBJECT         SIZE  REFERRED TO BY\n0123456789ab  1 KiB  recipe…/version.txt\n");
     }
 }

@@ -186,7 +186,7 @@ fn picture(status: &Status, most: usize) -> String {
             boot(machine),
         ]);
     }
-    let colours = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colours = crate::cli::terminal::colours_stdout();
     let serving = &status.serving;
     let up = span(status.now, status.started);
     let sent = HumanBytes(status.traffic.sent);

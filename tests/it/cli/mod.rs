@@ -1,7 +1,8 @@
-//! Tests of the command line itself: completions, man pages, and reports for programs.
+//! Tests of the command line itself: completions, man pages, reports for programs, and the terminal.
 
 mod new;
 mod nodes;
 mod reports;
 mod shells;
 mod slips;
+mod terminal;

@@ -138,9 +138,8 @@ fn the_check_of_commands_finds_a_stale_one() {
 }
 
 /// The verbs that have nothing to report to a program, and why.
-const WITHOUT_JSON: [(&str, &str); 6] = [
+const WITHOUT_JSON: [(&str, &str); 5] = [
     ("completions", "prints a script"),
-    ("help", "prints help"),
     ("ignition merge", "prints a config, which is JSON"),
     ("ignition transpile", "prints a config, which is JSON"),
     ("man", "prints pages for troff, or makes them"),

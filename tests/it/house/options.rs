@@ -15,8 +15,11 @@ const PAGE: &str = "docs/guides/options.md";
 /// Options whose value is a file for some verbs and a directory for others, because that is what those verbs make.
 const FILE_OR_DIRECTORY: [&str; 1] = ["output"];
 
-/// Options that have two headings, by what the verb does with their files: signs, or judges.
-const TWO_HEADINGS: [&str; 1] = ["rotation"];
+/// Options that have two headings, by what the verb does with them: signs or judges, delivers or judges.
+const TWO_HEADINGS: [&str; 2] = ["base-url", "rotation"];
+
+/// Most verbs that the page names for an option.
+const MANY: usize = 9;
 
 /// What a verb has by an option's name.
 struct Use {
@@ -119,7 +122,10 @@ fn table(page: &str) -> String {
         let meaning = told
             .get(long.as_str())
             .map_or_else(|| uses[0].help.replace('|', "\\|"), |told| (*told).to_owned());
-        let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
+        let verbs = match verbs.len() {
+            ..=MANY => verbs.into_iter().collect::<Vec<_>>().join(", "),
+            _ => "many".to_owned(),
+        };
         rows += &format!("| `--{long}`{short} | {} | {meaning} | {verbs} |\n", values.join(" or "));
     }
     rows

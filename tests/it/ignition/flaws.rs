@@ -20,7 +20,7 @@ fn refused(dir: &Path, arguments: &[&str]) -> String {
     command.args(["-c", "ulimit -v 1048576; exec \"$0\" ignition \"$@\"", env!("CARGO_BIN_EXE_prebake")]);
     let output = command.args(arguments).current_dir(dir).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(output.status.code(), Some(3), "{told}");
     assert!(output.stdout.is_empty(), "data beside an error");
     told
 }
@@ -292,7 +292,7 @@ fn validate_tells_of_configs_that_are_certain_to_fail_on_the_target() {
     assert_eq!(run(&[]), (Some(0), String::new()), "what Ignition's own check says stays as it is");
     for arguments in [&["--target", "stable"][..], &["--pxe"]] {
         let (code, told) = run(arguments);
-        assert_eq!(code, Some(1), "{told}");
+        assert_eq!(code, Some(3), "{told}");
         says(
             &told,
             &[

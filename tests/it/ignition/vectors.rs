@@ -130,8 +130,8 @@ fn accepted(output: &Output) -> Result<(), String> {
 }
 
 fn refused(case: &Path, output: &Output, wanted: &str) -> Result<(), String> {
-    if output.status.code() != Some(1) {
-        return Err(format!("ended with {} instead of exit code 1", output.status));
+    if output.status.code() != Some(3) {
+        return Err(format!("ended with {} instead of exit code 3", output.status));
     }
     let told = text(&output.stderr) + &text(&output.stdout);
     let body = wanted.split_once("---\n").map_or(wanted, |(_, body)| body);
