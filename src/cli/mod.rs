@@ -10,6 +10,7 @@ pub(crate) mod demand;
 #[macro_use]
 mod say;
 
+mod boot;
 mod build;
 mod bundle;
 mod completions;
@@ -88,6 +89,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Boot(Box<boot::BootArgs>),
     Build(build::BuildArgs),
     Bundle(bundle::BundleArgs),
     Completions(completions::CompletionsArgs),
@@ -213,6 +215,7 @@ impl Cli {
         }
         self.terminal.apply();
         match self.verb {
+            Verb::Boot(args) => args.run(),
             Verb::Build(args) => args.run(),
             Verb::Bundle(args) => args.run(),
             Verb::Completions(args) => args.run(),

@@ -2,8 +2,8 @@
 //!
 //! Plain data that a recipe and a site's inventory have in common, so that `bake` and `serve` need not know each other: a
 //! [`node`] and how it is selected, its [`entry`] as a line to paste, its [`network`], the kinds of [`firmware`] with their
-//! numbers in DHCP, the [`dhcp`] ranges and hosts, and the [`base_url`] at which machines find a tree. Leaves profiles and
-//! boots to `bake`, and what a machine did to `serve::machines`.
+//! numbers in DHCP, the [`dhcp`] ranges and hosts, the [`base_url`] at which machines find a tree, and a [`vm`] that QEMU
+//! makes for a trial. Leaves profiles and boots to `bake`, and what a machine did to `serve::machines`.
 
 pub(crate) mod base_url;
 pub mod dhcp;
@@ -11,3 +11,4 @@ pub mod entry;
 pub(crate) mod firmware;
 pub mod network;
 pub mod node;
+pub(crate) mod vm;

@@ -8,7 +8,7 @@
 //! Owns everything between a tree and a machine. [`site`] is the tree or data directory that is served, and [`endpoint`] the
 //! answers from it, both without sockets; [`answer`] and [`files`] are an answer's form and bytes; [`http`] has the connections
 //! and shares the server among clients; [`lan`] is for firmware before HTTP; [`machines`] collects the `notice`s of all others
-//! about machines; [`process`] limits the rights of the process.
+//! about machines; [`process`] limits the rights of the process; a [`rehearsal`] plays one machine of a tree.
 //!
 //! It differs from Matchbox on purpose in these points: every file that the manifest names is served and no other, `/ipxe` and
 //! `/grub` add `prebake.url=` and `prebake.mac=` so that a node knows its server and card, an installer is given no other
@@ -28,4 +28,5 @@ pub(crate) mod loaders;
 pub mod machines;
 pub mod notice;
 pub(crate) mod process;
+pub(crate) mod rehearsal;
 pub mod site;

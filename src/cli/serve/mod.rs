@@ -3,7 +3,7 @@
 mod bundle;
 mod confine;
 mod guard;
-mod log;
+pub(super) mod log;
 mod matchbox;
 mod netboot;
 mod storm;

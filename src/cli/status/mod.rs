@@ -1,5 +1,7 @@
 //! `prebake status`
 
+mod watch;
+
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,10 +23,6 @@ use crate::tree::names::Endpoint;
 
 /// Interval of requests to the server.
 const EVERY: Duration = Duration::from_secs(1);
-/// Most machines that are shown while watching; those that need attention come first.
-const WATCHED: usize = 40;
-/// Terminal sequence that clears the screen.
-const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Show what every machine is doing, and what is likely wrong with those that are stuck
 ///
@@ -34,7 +32,8 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Refresh every second, until Ctrl-C; where the output is not a terminal, print a line for every change
+    /// Follow all machines on the whole terminal, the worst first, until `q`; `?` shows the keys. Where the output is not a
+    /// terminal, print a line for every change
     #[arg(long, conflicts_with_all = ["json", "wait"])]
     watch: bool,
     /// Print the JSON of /status
@@ -86,7 +85,7 @@ impl StatusArgs {
         block_on(async {
             match self.wait {
                 Some(stage) => self.wait(&server, stage).await,
-                None if self.watch => watch(&server).await,
+                None if self.watch => watch::watch(&server).await,
                 None => self.show(&fetch(&server).await?),
             }
         })
@@ -95,7 +94,7 @@ impl StatusArgs {
     fn show(&self, status: &Status) -> Result<()> {
         match self.json {
             true => say!("{}", serde_json::to_string_pretty(status).unwrap_or_default()),
-            false => say_part!("{}", picture(status, usize::MAX)),
+            false => say_part!("{}", picture(status)),
         }
         Ok(())
     }
@@ -135,47 +134,20 @@ async fn fetch(server: &Server) -> Result<Status, Error> {
     server.document(Endpoint::Status.path()).await
 }
 
-/// Shows a server's machines until the process is interrupted. Waits for a server that stops answering for a while; one
-/// that never answered is an error.
-async fn watch(server: &Server) -> Result<()> {
-    let is_terminal = stdout().is_terminal();
-    let mut last: Option<Status> = None;
-    loop {
-        match fetch(server).await {
-            Ok(status) if is_terminal => {
-                say_part!("{CLEAR}{}", picture(&status, WATCHED));
-                last = Some(status);
-            }
-            Ok(status) => {
-                let before = last.as_ref().map(|status| status.machines.as_slice()).unwrap_or_default();
-                say_part!("{}", changes(before, &status));
-                last = Some(status);
-            }
-            Err(error) if last.is_none() => return Err(error.into()),
-            Err(error) => tell!("{error}"),
-        }
-        if say::is_refused() {
-            return Ok(());
-        }
-        tokio::time::sleep(EVERY).await;
-    }
-}
-
 /// A machine's own words, made safe for a terminal: a server of an older version may pass on more than this one does.
 fn safe(text: &str) -> String {
     say::printable(&plain(text))
 }
 
 /// The whole picture for people: the served content, a table, and machines that need attention.
-fn picture(status: &Status, most: usize) -> String {
+fn picture(status: &Status) -> String {
     let mut machines: Vec<&MachineStatus> = status.machines.iter().collect();
     machines.sort_by_key(|machine| {
         (machine.state, machine.name.is_none(), machine.name.clone(), machine.id.clone())
     });
     let mut table = Table::new(["MACHINE", "ID", "ADDRESS", "PROFILE", ">FOR", "STATE", "BOOT"]);
     let text = |text: &Option<String>| text.as_deref().map(safe).unwrap_or_default();
-    let shown = machines.len().min(most);
-    for machine in &machines[..shown] {
+    for machine in &machines {
         table.row([
             text(&machine.name),
             safe(&machine.id),
@@ -204,12 +176,10 @@ fn picture(status: &Status, most: usize) -> String {
             None => format!("{text}\n"),
         };
     }
-    match machines.len() - shown {
-        0 if machines.is_empty() => picture += "no machine has been seen yet\n",
-        0 => {}
-        hidden => picture += &format!("{hidden} more\n"),
+    if machines.is_empty() {
+        picture += "no machine has been seen yet\n";
     }
-    for machine in machines[..shown].iter().filter(|machine| !machine.troubles.is_empty()) {
+    for machine in machines.iter().filter(|machine| !machine.troubles.is_empty()) {
         let name = machine.name.as_deref().unwrap_or(&machine.id);
         picture += &format!("\n{}: {}\n", safe(name), safe(&machine.troubles[0].what));
         picture += &format!("  hint: {}\n", safe(&machine.troubles[0].hint));
@@ -300,7 +270,7 @@ mod tests {
     #[test]
     fn those_that_need_a_look_come_first_and_say_what_to_do() {
         let machines = serde_json::json!([machine("a", "done", "booted"), machine("b", "stuck", "kernel")]);
-        let picture = picture(&status(machines), 9);
+        let picture = picture(&status(machines));
         let lines: Vec<&str> = picture.lines().collect();
         assert_eq!(lines[0], "edge stable 1, up 10m, 0 B sent");
         assert!(

@@ -70,6 +70,11 @@ impl Server {
         Ok(Server { client, url })
     }
 
+    /// Its URL, for people.
+    pub(crate) fn name(&self) -> String {
+        masked(&self.url)
+    }
+
     /// Fetches a document. Its `schema`, if it has one, must be ours.
     pub(crate) async fn document<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let url = format!("{}{target}", self.url);

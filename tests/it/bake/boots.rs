@@ -1,9 +1,12 @@
 //! The whole line in QEMU: what `make demo` shows must be so.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::cluster::debian;
 use crate::lab::machine::{self, Machine};
@@ -210,6 +213,83 @@ fn a_uefi_machine_boots_a_unified_kernel_image_from_its_disk() {
     esp(&image, &disk);
     let machine = Machine::builder("", &world.path("console")).uefi().no_network_boot().disk(&disk);
     boots(machine.start().unwrap(), "worker");
+}
+
+/// `prebake boot`, whose console is its standard output, until a line has these words.
+fn trial(world: &World, flags: &[&str], words: &str) -> (Trial, String) {
+    let log = world.path("console");
+    let mut command = world.command(&["boot", "output/lab/current", "--memory", "2GiB", "--log"]);
+    command.arg(&log).args(["--timeout", "380s"]).args(flags);
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let trial = Trial(piped.spawn().unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    let said = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+    while !said().contains(words) {
+        assert!(Instant::now() < deadline, "no {words:?}:\n{}", said());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    (trial, said())
+}
+
+/// A process that ends with the test.
+struct Trial(Child);
+
+impl Trial {
+    /// Sends SIGINT; the exit code, and what it said.
+    fn interrupt(mut self) -> (Option<i32>, String) {
+        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+        let mut said = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.0.wait().unwrap().code(), said)
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether a QEMU runs that has these words in its command line.
+fn qemu_runs_with(words: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.map(|entry| entry.path().join("cmdline")).any(|path| {
+        let line = fs::read(path).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        line.contains("qemu-system") && line.contains(words)
+    })
+}
+
+#[test]
+fn one_verb_boots_a_node_of_a_tree_over_the_network_as_the_rack_will() {
+    let world = lab("matchbox: {}, ipxe: {}");
+    let _turn = machine::turn();
+    let (trial, said) = trial(&world, &["--node", "n2"], "PREBAKE-LAB-OK profile=control nonce=by-uefi");
+    // iPXE fetched the script from the server that the verb runs.
+    assert!(said.contains("iPXE") && said.contains("/boot.ipxe"), "{said}");
+    assert!(qemu_runs_with("52:54:00:00:00:02"));
+    let (code, told) = trial.interrupt();
+    assert_eq!(code, Some(130), "{told}");
+    assert!(
+        told.contains("booting n2 (profile control)") && told.contains("page http://127.0.0.1:"),
+        "{told}"
+    );
+    assert!(!qemu_runs_with("52:54:00:00:00:02"), "the machine outlives the verb");
+}
+
+#[test]
+fn a_profile_boots_directly_as_a_machine_that_no_node_names() {
+    let world = lab("matchbox: {}");
+    let _turn = machine::turn();
+    let flags = ["--profile", "worker", "--direct", "--disk", "64MiB"];
+    let (trial, said) = trial(&world, &flags, "PREBAKE-LAB-OK profile=worker nonce=by-uefi");
+    assert!(
+        said.contains("prebake.url=http://10.0.2.2:") && said.contains("prebake.mac=52:54:00:b0:07:01"),
+        "{said}"
+    );
+    let (code, told) = trial.interrupt();
+    assert_eq!(code, Some(130), "{told}");
 }
 
 /// An EFI system partition, without a partition table, that boots one program.

@@ -6,3 +6,4 @@ mod reports;
 mod shells;
 mod slips;
 mod terminal;
+mod watch;
