@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn amounts_and_spans_are_short() {
         for (bytes, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (10_200, "10 KiB"), (1_048_000, "1.0 MiB")]
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (10_200, "10 KiB"), (1_048_300, "1.0 MiB")]
         {
             assert_eq!(size(bytes), text);
         }

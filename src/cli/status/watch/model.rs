@@ -363,7 +363,7 @@ impl Model {
                     Some(last) if kinds.last() == Some(&last) => None,
                     Some(only) => kinds.iter().position(|kind| *kind == only).map(|at| kinds[at + 1]),
                 };
-                self.offset = 0;
+                (self.offset, self.place) = (0, 0);
             }
             Action::Detail if self.shown == Shown::Detail => self.show(Shown::List),
             Action::Detail => {
@@ -400,7 +400,7 @@ impl Model {
             }
             Typed::Other(action) => return self.act(action),
         }
-        self.offset = 0;
+        (self.offset, self.place) = (0, 0);
         Then::Draw
     }
 
@@ -453,7 +453,7 @@ fn natural(name: &str) -> String {
     /// No machine has a longer number in its name.
     const DIGITS: usize = 20;
     let (mut key, mut number) = (String::new(), String::new());
-    let mut flush = |key: &mut String, number: &mut String| {
+    let flush = |key: &mut String, number: &mut String| {
         if !number.is_empty() {
             key.push_str(&format!("{number:0>DIGITS$}"));
             number.clear();

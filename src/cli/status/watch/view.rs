@@ -121,23 +121,39 @@ fn counts(model: &Model, look: Look, width: u16) -> Line<'static> {
     let always = [Kind::Failed, Kind::Stuck, Kind::Working, Kind::Done];
     let counts = counts.into_iter().filter(|(kind, count)| *count > 0 || always.contains(kind));
     let counts: Vec<(Kind, usize)> = counts.collect();
-    let word = |(kind, count): (Kind, usize), letters: usize| {
-        let word = match kind {
-            Kind::Stranger if count == 1 => "stranger",
-            _ => kind.word(),
-        };
-        let word: String = word.chars().take(letters).collect();
-        format!("{} {count} {}", look.symbol(kind), word.trim_end()).trim_end().to_owned()
+    // With fewer columns: shorter words, then narrower gaps, then symbols alone.
+    let styles: [(fn(Kind, usize) -> &'static str, usize); 4] =
+        [(word, 2), (short, 2), (short, 1), (|_, _| "", 2)];
+    let told = |(kind, count): (Kind, usize), word: fn(Kind, usize) -> &'static str| {
+        format!("{} {count} {}", look.symbol(kind), word(kind, count)).trim_end().to_owned()
     };
-    let wide = |letters: usize| counts.iter().map(|count| word(*count, letters).width() + 2).sum::<usize>();
-    let letters = [9, 4, 0].into_iter().find(|letters| wide(*letters) <= usize::from(width) + 2).unwrap_or(0);
+    let fits = |(word, gap): &(fn(Kind, usize) -> &'static str, usize)| {
+        let wide = counts.iter().map(|count| told(*count, *word).width() + gap).sum::<usize>();
+        wide <= usize::from(width) + gap
+    };
+    let (word, gap) = styles.into_iter().find(fits).unwrap_or(styles[3]);
     let mut spans = Vec::new();
-    for count in &counts {
-        let style = if count.1 > 0 { look.style(count.0).add_modifier(Modifier::BOLD) } else { look.faint() };
-        spans.push(Span::styled(word(*count, letters), style));
-        spans.push("  ".into());
+    for (kind, count) in &counts {
+        let style = if *count > 0 { look.style(*kind).add_modifier(Modifier::BOLD) } else { look.faint() };
+        spans.push(Span::styled(told((*kind, *count), word), style));
+        spans.push(" ".repeat(gap).into());
     }
     Line::from(spans)
+}
+
+fn word(kind: Kind, count: usize) -> &'static str {
+    match kind {
+        Kind::Stranger if count == 1 => "stranger",
+        _ => kind.word(),
+    }
+}
+
+fn short(kind: Kind, _: usize) -> &'static str {
+    match kind {
+        Kind::Missing => "unseen",
+        Kind::Stranger => "new",
+        _ => kind.word(),
+    }
 }
 
 /// What is wrong with the server's site, and with machines, in a part of the screen.
@@ -243,7 +259,7 @@ fn list(lines: &mut Lines<'_>, model: &mut Model, look: Look) {
     let rows = model.rows();
     let at = model.position(&rows);
     let most = rows.len().saturating_sub(room);
-    let offset = model.offset.min(most).min(at).max((at + 1).saturating_sub(room));
+    let offset = model.offset.min(most).min(at).max((at + 1).saturating_sub(room)).min(rows.len());
     let shown = &rows[offset..rows.len().min(offset + room)];
     let columns = Columns::of(width, &rows);
     let heading = cells(look, &columns, ["MACHINE", "STATE", "ADDRESS", "PROFILE", "STAGE", "FOR"]);
