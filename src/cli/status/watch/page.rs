@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
-use unicode_width::UnicodeWidthStr;
 
 use super::keys::BINDINGS;
 use super::look::{Look, size, span, wrapped};
@@ -262,6 +261,8 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use unicode_width::UnicodeWidthStr;
+
     use super::*;
 
     #[test]

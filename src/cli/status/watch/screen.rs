@@ -12,6 +12,7 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use ratatui::layout::{Position, Rect};
 use ratatui::{Frame, Terminal};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -65,9 +66,10 @@ impl Screen {
         self.0.draw(draw).map(drop)
     }
 
-    /// Draws everything at the next time.
+    /// Draws everything at the next time. `Terminal::clear` would ask for the cursor's place, and the answer is a key.
     pub(super) fn forget(&mut self) -> io::Result<()> {
-        self.0.clear()
+        let size = self.0.size()?;
+        self.0.resize(Rect::from((Position::ORIGIN, size)))
     }
 
     /// Gives the terminal back and stops, as a shell's job does; goes on when the shell continues it.

@@ -24,7 +24,7 @@ const WITH_AGE: u16 = 48;
 const WITH_STATE: u16 = 90;
 const WITH_PROFILE: u16 = 110;
 const WITH_ADDRESS: u16 = 130;
-/// The least rows of a screen with two lines for each cause.
+/// The least rows of a screen with hints below causes.
 const WITH_HINTS: u16 = 20;
 
 /// Keys of each page.
@@ -171,9 +171,9 @@ fn causes(lines: &mut Lines<'_>, model: &Model, look: Look) {
         room -= 1;
     }
     let causes = model.causes();
-    let each = if lines.area.height >= WITH_HINTS { 2 } else { 1 };
-    // The last line says how many more there are.
-    let fits = if causes.len() * each <= room { causes.len() } else { room.saturating_sub(1) / each };
+    // The last line says how many more there are. Every cause comes before the first hint.
+    let fits = if causes.len() <= room { causes.len() } else { room.saturating_sub(1) };
+    let mut hints = if lines.area.height >= WITH_HINTS { room.saturating_sub(causes.len()) } else { 0 };
     for Cause { kind, what, hint, rows } in &causes[..fits] {
         let machines = match rows.as_slice() {
             [row] => row.name(),
@@ -181,7 +181,8 @@ fn causes(lines: &mut Lines<'_>, model: &Model, look: Look) {
         };
         let text = look.cut(&format!("{} {machines}: {what}", look.symbol(*kind)), width);
         lines.add(Line::styled(text, look.style(*kind)));
-        if each > 1 {
+        if hints > 0 {
+            hints -= 1;
             let text = format!("  {}", look.cut(hint, width.saturating_sub(2)));
             lines.add(Line::styled(text, look.faint()));
         }
