@@ -125,7 +125,7 @@ impl BootArgs {
                 }
                 false => load(([127, 0, 0, 1], port).into(), &part, scratch.path()).await?,
             };
-            let vm = self.vm(&part, start, disk)?;
+            let vm = self.vm(&program, &part, start, disk)?;
             if !by_network && !self.direct {
                 tell!(
                     "QEMU's network cards have no iPXE for {}: kernel and initrds are loaded directly",
@@ -190,13 +190,13 @@ impl BootArgs {
         }
     }
 
-    fn vm(&self, part: &Part, start: Start, disk: Option<PathBuf>) -> Result<Vm> {
+    fn vm(&self, program: &Path, part: &Part, start: Start, disk: Option<PathBuf>) -> Result<Vm> {
         let default = if part.arch == Arch::Amd64 || self.direct { Firmware::Bios } else { Firmware::Uefi };
         let firmware = match self.firmware.unwrap_or(default) {
             Firmware::Bios => None,
             Firmware::Uefi => Some(Image::find(part.arch)?),
         };
-        let accelerator = Accelerator::of(part.arch).unwrap_or_else(|why| {
+        let accelerator = Accelerator::of(part.arch, program).unwrap_or_else(|why| {
             tell!("without KVM, as {why}: the boot is slow");
             Accelerator::Tcg
         });

@@ -10,9 +10,10 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
 use self::firmware::Image;
@@ -60,19 +61,48 @@ pub(crate) enum Accelerator {
 
 impl Accelerator {
     /// The fastest that this host has for an architecture, or why it is not KVM.
-    pub(crate) fn of(arch: Arch) -> Result<Accelerator, String> {
+    pub(crate) fn of(arch: Arch, program: &Path) -> Result<Accelerator, String> {
         if arch.uname() != env::consts::ARCH {
             return Err(format!("this host is no {arch} machine"));
         }
         let opened = OpenOptions::new().read(true).write(true).open(KVM);
-        opened.map(|_| Accelerator::Kvm).map_err(|error| match error.kind() {
+        let opened = opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!("there is no {KVM}"),
             io::ErrorKind::PermissionDenied => {
                 format!("{KVM} may not be used by this user: join the group `kvm`")
             }
             _ => format!("{KVM}: {error}"),
-        })
+        });
+        drop(opened?);
+        // Inside of another machine the device may be there and QEMU fail all the same.
+        match runs(program, Accelerator::Kvm) {
+            true => Ok(Accelerator::Kvm),
+            false => Err(format!("QEMU cannot use {KVM} here")),
+        }
     }
+
+    fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        }
+    }
+}
+
+/// Whether QEMU makes a machine, which it does not start.
+fn runs(program: &Path, accelerator: Accelerator) -> bool {
+    let mut command = Command::new(program);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-S", "-monitor", "stdio"]);
+    command.args(accelerator.arguments()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return false };
+    if let Some(mut monitor) = child.stdin.take() {
+        // If QEMU has ended already, its status says so.
+        let _ = monitor.write_all(b"quit\n");
+        // QEMU reads nothing further, and ends by itself.
+        let ended = child.wait();
+        return ended.is_ok_and(|status| status.success());
+    }
+    false
 }
 
 /// The disk of a machine.
@@ -140,10 +170,7 @@ impl Vm {
             Arch::Amd64 => {}
             Arch::Arm64 => add(&["-machine", "virt"]),
         }
-        add(match self.accelerator {
-            Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host"],
-            Accelerator::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
-        });
+        add(&self.accelerator.arguments());
         add(&["-smp", &self.processors.to_string()]);
         // Rounded up to whole MiB.
         add(&["-m", &format!("{}M", self.memory.0.div_ceil(1 << 20))]);
@@ -245,7 +272,7 @@ pub(crate) enum Error {
     #[error("QEMU failed: {status}")]
     Failed {
         /// How it ended.
-        status: std::process::ExitStatus,
+        status: ExitStatus,
     },
     /// The machine ran for too long.
     #[error("the machine did not power off within {patience}")]

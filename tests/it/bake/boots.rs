@@ -221,11 +221,12 @@ fn trial(world: &World, flags: &[&str], words: &str) -> (Trial, String) {
     let mut command = world.command(&["boot", "output/lab/current", "--memory", "2GiB", "--log"]);
     command.arg(&log).args(["--timeout", "380s"]).args(flags);
     let piped = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let trial = Trial(piped.spawn().unwrap());
+    let mut trial = Trial(piped.spawn().unwrap());
     let deadline = Instant::now() + PATIENCE;
     let said = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     while !said().contains(words) {
-        assert!(Instant::now() < deadline, "no {words:?}:\n{}", said());
+        let is_over = trial.0.try_wait().unwrap().is_some() || Instant::now() > deadline;
+        assert!(!is_over, "no {words:?}:\n{}\n{}", said(), trial.interrupt().1);
         std::thread::sleep(Duration::from_millis(200));
     }
     (trial, said())
@@ -237,7 +238,8 @@ struct Trial(Child);
 impl Trial {
     /// Sends SIGINT; the exit code, and what it said.
     fn interrupt(mut self) -> (Option<i32>, String) {
-        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+        // It may have ended by itself.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::INT);
         let mut said = String::new();
         self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         (self.0.wait().unwrap().code(), said)

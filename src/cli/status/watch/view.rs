@@ -24,7 +24,7 @@ const WITH_AGE: u16 = 48;
 const WITH_STATE: u16 = 90;
 const WITH_PROFILE: u16 = 110;
 const WITH_ADDRESS: u16 = 130;
-/// The least rows of a screen with hints below causes.
+/// The least rows of a screen with problems of the server, and with hints below causes.
 const WITH_HINTS: u16 = 20;
 
 /// Keys of each page.
@@ -115,6 +115,9 @@ fn title(model: &Model, look: Look, width: u16) -> Line<'static> {
     Line::styled(ends(look, name.trim_end(), &right, width), strong)
 }
 
+/// The word behind a count of machines.
+type Word = fn(Kind, usize) -> &'static str;
+
 /// How many machines there are of each kind, in as many words as fit.
 fn counts(model: &Model, look: Look, width: u16) -> Line<'static> {
     let counts = Kind::ALL.map(|kind| (kind, model.count(kind)));
@@ -122,12 +125,11 @@ fn counts(model: &Model, look: Look, width: u16) -> Line<'static> {
     let counts = counts.into_iter().filter(|(kind, count)| *count > 0 || always.contains(kind));
     let counts: Vec<(Kind, usize)> = counts.collect();
     // With fewer columns: shorter words, then narrower gaps, then symbols alone.
-    let styles: [(fn(Kind, usize) -> &'static str, usize); 4] =
-        [(word, 2), (short, 2), (short, 1), (|_, _| "", 2)];
-    let told = |(kind, count): (Kind, usize), word: fn(Kind, usize) -> &'static str| {
+    let styles: [(Word, usize); 4] = [(word, 2), (short, 2), (short, 1), (|_, _| "", 2)];
+    let told = |(kind, count): (Kind, usize), word: Word| {
         format!("{} {count} {}", look.symbol(kind), word(kind, count)).trim_end().to_owned()
     };
-    let fits = |(word, gap): &(fn(Kind, usize) -> &'static str, usize)| {
+    let fits = |(word, gap): &(Word, usize)| {
         let wide = counts.iter().map(|count| told(*count, *word).width() + gap).sum::<usize>();
         wide <= usize::from(width) + gap
     };
@@ -161,7 +163,7 @@ fn causes(lines: &mut Lines<'_>, model: &Model, look: Look) {
     let width = usize::from(lines.area.width);
     let mut room = usize::from(lines.area.height / 4);
     let problems: Vec<String> = page::problems(model).collect();
-    if let Some(first) = problems.first().filter(|_| room > 1) {
+    if let Some(first) = problems.first().filter(|_| lines.area.height >= WITH_HINTS) {
         let more = match problems.len() {
             1 => String::new(),
             several => format!(" (and {} more: t)", several - 1),
@@ -188,14 +190,15 @@ fn causes(lines: &mut Lines<'_>, model: &Model, look: Look) {
         }
     }
     if fits < causes.len() && room > 0 {
-        let more = causes.len() - fits;
-        let kinds = if fits == 0 { "kind of trouble" } else { "more kind of trouble" };
+        let kinds = match (causes.len() - fits, fits) {
+            (1, 0) => "1 kind of trouble".to_owned(),
+            (1, _) => "1 more kind of trouble".to_owned(),
+            (several, 0) => format!("{several} kinds of trouble"),
+            (several, _) => format!("{several} more kinds of trouble"),
+        };
         let machines: usize = causes[fits..].iter().map(|cause| cause.rows.len()).sum();
-        let text = format!(
-            "  {} ({}): press t",
-            counted(more, kinds).replace("kind of troubles", "kinds of trouble"),
-            counted(machines, "machine")
-        );
+        let full = format!("  {kinds} ({}): press t", counted(machines, "machine"));
+        let text = if full.width() <= width { full } else { format!("  {kinds}: press t") };
         lines.add(Line::styled(look.cut(&text, width), look.faint()));
     }
 }
