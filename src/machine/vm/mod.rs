@@ -50,7 +50,7 @@ pub(crate) enum Start {
     },
 }
 
-/// What runs a machine's instructions.
+/// The executor of a machine's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accelerator {
     /// The processor itself.
@@ -133,7 +133,7 @@ impl FromStr for Disk {
 pub(crate) struct Vm {
     /// Its architecture.
     pub arch: Arch,
-    /// What runs it.
+    /// Its executor.
     pub accelerator: Accelerator,
     /// Its UEFI firmware; QEMU's BIOS without.
     pub firmware: Option<Image>,
@@ -178,7 +178,7 @@ impl Vm {
         add(&["-chardev", &format!("stdio,id=console,mux=on,signal=off{log}")]);
         add(&["-serial", "chardev:console", "-mon", "chardev=console,mode=readline"]);
         if self.arch == Arch::Amd64 && self.firmware.is_none() {
-            // What the BIOS and iPXE say goes to the serial console, as with -nographic.
+            // Output of the BIOS and iPXE goes to the serial console, as with -nographic.
             add(&["-fw_cfg", "name=etc/sercon-port,string=0x3f8"]);
         }
         if let Some(image) = &self.firmware {
@@ -283,7 +283,7 @@ pub(crate) enum Error {
     /// The disk is not there.
     #[error("there is no disk {}", path.display())]
     NoDisk {
-        /// Its path.
+        /// Its path as it was given.
         path: PathBuf,
     },
 }

@@ -12,7 +12,7 @@ use crate::base::error::{Advice, Exit};
 use crate::base::finding::nearest;
 use crate::machine::node::Mac;
 use crate::serve::site::Site;
-use crate::tree::names::profile_of;
+use crate::tree::names::{INSTALLED, profile_of};
 use crate::tree::records::{Group, Profile};
 
 /// The address of a machine that no node names: one of QEMU's.
@@ -27,7 +27,7 @@ pub(crate) enum Wanted {
     Profile(String),
 }
 
-/// What a machine would say of itself, and what it is given to load.
+/// A machine as it would describe itself, and the sizes of its loads.
 #[derive(Debug)]
 pub(crate) struct Part {
     /// Its name, for people.
@@ -116,7 +116,7 @@ pub(crate) enum Error {
     /// The profile only holds files.
     #[error("profile `{profile}` boots nothing: it has no kernel")]
     NoBoot {
-        /// Its name.
+        /// The profile that has no `boot`.
         profile: String,
     },
     /// The server gives the machine no script that can be followed.
@@ -130,7 +130,7 @@ pub(crate) enum Error {
     /// The server does not give a file.
     #[error("{url} cannot be loaded: {why}")]
     Load {
-        /// The file.
+        /// The URL of the file, below the server's.
         url: String,
         /// The reason, in words.
         why: String,
@@ -143,7 +143,7 @@ pub(crate) enum Error {
 impl Error {
     fn no_node(site: &Site, name: &str) -> Error {
         let nodes =
-            site.groups.iter().filter(|group| group.is_of_one_machine() && !group.id.ends_with(".installed"));
+            site.groups.iter().filter(|group| group.is_of_one_machine() && !group.selector.contains_key(INSTALLED[0]));
         Error::NoNode { name: name.into(), known: known(name, nodes.map(|group| group.id.as_str())) }
     }
 

@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// What a key asks for.
+/// The wish behind a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Leave.
@@ -50,7 +50,7 @@ pub(super) struct Binding {
     action: Action,
     /// The keys, as people write them.
     pub keys: &'static str,
-    /// What they do.
+    /// The effect, in words.
     pub does: &'static str,
 }
 
@@ -108,7 +108,7 @@ pub(super) const BINDINGS: [Binding; 16] = [
     bound(&[KeyCode::Char('q')], Action::Quit, "q, Ctrl-C", "quit"),
 ];
 
-/// What a key asks for, outside of a filter that is being typed.
+/// The wish behind a key, outside of a filter that is being typed.
 pub(super) fn action(key: &KeyEvent) -> Option<Action> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
@@ -140,7 +140,7 @@ pub(super) enum Typed {
     Other(Action),
 }
 
-/// What a key means while a filter is typed.
+/// The meaning of a key while a filter is typed.
 pub(super) fn typed(key: &KeyEvent) -> Option<Typed> {
     match (key.code, key.modifiers.contains(KeyModifiers::CONTROL)) {
         (KeyCode::Char('u'), true) => Some(Typed::EraseAll),

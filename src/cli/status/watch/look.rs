@@ -8,7 +8,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::model::Kind;
 
-/// What the terminal can show.
+/// Colours and glyphs that the terminal shows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     /// Whether colours are wanted.

@@ -63,7 +63,7 @@ pub(super) enum Row<'s> {
 }
 
 impl Row<'_> {
-    /// What tells rows apart while they move.
+    /// The identity by which it is found again while rows move.
     pub(super) fn id(&self) -> String {
         match self {
             Row::Seen(machine) => machine.id.clone(),
@@ -158,15 +158,15 @@ impl Order {
 pub(super) struct Cause<'s> {
     /// The worst state among them.
     pub kind: Kind,
-    /// What is wrong with the first of them.
+    /// The trouble of the first of them.
     pub what: String,
-    /// What to do about it.
+    /// The way out.
     pub hint: String,
     /// All of them, in order of their names.
     pub rows: Vec<Row<'s>>,
 }
 
-/// What is on the screen.
+/// The part that is on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
     /// All machines.
@@ -179,7 +179,7 @@ pub(super) enum Shown {
     Help,
 }
 
-/// What the loop around the screen has to do after a key.
+/// The next thing for the loop around the screen to do after a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     Draw,
@@ -193,11 +193,11 @@ pub(super) enum Then {
 pub(super) struct Model {
     /// The server's URL, for people.
     pub server: String,
-    /// What the server said last.
+    /// The server's last answer.
     pub status: Status,
     /// How long it has not answered; `None` while it does.
     pub silence: Option<Duration>,
-    /// What is on the screen.
+    /// The part that is on the screen.
     pub shown: Shown,
     /// The words that rows must have.
     pub filter: String,

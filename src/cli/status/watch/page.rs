@@ -78,7 +78,7 @@ impl Page {
         }
     }
 
-    /// What is wrong, and what to do about it.
+    /// A trouble and the way out.
     fn trouble(&mut self, kind: Kind, what: &str, hint: &str) {
         let text = format!("{} {what}", self.look.symbol(kind));
         self.text(&text, self.look.style(kind));

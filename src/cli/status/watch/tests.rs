@@ -209,7 +209,7 @@ fn the_choice_stays_on_its_machine_while_rows_move() {
     later.machines.remove(4);
     model.hear(later);
     assert!(!chosen(&drawn(&mut model, FULL, 80, 24)).contains("r1-n5 "));
-    // Who never moved sees whatever is worst.
+    // A choice that was never moved stays on top.
     let mut model = rack_model();
     assert!(chosen(&drawn(&mut model, FULL, 80, 24)).contains("r1-n1 "));
     let mut later = rack();

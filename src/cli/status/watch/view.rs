@@ -158,7 +158,7 @@ fn short(kind: Kind, _: usize) -> &'static str {
     }
 }
 
-/// What is wrong with the server's site, and with machines, in a part of the screen.
+/// The problems of the server's site, and the causes of machines' troubles, in a part of the screen.
 fn causes(lines: &mut Lines<'_>, model: &Model, look: Look) {
     let width = usize::from(lines.area.width);
     let mut room = usize::from(lines.area.height / 4);
@@ -328,7 +328,7 @@ fn row_line(row: &Row<'_>, columns: &Columns, look: Look, now: Stamp, is_chosen:
     if is_chosen { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line }
 }
 
-/// What stands at the end of a row: what is wrong, or how far it is; and whether it is the former.
+/// The end of a row: its trouble, or how far it is; and whether it is the former.
 fn progress(row: &Row<'_>, width: usize, look: Look) -> (String, bool) {
     let machine = match row {
         Row::Missing(missing) => {
@@ -354,7 +354,7 @@ fn running(machine: &MachineStatus) -> Option<&Step> {
     machine.steps.last().filter(|step| step.ended.is_none() && step.of.is_some())
 }
 
-/// What a machine that loads nothing says.
+/// The words about a machine that loads nothing.
 fn rest(machine: &MachineStatus) -> String {
     if machine.waits {
         return "waits for its turn".into();
@@ -419,7 +419,7 @@ fn foot_line(model: &Model, look: Look, width: u16) -> Line<'static> {
             let first = (model.offset + 1).min(rows.len());
             let last = rows.len().min(model.offset + model.room);
             let mut parts = vec!["q quit".to_owned(), "? help".into()];
-            // What hides machines is never left out.
+            // A filter that hides machines is never left out.
             let is_hiding = [!model.filter.is_empty(), model.only.is_some()];
             for (part, is_hiding) in [filter, only].into_iter().zip(is_hiding) {
                 parts.insert(if is_hiding { 0 } else { parts.len() }, part);
