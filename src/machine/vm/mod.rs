@@ -167,7 +167,8 @@ impl Vm {
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         add(&["-nodefaults", "-no-user-config", "-display", "none"]);
         match self.arch {
-            Arch::Amd64 => {}
+            // Without a screen, the BIOS and iPXE speak on the serial console, too; it is what -nographic sets.
+            Arch::Amd64 => add(&["-machine", "graphics=off"]),
             Arch::Arm64 => add(&["-machine", "virt"]),
         }
         add(&self.accelerator.arguments());
@@ -177,10 +178,6 @@ impl Vm {
         let log = self.log.as_deref().map(|log| format!(",logfile={}", option(log))).unwrap_or_default();
         add(&["-chardev", &format!("stdio,id=console,mux=on,signal=off{log}")]);
         add(&["-serial", "chardev:console", "-mon", "chardev=console,mode=readline"]);
-        if self.arch == Arch::Amd64 && self.firmware.is_none() {
-            // Output of the BIOS and iPXE goes to the serial console, as with -nographic.
-            add(&["-fw_cfg", "name=etc/sercon-port,string=0x3f8"]);
-        }
         if let Some(image) = &self.firmware {
             let [name, value] = image.arguments();
             add(&[&name, &value]);

@@ -142,8 +142,10 @@ pub(crate) enum Error {
 
 impl Error {
     fn no_node(site: &Site, name: &str) -> Error {
-        let nodes =
-            site.groups.iter().filter(|group| group.is_of_one_machine() && !group.selector.contains_key(INSTALLED[0]));
+        let nodes = site
+            .groups
+            .iter()
+            .filter(|group| group.is_of_one_machine() && !group.selector.contains_key(INSTALLED[0]));
         Error::NoNode { name: name.into(), known: known(name, nodes.map(|group| group.id.as_str())) }
     }
 
