@@ -34,6 +34,25 @@ fn sysext(name: &str) -> String {
     format!("{SYSEXTS}/{name}{IMAGE_END}")
 }
 
+/// An image in an overlay, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Image<'p> {
+    /// That of a sysext.
+    Sysext(&'p str),
+    /// That of a container.
+    Container(&'p str),
+}
+
+/// The image that a file of an overlay is, if any: the inverse of [`Overlay::sysext`] and [`Overlay::image`].
+pub(crate) fn image_at(path: &str) -> Option<Image<'_>> {
+    let (folder, name) = path.strip_prefix(OEM)?.strip_prefix('/')?.split_once('/')?;
+    match folder {
+        "sysext" => Some(Image::Sysext(name.strip_suffix(IMAGE_END).unwrap_or(name))),
+        "images" => Some(Image::Container(name)),
+        _ => None,
+    }
+}
+
 /// An overlay in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {

@@ -10,7 +10,7 @@ use super::open::Place;
 use crate::base::size::Bytes;
 use crate::flatcar::memory;
 use crate::format::cpio::{Limits, Reader, Seekable};
-use crate::initrd::overlay::{IMAGES, OEM, SYSEXTS};
+use crate::initrd::overlay::{self, image_at};
 use crate::sysext::place::IMAGE_END;
 
 /// The most members of an overlay that are looked at. A machine has some ten sysexts.
@@ -84,18 +84,13 @@ fn images(manifest: &Manifest, place: &Place, path: &str, file: &File) -> Option
     let mut archive = Reader::new(path, Seekable(place.open(path, file).ok()?), limits);
     let mut parts = Vec::new();
     while let Some(member) = archive.next_member().ok()? {
-        let below = member.path.strip_prefix(OEM).and_then(|path| path.strip_prefix('/'));
-        let Some((folder, name)) = below.and_then(|path| path.split_once('/')) else { continue };
+        let Some(image) = image_at(&member.path).filter(|_| member.is_file()) else { continue };
         let size = u64::from(member.size);
-        let part = |kind, name: &str, version| Part { kind, name: name.to_owned(), version, size };
-        match (folder, member.is_file()) {
-            (SYSEXTS, true) => {
-                let name = name.strip_suffix(IMAGE_END).unwrap_or(name);
-                parts.push(part(Kind::Sysext, name, version_of(manifest, name, size)));
-            }
-            (IMAGES, true) => parts.push(part(Kind::Image, name, None)),
-            _ => {}
-        }
+        let (kind, name, version) = match image {
+            overlay::Image::Sysext(name) => (Kind::Sysext, name, version_of(manifest, name, size)),
+            overlay::Image::Container(name) => (Kind::Image, name, None),
+        };
+        parts.push(Part { kind, name: name.to_owned(), version, size });
     }
     Some(parts)
 }

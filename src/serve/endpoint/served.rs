@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use hyper::{HeaderMap, Method};
 use serde::Serialize;
 
-use super::explain::sent;
+use super::listing;
 use super::request::{Request, World};
 use crate::base::arch::Arch;
 use crate::serve::answer::Answer;
@@ -17,7 +17,7 @@ use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{SCHEMA, Serving};
 use crate::serve::machines::timeline::{Load, Stage, Told};
 use crate::serve::site::labels::Labels;
-use crate::tree::names::Endpoint;
+use crate::tree::names::{ASSETS, Endpoint, below};
 use crate::tree::parts::{self, Kind, Part};
 use crate::tree::records::Profile;
 
@@ -29,9 +29,6 @@ const MOST_PARTS: usize = 64;
 const MOST_ROWS: usize = 2048;
 /// How long the document of a data directory is used again, whose files may change at any time.
 const FRESH: Duration = Duration::from_secs(10);
-
-/// Characters of a path that a URL must escape.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -166,8 +163,13 @@ fn loaded(world: &World<'_>, request: &Request<'_>, load: &Load) -> Option<Vec<P
     if let Some(parts) = parts::of_file(&world.site.manifest, &world.site.place, &load.path) {
         return Some(parts);
     }
-    let answer = sent(world, request, &format!("/{}", utf8_percent_encode(&load.path, ESCAPED)));
+    let assets = world.site.live.as_ref()?.assets.as_ref()?;
+    let (method, headers) = (Method::GET, HeaderMap::new());
+    let plain =
+        Request { method: &method, path: &load.path, query: "", headers: &headers, body: "", ..*request };
+    let answer = listing::answer(assets, below(&load.path, ASSETS)?.as_bytes(), &plain);
+    let size = answer.body.length().filter(|_| answer.status == 200)?;
     let name = load.path.rsplit('/').next().unwrap_or(&load.path).to_owned();
     let kind = if load.stage == Stage::Kernel { Kind::Kernel } else { Kind::Other };
-    (answer.status == 200).then(|| vec![Part { kind, name, version: None, size: answer.size }])
+    Some(vec![Part { kind, name, version: None, size }])
 }

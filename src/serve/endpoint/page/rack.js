@@ -19,6 +19,7 @@ const HEIGHTS = [120, 104, 92, 80, 70, 62, 56, 50, 45, 40, 36, 32, 29, 27, 25, 2
 const ASPECTS = [1, 1.3, 1.7, 2.2, 2.8, 3.6, 4.6];
 
 const fontOf = (height) => Math.max(9, Math.min(34, height > 40 ? Math.max(17, height * 0.32) : height * 0.52));
+// The width of a tile with its sign and so many letters.
 const labelWidth = (height, letters) => fontOf(height) * (0.62 * letters + 1.1) + 8;
 
 // The largest tiles with which these racks fit: each rack is a block of columns, and blocks fill shelves from left to right.
@@ -57,7 +58,12 @@ function plan(sizes, letters, width, height, tallest) {
   }
   if (best) {
     // What is left over makes them larger still.
-    while (best.h < tallest && best.h < best.w && stack(best.w, best.h + 1, best.columns) <= height) best.h += 1;
+    for (;;) {
+      const h = best.h + 1;
+      const w = best.fits ? Math.max(best.w, Math.ceil(labelWidth(h, letters.most))) : best.w;
+      if (h > tallest || h > w || stack(w, h, best.columns) > height) break;
+      best = {...best, w, h};
+    }
     while (best.w < Math.max(labelWidth(best.h, letters.all), 2.2 * labelWidth(best.h, letters.most)) && stack(best.w + 1, best.h, best.columns) <= height) best.w += 1;
     return {...best, fits: best.w >= labelWidth(best.h, letters.most)};
   }
