@@ -43,7 +43,7 @@ pub(crate) enum Error {
     /// A lock that does not exist.
     #[error("there is no lock {}", path.display())]
     NoLock {
-        /// Its path.
+        /// Path at which it was looked for.
         path: PathBuf,
     },
     /// A URL that would lead out of the directory.
@@ -117,17 +117,19 @@ impl Stocked {
         Stocked::complete(lock, &project.recipe.trust, store, &http, limits).await
     }
 
-    /// Brings the inputs of a lock into the store, without its recipe: the lock says which key it trusts.
+    /// Brings the inputs of a lock into the store, without its recipe: the lock says which key it
+    /// trusts, and `key` is the vendor's key file, if it is not the one that is published.
     pub(crate) async fn of_lock(
         path: &Path,
+        key: Option<PathBuf>,
         store: &Store,
         limits: Limits,
         observer: &dyn Observer,
     ) -> Result<Stocked> {
         let lock = Lock::load(path)?.ok_or_else(|| Error::NoLock { path: path.to_owned() })?;
         let trusted = lock.trust.as_ref();
-        let trust = trusted
-            .map_or_else(Trust::default, |lock| Trust { primary: lock.primary_fingerprint, key: None });
+        let primary = trusted.map_or_else(|| Trust::default().primary, |lock| lock.primary_fingerprint);
+        let trust = Trust { primary, key };
         let http = Http::new(Mirrors::new(&BTreeMap::new())?, limits.http).observed(observer);
         let revoked = trusted.map(|trust| trust.revoked.clone()).unwrap_or_default();
         let fetcher =
@@ -199,7 +201,7 @@ pub(crate) struct Filled {
     pub source: SourceName,
     /// The canonical URL that it stands in for.
     pub url: String,
-    /// Its path.
+    /// Path below the directory of its source.
     pub path: PathBuf,
     /// Its digest and length.
     pub object: Object,
@@ -308,7 +310,15 @@ impl Mirror {
             let old = disk::read_at_most(&path, MAX_SUMS).unwrap_or_default();
             let old = String::from_utf8_lossy(&old).into_owned();
             let is_other = |line: &&str| !sums.keys().any(|name| sha256_for(line, name).is_some());
-            let kept = old.lines().filter(|line| !line.is_empty()).filter(is_other);
+            // Anything but a digest with a name is damage.
+            let is_sum = |line: &&str| {
+                line.split_once(' ').is_some_and(|(sum, name)| {
+                    sum.parse::<Sha256>().is_ok()
+                        && !name.trim().is_empty()
+                        && !name.contains(char::is_control)
+                })
+            };
+            let kept = old.lines().filter(is_sum).filter(is_other);
             let new = sums.iter().map(|(name, sha256)| format!("{sha256}  {name}"));
             let mut lines: Vec<String> = kept.map(str::to_owned).chain(new).collect();
             lines.sort();

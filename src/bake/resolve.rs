@@ -331,7 +331,7 @@ impl<'w> Stock<'w> {
         let none = BTreeMap::new();
         let locked = lock.map_or(&none, |lock| &lock.inputs);
         for want in std::mem::take(&mut self.absent) {
-            // What is locked and not here has to be fetched exactly as it is locked.
+            // An input that is locked and not here has to be fetched exactly as it is locked.
             let recalled = match misfits(want, locked) {
                 Some(_) => fetcher.recall(want).await,
                 None => None,

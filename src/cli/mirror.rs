@@ -30,6 +30,9 @@ pub(crate) struct MirrorArgs {
     /// The directory of the mirror
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// The vendor's key file for locks without their recipes, if it is not the published one
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArg,
     /// Fetch nothing; fail if the store lacks something (exit code 6)
@@ -53,7 +56,7 @@ impl MirrorArgs {
             let is_lock = input.extension().is_some_and(|extension| extension == "lock");
             let stocked = block_on(async {
                 match is_lock {
-                    true => Stocked::of_lock(input, &store, limits, &progress).await,
+                    true => Stocked::of_lock(input, self.key.clone(), &store, limits, &progress).await,
                     false => Stocked::of_recipe(input, &store, limits, &progress).await,
                 }
             })?;

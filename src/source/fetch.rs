@@ -521,7 +521,7 @@ impl<'a> Fetcher<'a> {
 
     /// The entries of an input that no lock names, if an earlier run has brought it from the same versioned URL of the
     /// same mirrors, or if a person wrote down its digest. A signature is judged by this recipe's pin; no input is asked for.
-    /// Whatever is wrong with a memory, fetching finds out.
+    /// Fetching finds out about any fault of a memory.
     pub(crate) async fn recall(&self, want: &Want) -> Option<BTreeMap<String, Entry>> {
         let entries = match &want.check {
             Check::Signature(urls) => {
@@ -590,7 +590,7 @@ impl<'a> Fetcher<'a> {
         match &want.check {
             Check::Signature(urls) => {
                 let found = self.signature(urls, locked.get(&signature_id)).await?;
-                // What is wrong with these bytes, or with the memory of them, shows when they are fetched.
+                // A fault of these bytes, or of the memory of them, shows when they are fetched.
                 let file = lock.map(Entry::object);
                 if let Ok(Some(entries)) = self.vouched(want, &found.url, &found.bytes, file).await {
                     self.remember_proof(want, &found)?;

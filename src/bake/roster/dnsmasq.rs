@@ -25,7 +25,7 @@ pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
             let before = line.find(text).and_then(|at| line.get(..at)).unwrap_or_default();
             Place { source: source.clone(), line: number, column: before.chars().count() + 1 }
         };
-        // What follows are leases of DHCPv6, which have no MAC addresses.
+        // The rest are leases of DHCPv6, which have no MAC addresses.
         if line.starts_with("duid ") {
             return;
         }

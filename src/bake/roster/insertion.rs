@@ -41,7 +41,7 @@ struct Known {
     place: Place,
 }
 
-/// What became of entries.
+/// The outcome of an insertion.
 #[derive(Debug, Default)]
 pub struct Written {
     /// The entries that are new.
@@ -163,6 +163,7 @@ impl Target {
         if written.added.is_empty() {
             return Ok(());
         }
+        disk::create_directories(disk::directory_of(&self.path))?;
         Ok(disk::write_output(&self.path, written.text.as_bytes())
             .map_err(disk::Error::io("write", &self.path))?)
     }

@@ -51,7 +51,7 @@ pub enum Format {
     Netbox,
 }
 
-/// What a value of a list says about its machine.
+/// The kind of a value in a list of machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Field {
     Name,
@@ -253,7 +253,7 @@ impl Format {
     }
 }
 
-/// What a person adds to the lists.
+/// Things that a person adds to the lists.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// Profile of machines whose list names none.

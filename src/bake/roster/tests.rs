@@ -1,6 +1,6 @@
 use super::*;
 
-/// What a list comes to: the entries, or what is wrong, and doubts behind `?`.
+/// The entries of a list with the doubts about it, or the errors in it.
 fn read(name: &str, text: &str, wishes: &Wishes) -> Result<(Vec<String>, Vec<String>), Vec<String>> {
     let mut rows = Rows::default();
     for text in text.split("\n===\n") {

@@ -67,7 +67,6 @@ fn a_recipe_with_another_pin_gets_nothing_out_of_the_memory() {
     let world = World::new();
     world.build();
     second(&world);
-    world.edit("recipes/second.yaml", ", key: lab.asc", "");
     world.edit("recipes/second.yaml", "9B368570AEFD", "9B368570AEFE");
     let before = world.mirror.requests().len();
     world.prebake(&["lock", "recipes/second.yaml"]).fails(5, &[]);

@@ -93,7 +93,20 @@ fn a_mirror_is_filled_once_and_what_is_damaged_or_missing_again() {
     let (world, registry) = world();
     run(&world, &registry, &["build", RECIPE]).ok();
     let mirror = |args: &[&str]| {
-        let args = [&["mirror", "recipes/small.lock", "-o", "mirror", "--offline", "--json"], args].concat();
+        let args = [
+            &[
+                "mirror",
+                "recipes/small.lock",
+                "--key",
+                "recipes/lab.asc",
+                "-o",
+                "mirror",
+                "--offline",
+                "--json",
+            ],
+            args,
+        ]
+        .concat();
         let run = run(&world, &registry, &args).ok();
         let filled: Value = serde_json::from_str(&run.stdout).unwrap();
         let new = filled["files"].as_array().unwrap().iter().filter(|file| file["new"] == true);
