@@ -15,6 +15,7 @@ pub mod digest;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub(crate) mod forms;
 pub(crate) mod kind;
 pub(crate) mod parallel;
 pub(crate) mod reader;

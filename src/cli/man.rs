@@ -1,12 +1,13 @@
 //! `prebake man`: manual pages with the text of `--help`, one per verb.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 
 use super::help::dressed;
 use super::manual;
+use super::reference::{self, Page};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 
@@ -15,7 +16,7 @@ use crate::base::error::{Advice, Exit, Result};
 /// To read one: prebake man sysext build | man -l -
 #[derive(Args)]
 pub(crate) struct ManArgs {
-    /// The verb, such as `build` or `sysext build`; all of prebake if absent
+    /// The verb, such as `build` or `sysext build`, or `recipe` or `environment`; all of prebake if absent
     verb: Vec<String>,
     /// Write every page into this directory, such as /usr/local/share/man/man1
     #[arg(long, short, value_name = "DIR", conflicts_with = "verb")]
@@ -56,6 +57,12 @@ impl ManArgs {
         // Fills in the full names of nested verbs, which are the names of their pages.
         prebake.build();
         let Some(directory) = self.output else {
+            if let [name] = self.verb.as_slice()
+                && let Some(page) = reference::pages().into_iter().find(|page| page.topic == name)
+            {
+                say_part!("{}", in_ascii(&page.text));
+                return Ok(());
+            }
             let mut command = &prebake;
             for name in &self.verb {
                 command = command
@@ -71,11 +78,23 @@ impl ManArgs {
             let (name, bytes) = page(command)?;
             disk::write_atomic(&directory.join(name), &bytes)?;
         }
+        for page in reference::pages() {
+            let directory = directory_of(&directory, &page);
+            disk::write_atomic(&directory.join(page.file()), in_ascii(&page.text).as_bytes())?;
+        }
         Ok(())
     }
 }
 
-/// A verb's page and its file name.
+/// The directory of a page: man(1) looks for one of another section beside `man1`.
+fn directory_of(directory: &Path, page: &Page) -> PathBuf {
+    match directory.ends_with("man1") {
+        true => directory.with_file_name(format!("man{}", page.section)),
+        false => directory.to_owned(),
+    }
+}
+
+/// A verb's page and its file name, such as `prebake-sysext-build.1`.
 fn page(command: &Command) -> Result<(String, Vec<u8>)> {
     let render = |source| Error::Render { page: command.get_name().to_owned(), source };
     let (name, text) = manual::page(command).map_err(render)?;

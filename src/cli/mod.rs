@@ -15,6 +15,7 @@ mod build;
 mod bundle;
 mod completions;
 mod diff;
+pub mod environment;
 mod examples;
 mod exits;
 mod explain;
@@ -30,17 +31,19 @@ mod initrd;
 mod key;
 mod lock;
 mod man;
+mod manual;
 mod mirror;
 mod new;
 mod nodes;
-mod manual;
 mod paint;
 mod pending;
 mod plan;
 mod progress;
 mod project;
 mod prune;
+pub mod reference;
 mod release;
+mod schema;
 mod screen;
 mod serve;
 mod signing;
@@ -111,6 +114,7 @@ enum Verb {
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Release(release::ReleaseArgs),
+    Schema(schema::SchemaArgs),
     Serve(Box<serve::ServeArgs>),
     Status(status::StatusArgs),
     Store(store::StoreArgs),
@@ -122,6 +126,7 @@ enum Verb {
 /// Runs the command line, and prints an error with its causes and a hint.
 pub fn main() -> ExitCode {
     let (cli, options) = Cli::from_command_line();
+    environment::warn();
     let done = cli.run();
     unfinished::settle();
     // A verdict that could not be printed is none.
@@ -234,6 +239,7 @@ impl Cli {
             Verb::Plan(args) => args.run(),
             Verb::Prune(args) => args.run(),
             Verb::Release(args) => args.run(),
+            Verb::Schema(args) => args.run(),
             Verb::Serve(args) => args.run(),
             Verb::Status(args) => args.run(),
             Verb::Store(args) => args.run(),

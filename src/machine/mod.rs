@@ -9,6 +9,7 @@ pub(crate) mod base_url;
 pub mod dhcp;
 pub mod entry;
 pub(crate) mod firmware;
+pub mod keys;
 pub mod network;
 pub mod node;
 pub(crate) mod vm;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::dhcp::is_label;
 use super::entry::{MAX_LABEL, nearest_host_name};
 use super::firmware::NO_UUIDS;
+use super::keys::{INVENTORY, NODE};
 use super::network::{Cidr, NetworkKey};
 use serde_json::{Map, Value};
 
@@ -138,14 +139,16 @@ pub(crate) fn inventory(path: &Path, archs: &[Arch]) -> Result<Vec<Node>, Findin
 }
 
 /// Parses the text of an inventory for a tree of these architectures; if it is not known, for any.
-pub(crate) fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
+///
+/// # Errors
+/// All findings in it at once.
+pub fn parse_inventory(source: &Arc<Source>, archs: &[Arch]) -> Result<Vec<Node>, Findings> {
     let root = yaml::merge::parse(source)?;
     another_kind(&root, source, Kind::Inventory)?;
     let decoder = Decoder::new(source);
     let reader = Reader { decoder: &decoder, directory: Path::new("") };
     let nodes = {
-        let fields = decoder.fields(&root, "the inventory");
-        fields.allow_holders();
+        let fields = decoder.fields(&root, &INVENTORY);
         reader.check_schema(&fields);
         match fields.get("nodes") {
             Some(node) => reader.nodes(node, archs),
@@ -174,7 +177,7 @@ impl Reader<'_> {
     }
 
     fn node(&self, node: &Yaml, archs: &[Arch]) -> Option<Node> {
-        let fields = self.decoder.fields(node, "a node");
+        let fields = self.decoder.fields(node, &NODE);
         let name = fields.need("name").map(|n| self.name(n, "a node's name"));
         name.as_ref().and_then(judge_host_name).into_iter().for_each(|finding| self.decoder.push(finding));
         let profile =

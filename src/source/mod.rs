@@ -185,7 +185,7 @@ pub(crate) fn shown(base: &str) -> String {
 pub(crate) struct Mirrors(BTreeMap<SourceName, Vec<String>>);
 
 impl Mirrors {
-    /// The recipe's mirrors, each source overridden by `PREBAKE_MIRROR_SOURCE` (a list separated by commas or blanks).
+    /// The recipe's mirrors, each source overridden by `PREBAKE_MIRROR_` and its name (a list separated by commas or blanks).
     ///
     /// # Errors
     /// A mirror in the environment is not a usable URL.

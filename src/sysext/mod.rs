@@ -21,6 +21,7 @@ pub mod folder;
 pub mod identify;
 pub mod image;
 pub mod inspect;
+pub mod keys;
 pub mod known;
 pub(crate) mod lint;
 pub mod merge;

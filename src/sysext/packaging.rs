@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::ddi;
+use super::keys::{PACKAGING, VERITY};
 use super::signing::Signer;
 use crate::base::arch::Arch;
 use crate::base::error::Advice;
@@ -157,7 +158,7 @@ pub struct VerityWish {
 impl Wish {
     /// Reads the value of the key `packaging` of a recipe, whose paths are relative to `directory`.
     pub(crate) fn decode(decoder: &Decoder, node: &Yaml, directory: &Path) -> Self {
-        let fields = decoder.fields(node, "`packaging`");
+        let fields = decoder.fields(node, &PACKAGING);
         let format = fields.get("format");
         let filesystem = match format.and_then(|node| one_of(decoder, node, "format", &["squashfs", "erofs"]))
         {
@@ -174,7 +175,7 @@ impl Wish {
             _ => Filesystem::Squashfs(squashfs_options(decoder, &fields)),
         };
         let verity = fields.get("verity").and_then(|node| {
-            let fields = decoder.fields(node, "`verity`");
+            let fields = decoder.fields(node, &VERITY);
             let file = |key| {
                 let node = fields.need(key)?;
                 Some(decoder.spanned(node, directory.join(decoder.string(node)?)))

@@ -11,12 +11,14 @@ use super::description::{
     ComponentTemplate, Description, DigestTemplate, Os, PlacementTemplate, expand_directory, expand_path,
     expand_url,
 };
+use super::keys;
 use super::template::{self, Variables, is_plain_value};
 use super::unit;
 use super::values::{Default, Values};
 use crate::base::arch::Arch;
 use crate::base::finding::{Finding, Findings, Source, nearest};
 use crate::base::yaml::decode::{Decoder, Spanned};
+use crate::base::yaml::keys::Mapping;
 use crate::base::yaml::{self, Node};
 use crate::format::archive::Selection;
 use crate::format::tree::{EXECUTABLE, Tree};
@@ -48,8 +50,7 @@ impl FromStr for Mode {
 }
 
 fn decode(decoder: &Decoder, root: &Node, folder: &str, source: Arc<Source>) -> Description {
-    let fields = decoder.fields(root, "the sysext");
-    fields.allow_holders();
+    let fields = decoder.fields(root, &keys::SYSEXT);
     if let Some((node, schema)) = fields.need("schema").and_then(|n| Some((n, decoder.parsed::<u32>(n)?)))
         && schema != SCHEMA
     {
@@ -147,9 +148,7 @@ fn values(decoder: &Decoder, variables: Option<&Node>, versions: Option<&Node>) 
         let default = match &node.kind {
             _ if node.is_null() => Some(Default::Unset),
             yaml::Kind::Mapping(_) => {
-                Some(Default::ByArch(by_arch(decoder, node, "a variable by architecture", |n| {
-                    value(decoder, n)
-                })))
+                Some(Default::ByArch(by_arch(decoder, node, &keys::BY_ARCH, |n| value(decoder, n))))
             }
             _ => value(decoder, node).map(Default::Plain),
         };
@@ -178,10 +177,10 @@ fn values(decoder: &Decoder, variables: Option<&Node>, versions: Option<&Node>) 
 fn by_arch<T>(
     decoder: &Decoder,
     node: &Node,
-    what: &'static str,
+    mapping: &'static Mapping,
     read: impl Fn(&Node) -> Option<T>,
 ) -> BTreeMap<Arch, T> {
-    let fields = decoder.fields(node, what);
+    let fields = decoder.fields(node, mapping);
     let one = |arch: Arch| Some((arch, fields.get(arch.go()).and_then(&read)?));
     Arch::ALL.into_iter().filter_map(one).collect()
 }
@@ -206,10 +205,10 @@ impl Checker<'_> {
     }
 
     fn component(&self, name: String, node: &Node) -> Option<ComponentTemplate> {
-        let fields = self.decoder.fields(node, "a component");
+        let fields = self.decoder.fields(node, &keys::COMPONENT);
         let url = fields.need("url").and_then(|n| self.expands(n, expand_url));
         let pinned = fields.get("sha256").map(|n| {
-            DigestTemplate::Pinned(by_arch(self.decoder, n, "`sha256`", |n| self.decoder.parsed(n)))
+            DigestTemplate::Pinned(by_arch(self.decoder, n, &keys::DIGESTS, |n| self.decoder.parsed(n)))
         });
         let published = fields.get("sha256_url").and_then(|n| self.expands(n, expand_url));
         let digest = match (pinned, published) {

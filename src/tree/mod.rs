@@ -25,6 +25,7 @@ pub(crate) mod diff;
 pub(crate) mod inject;
 pub(crate) mod kept;
 pub mod lock;
+pub mod lock_keys;
 pub mod manifest;
 pub(crate) mod meant;
 pub mod names;

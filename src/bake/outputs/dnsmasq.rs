@@ -4,6 +4,7 @@
 //! name for each node. Both give an iPXE to firmware without one, chosen by the architecture that it states (RFC 4578;
 //! HTTP boot has its own numbers), and `boot.ipxe` to every iPXE, recognised by its user class.
 
+use super::keys::LOADERS;
 use super::{Built, Options, OutputFormat};
 use crate::bake::recipe::Recipe;
 use crate::base::finding::Finding;
@@ -50,7 +51,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     let mut loaders = default_loaders();
     let mut http_loader = None;
     if let Some(node) = options.get("loaders") {
-        let fields = decoder.fields(node, "`loaders`");
+        let fields = decoder.fields(node, &LOADERS);
         let text = |key| {
             let node = fields.get(key)?;
             let text = decoder.string(node)?;

@@ -4,6 +4,7 @@
 //! An iPXE that was loaded by TFTP runs `autoexec.ipxe` (since iPXE 1.21, from the directory that it was loaded from),
 //! which only chains to `boot.ipxe`.
 
+use super::keys::MENU;
 use super::pxe::Load;
 use super::{Boot, Built, Options, OutputFormat, node_rows};
 use crate::bake::recipe::Recipe;
@@ -40,7 +41,7 @@ struct Menu {
 pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     let decoder = options.decoder;
     let menu = options.get("menu").map(|node| {
-        let fields = decoder.fields(node, "`menu`");
+        let fields = decoder.fields(node, &MENU);
         let default =
             fields.get("default").and_then(|node| Some(decoder.spanned(node, decoder.string(node)?)));
         let timeout = fields.get("timeout").and_then(|node| decoder.parsed(node));

@@ -9,6 +9,7 @@ mod disk;
 pub(crate) mod dnsmasq;
 mod grub;
 mod ipxe;
+pub mod keys;
 mod matchbox;
 pub(crate) mod matching;
 pub(crate) mod nodes;
@@ -32,6 +33,7 @@ use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, nearest};
 use crate::base::yaml::decode::Decoder;
+use crate::base::yaml::keys::{Key, Rule};
 use crate::flatcar::board::{CURRENT, SIGNATURE, VERSION_TXT};
 use crate::flatcar::version::Version;
 use crate::machine::base_url::BaseUrl;
@@ -91,28 +93,43 @@ pub(crate) trait OutputFormat: fmt::Debug + Send + Sync {
 
 /// A line of the table of formats.
 pub(crate) struct Format {
-    /// Its name under `outputs:` in recipes.
-    pub name: &'static str,
-    /// Formats that its files refer to, which the recipe then needs, too.
-    pub needs: &'static [&'static str],
+    /// Its key below `outputs:` in recipes, with those of its options.
+    pub key: &'static Key,
     /// Reads its options; `None` if a finding reports a fault in them.
     pub read: fn(&Options<'_>) -> Option<Box<dyn OutputFormat>>,
 }
 
 /// All formats, in the order in which people see them listed.
 pub(crate) const FORMATS: &[Format] = &[
-    Format { name: "pxe", needs: &[], read: |_| Some(Box::new(pxe::Pxe)) },
-    Format { name: "disk", needs: &[], read: |_| Some(Box::new(disk::Disk)) },
-    Format { name: "matchbox", needs: &["pxe"], read: |_| Some(Box::new(matchbox::Matchbox)) },
-    Format { name: "terraform", needs: &["pxe", "matchbox"], read: |_| Some(Box::new(terraform::Terraform)) },
-    Format { name: "ipxe", needs: &["pxe"], read: ipxe::read },
-    Format { name: "grub", needs: &["pxe"], read: grub::read },
-    Format { name: "pxelinux", needs: &["pxe"], read: pxelinux::read },
-    Format { name: "uki", needs: &["pxe"], read: uki::read },
-    Format { name: "dnsmasq", needs: &["ipxe"], read: dnsmasq::read },
-    Format { name: "udhcpd", needs: &["ipxe"], read: udhcpd::read },
-    Format { name: "sysupdate", needs: &[], read: sysupdate::read },
+    Format { key: &keys::PXE, read: |_| Some(Box::new(pxe::Pxe)) },
+    Format { key: &keys::DISK, read: |_| Some(Box::new(disk::Disk)) },
+    Format { key: &keys::MATCHBOX, read: |_| Some(Box::new(matchbox::Matchbox)) },
+    Format { key: &keys::TERRAFORM, read: |_| Some(Box::new(terraform::Terraform)) },
+    Format { key: &keys::IPXE, read: ipxe::read },
+    Format { key: &keys::GRUB, read: grub::read },
+    Format { key: &keys::PXELINUX, read: pxelinux::read },
+    Format { key: &keys::UKI, read: uki::read },
+    Format { key: &keys::DNSMASQ, read: dnsmasq::read },
+    Format { key: &keys::UDHCPD, read: udhcpd::read },
+    Format { key: &keys::SYSUPDATE, read: sysupdate::read },
 ];
+
+impl Format {
+    /// Its name in recipes.
+    fn name(&self) -> &'static str {
+        self.key.name
+    }
+
+    /// Formats that its files refer to, which the recipe then needs, too.
+    fn needs(&self) -> impl Iterator<Item = &'static str> {
+        let rules = keys::OUTPUTS.rules.iter();
+        let others = rules.filter_map(|rule| match rule {
+            Rule::Needs(name, others) if *name == self.name() => Some(*others),
+            _ => None,
+        });
+        others.flatten().copied()
+    }
+}
 
 /// The outputs that a recipe asks for, their options read; in the recipe's order.
 #[derive(Debug)]
@@ -131,14 +148,14 @@ pub fn read(recipe: &Recipe, decoder: &Decoder) -> Outputs {
     let outputs = recipe.outputs.iter().filter_map(|output| {
         let format = known(output, decoder)?;
         // Those that a recipe gets by default are complete.
-        for missing in format.needs.iter().filter(|need| !recipe.has_output(need)) {
+        for missing in format.needs().filter(|need| !recipe.has_output(need)) {
             let text =
-                format!("`{}` refers to files that only the output `{missing}` publishes", format.name);
+                format!("`{}` refers to files that only the output `{missing}` publishes", format.name());
             let finding = Finding::error(text).at(output.name.place.clone());
             decoder.push(finding.hint(format!("add `{missing}: {{}}` to the outputs")));
         }
-        let options = Options::new(decoder, &output.options, format.name);
-        (format.read)(&options).map(|read| Output { name: format.name, format: read })
+        let options = Options::new(decoder, &output.options, format.key.value.mapping()?);
+        (format.read)(&options).map(|read| Output { name: format.name(), format: read })
     });
     let outputs = Outputs(outputs.collect());
     let findings = outputs.formats().flat_map(|format| format.check(recipe));
@@ -149,9 +166,9 @@ pub fn read(recipe: &Recipe, decoder: &Decoder) -> Outputs {
 /// The format of this name; without one a finding says so.
 fn known(output: &recipe::Output, decoder: &Decoder) -> Option<&'static Format> {
     let name = &output.name;
-    let format = FORMATS.iter().find(|format| format.name == name.value);
+    let format = FORMATS.iter().find(|format| format.name() == name.value);
     if format.is_none() {
-        let known = FORMATS.iter().map(|format| format.name);
+        let known = FORMATS.iter().map(Format::name);
         let finding = Finding::error(format!("unknown output `{}`", name.value)).at(name.place.clone());
         decoder.push(match nearest(&name.value, known.clone()) {
             Some(near) => finding.hint(format!("did you mean `{near}`?")),
@@ -375,6 +392,13 @@ mod tests {
             parse("schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles: {w: {}}\n").unwrap();
         let names: Vec<&str> = outputs.0.iter().map(|output| output.name).collect();
         assert_eq!(names, DEFAULT_OUTPUTS);
+    }
+
+    #[test]
+    fn the_table_of_keys_has_every_format_with_its_options() {
+        let names: Vec<&str> = FORMATS.iter().map(Format::name).collect();
+        assert_eq!(keys::OUTPUTS.keys.iter().map(|key| key.name).collect::<Vec<_>>(), names);
+        assert!(FORMATS.iter().all(|format| format.key.value.mapping().is_some()));
     }
 
     /// Issue 16, point 2: a recipe names its outputs, and others read their options; they must not be told apart by that.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::base::yaml::Node;
 use crate::base::yaml::decode::{Decoder, Fields};
+use crate::base::yaml::keys::Mapping;
 use crate::machine::base_url::BaseUrl;
 
 /// The part of a recipe below the name of an output. A key that its format does not read is an unknown key.
@@ -14,9 +15,9 @@ pub(crate) struct Options<'n> {
 }
 
 impl<'n> Options<'n> {
-    /// Opens the options of the output of this name; null is a mapping without keys.
-    pub(crate) fn new(decoder: &'n Decoder, node: &'n Node, name: &str) -> Self {
-        Options { decoder, fields: decoder.options(node, format!("`{name}`")) }
+    /// Opens the options of an output; null is a mapping without keys.
+    pub(crate) fn new(decoder: &'n Decoder, node: &'n Node, mapping: &'static Mapping) -> Self {
+        Options { decoder, fields: decoder.options(node, mapping) }
     }
 
     /// The value of an optional key.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::keys::STUBS;
 use super::{Built, Options, OutputFormat, fetch_args};
 use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::recipe::Recipe;
@@ -20,7 +21,7 @@ use crate::tree::names::{self, card_args, config_path, first_boot_arg, report_ar
 use crate::tree::row::Row;
 
 /// Directory where distributions install the stub.
-const STUBS: &str = "/usr/lib/systemd/boot/efi";
+const STUB_DIRECTORY: &str = "/usr/lib/systemd/boot/efi";
 
 /// The output `uki`.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     let decoder = options.decoder;
     let mut stubs = BTreeMap::new();
     if let Some(node) = options.get("stubs") {
-        let fields = decoder.fields(node, "`stubs`");
+        let fields = decoder.fields(node, &STUBS);
         for arch in Arch::ALL {
             let path = fields.get(arch.go()).and_then(|node| decoder.string(node));
             stubs.extend(path.map(|path| (arch, path.into())));
@@ -78,7 +79,8 @@ impl Uki {
     fn stub(&self, recipe: &Recipe, boot: &BootWish) -> PathBuf {
         match self.stubs.get(&boot.arch) {
             Some(path) => recipe.directory.join(path),
-            None => Path::new(STUBS).join(["linuxx64.efi.stub", "linuxaa64.efi.stub"][boot.arch as usize]),
+            None => Path::new(STUB_DIRECTORY)
+                .join(["linuxx64.efi.stub", "linuxaa64.efi.stub"][boot.arch as usize]),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::bake::early;
-use crate::bake::recipe::{install, kernel_args, kubernetes};
+use crate::bake::recipe::{install, kernel_args, keys, kubernetes};
 use crate::base::arch;
 use crate::base::finding::{self, Finding, nearest};
 use crate::base::reader::{Reader, another_kind};
@@ -38,8 +38,7 @@ impl Reader<'_> {
         source: &Arc<Source>,
         outputs: impl FnOnce(&Recipe, &Decoder) -> O,
     ) -> (Recipe, O) {
-        let fields = self.decoder.fields(root, "the recipe");
-        fields.allow_holders();
+        let fields = self.decoder.fields(root, &keys::RECIPE);
         self.check_schema(&fields);
         let release = self.release(fields.need("release").unwrap_or(root), root);
         let recipe = Recipe {
@@ -98,7 +97,7 @@ impl Reader<'_> {
                 archs: vec![arch::Arch::Amd64],
             };
         }
-        let fields = self.decoder.fields(node, "`release`");
+        let fields = self.decoder.fields(node, &keys::RELEASE);
         let channel =
             fields.need("channel").and_then(|n| Some(self.decoder.spanned(n, self.decoder.string(n)?)));
         Release {
@@ -129,7 +128,7 @@ impl Reader<'_> {
     }
 
     fn trust(&self, node: &Yaml) -> Trust {
-        let fields = self.decoder.fields(node, "`trust`");
+        let fields = self.decoder.fields(node, &keys::TRUST);
         let primary = fields.need("primary_fingerprint").and_then(|n| self.decoder.parsed(n));
         Trust {
             primary: primary.unwrap_or(FLATCAR_PRIMARY),
@@ -178,7 +177,7 @@ impl Reader<'_> {
         if node.scalar().is_some() {
             return Some(Sysext { name: text(node)?, set: BTreeMap::new() });
         }
-        let fields = self.decoder.fields(node, "a sysext");
+        let fields = self.decoder.fields(node, &keys::SYSEXT);
         let mut set = BTreeMap::new();
         let values = fields.get("set").map_or(Vec::new(), |n| self.decoder.entries(n, "`set`"));
         for (variable, value) in values {
@@ -245,7 +244,7 @@ impl Reader<'_> {
 
     fn public_secrets(&self, node: &Yaml) -> Vec<PublicSecret> {
         let read = |item: &Yaml| {
-            let fields = self.decoder.fields(item, "an entry of `public_secrets`");
+            let fields = self.decoder.fields(item, &keys::PUBLIC_SECRET);
             let path = fields
                 .need("path")
                 .and_then(|node| Some(self.decoder.spanned(node, self.decoder.string(node)?)));
@@ -269,7 +268,7 @@ impl Reader<'_> {
     }
 
     fn profile(&self, name: &Spanned<String>, node: &Yaml) -> Profile {
-        let fields = self.decoder.options(node, "a profile");
+        let fields = self.decoder.options(node, &keys::PROFILE);
         let mut profile = Profile {
             place: name.place.clone(),
             ignition: self.layers(&fields),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::keys::INSTALL;
 use crate::base::size::Bytes;
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::Decoder;
@@ -37,7 +38,7 @@ pub struct Install {
 impl Install {
     /// Reads the options. At least one of them must identify the disk.
     pub(super) fn read(decoder: &Decoder, node: &Yaml) -> Self {
-        let fields = decoder.fields(node, "`install`");
+        let fields = decoder.fields(node, &INSTALL);
         // Becomes a value in single quotes in a shell script.
         let text = |key| {
             let node = fields.get(key)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::Sysext;
+use super::keys::KUBERNETES;
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Spanned};
 
@@ -95,7 +96,7 @@ impl FromStr for Role {
 
 /// Reads `kubernetes:`.
 pub(super) fn decode(decoder: &Decoder, node: &Yaml) -> Option<Kubernetes> {
-    let fields = decoder.fields(node, "`kubernetes`");
+    let fields = decoder.fields(node, &KUBERNETES);
     let images = fields.get("images").and_then(|n| images(decoder, n));
     let cni = fields.get("cni").and_then(|n| cni(decoder, n));
     let kube_vip = fields.get("kube_vip").and_then(|n| decoder.boolean(n)).unwrap_or_default();

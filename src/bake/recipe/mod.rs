@@ -9,6 +9,7 @@ mod absent;
 pub(crate) mod decode;
 mod install;
 mod kernel_args;
+pub mod keys;
 mod kubernetes;
 pub(crate) mod nodes;
 

@@ -2,6 +2,7 @@
 
 mod new;
 mod nodes;
+mod reference;
 mod reports;
 mod shells;
 mod slips;

@@ -14,5 +14,5 @@ mod modules;
 mod names;
 mod options;
 mod paths;
-mod rust;
+pub(crate) mod rust;
 mod texts;

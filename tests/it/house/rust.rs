@@ -1,13 +1,13 @@
 //! Rust as text, for the rules on sources: its code without strings and comments, and its string literals.
 
 /// A string literal, with where it begins in the text.
-pub(super) struct Literal {
+pub(crate) struct Literal {
     pub at: usize,
     pub text: String,
 }
 
 /// A source read once.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// The text with blanks for comments, strings and characters: braces can be counted in it, every byte and every line stays
     /// where it is.
     pub code: String,
@@ -16,7 +16,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn read(text: &str) -> Source {
+    pub(crate) fn read(text: &str) -> Source {
         let mut read = Source { code: String::with_capacity(text.len()), literals: Vec::new() };
         let mut at = 0;
         while let Some(first) = text[at..].chars().next() {

@@ -7,6 +7,7 @@ mod boot;
 pub(crate) mod browser;
 mod configs;
 pub(crate) mod containerd;
+mod editor;
 mod ignition;
 mod imports;
 mod inputs;
@@ -31,6 +32,12 @@ pub(crate) fn build(peer: &str) -> Option<PathBuf> {
 /// The directory of a judge that is a Python program, for `PYTHONPATH`, or nothing where judges are skipped on purpose.
 pub(crate) fn python(peer: &str) -> Option<PathBuf> {
     prepare(peer, "python.sh", &[peer])
+}
+
+/// The judge of schemas that editors have, a program for Node, or nothing where judges are skipped on purpose.
+fn editor() -> Option<Judge> {
+    let program = prepare("editor", "npm.sh", &["editor"])?.join("judge.mjs");
+    Some(Judge::of(Command::new("node").arg(program)))
 }
 
 /// Terraform, or OpenTofu in its place, where one of them is installed; nothing where not, in a CI either: no package of
@@ -85,11 +92,14 @@ pub(crate) struct Judge {
 impl Judge {
     /// Starts the judge of a peer.
     pub(crate) fn start(peer: &str) -> Option<Self> {
-        let mut command = Command::new(build(peer)?.join("judge"));
+        Some(Judge::of(&mut Command::new(build(peer)?.join("judge"))))
+    }
+
+    fn of(command: &mut Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let answers = BufReader::new(process.stdout.take().unwrap());
         let pipes = RefCell::new((process.stdin.take().unwrap(), answers));
-        Some(Judge { process, pipes })
+        Judge { process, pipes }
     }
 
     /// Asks about one case.

@@ -1,12 +1,13 @@
 //! From a YAML tree to prebake's own types, collecting every finding instead of stopping at the first.
 //!
-//! A decoder asks a [`Fields`] for each key it knows; any other key is unknown, and the finding about it names the
-//! nearest known key. A value that does not fit leaves a finding and its default, so one run reports all faults.
+//! A decoder opens a mapping with the table of its keys and asks a [`Fields`] for each of them; any other key is unknown, and the
+//! finding about it names the nearest known key. A value that does not fit leaves a finding and its default, so one run reports all
+//! faults.
 
-use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::keys::Mapping;
 use super::{Kind, Node, Style};
 use crate::finding::{self, Finding, Findings, MOST, Place, Severity, Source, nearest};
 
@@ -81,30 +82,22 @@ impl Decoder {
     }
 
     /// Opens a mapping. Anything else leaves a finding and an empty mapping.
-    pub fn fields<'n>(&'n self, node: &'n Node, what: impl Into<Cow<'static, str>>) -> Fields<'n> {
-        let what = what.into();
+    pub fn fields<'n>(&'n self, node: &'n Node, mapping: &'static Mapping) -> Fields<'n> {
         let entries = match &node.kind {
             Kind::Mapping(entries) => Some(entries.as_slice()),
             _ => {
-                self.error(node, format!("{what} must be a mapping of keys"));
+                self.error(node, format!("{} must be a mapping of keys", mapping.what));
                 None
             }
         };
-        Fields { decoder: self, node, what, entries, known: RefCell::default(), holders: Cell::default() }
+        Fields { decoder: self, node, mapping, entries, asked: RefCell::default() }
     }
 
     /// The same for a mapping that may be left out.
-    pub fn options<'n>(&'n self, node: &'n Node, what: impl Into<Cow<'static, str>>) -> Fields<'n> {
+    pub fn options<'n>(&'n self, node: &'n Node, mapping: &'static Mapping) -> Fields<'n> {
         match node.is_null() {
-            true => Fields {
-                decoder: self,
-                node,
-                what: what.into(),
-                entries: Some(&[]),
-                known: RefCell::default(),
-                holders: Cell::default(),
-            },
-            false => self.fields(node, what),
+            true => Fields { decoder: self, node, mapping, entries: Some(&[]), asked: RefCell::default() },
+            false => self.fields(node, mapping),
         }
     }
 
@@ -189,48 +182,54 @@ impl Decoder {
     }
 }
 
-/// A mapping that is being decoded. When dropped, keys that nobody asked for become findings.
+/// A mapping that is being decoded. When dropped, keys that its table does not have become findings.
 pub struct Fields<'n> {
     decoder: &'n Decoder,
     node: &'n Node,
-    what: Cow<'static, str>,
+    mapping: &'static Mapping,
     /// `None` if the node is not a mapping, which is a finding already.
     entries: Option<&'n [(Node, Node)]>,
-    known: RefCell<Vec<&'static str>>,
-    /// Whether keys that begin with `x-` are ignored.
-    holders: Cell<bool>,
+    /// Keys that the decoder read, to be held against the table where debug assertions are on.
+    asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'n> Fields<'n> {
     /// The value of an optional key; null counts as absent.
     pub fn get(&self, key: &'static str) -> Option<&'n Node> {
-        self.known.borrow_mut().push(key);
+        debug_assert!(self.mapping.key(key).is_some(), "no words for `{key}` of {}", self.mapping.what);
+        if cfg!(debug_assertions) {
+            self.asked.borrow_mut().push(key);
+        }
         let (_, value) = self.entries?.iter().find(|(k, _)| k.scalar() == Some(key))?;
         (!value.is_null()).then_some(value)
-    }
-
-    /// Ignores keys that begin with `x-`: they hold values for anchors that other parts of the text use.
-    pub fn allow_holders(&self) {
-        self.holders.set(true);
     }
 
     /// The value of a required key; a finding if it is missing.
     pub fn need(&self, key: &'static str) -> Option<&'n Node> {
         let value = self.get(key);
         if value.is_none() && self.entries.is_some() {
-            self.decoder.error(self.node, format!("{} needs the key `{key}`", self.what));
+            self.decoder.error(self.node, format!("{} needs the key `{key}`", self.mapping.what));
         }
         value
+    }
+
+    /// A key of the table that the decoder did not read though it found no fault, which would be accepted and ignored.
+    fn unread(&self) -> Option<&'static str> {
+        let is_sound = !std::thread::panicking() && self.decoder.findings.borrow().findings.is_empty();
+        let asked = self.asked.borrow();
+        let mut keys = self.mapping.keys.iter().filter(|_| is_sound).map(|key| key.name);
+        keys.find(|key| !asked.contains(key))
     }
 }
 
 impl Drop for Fields<'_> {
     fn drop(&mut self) {
-        let known = self.known.take();
+        debug_assert_eq!(self.unread(), None, "a key of {} is in its table alone", self.mapping.what);
+        let Mapping { what, keys, holders, .. } = self.mapping;
         let mut told = 0;
         for (key, _) in self.entries.unwrap_or_default() {
             let name = key.scalar().unwrap_or_default();
-            if known.contains(&name) || (self.holders.get() && name.starts_with("x-")) {
+            if self.mapping.key(name).is_some() || (*holders && name.starts_with("x-")) {
                 continue;
             }
             // Unknown keys of one mapping come in the order of the text, so later ones would not be kept; do not search
@@ -240,11 +239,12 @@ impl Drop for Fields<'_> {
                 self.decoder.findings.borrow_mut().leave_out(Severity::Error);
                 continue;
             }
-            let finding = Finding::error(format!("unknown key `{name}` in {}", self.what))
-                .at(key.place(&self.decoder.source));
-            self.decoder.push(match nearest(name, known.iter().copied()) {
+            let finding =
+                Finding::error(format!("unknown key `{name}` in {what}")).at(key.place(&self.decoder.source));
+            let known = keys.iter().map(|key| key.name);
+            self.decoder.push(match nearest(name, known.clone()) {
                 Some(near) => finding.hint(format!("did you mean `{near}`?")),
-                None => finding.hint(format!("known keys: {}", known.join(", "))),
+                None => finding.hint(format!("known keys: {}", known.collect::<Vec<_>>().join(", "))),
             });
         }
     }
@@ -253,7 +253,49 @@ impl Drop for Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::yaml::keys::{Key, Value};
     use crate::yaml::parse;
+
+    static NOTHING: Mapping = Mapping::of("the test", &[]);
+    static TEST: Mapping = Mapping::of(
+        "the test",
+        &[
+            Key::needed("name", Value::Text, "a", "Its name."),
+            Key::may("count", Value::Number(0, 9), "none", "1", "How many."),
+        ],
+    );
+
+    /// ux 1.2: the list of known keys was what the decoder had asked for so far, some of it twice.
+    #[test]
+    fn known_keys_are_all_of_the_table_each_once() {
+        let source = Source::new("x.yaml", "name: a\nzzzzzzz: 1\n");
+        let root = parse(&source).unwrap();
+        let decoder = Decoder::new(&source);
+        {
+            let fields = decoder.fields(&root, &TEST);
+            let _ = (fields.get("count"), fields.need("name"), fields.get("count"));
+        }
+        let Err(Findings(findings)) = decoder.finish(()) else { panic!("a fault expected") };
+        assert_eq!(findings[0].hint.as_deref(), Some("known keys: name, count"));
+    }
+
+    #[test]
+    #[should_panic(expected = "no words for `size` of the test")]
+    fn a_key_without_words_fails_the_test_that_reads_it() {
+        let source = Source::new("x.yaml", "name: a\n");
+        let root = parse(&source).unwrap();
+        let decoder = Decoder::new(&source);
+        let _ = decoder.fields(&root, &TEST).get("size");
+    }
+
+    #[test]
+    #[should_panic(expected = "a key of the test is in its table alone")]
+    fn a_key_that_no_decoder_reads_fails_the_test_that_decodes_it() {
+        let source = Source::new("x.yaml", "name: a\n");
+        let root = parse(&source).unwrap();
+        let decoder = Decoder::new(&source);
+        let _ = decoder.fields(&root, &TEST).get("name");
+    }
 
     /// Each of 20,000 unknown keys was searched for from the beginning of the text, which took seconds, and a minute
     /// for 500,000.
@@ -271,7 +313,7 @@ mod tests {
             findings.last().unwrap().message.clone()
         };
         let of_one_mapping = Decoder::new(&source);
-        drop(of_one_mapping.fields(&root, "the test"));
+        drop(of_one_mapping.fields(&root, &NOTHING));
         assert_eq!(told(of_one_mapping), "x.yaml has 19800 more findings, which are not shown");
         // Faults in values, the last ones first.
         let of_values = Decoder::new(&source);
@@ -296,7 +338,7 @@ mod tests {
         let root = parse(&source).unwrap();
         let decoder = Decoder::new(&source);
         {
-            let fields = decoder.fields(&root, "the test");
+            let fields = decoder.fields(&root, &TEST);
             fields.need("name").and_then(|n| decoder.string(n));
             fields.get("count").and_then(|n| decoder.parsed::<u32>(n));
         }

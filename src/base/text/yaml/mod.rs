@@ -7,6 +7,7 @@
 
 pub mod decode;
 mod events;
+pub mod keys;
 pub mod kinds;
 pub mod merge;
 mod scan;
