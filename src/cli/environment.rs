@@ -14,13 +14,13 @@ use crate::base::finding::nearest;
 /// A variable.
 #[derive(Debug)]
 pub struct Variable {
-    /// Its name.
+    /// Its spelling, such as `PREBAKE_STORE`.
     pub name: &'static str,
     /// The variables that it is told with.
     pub group: Group,
     /// The verbs that read it.
     pub verbs: Verbs,
-    /// What counts where it is not set.
+    /// The value that counts where it is not set, in words.
     pub absent: &'static str,
     /// Its meaning, in Markdown on one line.
     pub words: &'static str,
@@ -54,7 +54,7 @@ pub enum Verbs {
 
 /// Verbs that fetch.
 const FETCHING: Verbs =
-    Verbs::Named(&["build", "fetch", "lock", "plan", "release show", "sysext build", "key pin"]);
+    Verbs::Named(&["build", "fetch", "key update", "lock", "release show", "sysext build"]);
 
 const fn own(name: &'static str, verbs: Verbs, absent: &'static str, words: &'static str) -> Variable {
     Variable { name, group: Group::Own, verbs, absent, words }
@@ -112,8 +112,10 @@ pub const VARIABLES: &[Variable] = &[
         "PREBAKE_MIRROR_FLATCAR",
         FETCHING,
         "the recipe's `mirrors`, else Flatcar's servers",
-        "Base URLs for releases of Flatcar and for its key, separated by commas or blanks; `http:`, `https:` or `file:`. A mirror has \
-         `CHANNEL/BOARD/VERSION/FILE` and `security/image-signing-key/Flatcar_Image_Signing_Key.asc`.",
+        concat!(
+            "Base URLs for releases of Flatcar and for its key, separated by commas or blanks; `http:`, `https:` or `file:`. ",
+            "A mirror has `CHANNEL/BOARD/VERSION/FILE` and `security/image-signing-key/Flatcar_Image_Signing_Key.asc`.",
+        ),
     ),
     own(
         "PREBAKE_MIRROR_KUBERNETES",
@@ -142,11 +144,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     matchbox("MATCHBOX_ADDRESS", "`127.0.0.1:8080`", "Address to listen on, as `--address`."),
     matchbox("MATCHBOX_DATA_PATH", "a tree is served", "The data directory, as `--data-path`."),
-    matchbox(
-        "MATCHBOX_ASSETS_PATH",
-        "`assets/` of the data directory",
-        "Directory of files, as `--assets-path`.",
-    ),
+    matchbox("MATCHBOX_ASSETS_PATH", "that of the data directory", "Directory of files, as `--assets-path`."),
     matchbox(
         "MATCHBOX_KEY_RING_PATH",
         "nothing is signed",
@@ -275,13 +273,17 @@ pub const VARIABLES: &[Variable] = &[
     machine("PREBAKE_BONDING", "`/proc/net/bonding`", "Directory of the kernel's bonds."),
     machine("PREBAKE_WAIT", "`3`", "Seconds between two attempts of `report`."),
     machine("PREBAKE_TRIES", "`60`", "Number of attempts of `report` and `install`."),
-    machine("PREBAKE_INSTALL_CONF", "`/etc/prebake/install.conf`", "Settings of `install`."),
+    machine(
+        "PREBAKE_INSTALL_CONF",
+        "the file that the overlay brings",
+        "File with the settings of `install`.",
+    ),
     machine("PREBAKE_INSTALL_WAIT", "`3`", "Seconds between two attempts of `install`."),
     machine("PREBAKE_REPORT", "`/usr/libexec/prebake-report`", "Program by which `install` reports."),
     machine("PREBAKE_EFI", "`/sys/firmware/efi`", "Directory that UEFI machines have."),
     machine(
         "PREBAKE_LISTS",
-        "`/usr/share/prebake/images`",
+        "the directory in its image",
         "Directory of the lists of images that `prebake-images` imports.",
     ),
     machine("PREBAKE_RETRIES", "`120`", "Number of attempts of `prebake-images` for each image."),
@@ -326,7 +328,7 @@ pub const VARIABLES: &[Variable] = &[
 /// A variable that prebake does not know, though its name says that it is for prebake.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unknown {
-    /// Its name.
+    /// Its spelling in the environment.
     name: String,
     /// The nearest known name.
     near: Option<&'static str>,
@@ -335,7 +337,7 @@ pub(super) struct Unknown {
 /// Begins the names of variables that are for prebake, before an underscore.
 const PREFIX: &str = "PREBAKE";
 
-/// What Kubernetes sets in every container for a Service called `prebake`.
+/// Variables that Kubernetes sets in every container for a Service called `prebake`.
 const OF_A_SERVICE: [&str; 2] = ["PREBAKE_SERVICE_", "PREBAKE_PORT"];
 
 /// Those of an environment, in order.
@@ -512,6 +514,13 @@ mod tests {
     fn a_variable_of_an_option_is_read_by_the_verbs_that_have_it() {
         let mut command = Cli::command();
         command.build();
+        for variable in VARIABLES {
+            let Verbs::Named(verbs) = variable.verbs else { continue };
+            for verb in verbs {
+                let found = verb.split(' ').try_fold(&command, |command, name| command.find_subcommand(name));
+                assert!(found.is_some(), "{}: there is no verb `{verb}`", variable.name);
+            }
+        }
         for variable in VARIABLES.iter().filter(|variable| matches!(variable.verbs, Verbs::Option)) {
             assert!(!verbs(variable).is_empty(), "{}", variable.name);
         }

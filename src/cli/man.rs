@@ -1,5 +1,6 @@
 //! `prebake man`: manual pages with the text of `--help`, one per verb.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use clap::{Args, Command};
 
 use super::help::dressed;
 use super::manual;
+use super::reference::{self, Page};
 use super::reference::{self, Page};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
@@ -80,6 +82,7 @@ impl ManArgs {
         }
         for page in reference::pages() {
             let directory = directory_of(&directory, &page);
+            fs::create_dir_all(&directory).map_err(disk::Error::io("create", &directory))?;
             disk::write_atomic(&directory.join(page.file()), in_ascii(&page.text).as_bytes())?;
         }
         Ok(())

@@ -55,7 +55,7 @@ pub(super) const PXE: Key = Key::may(
     Value::Options(&PXE_OPTIONS),
     NONE,
     "{}",
-    "Kernel, initrd and overlays below `assets/`, which all network loaders fetch ([pxe.md](pxe.md)).",
+    "Kernel, initrd and overlays, which all network loaders fetch ([pxe.md](pxe.md)).",
 );
 static PXE_OPTIONS: Mapping = Mapping::of("`pxe`", &[]);
 

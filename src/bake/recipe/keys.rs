@@ -44,7 +44,7 @@ pub static RECIPE: Mapping = Mapping {
             "trust",
             Value::Keys(&TRUST),
             "Flatcar's own key, whose fingerprint is in the binary",
-            "{primary_fingerprint: 9B368570AEFD715B83A15ACE4F564163D3EA328A, key: keys/own.asc}",
+            "{primary_fingerprint: 9B368570AEFD715B83A15ACE4F564163D3EA328A, key: keys/vendor.gpg}",
             "The key that must have signed the release ([keys](../guides/keys.md)).",
         ),
         Key::may(
@@ -140,7 +140,7 @@ pub static RECIPE: Mapping = Mapping {
         Key::may(
             "default_profile",
             Value::Text,
-            "machines that no node names get no boot",
+            "machines that no node names get no boot, or the menu of the output `ipxe`",
             "worker",
             "The profile of machines that no node names.",
         ),
@@ -201,7 +201,7 @@ pub(super) static TRUST: Mapping = Mapping::of(
             "key",
             Value::Form(&forms::PATH),
             "the vendor's key file is fetched",
-            "keys/own.asc",
+            "keys/vendor.gpg",
             "File with the public key. It needs no protection: the fingerprint decides.",
         ),
     ],
@@ -218,8 +218,10 @@ pub(super) static MIRRORS: Mapping = Mapping::of(
             MIRROR,
             "Flatcar's release servers",
             "[http://10.0.0.2/flatcar]",
-            "Releases of Flatcar: `BASE/CHANNEL/BOARD/VERSION/FILE`, and its key at \
-             `BASE/security/image-signing-key/Flatcar_Image_Signing_Key.asc`.",
+            concat!(
+                "Releases of Flatcar: `BASE/CHANNEL/BOARD/VERSION/FILE`, ",
+                "and its key at `BASE/security/image-signing-key/Flatcar_Image_Signing_Key.asc`.",
+            ),
         ),
         Key::may(
             SourceName::Kubernetes.as_str(),
@@ -342,7 +344,7 @@ pub(super) static PROFILE: Mapping = Mapping::of(
             "private",
             FILES,
             "no layer",
-            "[private/worker.bu]",
+            "[secrets/worker.bu]",
             "Layers with secrets. The machine itself merges them over the others, and only its guard's token gets them \
              ([secrets](../guides/secrets.md)). Not with `install`; needs the output `matchbox`.",
         ),
@@ -401,8 +403,10 @@ pub(super) static PROFILE: Mapping = Mapping::of(
             Value::Form(&forms::PATH),
             "no template",
             "worker.tmpl",
-            "A Go template that Matchbox fills in for its nodes at `/generic` ([templates](../guides/templates.md)). Needs the \
-             output `matchbox`.",
+            concat!(
+                "A Go template that Matchbox fills in for its nodes at `/generic` ([templates](../guides/templates.md)). ",
+                "Needs the output `matchbox`.",
+            ),
         ),
         Key::same(
             "diskless",

@@ -152,7 +152,7 @@ fn collect(mapping: &'static Mapping, path: &str, found: &mut Vec<Section>) {
     }
 }
 
-/// What a path has behind a key to reach the table below it: `[]` for an item of a list, `.NAME` for a chosen name.
+/// The end of a path behind a key, which leads to the table below it: `[]` for an item of a list, `.NAME` for a chosen name.
 fn steps(value: &Value) -> String {
     match value {
         Value::List(value) => format!("[]{}", steps(value)),

@@ -15,7 +15,7 @@ use crate::machine::node::parse_inventory;
 use crate::sysext::schema;
 use crate::tree::lock::Lock;
 
-/// What a decoder makes of a text, without places and texts; its findings if it refuses it.
+/// The Debug text of what a decoder reads, without places and texts; its findings if it refuses it.
 fn decoded(format: &Format, text: &str) -> Result<String, String> {
     let source = Source::new("example.yaml", text);
     let told = |findings: crate::base::finding::Findings| findings.to_string();

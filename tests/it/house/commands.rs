@@ -138,12 +138,13 @@ fn the_check_of_commands_finds_a_stale_one() {
 }
 
 /// The verbs that have nothing to report to a program, and why.
-const WITHOUT_JSON: [(&str, &str); 6] = [
+const WITHOUT_JSON: [(&str, &str); 7] = [
     ("boot", "is a machine's console; its server tells /status"),
     ("completions", "prints a script"),
     ("ignition merge", "prints a config, which is JSON"),
     ("ignition transpile", "prints a config, which is JSON"),
     ("man", "prints pages for troff, or makes them"),
+    ("schema", "prints a schema, which is JSON"),
     ("serve", "tells /status, /events and /metrics"),
 ];
 

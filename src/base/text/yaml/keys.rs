@@ -13,7 +13,7 @@ pub struct Mapping {
     pub keys: &'static [Key],
     /// Whether keys that begin with `x-` are ignored: they hold values for anchors.
     pub holders: bool,
-    /// What its keys demand of each other.
+    /// Demands of its keys on each other.
     pub rules: &'static [Rule],
 }
 
@@ -39,7 +39,7 @@ pub struct Key {
     pub absent: Absent,
     /// A value in YAML that fits on one line.
     pub example: &'static str,
-    /// What it changes, in one or two sentences of Markdown on one line.
+    /// Its effect, in one or two sentences of Markdown on one line.
     pub words: &'static str,
 }
 
