@@ -9,7 +9,6 @@ use clap::{Args, Command};
 use super::help::dressed;
 use super::manual;
 use super::reference::{self, Page};
-use super::reference::{self, Page};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 
