@@ -322,6 +322,11 @@ pub const VARIABLES: &[Variable] = &[
     repository("PREBAKE_TEST_FLATCAR_KEY", "that test is skipped", "A file with Flatcar's whole key."),
     repository("PREBAKE_ZIG", "set by the packaging", "The C compiler of static binaries."),
     repository("PREBAKE_ZIG_TARGET", "set by the packaging", "The machine that it compiles for."),
+    repository(
+        "PREBAKE_COMMIT",
+        "`prebake version` tells none",
+        "Commit that is compiled into `prebake version`.",
+    ),
     repository("PREBAKE_VERB", "every verb", "Beginning of the verbs that are killed and failed."),
 ];
 
