@@ -143,7 +143,7 @@ static ENTRY: Mapping = Mapping::of(
         ),
         Key::may(
             "signer",
-            Value::Form(&forms::FINGERPRINT),
+            Value::Text,
             "the input has no signature",
             "8F2E8753048542474D9D9200D26D2108E2F05BC2",
             "Fingerprint of the key that signed it.",
