@@ -54,7 +54,7 @@ pub enum Verbs {
 
 /// Verbs that fetch.
 const FETCHING: Verbs =
-    Verbs::Named(&["build", "fetch", "key update", "lock", "release show", "sysext build"]);
+    Verbs::Named(&["build", "fetch", "key update", "lock", "mirror", "release show", "sysext build"]);
 
 const fn own(name: &'static str, verbs: Verbs, absent: &'static str, words: &'static str) -> Variable {
     Variable { name, group: Group::Own, verbs, absent, words }
@@ -90,6 +90,7 @@ pub const VARIABLES: &[Variable] = &[
         "`http://127.0.0.1:8080`",
         "URL of a running `prebake serve`, as `--server`.",
     ),
+    own("PREBAKE_OUTPUT", Verbs::Option, "`output`", "Directory of published trees, as `--output`."),
     own(
         "PREBAKE_SIGN_KEY",
         Verbs::Option,

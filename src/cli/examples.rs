@@ -8,6 +8,73 @@ pub(super) type Example = (&'static str, &'static str);
 /// Verbs with their examples, the most usual first. Each command is one that this prebake takes.
 const EXAMPLES: &[(&str, &[Example])] = &[
     (
+        "new",
+        &[
+            ("prebake new rack --ssh-key ~/.ssh/id_ed25519.pub", "A first recipe, in a new directory"),
+            (
+                "prebake new rack --kubernetes --control d4:ae:52:c1:00:01 --node d4:ae:52:c1:00:11",
+                "Machines that run Kubernetes",
+            ),
+            ("prebake new site --from matchbox /var/lib/matchbox", "The recipe of a Matchbox data directory"),
+        ],
+    ),
+    (
+        "sysext new",
+        &[("prebake sysext new tools", "The folder of a sysext of your own, with its description")],
+    ),
+    (
+        "nodes import",
+        &[
+            ("prebake nodes import machines.csv --profile worker", "Lines for `nodes:`, to look at"),
+            (
+                "prebake nodes import machines.csv --into recipes/edge.yaml",
+                "Write them into the recipe, whose comments stay",
+            ),
+        ],
+    ),
+    (
+        "nodes adopt",
+        &[(
+            "prebake nodes adopt --server 10.0.0.1:8080 --mac d4:ae:52:c1:00:90",
+            "The line of a machine that asked the server and that no node names",
+        )],
+    ),
+    ("nodes ls", &[("prebake nodes ls recipes/edge.yaml", "The machines of a recipe")]),
+    (
+        "mirror",
+        &[(
+            "prebake mirror recipes/edge.yaml -o /srv/mirror",
+            "All that the recipe's lock needs, as mirrors have it",
+        )],
+    ),
+    (
+        "schema",
+        &[
+            ("prebake schema", "The files that have a schema"),
+            ("prebake schema recipe", "A JSON Schema, for editors"),
+        ],
+    ),
+    (
+        "boot",
+        &[
+            (
+                "prebake boot output/edge/current --node worker-1",
+                "One machine in QEMU, with its console here",
+            ),
+            (
+                "prebake boot output/edge/current --profile worker --direct",
+                "A profile, without DHCP and iPXE",
+            ),
+        ],
+    ),
+    (
+        "prune",
+        &[
+            ("prebake prune --keep 2 --dry-run", "Which builds would go, and how much room that makes"),
+            ("prebake prune --keep 2", "Keep what is current and the two newest builds of each recipe"),
+        ],
+    ),
+    (
         "plan",
         &[
             ("prebake plan recipes/kubernetes.yaml", "What would a build fetch, build and publish?"),

@@ -153,7 +153,7 @@ mod tests {
             ("prebake biuld", &["build"][..]),
             ("prebake Servre", &["serve"]),
             ("prebake watch", &["status --watch"]),
-            ("prebake ls", &["store ls", "sysext ls"]),
+            ("prebake ls", &["nodes ls", "store ls", "sysext ls"]),
             ("prebake gc", &["store gc"]),
             ("prebake validate", &["ignition validate"]),
             ("prebake inject", &["initrd inject"]),

@@ -5,6 +5,7 @@ use crate::base::yaml::keys::{Form, Key, Mapping, Value};
 
 static USER: Form = Form { name: "USER", pattern: "", numeric: true };
 static INPUT: Form = Form { name: "INPUT", pattern: "", numeric: true };
+static SYSEXT: Form = Form { name: "SYSEXT", pattern: "", numeric: true };
 static SUBKEY: Form = Form { name: "FINGERPRINT", ..forms::FINGERPRINT };
 static SHA512: Form = Form { name: "SHA-512", pattern: "^[0-9A-Fa-f]{128}$", numeric: true };
 static TIME: Form =
@@ -41,6 +42,13 @@ pub static LOCK: Mapping = Mapping::of(
             "a table knows the images, or none are carried",
             "{version: v1.34.4, images: [registry.k8s.io/pause:3.10]}",
             "Images that kubeadm's source names, for a version that no table knows.",
+        ),
+        Key::may(
+            "sysexts",
+            Value::Names(&SYSEXT, &Value::Form(&forms::SHA256)),
+            "no sysext out of prebake's binary is used",
+            "{report: 3d07d8a3a1c1e0b2a4a5b6c7d8e9f0a1b2c3d4e5f60718293a4b5c6d7e8f9012}",
+            "SHA-256 of the folder of each sysext that comes with prebake, by name.",
         ),
         Key::needed(
             "inputs",

@@ -66,7 +66,7 @@ mod tests {
         for (node, words) in [
             (r#"{"name": "n1", "mac": "x"}"#, "`x` is not a MAC address"),
             (r#"{"name": "n1", "mac": "52:54:00:00:00:01", "ip": "x"}"#, "`x` is not an address"),
-            (r#"{"name": "n1", "mac": "52:54:00:00:00:01", "colour": 1}"#, "unknown field"),
+            (r#"{"name": "n1", "mac": "52:54:00:00:00:01", "colour": 1}"#, "unknown key `colour`"),
         ] {
             let why = one(node).unwrap_err();
             assert!(why.contains(words), "{why}");

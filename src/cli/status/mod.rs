@@ -2,7 +2,6 @@
 
 mod watch;
 
-use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -153,7 +153,7 @@ mod tests {
             (b"untrusted comment: signature from minisign secret key\nRU\n", "minisign"),
             (b"<!DOCTYPE html><html></html>", "HTML"),
             (b"-----BEGIN SSH SIGNATURE-----\n", "SSH"),
-            (b"", "no OpenPGP data"),
+            (b"", "an empty file"),
             (b"-----BEGIN PGP SIGNATURE-----\niQIz\n", "not an armor header"),
             (b"-----BEGIN PGP SIGNATURE-----\n\niQ>z\n", "base64"),
         ] {
