@@ -15,6 +15,7 @@ use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::Selected;
 use crate::bake::judge::logins::{self, Shut};
 use crate::bake::judge::secrets::Judge;
+use crate::bake::judge::unheard;
 use crate::bake::outputs::Outputs;
 use crate::bake::recipe::{self, INSTALL_SYSEXTS, Install, Profile, Recipe, SshKeys};
 use crate::bake::{delivery, kubernetes};
@@ -112,6 +113,7 @@ pub(crate) fn compile(
         compiler.note(recipe.packaging.findings(version, &recipe.release.channel.place));
     }
     compiler.note(kubernetes::sandbox_warning(recipe).into_iter().collect());
+    compiler.note(unheard::warning(recipe).into_iter().collect());
     let mut boots = Vec::new();
     for (name, profile, arch, node) in boots_of(recipe) {
         boots.extend(compiler.boot(name, profile, arch, node));

@@ -38,10 +38,9 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// How much of a download has been done: `37 % (15.3 of 41.7 MB)`. The percentage is rounded down: 100 % is all of it.
+/// How much of a download has been done: `37 % (14.6 of 39.7 MiB)`. The percentage is rounded down: 100 % is all of it.
 pub(crate) fn share(done: u64, of: u64) -> String {
-    const UNITS: [(u64, &str); 4] =
-        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let percent = (u128::from(done) * 100).checked_div(u128::from(of)).unwrap_or(100);
     let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| of >= *unit) else {
         return format!("{percent} % ({done} of {})", counted(of, "byte"));
@@ -60,9 +59,9 @@ mod tests {
     #[test]
     fn a_share_has_its_percentage_and_one_unit_for_both_amounts() {
         let told = |done, of| share(done, of);
-        assert_eq!(told(15_300_000, 41_650_000), "36 % (15.3 of 41.7 MB)");
-        assert_eq!(told(0, 1_500), "0 % (0.0 of 1.5 kB)");
-        assert_eq!(told(999, 1_000), "99 % (1.0 of 1.0 kB)");
+        assert_eq!(told(15_292_974, 41_660_234), "36 % (14.6 of 39.7 MiB)");
+        assert_eq!(told(0, 1_536), "0 % (0.0 of 1.5 KiB)");
+        assert_eq!(told(1_023, 1_024), "99 % (1.0 of 1.0 KiB)");
         assert_eq!(told(0, 1), "0 % (0 of 1 byte)");
         assert_eq!(told(0, 0), "100 % (0 of 0 bytes)");
     }

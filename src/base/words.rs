@@ -140,6 +140,20 @@ pub(crate) fn printable(text: &str) -> String {
     words
 }
 
+/// A machine's own words, made safe for a log: control and format characters, separators and characters without a glyph
+/// are escaped as in Rust, so that they cannot move the cursor, forge a second line or change the direction of text.
+/// Quotes are kept.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '"' | '\'' | '\\' => plain.push(letter),
+            _ => plain.extend(letter.escape_debug()),
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

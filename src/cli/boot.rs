@@ -219,12 +219,10 @@ impl BootArgs {
 /// Receives the server's notices: the monitor does, and people get what is no request.
 fn notices(monitor: Arc<Monitor>) -> Notices {
     Arc::new(move |notice| {
-        if matches!(notice, Notice::Corrupt(_) | Notice::Warning { .. })
-            && let Some(line) = super::serve::log::line(notice)
-        {
-            tell!("{line}");
+        let is_told = matches!(notice, Notice::Corrupt(_) | Notice::Warning { .. });
+        if let Some(line) = monitor.see(notice).filter(|_| is_told) {
+            tell!("{}", line.to_text());
         }
-        monitor.see(notice);
     })
 }
 

@@ -30,6 +30,7 @@ mod ignition;
 mod initrd;
 mod key;
 mod lock;
+mod logs;
 mod man;
 mod manual;
 mod mirror;
@@ -106,6 +107,7 @@ enum Verb {
     #[command(alias = "keys")]
     Key(key::KeyArgs),
     Lock(lock::LockArgs),
+    Logs(logs::LogsArgs),
     Man(man::ManArgs),
     Mirror(mirror::MirrorArgs),
     #[command(alias = "node")]
@@ -213,9 +215,9 @@ impl Cli {
 
     /// Runs the verb.
     pub(crate) fn run(self) -> Result<()> {
-        // A server handles signals itself, and drops its privileges before the first thread starts; `status`
-        // leaves nothing behind, and may have a terminal to restore.
-        if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_)) {
+        // A server handles signals itself, and drops its privileges before the first thread starts; verbs that only
+        // query a server leave nothing behind, and `status` may have a terminal to restore.
+        if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_) | Verb::Explain(_) | Verb::Logs(_)) {
             unfinished::end_on_signals();
         }
         self.terminal.apply();
@@ -232,6 +234,7 @@ impl Cli {
             Verb::Initrd(args) => args.run(),
             Verb::Key(args) => args.run(),
             Verb::Lock(args) => args.run(),
+            Verb::Logs(args) => args.run(),
             Verb::Man(args) => args.run(),
             Verb::Mirror(args) => args.run(),
             Verb::Nodes(args) => args.run(),

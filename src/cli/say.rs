@@ -18,6 +18,7 @@ use super::paint::painted;
 use super::terminal;
 use crate::base::count::counted;
 use crate::base::error::Advice;
+pub(crate) use crate::base::words::escaped as printable;
 
 /// Writes a line of data to standard output.
 macro_rules! say {
@@ -57,7 +58,8 @@ macro_rules! say_findings {
     ($($words:tt)*) => { $crate::cli::say::findings_to_stdout(format_args!($($words)*)) };
 }
 
-/// Most lines that wait for standard error. Each is cut to [`LONGEST`] characters, so they take at most 4 MiB.
+/// Most lines that wait for standard error. Each is cut to [`LONGEST`] characters, so they take at most 4 MiB; an object of a
+/// log that programs read has a few KiB at most.
 const WAITING: usize = 1024;
 /// Most characters in a line of a server's log. Machines identify themselves in a few hundred.
 const LONGEST: usize = 1024;
@@ -70,6 +72,8 @@ static REFUSED: Mutex<Option<io::Error>> = Mutex::new(None);
 /// Whether standard output was given anything.
 static SAID: AtomicBool = AtomicBool::new(false);
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+/// Makes another form of each line, for a log that programs read.
+static FORM: OnceLock<fn(&str) -> String> = OnceLock::new();
 
 /// Messages that wait until the first lines of a server are out; `None` if none has to wait.
 static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
@@ -146,6 +150,16 @@ pub(crate) fn to_stderr(words: fmt::Arguments<'_>) {
 }
 
 fn write_or_queue(line: String) {
+    match FORM.get() {
+        // Advice is on a line of its own, and a line is an object.
+        Some(form) => line.lines().for_each(|line| log(form(line))),
+        None if QUEUE.get().is_some() => log(cut(line)),
+        None => log(line),
+    }
+}
+
+/// Writes a line as it is to standard error, or to its queue.
+pub(crate) fn log(line: String) {
     match QUEUE.get() {
         Some(queue) => queue.push(line),
         None if terminal::colours_stderr() => write_line(&painted(&line)),
@@ -162,6 +176,11 @@ pub(crate) fn hold() {
 pub(crate) fn release(first: &[String]) {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     first.iter().cloned().chain(held.into_iter().flatten()).for_each(write_or_queue);
+}
+
+/// From now on every line for standard error gets another form.
+pub(crate) fn take_form(form: fn(&str) -> String) {
+    let _ = FORM.set(form);
 }
 
 /// From now on lines for standard error are queued and written by one thread, so that callers never wait for a disk, or
@@ -190,7 +209,7 @@ pub(crate) fn flush() {
 
 impl Queue {
     fn push(&self, line: String) {
-        match self.lines.try_send(cut(line)) {
+        match self.lines.try_send(line) {
             Ok(()) => self.accepted.fetch_add(1, Ordering::Release),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.dropped.fetch_add(1, Ordering::Relaxed)
@@ -207,24 +226,11 @@ fn write_all(waiting: &Receiver<String>) {
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let lines = counted(dropped, "log line");
-            write_line(&format!("{lines} dropped: more came than could be written"));
+            let told = format!("{lines} dropped: more came than could be written");
+            write_line(&FORM.get().map_or(told.clone(), |form| form(&told)));
         }
         queue.written.fetch_add(1, Ordering::Release);
     }
-}
-
-/// A machine's own words, made safe for a log: control and format characters, separators and characters without a glyph
-/// are escaped as in Rust, so that they cannot move the cursor, forge a second line or change the direction of text.
-/// Quotes are kept.
-pub(crate) fn printable(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '"' | '\'' | '\\' => plain.push(letter),
-            _ => plain.extend(letter.escape_debug()),
-        }
-    }
-    plain
 }
 
 /// One system call per line, so that lines of several processes do not mix.

@@ -24,6 +24,7 @@ pub mod endpoint;
 pub(crate) mod files;
 pub mod http;
 pub mod lan;
+pub(crate) mod line;
 pub(crate) mod loaders;
 pub mod machines;
 pub mod notice;

@@ -15,7 +15,7 @@ use crate::base::error::{Advice, Exit};
 use crate::format::cpio::padding::padding;
 use crate::source::input::Entry;
 use crate::sysext::ddi::Protection;
-use crate::tree::names::build_id;
+use crate::tree::names::{below, build_id, sysext_directory};
 
 /// Version of the schema; raised when the meaning of a field changes.
 pub const SCHEMA: u32 = 1;
@@ -243,6 +243,13 @@ impl Advice for Error {
 }
 
 impl Manifest {
+    /// Whether the tree has images of a sysext.
+    pub(crate) fn has_sysext(&self, name: &str) -> bool {
+        let directory = sysext_directory(name);
+        let mut files = self.files.range(format!("{directory}/")..);
+        files.next().is_some_and(|(path, _)| below(path, &directory).is_some())
+    }
+
     /// Reads a manifest; `subject` names the file in errors.
     pub fn parse(subject: &str, bytes: &[u8]) -> Result<Self, Error> {
         let syntax = |source| Error::Syntax { subject: subject.into(), source };

@@ -38,6 +38,7 @@ pub mod provenance;
 pub(crate) mod prune;
 pub(crate) mod publish;
 pub mod records;
+pub(crate) mod reporting;
 pub(crate) mod row;
 pub mod sbom;
 pub mod secrets;

@@ -108,6 +108,11 @@ pub(crate) fn overlay(boot: &str) -> String {
     format!("{ASSETS}/overlay/{boot}.cpio")
 }
 
+/// Whether a path is that of an overlay.
+pub(crate) fn is_overlay(path: &str) -> bool {
+    below(path, ASSETS).is_some_and(|path| below(path, "overlay").is_some())
+}
+
 /// Base and overlay of a boot in one, where the layout has that.
 pub(crate) fn joined(boot: &str) -> String {
     format!("{ASSETS}/initrd/{boot}.img")
@@ -287,6 +292,9 @@ pub(crate) fn card_args(mac: &str, hyphened: &str) -> [String; 2] {
 
 // Words of scripts and records.
 
+/// The sysext by which machines report.
+pub(crate) const REPORTING: &str = "report";
+
 /// Metadata key of a group whose machines install themselves: the generation, which tells a server whether a machine is
 /// done.
 pub(crate) const GENERATION: &str = "install_generation";
@@ -381,6 +389,8 @@ endpoints! {
     Explain: "/explain", false;
     /// Profiles, nodes, sysexts and sizes of what is served.
     Served: "/served", false;
+    /// The last lines of the log, of one machine or of all.
+    Logs: "/logs", false;
 }
 
 /// The form of a detached signature of an answer.

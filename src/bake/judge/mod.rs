@@ -5,3 +5,4 @@ pub(crate) mod documents;
 pub(crate) mod leaks;
 pub(crate) mod logins;
 pub(crate) mod secrets;
+pub(crate) mod unheard;

@@ -14,6 +14,15 @@ pub fn counted(count: impl Copy + Display + PartialEq + From<u8>, noun: &str) ->
     }
 }
 
+/// How often something was done: `once`, `twice`, `3 times`.
+pub fn times(number: u64) -> String {
+    match number {
+        1 => "once".into(),
+        2 => "twice".into(),
+        _ => format!("{number} times"),
+    }
+}
+
 /// A place in a row: `second`, `third`, and from the eleventh on `11th`.
 pub fn ordinal(number: u64) -> String {
     const WORDS: [&str; 10] =

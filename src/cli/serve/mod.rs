@@ -3,7 +3,6 @@
 mod bundle;
 mod confine;
 mod guard;
-pub(super) mod log;
 mod matchbox;
 mod netboot;
 mod storm;
@@ -15,14 +14,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use self::log::serving;
 use super::project::runtime;
 use super::say;
 use crate::base::disk;
@@ -31,6 +29,7 @@ use crate::serve::http::limits;
 use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::server::Server;
 use crate::serve::lan::interface;
+use crate::serve::line::{Line, serving};
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::machines::state;
 use crate::serve::notice::Notices;
@@ -65,6 +64,9 @@ pub(crate) struct ServeArgs {
     /// as in a recipe; edits count at once
     #[arg(long, value_name = "FILE")]
     nodes: Option<PathBuf>,
+    /// How the log is written to stderr: lines of text, or one JSON object a line
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(flatten)]
     matchbox: matchbox::MatchboxArgs,
     #[command(flatten)]
@@ -81,9 +83,19 @@ pub(crate) struct ServeArgs {
     confine: confine::ConfineArgs,
 }
 
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub(crate) fn run(self) -> Result<()> {
+        if self.log_format == LogFormat::Json {
+            say::take_form(|text| Line::message(text, SystemTime::now().into()).to_json());
+        }
         self.tls.check()?;
         // The lines that people look for come first, whatever is said on the way to them.
         say::hold();
@@ -204,11 +216,11 @@ impl ServeArgs {
     /// The receivers of notices: the log on stderr, and the monitor of the machines.
     fn notices(&self, monitor: Arc<Monitor>) -> Result<Notices> {
         let tells = self.matchbox.tells()?;
-        Ok(Arc::new(move |notice| {
-            if let Some(line) = log::line(notice).filter(|_| tells(notice)) {
-                tell!("{line}");
-            }
-            monitor.see(notice);
+        let is_json = self.log_format == LogFormat::Json;
+        Ok(Arc::new(move |notice| match monitor.see(notice).filter(|_| tells(notice)) {
+            None => {}
+            Some(line) if is_json => say::log(line.to_json()),
+            Some(line) => tell!("{}", line.to_text()),
         }))
     }
 

@@ -1,23 +1,26 @@
 //! `prebake status`
 
+mod wait;
 mod watch;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use indicatif::HumanBytes;
 
+use self::wait::Wish;
 use super::project::block_on;
 use super::say;
 use super::table::Table;
+use crate::base::count::counted;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::serve::machines::client::{Error, PORT, Server, server_url};
 use crate::serve::machines::report::plain;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{MachineStatus, State, Status};
-use crate::serve::machines::timeline::Stage;
+use crate::serve::machines::timeline::{Stage, Trouble};
 use crate::tree::names::Endpoint;
 
 /// Interval of requests to the server.
@@ -25,8 +28,9 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Show what every machine is doing, and what is likely wrong with those that are stuck
 ///
-/// Asks a running server (`prebake serve`). With --wait it returns once this many machines have reached a stage, and with 8 if
-/// they have not in time, so that a script can wait for a rack.
+/// Asks a running server (`prebake serve`). Nodes that never came are among the machines, as "not seen". With --wait it returns
+/// once the machines have reached a stage: with 0, with 8 if they have not in time, and at once with 1 if so many have failed that
+/// they no longer can. It names those that are late, so that a script can wait for a rack. Strangers do not count.
 #[derive(Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
@@ -42,9 +46,12 @@ pub(crate) struct StatusArgs {
     /// installed, booted or joined
     #[arg(long, value_name = "STAGE")]
     wait: Option<Stage>,
-    /// How many machines to wait for
-    #[arg(long = "machines", alias = "nodes", value_name = "N", default_value_t = 1, requires = "wait")]
-    nodes: usize,
+    /// Wait for this many machines, whichever they are, instead of all nodes that the server knows
+    #[arg(long, value_name = "N", aliases = ["machines", "nodes"], requires = "wait", conflicts_with = "names")]
+    count: Option<usize>,
+    /// Wait for these nodes: names, MAC addresses or UUIDs, separated by commas
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "wait")]
+    names: Vec<String>,
     /// How long to wait
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30m", requires = "wait")]
     timeout: Duration,
@@ -83,7 +90,7 @@ impl StatusArgs {
         let server = self.server.connect()?;
         block_on(async {
             match self.wait {
-                Some(stage) => self.wait(&server, stage).await,
+                Some(stage) => wait::wait(&self, &server, &self.wish(), stage).await,
                 None if self.watch => watch::watch(&server).await,
                 None => self.show(&fetch(&server).await?),
             }
@@ -98,33 +105,11 @@ impl StatusArgs {
         Ok(())
     }
 
-    async fn wait(&self, server: &Server, stage: Stage) -> Result<()> {
-        let started = Instant::now();
-        let mut told = 0;
-        loop {
-            // If the server is not up yet, keep waiting.
-            let answer = fetch(server).await;
-            let is_late = started.elapsed() >= self.timeout;
-            match answer {
-                Err(error) if is_late || !matches!(error, Error::Silent { .. }) => return Err(error.into()),
-                Err(_) => {}
-                Ok(status) => {
-                    let reached = status.machines.iter().filter(|machine| machine.has_reached(stage)).count();
-                    if reached != told {
-                        tell!("{reached} of {} machines reached {stage}", self.nodes);
-                        told = reached;
-                    }
-                    if reached >= self.nodes {
-                        return self.show(&status);
-                    }
-                    if is_late {
-                        self.show(&status)?;
-                        let patience = humantime::format_duration(self.timeout);
-                        return Err(Error::TimedOut { reached, wanted: self.nodes, stage, patience }.into());
-                    }
-                }
-            }
-            tokio::time::sleep(EVERY.min(self.timeout.saturating_sub(started.elapsed()))).await;
+    fn wish(&self) -> Wish<'_> {
+        match (self.count, self.names.as_slice()) {
+            (Some(count), _) => Wish::Count(count),
+            (None, []) => Wish::Nodes,
+            (None, names) => Wish::Names(names),
         }
     }
 }
@@ -165,11 +150,15 @@ fn picture(status: &Status) -> String {
         "{}, up {up}, {sent} sent\n",
         [safe(&serving.name), serving.releases.join(", ")].join(" ").trim_end()
     );
+    let counts = counts(status);
+    if !counts.is_empty() {
+        picture += &format!("{counts}\n");
+    }
     for problem in &status.problems {
         picture += &format!("warning: {}\n", safe(problem));
     }
     for (line, text) in table.to_string().lines().enumerate() {
-        let state = line.checked_sub(1).map(|row| machines[row].state);
+        let state = line.checked_sub(1).and_then(|row| machines.get(row)).map(|machine| machine.state);
         picture += &match state.filter(|_| colours).and_then(colour) {
             Some(code) => format!("\x1b[{code}m{text}\x1b[0m\n"),
             None => format!("{text}\n"),
@@ -178,12 +167,71 @@ fn picture(status: &Status) -> String {
     if machines.is_empty() {
         picture += "no machine has been seen yet\n";
     }
-    for machine in machines.iter().filter(|machine| !machine.troubles.is_empty()) {
-        let name = machine.name.as_deref().unwrap_or(&machine.id);
-        picture += &format!("\n{}: {}\n", safe(name), safe(&machine.troubles[0].what));
-        picture += &format!("  hint: {}\n", safe(&machine.troubles[0].hint));
+    picture += &never_seen(status);
+    if !status.serving.reports && machines.iter().any(|machine| machine.state == State::Loaded) {
+        picture +=
+            "loaded is as far as can be seen: without the sysext `report` nobody hears whether they boot\n";
     }
-    picture
+    picture + &troubles(&machines)
+}
+
+/// A table of the nodes that never came.
+fn never_seen(status: &Status) -> String {
+    let missing = status.missing.as_deref().unwrap_or_default();
+    if missing.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["NOT SEEN", "ID", "PROFILE"]);
+    for node in missing {
+        let id = node.mac.as_ref().or(node.uuid.as_ref()).or(node.serial.as_ref());
+        table.row(
+            [Some(&node.name), id, node.profile.as_ref()]
+                .map(|text| text.map(|text| safe(text)).unwrap_or_default()),
+        );
+    }
+    table.to_string()
+}
+
+/// The machines' first troubles, those of one kind together with their hint.
+fn troubles(machines: &[&MachineStatus]) -> String {
+    let mut kinds: Vec<(&str, Vec<(&MachineStatus, &Trouble)>)> = Vec::new();
+    for (machine, trouble) in
+        machines.iter().filter_map(|machine| Some((*machine, machine.troubles.first()?)))
+    {
+        match kinds.iter_mut().find(|(kind, _)| *kind == trouble.kind) {
+            Some((_, likes)) => likes.push((machine, trouble)),
+            None => kinds.push((&trouble.kind, vec![(machine, trouble)])),
+        }
+    }
+    let mut text = String::new();
+    for (_, likes) in kinds {
+        text.push('\n');
+        for (at, (machine, trouble)) in likes.iter().enumerate() {
+            let name = machine.name.as_deref().unwrap_or(&machine.id);
+            text += &format!("{}: {}\n", safe(name), safe(&trouble.what));
+            let next = likes.get(at + 1);
+            if next.is_none_or(|(_, next)| next.hint != trouble.hint) {
+                text += &format!("  hint: {}\n", safe(&trouble.hint));
+            }
+        }
+    }
+    text
+}
+
+/// How many machines are in each state, how many nodes never came, and how many machines are strangers.
+fn counts(status: &Status) -> String {
+    let count = |state: State| status.machines.iter().filter(|machine| machine.state == state).count();
+    let states = State::ALL.into_iter().map(|state| (count(state), state.word()));
+    let missing = status.missing.as_ref().map_or(0, Vec::len);
+    let strangers = status.machines.iter().filter(|machine| machine.stranger).count();
+    let counted_strangers = counted(strangers, "stranger");
+    let mut parts: Vec<String> = states
+        .chain([(missing, "not seen")])
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    parts.extend((strangers > 0).then_some(counted_strangers));
+    parts.join(", ")
 }
 
 /// SGR codes of states that need attention.
@@ -240,7 +288,7 @@ fn span(now: Stamp, since: Stamp) -> String {
 mod tests {
     use super::*;
 
-    fn status(machines: serde_json::Value) -> Status {
+    pub(super) fn status(machines: serde_json::Value) -> Status {
         let now = "2026-01-01T00:10:00.000Z";
         serde_json::from_value(serde_json::json!({
             "schema": 1, "version": "0", "now": now, "started": "2026-01-01T00:00:00.000Z",
@@ -251,7 +299,7 @@ mod tests {
         .unwrap()
     }
 
-    fn machine(name: &str, state: &str, stage: &str) -> serde_json::Value {
+    pub(super) fn machine(name: &str, state: &str, stage: &str) -> serde_json::Value {
         let began = "2026-01-01T00:09:00.000Z";
         let step = serde_json::json!({
             "stage": stage, "began": began, "ended": null, "times": 1, "sent": 25, "of": 100, "rate": 5, "eta": 15,
@@ -272,11 +320,12 @@ mod tests {
         let picture = picture(&status(machines));
         let lines: Vec<&str> = picture.lines().collect();
         assert_eq!(lines[0], "edge stable 1, up 10m, 0 B sent");
+        assert_eq!(lines[1], "1 stuck, 1 done");
         assert!(
-            lines[2].starts_with("b        id-b  10.0.0.1  worker    1m  stuck  kernel 25 % of 100 B"),
+            lines[3].starts_with("b        id-b  10.0.0.1  worker    1m  stuck  kernel 25 % of 100 B"),
             "{picture}"
         );
-        assert!(lines[3].starts_with("a "), "{picture}");
+        assert!(lines[4].starts_with("a "), "{picture}");
         assert!(picture.ends_with("\nb: it [2J sleeps\n  hint: wake it\n"), "{picture}");
     }
 
@@ -287,5 +336,21 @@ mod tests {
             status(serde_json::json!([machine("a", "working", "kernel"), machine("b", "done", "disk")]));
         assert_eq!(changes(&old.machines, &new).lines().count(), 2);
         assert_eq!(changes(&new.machines, &new), "");
+    }
+
+    /// ux 1.5 and 1.6: missing nodes were nowhere, and hints were repeated for each machine.
+    #[test]
+    fn nodes_that_never_came_are_rows_and_like_troubles_have_one_hint() {
+        let mut stranger = machine("x", "stuck", "script");
+        stranger["stranger"] = true.into();
+        let mut status = status(serde_json::json!([stranger, machine("y", "stuck", "script")]));
+        let node = serde_json::json!({"name": "c", "mac": "52:54:00:00:00:03", "uuid": null, "serial": null,
+            "group": "c", "profile": "worker"});
+        status.missing = serde_json::from_value(serde_json::json!([node])).unwrap();
+        let picture = picture(&status);
+        assert!(picture.contains("\n2 stuck, 1 not seen, 1 stranger\n"), "{picture}");
+        let row = picture.lines().find(|line| line.starts_with("c ")).unwrap();
+        assert!(row.ends_with("52:54:00:00:00:03  worker"), "{picture}");
+        assert!(picture.ends_with("\nx: it [2J sleeps\ny: it [2J sleeps\n  hint: wake it\n"), "{picture}");
     }
 }

@@ -64,6 +64,9 @@ pub(crate) struct Explanation {
     pub doubts: Vec<String>,
     /// The machine as the server has seen it, if a running server was asked.
     pub seen: Option<Box<MachineStatus>>,
+    /// Whether the machine was ever seen; `None` if no running server was asked, or for no machine.
+    #[serde(default)]
+    pub came: Option<bool>,
 }
 
 /// A group that was considered.
@@ -133,6 +136,7 @@ pub(crate) fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels)
         private: profile.is_some_and(|profile| is_private(world, profile)),
         doubts: doubts(world, request, labels, (chosen, profile), &considered),
         seen: world.monitor.machine(labels, request.now).map(Box::new),
+        came: None,
         considered,
         others,
         script,
@@ -153,7 +157,9 @@ fn is_private(world: &World<'_>, profile: &Profile) -> bool {
 
 /// `/explain`: as text, or as JSON if the client asks for it.
 pub(crate) fn answer(world: &World<'_>, request: &Request<'_>, labels: &Labels) -> Answer {
-    let explanation = explain(world, request, labels);
+    let mut explanation = explain(world, request, labels);
+    let is_machine = ["mac", "uuid"].iter().any(|key| !labels.get(key).is_empty());
+    explanation.came = is_machine.then_some(explanation.seen.is_some());
     let answer = match request.header("accept").is_some_and(|kinds| kinds.contains("application/json")) {
         true => {
             let json = serde_json::to_string(&explanation).unwrap_or_default() + "\n";
@@ -261,7 +267,7 @@ fn doubts(
         doubts.push(format!("group `{}` uses profile `{}`, which does not exist", group.id, group.profile));
         return doubts;
     };
-    let told = Told::of(world.site, profile);
+    let told = Told::of(world.site, &group.profile, profile);
     let is_there = |path: &str| {
         let path = format!("/{}", utf8_percent_encode(path, ESCAPED));
         sent(world, request, &path).status == 200
@@ -396,6 +402,9 @@ impl fmt::Display for Explanation {
             for trouble in &seen.troubles {
                 writeln!(f, "  {}\n  {}", trouble.what, trouble.hint)?;
             }
+        }
+        if self.came == Some(false) {
+            writeln!(f, "\nnever seen: this server has noticed nothing of it")?;
         }
         for (path, sent) in [(IPXE, &self.script), (IGNITION, &self.ignition)] {
             writeln!(f, "\n{path} answers {} with {}", sent.status, counted(sent.size, "byte"))?;

@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub mod guard;
 pub(crate) mod identity;
 pub(crate) mod listing;
+pub(crate) mod logs;
 pub(crate) mod matchbox;
 pub(crate) mod page;
 pub(crate) mod request;

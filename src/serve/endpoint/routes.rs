@@ -4,10 +4,10 @@ use hyper::Method;
 
 use super::guard::answer::guarded;
 use super::guard::{self, Machine};
-use super::{assets, boot, config, explain, identity, matchbox, page, served};
+use super::{assets, boot, config, explain, identity, logs, matchbox, page, served};
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::endpoint::request::{Request, World};
-use crate::serve::machines::report::Report;
+use crate::serve::machines::report::{self, Report};
 use crate::serve::machines::timeline::{Trouble, plain_path};
 use crate::serve::site::labels::Labels;
 use crate::tree::names::{Endpoint, LOADERS};
@@ -31,6 +31,7 @@ fn handler(endpoint: Endpoint) -> Handler {
         Endpoint::Metrics => page::metrics,
         Endpoint::Explain => explain::answer,
         Endpoint::Served => served::answer,
+        Endpoint::Logs => logs::answer,
     }
 }
 
@@ -75,7 +76,12 @@ pub(crate) fn endpoint(world: &World<'_>, request: &Request<'_>, name: &str) -> 
     };
     let says = if takes_body(request.method, request.path) { request.body } else { request.query };
     let (answer, labels) = match identity::settle(world, request, endpoint, Labels::parse(says)) {
-        Ok(labels) => (handler(endpoint)(world, request, &labels), labels),
+        Ok(labels) => {
+            let answer = handler(endpoint)(world, request, &labels);
+            // A journal is no label, and too long for a line of the log.
+            let is_report = endpoint == Endpoint::Report;
+            (answer, if is_report { labels.without(report::LOG) } else { labels })
+        }
         Err(refused) => *refused,
     };
     let answer = match world.site.live {
@@ -143,7 +149,18 @@ mod tests {
         let (groups, profiles) = Default::default();
         let nodes = std::sync::Arc::default();
         let place = Place::Directory("/tree".into());
-        Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None, hold: None }
+        Site {
+            place,
+            manifest,
+            groups,
+            profiles,
+            nodes,
+            live: None,
+            reporting: Default::default(),
+            signer: None,
+            lack: None,
+            hold: None,
+        }
     }
 
     fn the_file() -> Piece {

@@ -128,7 +128,7 @@ fn boots(world: &World<'_>, request: &Request<'_>, roll: &Roll) -> Vec<Boot> {
     // Many profiles share files, and each is looked at once.
     let mut known = HashMap::new();
     let boot = |(id, profile): (&String, &std::sync::Arc<Profile>)| {
-        let told = Told::of(world.site, profile);
+        let told = Told::of(world.site, id, profile);
         let found: Vec<Option<Vec<Part>>> = told
             .loads
             .iter()

@@ -32,7 +32,7 @@ use crate::base::clock;
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::endpoint::routes;
 use crate::serve::files::segments::Segment;
-use crate::serve::machines::report::MAX_BODY;
+use crate::serve::machines::report::{MAX_BODY, MAX_FORM, is_too_long};
 use crate::serve::machines::watchers::Events;
 
 /// Bytes of a file in memory for one transfer. There are two such chunks: one waiting, one leaving.
@@ -190,11 +190,13 @@ async fn answer(
 /// The body of a report, or the reason for its refusal.
 async fn read_body(body: Incoming, exchange: &Exchange) -> Result<String, Answer> {
     let refused = |status, why: &str| Err(Answer::new(status, TEXT, format!("{why}\n")));
+    let too_long = || refused(413, &format!("a report has at most {MAX_FORM} bytes, and as many in its log"));
     match tokio::time::timeout(exchange.limits.head_time, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(body)) => Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            refused(413, &format!("a report has at most {MAX_BODY} bytes"))
-        }
+        Ok(Ok(body)) => match String::from_utf8_lossy(&body.to_bytes()).into_owned() {
+            body if is_too_long(&body) => too_long(),
+            body => Ok(body),
+        },
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_long(),
         Ok(Err(_)) => refused(400, "the report ended early"),
         Err(_) => refused(408, "the report took too long"),
     }

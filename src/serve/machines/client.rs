@@ -8,8 +8,6 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::status::SCHEMA;
-use super::timeline::Stage;
-use crate::base::count::counted;
 use crate::base::error::{Advice, Exit};
 use crate::base::url::masked;
 use crate::base::words;
@@ -138,18 +136,6 @@ pub(crate) enum Error {
         /// The reason, in words.
         why: String,
     },
-    /// The machines did not reach the stage in time.
-    #[error("{reached} of {} reached {stage} within {patience}", counted(*wanted, "machine"))]
-    TimedOut {
-        /// How many machines reached it.
-        reached: usize,
-        /// How many should have.
-        wanted: usize,
-        /// The stage to reach.
-        stage: Stage,
-        /// How long they were given.
-        patience: humantime::FormattedDuration,
-    },
 }
 
 impl Error {
@@ -169,7 +155,6 @@ impl Advice for Error {
             Error::Authority { .. } => Exit::Usage,
             Error::Silent { .. } => Exit::Network,
             Error::Stranger { .. } => Exit::Failed,
-            Error::TimedOut { .. } => Exit::TimedOut,
         }
     }
 
@@ -181,9 +166,6 @@ impl Advice for Error {
                 Some(distrust.hint.replace("with SSL_CERT_FILE", "with --ca or SSL_CERT_FILE"))
             }
             Error::Authority { .. } => Some("--ca takes a PEM file: CERTIFICATE blocks".into()),
-            Error::TimedOut { .. } => {
-                Some("`prebake status` shows which machines are stuck, and the likely reason".into())
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod installed;
+pub(crate) mod logbook;
 pub(crate) mod metrics;
 pub mod monitor;
 pub(crate) mod picture;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use super::logbook::{Logbook, Part};
 use super::metrics::{Counters, Gauges};
 use super::picture::{Event, Picture, Pictures};
 use super::report::Report;
@@ -19,13 +20,15 @@ use super::stamp::Stamp;
 use super::state;
 use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
 use super::throughput::{SECONDS, Throughput};
-use super::timeline::{Asked, Machine, Timeline, Trouble, Whose, plain_path, troubles};
+use super::timeline::{Asked, Machine, Origin, Timeline, Trouble, Whose, plain_path, troubles};
 use super::watchers::{Events, Watchers};
 use crate::base::{clock, disk};
+use crate::serve::line::Line;
 use crate::serve::notice::{Notice, Record};
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
 use crate::tree::notes::Weight;
+use crate::tree::records::normal_mac;
 
 /// How often watchers get changes.
 const TICK: Duration = Duration::from_millis(500);
@@ -59,6 +62,7 @@ pub struct Monitor {
     watchers: Watchers,
     /// Held while the document on what is served is made.
     making: Mutex<()>,
+    logbook: Logbook,
 }
 
 #[derive(Default)]
@@ -103,17 +107,21 @@ impl Monitor {
             pictures: Pictures::default(),
             watchers: Watchers::default(),
             making: Mutex::default(),
+            logbook: Logbook::default(),
         })
     }
 
     /// Records the site that is served at the start. Later, notices do so.
     pub(crate) fn serves(&self, site: &Arc<Site>) {
-        self.seen().serves(site);
+        let roll = Roll::of(site);
+        self.seen().serves(site, roll);
     }
 
-    /// Records a notice from a server.
-    pub(crate) fn see(&self, notice: &Notice<'_>) {
+    /// Records a notice from a server. Returns its line for the log, if it has one.
+    pub(crate) fn see(&self, notice: &Notice<'_>) -> Option<Line> {
         let now = Stamp::from(SystemTime::now());
+        // The roll of a large site takes its time, and every request needs the lock.
+        let roll = if let Notice::Swapped(site) = notice { Some(Roll::of(site)) } else { None };
         let mut seen = self.seen();
         match notice {
             Notice::Progress(record) => seen.count(record, false, now),
@@ -127,7 +135,7 @@ impl Monitor {
                 seen.throughput.add(tftp.sent, now);
             }
             Notice::Swapped(site) => {
-                seen.serves(site);
+                seen.serves(site, roll.unwrap_or_default());
                 seen.counters.swapped();
             }
             Notice::Kept(error) => {
@@ -162,6 +170,42 @@ impl Monitor {
         if let Some(site) = seen.site.clone() {
             seen.timeline.see(&site, notice, now);
         }
+        let (origin, is_watched) = seen.about(notice);
+        let news = origin.as_ref().and_then(|origin| seen.news_of(origin, now));
+        drop(seen);
+        let mut line = Line::of(notice, now);
+        if let (Some(line), Some(origin)) = (&mut line, &origin) {
+            line.belong_to(origin);
+        }
+        for line in line.iter().filter(|_| !is_watched).chain(&news) {
+            // Without a row, what it says of itself, or its address.
+            let said = || line.mac.as_deref().or(line.peer.as_deref());
+            let id = origin.as_ref().map(|origin| origin.id.as_str()).or_else(said);
+            self.logbook.keep(line, id, origin.as_ref().is_some_and(|origin| origin.is_named));
+        }
+        line
+    }
+
+    /// The log's lines after a number: of the machine that a person names, or all. Also its id if it was seen, and whether
+    /// it is a node that never came.
+    pub(crate) fn logs(&self, wanted: Option<&str>, after: u64) -> (Option<String>, bool, Part) {
+        let Some(wanted) = wanted else { return (None, false, self.logbook.read(None, after)) };
+        let (machine, call) = {
+            let mut seen = self.seen();
+            let node = || {
+                let node = seen.roll.find(wanted)?;
+                let said = |id: &Option<String>| id.clone().unwrap_or_default();
+                seen.timeline.about(&said(&node.mac), &said(&node.uuid), None)
+            };
+            (seen.timeline.named(wanted).or_else(node).cloned(), seen.call())
+        };
+        // Lines from before it identified itself have its address.
+        let mut ids = vec![normal_mac(wanted).unwrap_or_else(|| wanted.to_owned())];
+        let address = machine.as_ref().and_then(|machine| machine.address).map(|address| address.to_string());
+        let uuid = machine.as_ref().and_then(|machine| machine.uuid.clone());
+        ids.extend(machine.as_ref().map(|machine| machine.id()).into_iter().chain(uuid).chain(address));
+        let missing = call.missing.iter().any(|node| node.is_called(wanted));
+        (machine.map(|machine| machine.id()), missing, self.logbook.read(Some(&ids), after))
     }
 
     /// Records a machine's report from a sender's address. Returns what is likely wrong if the machine keeps repeating
@@ -169,7 +213,17 @@ impl Monitor {
     pub(crate) fn report(&self, report: Report, sender: IpAddr, now: SystemTime) -> Option<Trouble> {
         let mut seen = self.seen();
         let site = seen.site.clone()?;
-        seen.timeline.report(&site, report, Some(sender), now.into())
+        let mut line = Line::of_report(&report);
+        let (mac, uuid) = (report.mac.clone(), report.uuid.clone());
+        let trouble = seen.timeline.report(&site, report, Some(sender), now.into());
+        let origin = seen.timeline.about(&mac, &uuid, None).map(|machine| seen.origin(machine));
+        let news = origin.as_ref().and_then(|origin| seen.news_of(origin, now.into()));
+        drop(seen);
+        origin.iter().for_each(|origin| line.belong_to(origin));
+        let id = origin.as_ref().map_or_else(|| sender.to_string(), |origin| origin.id.clone());
+        let is_named = origin.is_some_and(|origin| origin.is_named);
+        [Some(line), news].iter().flatten().for_each(|line| self.logbook.keep(line, Some(&id), is_named));
+        trouble
     }
 
     /// The last report of the machine with this MAC address or UUID.
@@ -197,9 +251,11 @@ impl Monitor {
         self.seen().timeline.whose(labels, peer, is_named, now.into())
     }
 
-    /// All machines' last reports.
+    /// All machines' last reports, without their logs, which `/status` has.
     pub(crate) fn reports(&self) -> Vec<Report> {
-        self.seen().timeline.machines().filter_map(|machine| machine.report.clone()).collect()
+        let seen = self.seen();
+        let reports = seen.timeline.machines().filter_map(|machine| machine.report.as_ref());
+        reports.map(Report::without_log).collect()
     }
 
     /// The whole status as a document that all clients share.
@@ -404,11 +460,11 @@ impl Seen {
         self.site.as_deref().is_some_and(|known| std::ptr::eq(known, site))
     }
 
-    fn serves(&mut self, site: &Arc<Site>) {
+    fn serves(&mut self, site: &Arc<Site>, roll: Roll) {
         self.serving = Serving::of(site);
         self.served = None;
         self.site = Some(site.clone());
-        self.roll = Arc::new(Roll::of(site));
+        self.roll = Arc::new(roll);
         self.timeline.recognize(site);
         // Problems with files belong to the old site; a problem with the certificate does not.
         self.problems.retain(|about, _| about == CERTIFICATE);
@@ -422,6 +478,42 @@ impl Seen {
             // One file may have several flaws.
             self.problems.insert(flaw.to_string(), flaw.to_string());
         }
+    }
+
+    /// The machine that a notice is about, and whether it is only people who watch.
+    fn about(&self, notice: &Notice<'_>) -> (Option<Origin>, bool) {
+        let at = |address: IpAddr| self.timeline.about("", "", Some(address));
+        let machine = match notice {
+            Notice::Answered(record) | Notice::Progress(record) | Notice::Leaving(record) => {
+                if Asked::of(&plain_path(&record.path)) == Asked::Watch {
+                    return (None, true);
+                }
+                let said = |key| record.labels.get(key);
+                self.timeline.about(said("mac"), said("uuid"), Some(record.peer.ip()))
+            }
+            Notice::Dhcp(dhcp) => {
+                self.timeline.about(&dhcp.mac, dhcp.uuid.as_deref().unwrap_or_default(), None)
+            }
+            Notice::DhcpSilent(dhcp) => self.timeline.about(&dhcp.mac, "", None),
+            Notice::Tftp(tftp) => at(tftp.peer.ip()),
+            Notice::Cut(cut) => at(cut.peer.ip()),
+            Notice::Warning { peer, .. } => at(*peer),
+            _ => None,
+        };
+        (machine.map(|machine| self.origin(machine)), false)
+    }
+
+    /// The parts of a machine that the log tells; one that has asked for no script yet has the name of its node.
+    fn origin(&self, machine: &Machine) -> Origin {
+        let origin = machine.origin();
+        let of_node = || self.roll.name_of(machine.mac.as_deref(), machine.uuid.as_deref());
+        let name = origin.name.or_else(|| of_node().map(str::to_owned));
+        Origin { name, ..origin }
+    }
+
+    /// The line for the stage that a machine has reached since the last one.
+    fn news_of(&mut self, origin: &Origin, now: Stamp) -> Option<Line> {
+        Some(Line::of_stage(origin, self.timeline.news_of(&origin.id)?, now))
     }
 
     /// The roll as it is now. Called again only if somebody may have come or gone.
@@ -473,5 +565,88 @@ impl Moment {
         let of = |machine: &Arc<Machine>| MachineStatus::of(machine, &self.call, self.frame.now);
         let missing = self.tells_missing.then(|| self.call.missing.clone());
         Status { machines: self.machines.iter().map(of).collect(), missing, ..self.frame.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::notice::Dhcp;
+    use crate::serve::site::select::Groups;
+    use crate::tree::manifest::{self, Manifest};
+    use crate::tree::open::Place;
+    use crate::tree::records::Group;
+
+    /// A site of so many nodes, each selected by its card.
+    fn site(nodes: usize) -> Arc<Site> {
+        let manifest = Manifest {
+            schema: manifest::SCHEMA,
+            name: "x".into(),
+            epoch: 0,
+            releases: Vec::new(),
+            files: BTreeMap::new(),
+            joined: BTreeMap::new(),
+        };
+        let group = |number: usize| {
+            let selector = BTreeMap::from([("mac".to_owned(), mac(number))]);
+            let id = format!("n{number:05}");
+            Arc::new(Group { id, profile: "worker".into(), selector, ..Group::default() })
+        };
+        Arc::new(Site {
+            place: Place::Directory("/tree".into()),
+            manifest,
+            groups: Arc::new(Groups::new((0..nodes).map(group).collect())),
+            profiles: Arc::default(),
+            nodes: Arc::default(),
+            live: None,
+            reporting: Arc::default(),
+            signer: None,
+            lack: None,
+            hold: None,
+        })
+    }
+
+    fn mac(number: usize) -> String {
+        format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256)
+    }
+
+    /// Issue 17: a hall of 10,000 nodes that is switched on would have sent all missing ones with each one that came.
+    #[tokio::test]
+    async fn missing_nodes_are_sent_when_they_change_and_the_more_rarely_the_more_they_are() {
+        let monitor = Monitor::open(None).unwrap();
+        monitor.serves(&site(2000));
+        let now = Stamp::from(SystemTime::now());
+        let mut events = monitor.watch([192, 0, 2, 1].into(), now.into()).unwrap();
+        let mut missing = async || {
+            let event = events.next().await.unwrap();
+            let text = String::from_utf8(event.to_vec()).unwrap();
+            let document: Status = serde_json::from_str(text.split("\ndata: ").nth(1).unwrap()).unwrap();
+            document.missing.map(|missing| missing.len())
+        };
+        assert_eq!(missing().await, Some(2000));
+        let mut told = Vec::new();
+        for number in 0..10 {
+            monitor.see(&Notice::Dhcp(&Dhcp {
+                mac: mac(number),
+                uuid: None,
+                firmware: "BIOS",
+                answer: "ack",
+                address: None,
+                file: None,
+                lacks: None,
+            }));
+            monitor.tell(1, now);
+            told.push(missing().await);
+        }
+        assert_eq!(told[0], Some(1999));
+        let lists: Vec<usize> = told.iter().flatten().copied().collect();
+        assert!(lists.len() <= 4, "{told:?}");
+        // Once nobody comes any more, the last list is the whole truth; and nothing is sent again.
+        for _ in 0..5 {
+            monitor.tell(LOOK, now);
+            told.push(missing().await);
+        }
+        assert_eq!(told.iter().flatten().last(), Some(&1990), "{told:?}");
+        assert_eq!(told.last(), Some(&None));
     }
 }

@@ -11,13 +11,20 @@ use serde::{Deserialize, Serialize};
 use super::report::plain;
 use super::timeline::{Machine, Timeline};
 use crate::base::arch::Arch;
-use crate::machine::entry::Entry;
+use crate::machine::entry::{Entry, host_name};
+use crate::machine::node::Mac;
 use crate::serve::site::Site;
 use crate::tree::names::profile_of;
-use crate::tree::records::Group;
+use crate::tree::records::{Group, normal_mac};
 
 /// The most nodes that documents list as missing. More machines are not remembered either.
 const MOST: usize = 10_000;
+/// Missing nodes times strangers: beyond that none is guessed to be another.
+const MOST_COMPARED: usize = 100_000;
+/// Octets of a MAC address that its maker was given (IEEE's MA-L).
+const MAKER: usize = 3;
+/// Ports of one card have addresses in a row; few cards have more ports.
+const PORTS: u8 = 3;
 
 /// A node that no machine has come for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +48,8 @@ pub(crate) struct Missing {
 pub(crate) struct Roll {
     nodes: Vec<Missing>,
     names: HashSet<String>,
-    /// Their MAC addresses, UUIDs and serial numbers, in lower case.
-    ids: HashSet<String>,
+    /// Their names by their MAC addresses, UUIDs and serial numbers in lower case.
+    ids: HashMap<String, String>,
     /// Whether these are the nodes of a recipe, so that a line below `nodes:` adds one.
     is_of_recipe: bool,
     archs: Vec<Arch>,
@@ -56,6 +63,8 @@ pub(crate) struct Call {
     roll: Arc<Roll>,
     /// The nodes that no machine is, sorted by name.
     pub missing: Vec<Missing>,
+    /// The cards of machines that no group matched.
+    strangers: Vec<Mac>,
     /// The profile that a stranger most likely should have.
     profile: Option<String>,
 }
@@ -92,10 +101,13 @@ impl Roll {
                 roll.nodes.push(Missing { name: plain(&host.name), mac: Some(mac), ..Missing::default() });
             }
         }
+        roll.ids = known.into_iter().map(|((_, id), place)| (id, roll.nodes[place].name.clone())).collect();
+        let listed = site.nodes.iter().map(|host| (host.mac.to_string(), plain(&host.name)));
+        for (mac, name) in listed {
+            roll.ids.entry(mac).or_insert(name);
+        }
         roll.nodes.sort_by(|one, other| one.name.cmp(&other.name));
         roll.names = roll.nodes.iter().map(|node| node.name.clone()).collect();
-        roll.ids = known.into_keys().map(|(_, id)| id).collect();
-        roll.ids.extend(site.nodes.iter().map(|host| host.mac.to_string()));
         roll.archs = site.manifest.releases.iter().map(|release| release.arch).collect();
         let profiles: HashSet<&str> = site.profiles.keys().map(|boot| profile_of(boot)).collect();
         roll.only_profile = match profiles.into_iter().collect::<Vec<_>>().as_slice() {
@@ -110,13 +122,25 @@ impl Roll {
         &self.nodes
     }
 
+    /// The name of the node with this MAC address or UUID.
+    pub(crate) fn name_of(&self, mac: Option<&str>, uuid: Option<&str>) -> Option<&str> {
+        [mac, uuid].into_iter().flatten().find_map(|id| self.ids.get(id)).map(String::as_str)
+    }
+
+    /// The node that a person names.
+    pub(crate) fn find(&self, text: &str) -> Option<&Missing> {
+        self.nodes.iter().find(|node| node.is_called(text))
+    }
+
     /// Calls the roll: finds the nodes that no machine of the timeline is.
     pub(crate) fn call(self: &Arc<Self>, timeline: &Timeline) -> Call {
         let missing = self.missing(timeline);
         let mut profiles = missing.iter().filter_map(|node| node.profile.as_deref()).map(profile_of);
         let first = profiles.next();
         let common = first.filter(|first| profiles.all(|other| other == *first)).map(str::to_owned);
-        Call { roll: self.clone(), missing, profile: common.or_else(|| self.only_profile.clone()) }
+        let strangers = timeline.machines().filter(|machine| machine.is_stranger);
+        let strangers = strangers.filter_map(|machine| machine.mac.as_ref()?.parse().ok()).collect();
+        Call { roll: self.clone(), missing, strangers, profile: common.or_else(|| self.only_profile.clone()) }
     }
 
     fn missing(&self, timeline: &Timeline) -> Vec<Missing> {
@@ -131,21 +155,79 @@ impl Roll {
 }
 
 impl Call {
+    /// A machine's name: its own, else that of its node.
+    pub(crate) fn name_of(&self, machine: &Machine) -> Option<String> {
+        let of_node = || self.roll.name_of(machine.mac.as_deref(), machine.uuid.as_deref());
+        machine.name().or_else(of_node).map(str::to_owned)
+    }
+
+    /// Whether a machine is a node.
+    pub(crate) fn is_node(&self, machine: &Machine) -> bool {
+        machine.is_named || self.roll.name_of(machine.mac.as_deref(), machine.uuid.as_deref()).is_some()
+    }
+
+    /// Advice for a machine that no group matched: the node that it may be, and the line that makes it another one.
+    pub(crate) fn advice(&self, machine: &Machine) -> Option<String> {
+        if !machine.is_stranger {
+            return None;
+        }
+        let entry = self.entry(machine).map(|entry| format!("add below `nodes:` {entry}"));
+        let perhaps = self.missing_as(machine).map(|(node, why)| {
+            let name = &node.name;
+            format!("{name} was never seen, {why}: if this is {name}, give it this card's address there")
+        });
+        match (perhaps, entry) {
+            (Some(perhaps), Some(entry)) => Some(format!("{perhaps}; if not, {entry}")),
+            (perhaps, entry) => perhaps.or(entry),
+        }
+    }
+
+    /// The missing node that a stranger may be, and the evidence for it.
+    fn missing_as(&self, stranger: &Machine) -> Option<(&Missing, &'static str)> {
+        if self.missing.len().saturating_mul(self.strangers.len()) > MOST_COMPARED {
+            return None;
+        }
+        let name = stranger.hostname.as_deref().map(host_name).filter(|name| !name.is_empty());
+        if let Some(node) =
+            name.and_then(|name| self.missing.iter().find(|node| host_name(&node.name) == name))
+        {
+            return Some((node, "and it says this name"));
+        }
+        let mac: Mac = stranger.mac.as_ref()?.parse().ok()?;
+        let cards =
+            || self.missing.iter().filter_map(|node| Some((node, node.mac.as_ref()?.parse::<Mac>().ok()?)));
+        let mut near = cards().filter(|(_, other)| is_port_beside(mac, *other));
+        if let (Some((node, _)), None) = (near.next(), near.next()) {
+            return Some((node, "and its address differs little: another port of its card"));
+        }
+        if let ([node], [_]) = (self.missing.as_slice(), self.strangers.as_slice()) {
+            return Some((node, "as the only node"));
+        }
+        let is_alike = |other: &Mac| other.octets()[..MAKER] == mac.octets()[..MAKER];
+        let mut alike = cards().filter(|(_, other)| is_alike(other));
+        let is_only = self.strangers.iter().filter(|other| is_alike(other)).count() == 1;
+        match (alike.next(), alike.next()) {
+            (Some((node, _)), None) if is_only => Some((node, "and its card is of the same maker")),
+            _ => None,
+        }
+    }
+
     /// The line below `nodes:` that makes a machine a node; `None` if it is one, or did not boot, or is known by its
     /// address alone, or if the nodes are not those of a recipe.
     pub(crate) fn entry(&self, machine: &Machine) -> Option<String> {
-        let Roll { names, ids, archs, is_of_recipe, .. } = &*self.roll;
+        let Roll { names, archs, is_of_recipe, .. } = &*self.roll;
         let Machine { mac, uuid, hostname, .. } = machine;
-        let is_node = machine.is_named || [mac, uuid].into_iter().flatten().any(|id| ids.contains(id));
         let has_id = mac.is_some() || uuid.is_some();
-        if !is_of_recipe || is_node || !has_id || machine.boot.stage().is_none() {
+        if !is_of_recipe || self.is_node(machine) || !has_id || machine.boot.stage().is_none() {
             return None;
         }
         let mac = mac.as_deref().and_then(|mac| mac.parse().ok());
         let mut entry =
             Entry::of_stranger(hostname.as_deref(), mac, uuid.as_deref(), |name| names.contains(name));
-        let given = machine.profile.as_deref().map(profile_of).map(str::to_owned);
-        entry.profile = given.or_else(|| self.profile.clone());
+        let given = machine.profile.as_deref().map(profile_of);
+        let perhaps =
+            || self.missing_as(machine).and_then(|(node, _)| node.profile.as_deref()).map(profile_of);
+        entry.profile = given.or_else(perhaps).or(self.profile.as_deref()).map(str::to_owned);
         let said = machine.arch.as_deref();
         let arch = Arch::ALL.into_iter().find(|arch| said.is_some_and(|said| arch.is_buildarch(said)));
         entry.arch = arch.filter(|_| archs.len() > 1);
@@ -153,7 +235,21 @@ impl Call {
     }
 }
 
+/// Whether two addresses may be those of ports of one card.
+fn is_port_beside(one: Mac, other: Mac) -> bool {
+    let ([begin @ .., one], [other_begin @ .., other]) = (one.octets(), other.octets());
+    begin == other_begin && (1..=PORTS).contains(&one.abs_diff(other))
+}
+
 impl Missing {
+    /// Whether a person may mean it: by its name, or by an identity in any case.
+    pub(crate) fn is_called(&self, text: &str) -> bool {
+        let ids = [&self.mac, &self.uuid, &self.serial];
+        let mac = normal_mac(text);
+        self.name == text
+            || ids.into_iter().flatten().any(|id| id.eq_ignore_ascii_case(text) || mac.as_ref() == Some(id))
+    }
+
     /// The node of a group.
     fn of(group: &Group) -> Missing {
         let identity = |key: &str| group.selector.get(key).filter(|id| !id.is_empty()).map(|id| plain(id));

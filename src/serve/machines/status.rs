@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::report::Report;
 use super::roll::{Call, Missing};
 use super::stamp::Stamp;
-use super::timeline::{Fetch, Machine, REPORTING, Stage, Step, Trouble, troubles};
+use super::timeline::{Fetch, Machine, Stage, Step, Trouble, UNMATCHED, troubles};
 use crate::serve::site::Site;
 
 /// Version of the documents.
@@ -148,6 +148,9 @@ pub(crate) struct MachineStatus {
     pub troubles: Vec<Trouble>,
     /// Its last report.
     pub report: Option<Report>,
+    /// Whether it is a node: a group is for it alone, or the tree lists it.
+    #[serde(default)]
+    pub node: bool,
     /// Whether no group matched it.
     #[serde(default)]
     pub stranger: bool,
@@ -159,12 +162,15 @@ pub(crate) struct MachineStatus {
 impl MachineStatus {
     /// A machine's status at a given time, with the roll at that time.
     pub(crate) fn of(machine: &Machine, call: &Call, now: Stamp) -> MachineStatus {
-        let troubles = troubles(machine, now);
+        let mut troubles = troubles(machine, now);
+        for trouble in troubles.iter_mut().filter(|trouble| trouble.kind == UNMATCHED) {
+            trouble.hint = call.advice(machine).unwrap_or(std::mem::take(&mut trouble.hint));
+        }
         let steps = machine.boot.steps();
         let last = steps.last();
         MachineStatus {
             id: machine.id(),
-            name: machine.name().map(str::to_owned),
+            name: call.name_of(machine),
             mac: machine.mac.clone(),
             uuid: machine.uuid.clone(),
             address: machine.address.map(|address| address.to_string()),
@@ -181,6 +187,7 @@ impl MachineStatus {
             files: machine.boot.fetches.clone(),
             troubles,
             report: machine.report.clone(),
+            node: call.is_node(machine),
             stranger: machine.is_stranger,
             entry: call.entry(machine),
             steps,
@@ -200,10 +207,13 @@ impl MachineStatus {
 fn state(machine: &Machine, has_troubles: bool) -> State {
     let boot = &machine.boot;
     let report = machine.report.as_ref().filter(|report| report.at >= boot.began);
+    // A stage of one's own shows that the system runs.
+    let is_heard = report.is_some_and(|report| report.stage.parse::<Stage>().is_err());
     let silent = boot.is_loaded() && !boot.told.reports && boot.stage() <= Some(Stage::Ignition);
     match report.is_some_and(Report::is_failure) {
         true => State::Failed,
         false if has_troubles => State::Stuck,
+        false if is_heard => State::Done,
         false if silent => State::Loaded,
         false if boot.has_arrived() || boot.stage().is_none() => State::Done,
         false => State::Working,
@@ -227,7 +237,7 @@ impl Serving {
             releases: site.manifest.releases.iter().map(release).collect(),
             profiles: site.profiles.keys().cloned().collect(),
             groups: site.groups.iter().count(),
-            reports: site.has_sysext(REPORTING),
+            reports: !site.reporting.is_empty(),
         }
     }
 }

@@ -171,6 +171,7 @@ mod tests {
             profiles: Arc::new(profiles.into()),
             nodes: Arc::default(),
             live: None,
+            reporting: Arc::default(),
             signer: None,
             lack: None,
             hold: None,

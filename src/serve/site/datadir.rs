@@ -263,6 +263,7 @@ fn site(
         profiles,
         nodes: Arc::default(),
         live: Some(live),
+        reporting: Arc::default(),
         signer,
         lack: None,
         hold: None,

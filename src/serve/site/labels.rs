@@ -86,6 +86,12 @@ impl Labels {
         self
     }
 
+    /// The same labels without one.
+    pub(crate) fn without(mut self, key: &str) -> Labels {
+        self.known.remove(key);
+        self
+    }
+
     /// The part of the labels that is kept as long as the answer is on its way: everything that a real machine sends,
     /// but only a part of a made-up query. Identifying labels come first.
     pub(crate) fn kept(self) -> Labels {

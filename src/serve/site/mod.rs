@@ -10,7 +10,7 @@ pub(crate) mod select;
 pub(crate) mod watch;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,10 +26,11 @@ use crate::machine::dhcp::Host;
 use crate::serve::answer::{Piece, TEXT, Within};
 use crate::serve::endpoint::sign::Signer;
 use crate::tree::manifest::{self, Joined, Manifest, Role};
-use crate::tree::names::{self, CHECKSUMS, CONFIG_END, IPXE_END, below, record_id};
+use crate::tree::names::{self, CHECKSUMS, CONFIG_END, IPXE_END, record_id};
 use crate::tree::notes::Weight;
 use crate::tree::open::{self, Place, Tree};
 use crate::tree::records::{Group, Profile};
+use crate::tree::reporting::reporting;
 use crate::tree::{bundle, private};
 
 /// A tree or data directory, ready to answer.
@@ -47,6 +48,8 @@ pub struct Site {
     pub nodes: Arc<Vec<Host>>,
     /// The data directory that is served instead of a tree.
     pub live: Option<Live>,
+    /// The ids of profiles whose boots bring the sysext that reports.
+    pub reporting: Arc<BTreeSet<String>>,
     /// The signer of answers, if they are to be signed.
     pub signer: Option<Arc<Signer>>,
     /// A problem of the whole site that people should know of, in a sentence: machines do not get everything that they
@@ -216,14 +219,24 @@ impl Site {
         let (manifest, place, hold) = tree.into_parts();
         let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
         let nodes = Arc::new(nodes);
-        Ok(Site { place, manifest, groups, profiles, nodes, live: None, signer: None, lack: None, hold })
+        let reporting = Arc::new(reporting(&place, &manifest, &profiles));
+        Ok(Site {
+            place,
+            manifest,
+            groups,
+            profiles,
+            nodes,
+            live: None,
+            reporting,
+            signer: None,
+            lack: None,
+            hold,
+        })
     }
 
     /// Whether the tree has images of a sysext.
     pub(crate) fn has_sysext(&self, name: &str) -> bool {
-        let directory = names::sysext_directory(name);
-        let mut files = self.manifest.files.range(format!("{directory}/")..);
-        files.next().is_some_and(|(path, _)| below(path, &directory).is_some())
+        self.manifest.has_sysext(name)
     }
 
     /// The published file with this path, or two joined ones, if the manifest names them.

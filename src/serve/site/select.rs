@@ -73,6 +73,14 @@ impl Groups {
         mac.is_some_and(|mac| is_known("mac", mac)) || uuid.is_some_and(|uuid| is_known("uuid", uuid))
     }
 
+    /// The labels that decide which group is selected: those that any group names, and its MAC address or UUID.
+    pub(crate) fn relevant(&self, labels: &Labels) -> Labels {
+        let named = |key: &str| self.sets.iter().any(|set| set.keys.iter().any(|known| known == key));
+        let id = ["mac", "uuid"].into_iter().find(|key| !labels.get(key).is_empty());
+        let kept = labels.iter().filter(|(key, _)| id == Some(key) || named(key));
+        Labels::of(kept.map(|(key, value)| (key.to_owned(), value.to_owned())))
+    }
+
     /// The matching group of each set of keys, if there is one: the number of keys, and its position.
     fn matches(&self, labels: &Labels) -> impl Iterator<Item = (usize, usize)> {
         self.sets.iter().filter_map(|set| {

@@ -340,10 +340,17 @@ fn a_script_can_wait_for_machines_and_is_told_when_they_do_not_come() {
         let flags = [&["status", "--server", &url], flags].concat();
         served.world.prebake(&flags)
     };
-    assert!(status(&[]).ok().stdout.contains("no machine has been seen yet"));
-    status(&["--wait", "booted", "--timeout", "0s"]).fails(8, &["0 of 1 machine reached booted within 0s"]);
+    // ux 1.5: nodes that never came were nowhere, and `--wait` could not name them.
+    let table = status(&[]).ok().stdout;
+    assert!(table.contains("\n2 not seen\n"), "{table}");
+    let row = table.lines().find(|line| line.starts_with("n2 ")).unwrap_or_else(|| panic!("{table}"));
+    assert!(row.contains("52:54:00:00:00:02") && table.contains("NOT SEEN"), "{table}");
+    let late = ["0 of 2 machines reached booted within 0s", "n1: never seen", "n2: never seen"];
+    status(&["--wait", "booted", "--timeout", "0s"]).fails(8, &late);
+    let one = ["--wait", "booted", "--timeout", "0s", "--nodes", "1"];
+    status(&one).fails(8, &["0 of 1 machine reached booted within 0s"]);
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| status(&["--wait", "booted", "--timeout", "10m"]));
+        let waiting = scope.spawn(|| status(&["--wait", "booted", "--timeout", "10m", "--names", "n1"]));
         served.load();
         assert!(!waiting.is_finished(), "nothing has booted yet");
         served.report(&format!("{N1}&stage=booted"));
@@ -354,7 +361,12 @@ fn a_script_can_wait_for_machines_and_is_told_when_they_do_not_come() {
     assert!(row.contains("52:54:00:00:00:01") && row.ends_with("done   booted"), "{row}");
     let json: Value = serde_json::from_str(&status(&["--json"]).ok().stdout).unwrap();
     assert_eq!(json["machines"][0]["stage"], "booted");
+    status(&["--wait", "booted", "--count", "1"]).ok();
     status(&["--wait", "up"]).fails(2, &["there is no stage `up`", "booted"]);
+    // It does not wait for half an hour for machines that have failed.
+    served.report("mac=52-54-00-00-00-02&stage=failed&detail=no+disk");
+    let failed = ["1 of 2 machines reached booted when others had failed", "n2: ", "no disk"];
+    status(&["--wait", "booted"]).fails(1, &failed);
 
     let none = served.world.prebake(&["status", "--server", "http://127.0.0.1:1"]);
     none.fails(6, &["does not answer", "--server"]);
@@ -385,6 +397,11 @@ fn explain_says_which_group_matches_why_others_do_not_and_what_is_sent() {
     let json: Value = serde_json::from_str(&seen()).unwrap();
     assert_eq!((&json["group"], &json["seen"]["id"]), (&"n1".into(), &"52:54:00:00:00:01".into()));
     assert!(json["script"]["text"].as_str().unwrap().contains(&format!("prebake.url={url}")), "{json:#}");
+
+    assert_eq!(json["came"], true);
+    let never = explain(&["--server", &url, "--mac", "52:54:00:00:00:02"]);
+    assert!(never.contains("never seen"), "{never}");
+    assert!(!told.contains("never seen"), "no server was asked: {told}");
 
     let strict = World::new();
     strict.edit("recipes/small.yaml", "default_profile: worker\n", "");
@@ -430,4 +447,150 @@ fn a_matchbox_directory_is_watched_too_and_its_malformed_files_are_told() {
     let told = world.prebake(&explain).ok().stdout;
     assert!(told.contains("profile `p` names /assets/gone, which does not exist"), "{told}");
     assert!(!told.contains("/assets/kernel, which"), "{told}");
+}
+
+/// ux 1.5: 60 nodes, 55 came and 4 strangers; a swapped card was half shown.
+#[test]
+fn nodes_that_never_came_and_strangers_are_told_together_and_edits_count_at_once() {
+    let world = World::new();
+    world.edit("recipes/small.yaml", "default_profile: worker\n", "");
+    world.build();
+    let nodes = |text: &str| {
+        fs::write(world.path("new"), format!("schema: 1\nnodes:\n{text}")).unwrap();
+        fs::rename(world.path("new"), world.path("nodes.yaml")).unwrap();
+    };
+    nodes("  - {name: w7, mac: '52:54:00:00:00:77', profile: worker}\n");
+    let inventory = world.path("nodes.yaml");
+    let tree = world.path("output/small/current");
+    let (_server, address) = Server::prebake_with(&tree, &["--nodes", inventory.to_str().unwrap()]);
+    let status = || -> Value { serde_json::from_str(&get(&address, "/status", "").text()).unwrap() };
+    let missing = || -> Vec<String> {
+        let missing = status()["missing"].clone();
+        missing.as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(missing(), ["n1", "n2", "w7"]);
+    assert_eq!(get(&address, &format!("/ipxe?{N1}"), "").status, 200);
+    assert_eq!(get(&address, "/ipxe?mac=52-54-00-00-00-78&hostname=spare", "").status, 404);
+    soon(|| missing() == ["n2", "w7"]);
+    let metrics = parse_metrics(&get(&address, "/metrics", "").text());
+    assert_eq!((metrics["prebake_machines_missing"], metrics["prebake_machines_strangers"]), (2.0, 1.0));
+    assert_eq!(metrics[r#"prebake_machine_states{state="loaded"}"#], 0.0);
+    let stranger =
+        || status()["machines"].as_array().unwrap().iter().find(|m| m["name"] == "spare").cloned().unwrap();
+    let entry = r#"- {name: spare, mac: "52:54:00:00:00:78", profile: worker}"#;
+    assert_eq!((&stranger()["stranger"], &stranger()["entry"]), (&true.into(), &entry.into()));
+    let hint = stranger()["troubles"][0]["hint"].as_str().unwrap().to_owned();
+    assert!(hint.starts_with("w7 was never seen, and its address differs little"), "{hint}");
+    assert!(hint.ends_with(entry), "{hint}");
+    // The line is pasted, another node is taken out.
+    nodes(&format!("  {entry}\n"));
+    get(&address, "/boot.ipxe", "");
+    soon(|| missing() == ["n2"]);
+    let known =
+        status()["machines"].as_array().unwrap().iter().find(|m| m["name"] == "spare").cloned().unwrap();
+    assert_eq!(
+        (&known["stranger"], &known["entry"], &known["node"]),
+        (&false.into(), &Value::Null, &true.into())
+    );
+    assert!(known["troubles"][0]["what"].as_str().unwrap().contains("one does now"), "{known:#}");
+}
+
+/// ux 1.13: a machine of which nothing is known had a green tick.
+#[test]
+fn without_a_sysext_that_reports_a_machine_is_loaded_and_never_done() {
+    let world = World::new();
+    let report = crate::world::repository("sysext").join("report");
+    assert!(Command::new("cp").arg("-a").arg(report).arg(world.path("sysext")).status().unwrap().success());
+    // Another profile of the same tree has it.
+    world.edit("recipes/small.yaml", "  control:\n", "  control:\n    sysexts: [report]\n");
+    let run = world.prebake(&["build", "recipes/small.yaml"]).ok();
+    let warning = "warning: without the sysext `report` nobody hears whether machines of `worker` boot";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
+    let (_server, address) = Server::prebake(&world.path("output/small/current"));
+    let status = || -> Value { serde_json::from_str(&get(&address, "/status", "").text()).unwrap() };
+    assert_eq!(status()["serving"]["reports"], true);
+    let load = |query: &str| {
+        let script = get(&address, &format!("/ipxe?{query}"), "").text();
+        for line in script.lines() {
+            if let Some(rest) = line.strip_prefix("kernel ").or(line.strip_prefix("initrd ")) {
+                assert_eq!(get(&address, rest.split(' ').next().unwrap(), "").status, 200);
+            }
+        }
+    };
+    let state = |name: &str| {
+        let status = status();
+        let machine = status["machines"].as_array().unwrap().iter().find(|m| m["name"] == name).cloned();
+        machine.map(|machine| machine["state"].as_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    load(N1);
+    soon(|| state("n1") == "loaded");
+    load("mac=52-54-00-00-00-02");
+    soon(|| !state("n2").is_empty());
+    assert_eq!(state("n2"), "working", "it will be heard of");
+}
+
+/// ux 5.6: nobody could read the log of one machine, or the log as JSON.
+#[test]
+fn the_log_of_one_machine_is_read_by_its_name_and_every_line_of_json_is_an_object() {
+    use std::io::BufRead;
+    let world = World::new();
+    world.build();
+    let tree = world.path("output/small/current");
+    let mut command = world.command(&["serve", "--address", "127.0.0.1:0", "--log-format", "json"]);
+    let mut process = command.arg(&tree).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(process.stderr.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let address = loop {
+        let line = next();
+        let msg = line["msg"].as_str().unwrap().to_owned();
+        assert_eq!(line["event"], "message");
+        if let Some(url) = msg.strip_prefix("listening on http://") {
+            break url.trim_end_matches('/').to_owned();
+        }
+    };
+    get(&address, "/boot.ipxe", "");
+    assert_eq!(get(&address, &format!("/ipxe?{N1}"), "").status, 200);
+    assert_eq!(get(&address, "/ipxe?mac=52-54-00-00-00-02", "").status, 200);
+    assert_eq!(get(&address, "/assets/none", "").status, 404);
+    let said = format!("{N1}&stage=failed&detail=no+disk&log=one%0Atwo%1b%5b31m%0aAKIAIOSFODNN7EXAMPLQ");
+    let head =
+        format!("POST /report HTTP/1.1\nHost: x\nConnection: close\nContent-Length: {}\n\n", said.len());
+    assert_eq!(send(&address, &(head + &said)).status, 204);
+    let request = loop {
+        let line = next();
+        if line["event"] == "request" && line["path"] == "/ipxe" {
+            break line;
+        }
+    };
+    for (key, value) in [("mac", "52:54:00:00:00:01"), ("machine", "n1"), ("method", "GET"), ("group", "n1")]
+    {
+        assert_eq!(request[key], value, "{request}");
+    }
+    assert_eq!((&request["status"], &request["level"]), (&200.into(), &"info".into()));
+    assert!(request["bytes"].as_u64() > Some(10) && request["seconds"].is_f64(), "{request}");
+    let logs = |flags: &[&str]| {
+        let url = format!("http://{address}");
+        world.prebake(&[&["logs", "--server", &url], flags].concat())
+    };
+    soon(|| logs(&["--mac", "n1"]).stdout.contains("POST /report"));
+    let told = logs(&["--mac", "n1"]).ok().stdout;
+    for words in [
+        " n1 127.0.0.1 GET /ipxe 200 ",
+        " n1 stage script",
+        " n1 reports failed: no disk\n    one\n    two\n",
+    ] {
+        assert!(told.contains(words), "no {words:?} in {told}");
+    }
+    assert!(!told.contains("52:54:00:00:00:02"), "another machine's: {told}");
+    assert!(!told.contains("log=") && !told.contains("AKIAIOSFODNN7EXAMPLQ"), "{told}");
+    assert_eq!(logs(&["--mac", "52-54-00-00-00-01"]).ok().stdout, told);
+    let json = logs(&["--mac", "n1", "--json"]).ok().stdout;
+    assert!(
+        json.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["msg"].is_string()),
+        "{json}"
+    );
+    assert!(logs(&[]).ok().stdout.contains("/assets/none 404"));
+    logs(&["--mac", "n9"]).fails(1, &["`n9` was never seen", "prebake status"]);
+    process.kill().unwrap();
+    process.wait().unwrap();
 }

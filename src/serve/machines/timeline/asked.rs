@@ -70,7 +70,8 @@ impl Asked {
             | Endpoint::Events
             | Endpoint::Metrics
             | Endpoint::Explain
-            | Endpoint::Served => Asked::Watch,
+            | Endpoint::Served
+            | Endpoint::Logs => Asked::Watch,
         }
     }
 }

@@ -68,6 +68,9 @@ pub struct Machine {
     /// The timeline's revision at the last change, for watchers.
     #[serde(skip)]
     pub revision: u64,
+    /// The begin of the boot and the stage that the log has told.
+    #[serde(skip)]
+    pub logged: Option<(Stamp, Stage)>,
     /// The sender of the last notice about it: its own address, or that of a client that claims to be it.
     #[serde(skip)]
     pub from: Option<IpAddr>,
@@ -145,6 +148,23 @@ pub(crate) struct Moved {
     pub is_over: bool,
 }
 
+/// The parts of a machine that the log tells.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// Its [`Machine::id`].
+    pub id: String,
+    /// Its [`Machine::name`].
+    pub name: Option<String>,
+    /// MAC address.
+    pub mac: Option<String>,
+    /// SMBIOS UUID.
+    pub uuid: Option<String>,
+    /// Whether a group is for it alone.
+    pub is_named: bool,
+    /// How often it has begun to boot.
+    pub boots: u32,
+}
+
 /// A stage of a boot in the status documents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Step {
@@ -189,6 +209,7 @@ impl Machine {
             boot: Boot { began: now, ..Boot::default() },
             report: None,
             revision: 0,
+            logged: None,
             from: None,
         }
     }
@@ -203,6 +224,13 @@ impl Machine {
     pub(crate) fn name(&self) -> Option<&str> {
         let group = self.group.as_deref().filter(|_| self.is_named);
         self.hostname.as_deref().or(group)
+    }
+
+    /// The parts that the log tells.
+    pub(crate) fn origin(&self) -> Origin {
+        let (mac, uuid) = (self.mac.clone(), self.uuid.clone());
+        let (id, name) = (self.id(), self.name().map(str::to_owned));
+        Origin { id, name, mac, uuid, is_named: self.is_named, boots: self.boots }
     }
 
     /// Begins a boot.

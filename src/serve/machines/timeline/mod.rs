@@ -34,17 +34,19 @@ use crate::serve::notice::{Dhcp, Notice, Record, Tftp};
 use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
 use crate::tree::names::{ASSETS, below};
-use crate::tree::records::Group;
+use crate::tree::records::{Group, normal_mac};
 use machine::Moved;
 use room::Count;
 
 pub(crate) use asked::{Asked, plain_path, route};
-pub(crate) use machine::{Boot, Fetch, Machine, Step};
+pub(crate) use machine::{Boot, Fetch, Machine, Origin, Step};
 pub(crate) use stage::{STAGES, Stage};
-pub(crate) use told::{Load, REPORTING, Told};
-pub(crate) use trouble::{Trouble, installer_loop, troubles, wrong_architecture};
+pub(crate) use told::{Load, Told};
+pub(crate) use trouble::{Trouble, UNMATCHED, installer_loop, troubles, wrong_architecture};
 pub(crate) use whose::{Whose, cards};
 
+/// The most bytes of all machines' journals: those of a thousand machines. Twice as much is kept for a while.
+const MAX_LOGGED: usize = 4 << 20;
 /// The most ids of removed rows that are kept until they are fetched; if nobody fetches them, nobody watches.
 const MAX_GONE: usize = 10_000;
 /// Firmware names in DHCP notices that mean a boot; an installed system asks for its address only.
@@ -88,6 +90,8 @@ pub struct Timeline {
     /// The number of changes so far that may decide which nodes have come.
     arrivals: u64,
     gone: Vec<String>,
+    /// Bytes of the journals that machines sent since these were last counted, and then.
+    logged: usize,
     /// The latest time of any notice; it is in the future if a clock was ahead.
     latest: Stamp,
 }
@@ -153,8 +157,38 @@ impl Timeline {
         if let Some(stage) = stage {
             machine.boot.mark(stage, now);
         }
+        let log = report.log.len();
         machine.hear(report);
-        installer_loop(machine)
+        let trouble = installer_loop(machine);
+        self.logged += log;
+        if self.logged > 2 * MAX_LOGGED {
+            self.forget_logs();
+        }
+        trouble
+    }
+
+    /// Forgets the oldest journals, so that all together have at most [`MAX_LOGGED`] bytes.
+    fn forget_logs(&mut self) {
+        let log = |machine: &Machine| machine.report.as_ref().map(|report| (report.at, report.log.len()));
+        let mut logs: Vec<(Stamp, usize, Key)> = self
+            .machines
+            .iter()
+            .filter_map(|(key, machine)| log(machine).map(|(at, size)| (at, size, key.clone())))
+            .filter(|(_, size, _)| *size > 0)
+            .collect();
+        logs.sort();
+        self.logged = logs.iter().map(|(_, size, _)| size).sum();
+        for (_, size, key) in logs {
+            if self.logged <= MAX_LOGGED {
+                break;
+            }
+            self.logged -= size;
+            self.revision += 1;
+            if let Some(machine) = self.machines.get_mut(&key).map(Arc::make_mut) {
+                machine.revision = self.revision;
+                machine.report.iter_mut().for_each(|report| report.log.clear());
+            }
+        }
     }
 
     /// The machine with this MAC address or UUID.
@@ -208,15 +242,50 @@ impl Timeline {
             })
     }
 
+    /// The machine that a notice is about: the one with this MAC address or UUID, else the one at this address.
+    pub(crate) fn about(&self, mac: &str, uuid: &str, address: Option<IpAddr>) -> Option<&Machine> {
+        let row = |who: &Who| self.machines.get(&self.key(who)?).map(|machine| &**machine);
+        row(&Who::new(mac, uuid, address))
+    }
+
+    /// The machine that a person names: by its MAC address, UUID, address, hostname or group.
+    pub(crate) fn named(&self, text: &str) -> Option<&Machine> {
+        let by_id = || match (normal_mac(text), text.parse::<IpAddr>()) {
+            (Some(mac), _) => self.about(&mac, "", None),
+            (None, Ok(address)) => self.about("", "", Some(address)),
+            (None, Err(_)) => self.about("", text, None),
+        };
+        let is_called = |machine: &&Machine| {
+            machine.name() == Some(text) || machine.is_named && machine.group.as_deref() == Some(text)
+        };
+        by_id().or_else(|| self.machines.values().map(|machine| &**machine).find(is_called))
+    }
+
+    /// The stage that this machine has reached since it was last asked for.
+    pub(crate) fn news_of(&mut self, id: &str) -> Option<(Stage, bool)> {
+        let key = self.find(id)?;
+        let machine = self.machines.get(&key)?;
+        let (now, told) = ((machine.boot.began, machine.boot.stage()?), machine.logged);
+        if told == Some(now) {
+            return None;
+        }
+        Arc::make_mut(self.machines.get_mut(&key)?).logged = Some(now);
+        Some((now.1, told.is_none_or(|(began, _)| began != now.0)))
+    }
+
     /// Marks a machine, by its [`Machine::id`], as changed.
     pub(crate) fn touch(&mut self, id: &str) {
-        let address = || id.parse().ok().map(Key::Address);
-        let keys = [Some(Key::Mac(id.into())), Some(Key::Uuid(id.into())), address()];
-        let known = keys.into_iter().flatten().find(|key| self.machines.contains_key(key));
-        if let Some(machine) = known.and_then(|key| self.machines.get_mut(&key)) {
+        if let Some(machine) = self.find(id).and_then(|key| self.machines.get_mut(&key)) {
             self.revision += 1;
             Arc::make_mut(machine).revision = self.revision;
         }
+    }
+
+    /// The key of the row with this [`Machine::id`].
+    fn find(&self, id: &str) -> Option<Key> {
+        let address = || id.parse().ok().map(Key::Address);
+        let keys = [Some(Key::Mac(id.into())), Some(Key::Uuid(id.into())), address()];
+        keys.into_iter().flatten().find(|key| self.machines.contains_key(key))
     }
 
     /// Ids, as in [`Machine::id`], of rows that were forgotten or merged since the last call.
@@ -320,12 +389,12 @@ impl Timeline {
             false => machine.boot.mark(Stage::Script, now),
         }
         let Some(group) = group else {
-            machine.boot.unmatched = Some(plain(&record.labels.to_string()));
+            machine.boot.unmatched = Some(plain(&site.groups.relevant(&record.labels).to_string()));
             return;
         };
         machine.boot.told = match site.profiles.get(&group.profile) {
             _ if holds_generation(site, group, machine.report.as_ref()) => Told::disk(),
-            Some(profile) => Told::of(site, profile),
+            Some(profile) => Told::of(site, &group.profile, profile),
             None => Told::default(),
         };
         if machine.boot.told.from_disk {

@@ -265,6 +265,100 @@ fn a_stranger_has_a_line_to_paste_and_is_none_once_the_site_names_it() {
     assert_eq!(machines.iter().filter(|machine| machine.entry.is_some() || machine.stranger).count(), 0);
 }
 
+/// ux 1.5: a swapped card was half shown. A guess needs a reason.
+#[test]
+fn a_missing_node_is_named_beside_a_stranger_only_where_something_speaks_for_it() {
+    let group = |id: &str, mac: &str| {
+        let selector = [("mac".to_owned(), mac.to_owned())].into();
+        Arc::new(Group { id: id.into(), profile: "worker".into(), selector, ..Group::default() })
+    };
+    let hint = |strangers: &[&str]| {
+        let mut world = World::new();
+        let nodes = [
+            group("a", "d4:ae:52:00:00:10"),
+            group("b", "00:25:90:00:00:01"),
+            group("c", "00:25:90:11:00:02"),
+        ];
+        world.site.groups = Arc::new(crate::serve::site::select::Groups::new(nodes.to_vec()));
+        for (number, stranger) in strangers.iter().enumerate() {
+            world.script(&format!("10.0.0.{}", number + 1), stranger);
+        }
+        let machine =
+            world.machines().into_iter().find(|machine| machine.address.as_deref() == Some("10.0.0.1"));
+        machine.unwrap().troubles[0].hint.clone()
+    };
+    for (strangers, begins) in [
+        (&["mac=d4-ae-52-00-00-12"][..], "a was never seen, and its address differs little"),
+        (&["mac=d4-ae-52-ff-00-00"], "a was never seen, and its card is of the same maker"),
+        (&["mac=d4-ae-52-ff-00-00", "mac=d4-ae-52-ff-00-99"], "add below"),
+        (&["mac=00-25-90-ff-00-00"], "add below"),
+        (&["mac=02-00-00-00-00-01&hostname=B.lan"], "b was never seen, and it says this name"),
+        (&["mac=02-00-00-00-00-01"], "add below"),
+    ] {
+        assert!(hint(strangers).starts_with(begins), "{strangers:?}: {}", hint(strangers));
+    }
+}
+
+/// ux §3, 3: kinds of trouble without words or without a way out.
+#[test]
+fn every_kind_of_trouble_stands_in_the_documents() {
+    for path in ["docs/formats/status.md", "docs/guides/troubleshooting.md"] {
+        let text =
+            std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let missing: Vec<&str> =
+            trouble::kinds().filter(|kind| !text.contains(&format!("`{kind}`"))).collect();
+        assert_eq!(missing, Vec::<&str>::new(), "{path}");
+    }
+}
+
+/// ux 1.13: as soon as the last initrd had left, a machine was done, although a kernel panic looks the same.
+#[test]
+fn a_machine_of_which_nothing_is_heard_is_loaded_and_one_that_says_anything_is_done() {
+    let mut world = World::new();
+    let loads = |world: &mut World| {
+        world.script("10.0.0.11", N1);
+        for (path, size) in [(KERNEL, 100), (BASE, 1000), (OVERLAY, 1000)] {
+            world.file("10.0.0.11", path, size);
+        }
+    };
+    loads(&mut world);
+    assert_eq!(world.only().state, State::Working, "its system reports");
+    world.wait(700);
+    assert_eq!(world.only().state, State::Stuck);
+    world.report(&format!("{N1}&stage=my-own-stage"));
+    assert_eq!((world.only().state, world.only().troubles), (State::Done, vec![]));
+    let mut world = World::new();
+    world.site.reporting = Arc::default();
+    loads(&mut world);
+    world.wait(700);
+    assert_eq!((world.only().state, world.only().troubles), (State::Loaded, vec![]));
+    world.report(&format!("{N1}&stage=booted"));
+    assert_eq!(world.only().state, State::Done);
+}
+
+#[test]
+fn all_journals_together_are_bounded_and_the_newest_are_kept() {
+    let mut world = World::new();
+    let mac = |number: usize| format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256);
+    let group = |number: usize| {
+        let selector = std::collections::BTreeMap::from([("mac".to_owned(), mac(number))]);
+        Arc::new(Group { id: number.to_string(), profile: "worker".into(), selector, ..Group::default() })
+    };
+    let all = 3000;
+    world.site.groups = Arc::new(crate::serve::site::select::Groups::new((0..all).map(group).collect()));
+    let log = format!("{}%0a", "x".repeat(390)).repeat(10);
+    (0..all).for_each(|number| world.report(&format!("mac={}&stage=failed&log={log}", mac(number))));
+    let logs: Vec<usize> = world
+        .timeline
+        .machines()
+        .map(|machine| machine.report.as_ref().map_or(0, |report| report.log.len()))
+        .collect();
+    assert_eq!(logs.len(), all);
+    let total: usize = logs.iter().sum();
+    assert!(total <= 2 * MAX_LOGGED && total > MAX_LOGGED / 2, "{total}");
+    assert_eq!((logs[0], logs[all - 1] > 3000), (0, true));
+}
+
 #[test]
 fn a_boot_from_dhcp_to_a_cluster_is_one_row_with_every_stage() {
     let mut world = World::new();
@@ -395,15 +489,10 @@ fn however_a_profile_names_its_images_a_machine_is_held_against_them() {
         world.file("10.0.0.11", KERNEL, 100);
         assert_eq!(world.only().stage, Some(Stage::Kernel), "{boot}");
         world.wait(40);
-        assert!(
-            world.trouble().starts_with("it fetched its kernel, but requested no initrd (/assets/"),
-            "{boot}: {}",
-            world.trouble()
-        );
+        assert_eq!(world.trouble(), "it fetched its kernel, but requested no initrd", "{boot}");
         world.file("10.0.0.11", BASE, 1000);
         world.wait(40);
-        let wanted = format!("did not request {OVERLAY}");
-        assert!(world.trouble().ends_with(&wanted), "{boot}: {}", world.trouble());
+        assert!(world.trouble().ends_with("did not request overlay"), "{boot}: {}", world.trouble());
         world.file("10.0.0.11", OVERLAY, 1000);
         world.wait(40);
         assert_eq!((world.trouble().as_str(), world.only().stage), ("", Some(Stage::Initrd)), "{boot}");
@@ -472,20 +561,20 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
         ("its architecture is arm64, but its kernel is for amd64", 0, &|w| {
             w.script("10.0.0.11", "mac=52-54-00-00-00-01&arch=arm64");
         }),
-        ("it requested /assets/gone, which does not exist (404)", 0, &|w| {
+        ("/assets/gone does not exist (404)", 0, &|w| {
             w.script("10.0.0.11", N1);
             w.answered(record("10.0.0.11", "/assets/gone", "", 404, 5, 5));
         }),
-        ("was refused (500)", 0, &|w| {
+        ("kernel was refused (500)", 0, &|w| {
             w.script("10.0.0.11", N1);
             w.answered(record("10.0.0.11", KERNEL, "", 500, 5, 5));
         }),
-        ("aborted at 10 % (10 of 100 bytes), second attempt", 20, &|w| {
+        ("kernel aborted at 10 % (10 of 100 bytes), twice", 20, &|w| {
             w.script("10.0.0.11", N1);
             w.answered(record("10.0.0.11", KERNEL, "", 200, 50, 100));
             w.answered(record("10.0.0.11", KERNEL, "", 200, 10, 100));
         }),
-        ("stalled at 50 % (50 of 100 bytes)", 20, &|w| {
+        ("kernel stalled at 50 % (50 of 100 bytes)", 20, &|w| {
             w.script("10.0.0.11", N1);
             w.see(&notice::Notice::Progress(&record("10.0.0.11", KERNEL, "", 200, 50, 100)));
         }),
@@ -501,15 +590,11 @@ fn a_machine_that_is_stuck_is_told_by_what_it_lacks() {
         ("script loop: it fetched its script 5 times and loaded nothing", 0, &|w| {
             (0..5).for_each(|_| w.again("10.0.0.11", N1));
         }),
-        (
-            "requested no initrd (/assets/flatcar/amd64-usr/base.cpio.gz, /assets/overlay/worker.cpio)",
-            40,
-            &|w| {
-                w.script("10.0.0.11", N1);
-                w.file("10.0.0.11", KERNEL, 100);
-            },
-        ),
-        ("base.cpio.gz, but did not request /assets/overlay/worker.cpio", 40, &|w| {
+        ("it fetched its kernel, but requested no initrd", 40, &|w| {
+            w.script("10.0.0.11", N1);
+            w.file("10.0.0.11", KERNEL, 100);
+        }),
+        ("it fetched initrd, but did not request overlay", 40, &|w| {
             w.script("10.0.0.11", N1);
             w.file("10.0.0.11", KERNEL, 100);
             w.file("10.0.0.11", BASE, 1000);

@@ -11,9 +11,6 @@ use crate::tree::manifest::Role;
 use crate::tree::names::{INITRD_ARG, arg_value};
 use crate::tree::records::Profile;
 
-/// The sysext that calls back.
-pub(crate) const REPORTING: &str = "report";
-
 /// The instructions in a machine's last script.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
@@ -44,8 +41,8 @@ pub struct Load {
 }
 
 impl Told {
-    /// The instructions of a profile's script.
-    pub(crate) fn of(site: &Site, profile: &Profile) -> Told {
+    /// The instructions of a profile's script; `id` is the profile's as groups name it.
+    pub(crate) fn of(site: &Site, id: &str, profile: &Profile) -> Told {
         let Some(boot) = &profile.boot else { return Told::default() };
         let initrds = boot.initrd.iter().map(|line| (Stage::Initrd, line));
         let all = std::iter::once((Stage::Kernel, &boot.kernel)).chain(initrds);
@@ -62,7 +59,7 @@ impl Told {
         let words = words.into_iter().chain(boot.args.iter().flat_map(|arg| arg.split_whitespace()));
         let names_initrd = words.into_iter().any(|word| arg_value(word, INITRD_ARG).is_some());
         let arch = kernel.and_then(|load| arch_of(site, &load.path));
-        Told { from_disk: false, loads, arch, names_initrd, reports: site.has_sysext(REPORTING) }
+        Told { from_disk: false, loads, arch, names_initrd, reports: site.reporting.contains(id) }
     }
 
     /// The instruction to boot from disk.

@@ -8,9 +8,10 @@ use super::machine::{Fetch, LOOP, Machine};
 use super::stage::Stage;
 use super::told::{Load, Told};
 use crate::base::arch::Arch;
-use crate::base::count::ordinal;
+use crate::base::count::{self, counted};
 use crate::base::size;
 use crate::serve::machines::stamp::Stamp;
+use crate::tree::names;
 
 /// A likely problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,11 @@ const SCRIPTS: u32 = 4;
 
 /// How often an installer may repeat that its machine is installed: once, in case the server forgot.
 const REPEATS: u32 = 2;
+/// The kind of trouble of a stranger.
+pub(crate) const UNMATCHED: &str = "unmatched";
+/// Its hint, where nothing better is known.
+const UNMATCHED_HINT: &str =
+    "add it to `nodes:` in the recipe, or name a `default_profile`; for Matchbox, a group that selects it";
 /// The kind of trouble that machines themselves are told of.
 const INSTALLER_LOOP: &str = "installer-loop";
 
@@ -42,11 +48,13 @@ type Found = Option<(Stamp, String, String)>;
 type Rule = fn(&Machine, Stamp) -> Found;
 
 /// All rules, the most certain first.
-const RULES: [(&str, Rule); 16] = [
+const RULES: [(&str, Rule); 22] = [
     ("failure", failure),
-    ("unmatched", unmatched),
+    (UNMATCHED, unmatched),
     ("architecture", other_architecture),
-    ("refused-file", refused_files),
+    ("refused-file", missing_file),
+    ("spent-config", spent_config),
+    ("refused-request", refused_request),
     ("broken-transfer", broken_transfer),
     ("stalled-transfer", stalled_transfer),
     ("tftp", tftp_failure),
@@ -54,12 +62,22 @@ const RULES: [(&str, Rule); 16] = [
     ("disk-loop", disk_loop),
     ("boot-loop", boot_loop),
     ("script-loop", script_loop),
+    ("no-loader", silence_before_the_loader),
     ("no-script", silence_before_the_script),
+    ("no-own-script", first_script_only),
     ("no-kernel", nothing_loaded),
-    ("no-initrd", missing_initrds),
+    ("profile-without-initrd", profile_without_initrd),
+    ("no-initrd", no_initrds),
+    ("no-overlay", missing_initrds),
     ("no-report", silence_after_loading),
     ("installing", endless_installation),
 ];
+
+/// The kinds of trouble.
+#[cfg(test)]
+pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|(kind, _)| *kind)
+}
 
 /// The likely problems of a machine at this time.
 pub(crate) fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
@@ -92,23 +110,50 @@ fn is_overdue(machine: &Machine, stage: Stage, now: Stamp) -> bool {
     machine.boot.stage() == Some(stage) && stage.patience().is_some_and(|patience| silent > patience)
 }
 
+/// A file in words: what it is in a boot, whose path is among the machine's files; else its path.
+fn word(path: &str, stage: Option<Stage>) -> String {
+    match stage {
+        Some(Stage::Kernel) => "kernel".into(),
+        Some(Stage::Initrd) if names::is_overlay(path) => "overlay".into(),
+        Some(Stage::Initrd) => "initrd".into(),
+        Some(Stage::Ignition) => "config".into(),
+        _ => format!("/{path}"),
+    }
+}
+
+/// The files to load, in words: `initrd`, `overlay`, `initrd and overlay`, `2 initrds`.
+fn words(loads: &[&Load]) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for word in loads.iter().map(|load| word(&load.path, Some(load.stage))) {
+        match counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    let counted = |(word, count): (String, usize)| if count == 1 { word } else { counted(count, &word) };
+    counts.into_iter().map(counted).collect::<Vec<_>>().join(" and ")
+}
+
 fn failure(machine: &Machine, _: Stamp) -> Found {
     let report = machine.report.as_ref().filter(|report| report.is_failure())?;
     let current = report.at >= machine.boot.began;
     let what = if report.detail.is_empty() { "it reports a failure" } else { report.detail.as_str() };
-    let hint = "look at the journal on its console: journalctl -b -u 'prebake-*'";
+    let hint = match report.log.is_empty() {
+        true => "look at the journal on its console: journalctl -b -u 'prebake-*'",
+        false => "the end of its journal came with the report: `prebake logs` shows it",
+    };
     current.then(|| trouble(report.at, what, hint)).flatten()
 }
 
 fn unmatched(machine: &Machine, _: Stamp) -> Found {
     let said = machine.boot.unmatched.as_ref()?;
     let since = machine.boot.marks.get(&Stage::Script)?.first;
+    if !machine.is_stranger {
+        let what = "no group matched it when it asked; one does now";
+        return trouble(since, what, "boot it again");
+    }
     let said = if said.is_empty() { "none" } else { said.as_str() };
-    trouble(
-        since,
-        format!("no group matches its labels: {said}"),
-        "add it to `nodes:` in the recipe, or name a `default_profile`; for Matchbox, a group that selects it",
-    )
+    trouble(since, format!("no group matches its labels: {said}"), UNMATCHED_HINT)
 }
 
 fn other_architecture(machine: &Machine, _: Stamp) -> Found {
@@ -117,33 +162,45 @@ fn other_architecture(machine: &Machine, _: Stamp) -> Found {
     trouble(machine.boot.moved(), what, hint)
 }
 
-fn refused_files(machine: &Machine, _: Stamp) -> Found {
-    let Fetch { path, status, moved, .. } = machine.boot.fetches.iter().find(|fetch| fetch.status >= 400)?;
-    let profile = machine.profile.as_deref().unwrap_or("?");
-    let named = machine.boot.told.stage_of(path).is_some();
-    let hint = match (status, named) {
-        (404, true) => {
-            format!("profile `{profile}` names the file: build the tree again, or correct the profile")
-        }
-        (404, false) => "its script or config names the file; `prebake explain` shows both".into(),
-        (410, _) => "a secret config can be fetched only once: boot the machine again".into(),
-        _ => "the server's log has the reason".into(),
+/// The first refused file with a status that the rule is for, in words.
+fn refused(machine: &Machine, is_for: impl Fn(u16) -> bool) -> Option<(&Fetch, String)> {
+    let mut fetches = machine.boot.fetches.iter();
+    let fetch = fetches.find(|fetch| fetch.status >= 400 && is_for(fetch.status))?;
+    let stage = machine.boot.told.stage_of(&fetch.path).or(fetch.stage);
+    Some((fetch, word(&fetch.path, stage)))
+}
+
+fn missing_file(machine: &Machine, _: Stamp) -> Found {
+    let (fetch, word) = refused(machine, |status| status == 404)?;
+    let named = machine.boot.told.stage_of(&fetch.path).is_some();
+    let hint = match (fetch.stage, named) {
+        (_, true) => "its profile names the file: build the tree again, or correct the profile",
+        (Some(Stage::Ignition), _) => "`prebake explain` says why there is no config for it",
+        _ => "its script or config names the file; `prebake explain` shows both",
     };
-    let what = match status {
-        404 => format!("it requested /{path}, which does not exist (404)"),
-        _ => format!("its request for /{path} was refused ({status})"),
-    };
-    trouble(*moved, what, hint)
+    trouble(fetch.moved, format!("{word} does not exist (404)"), hint)
+}
+
+fn spent_config(machine: &Machine, _: Stamp) -> Found {
+    let (fetch, word) = refused(machine, |status| status == 410)?;
+    let hint = "a secret config can be fetched only once: boot the machine again";
+    trouble(fetch.moved, format!("{word} was fetched before (410)"), hint)
+}
+
+fn refused_request(machine: &Machine, _: Stamp) -> Found {
+    let (fetch, word) = refused(machine, |status| !matches!(status, 404 | 410))?;
+    let what = format!("{word} was refused ({})", fetch.status);
+    trouble(fetch.moved, what, "the server's log has the reason: `prebake logs`")
 }
 
 fn broken_transfer(machine: &Machine, now: Stamp) -> Found {
     let mut fetches = machine.boot.fetches.iter();
     let fetch = fetches.find(|fetch| fetch.broke_off() && now.since(fetch.moved) > STALL)?;
-    let Fetch { path, sent, length, times, moved, .. } = fetch;
-    let again = if *times > 1 { format!(", {} attempt", ordinal((*times).into())) } else { String::new() };
+    let Fetch { path, stage, sent, length, times, moved, .. } = fetch;
+    let often = if *times > 1 { format!(", {}", count::times((*times).into())) } else { String::new() };
     trouble(
         *moved,
-        format!("download of /{path} aborted at {}{again}", size::share(*sent, *length)),
+        format!("{} aborted at {}{often}", word(path, *stage), size::share(*sent, *length)),
         "check cable and switch port; a loader without enough memory also stops like this",
     )
 }
@@ -151,10 +208,10 @@ fn broken_transfer(machine: &Machine, now: Stamp) -> Found {
 fn stalled_transfer(machine: &Machine, now: Stamp) -> Found {
     let mut fetches = machine.boot.fetches.iter();
     let fetch = fetches.find(|fetch| !fetch.is_over && now.since(fetch.moved) > STALL)?;
-    let Fetch { path, sent, length, moved, .. } = fetch;
+    let Fetch { path, stage, sent, length, moved, .. } = fetch;
     trouble(
         *moved,
-        format!("download of /{path} stalled at {}", size::share(*sent, *length)),
+        format!("{} stalled at {}", word(path, *stage), size::share(*sent, *length)),
         "the machine is off, or its network connection is down",
     )
 }
@@ -211,85 +268,96 @@ fn script_loop(machine: &Machine, _: Stamp) -> Found {
     (round && known).then(|| trouble(mark.first, what, hint)).flatten()
 }
 
-fn silence_before_the_script(machine: &Machine, now: Stamp) -> Found {
-    let since = machine.boot.moved();
+fn silence_before_the_loader(machine: &Machine, now: Stamp) -> Found {
     let file = machine.boot.boot_file.as_deref().unwrap_or("a boot file");
-    if is_overdue(machine, Stage::Dhcp, now) {
-        let what = format!("it was told to boot {file}, but did not request it");
-        let hint = "a firewall may block TFTP (UDP port 69), or its firmware is of another kind than it says";
-        return trouble(since, what, hint);
-    }
+    let file = file.trim_end_matches('/').rsplit('/').next().unwrap_or(file);
+    let what = format!("it was told to boot {file}, but did not request it");
+    let hint = "a firewall may block TFTP (UDP port 69), or its firmware is of another kind than it says";
+    is_overdue(machine, Stage::Dhcp, now).then(|| trouble(machine.boot.moved(), what, hint)).flatten()
+}
+
+fn silence_before_the_script(machine: &Machine, now: Stamp) -> Found {
     let what = "it has its loader, but the loader requested no script";
     let hint =
         "the loader's own DHCP must name /boot.ipxe here; Secure Boot refuses a loader that is not signed";
-    is_overdue(machine, Stage::Tftp, now).then(|| trouble(since, what, hint)).flatten()
+    is_overdue(machine, Stage::Tftp, now).then(|| trouble(machine.boot.moved(), what, hint)).flatten()
+}
+
+/// Whether it has a script, and has requested nothing since for too long.
+fn has_only_a_script(machine: &Machine, now: Stamp) -> bool {
+    is_overdue(machine, Stage::Script, now) && machine.boot.unmatched.is_none()
+}
+
+fn first_script_only(machine: &Machine, now: Stamp) -> Found {
+    let what = "it fetched the first script, but did not request its own";
+    let hint = "chain /ipxe?mac=… from the script that it runs, or look at its console";
+    let due = has_only_a_script(machine, now) && machine.profile.is_none();
+    due.then(|| trouble(machine.boot.moved(), what, hint)).flatten()
 }
 
 fn nothing_loaded(machine: &Machine, now: Stamp) -> Found {
-    let due = is_overdue(machine, Stage::Script, now) && machine.boot.unmatched.is_none();
-    if !due {
+    if !has_only_a_script(machine, now) || machine.profile.is_none() {
         return None;
-    }
-    let since = machine.boot.moved();
-    if machine.profile.is_none() {
-        let what = "it fetched the first script, but did not request its own";
-        return trouble(
-            since,
-            what,
-            "chain /ipxe?mac=… from the script that it runs, or look at its console",
-        );
     }
     // Requests for a kernel on another server are not seen here.
     machine.boot.loads(Stage::Kernel).next()?;
     let what = "it has its script, but did not request the kernel";
-    trouble(
-        since,
-        what,
-        "look at its console; for a script over HTTPS, the loader must support HTTPS and trust the CA",
-    )
+    let hint = "look at its console; for a script over HTTPS, the loader must support HTTPS and trust the CA";
+    trouble(machine.boot.moved(), what, hint)
+}
+
+/// The initrds that it was told to load from here and has requested, and the others, once it has been silent for too
+/// long with its kernel.
+fn initrds(machine: &Machine, now: Stamp) -> Option<(Vec<&Load>, Vec<&Load>)> {
+    let boot = &machine.boot;
+    boot.loads(Stage::Kernel).find(|load| boot.is_there(load))?;
+    if boot.stage()? > Stage::Initrd || now.since(boot.moved()) <= Stage::Kernel.patience()? {
+        return None;
+    }
+    let asked = |load: &&Load| boot.fetches.iter().any(|fetch| load.is(&fetch.path));
+    Some(boot.loads(Stage::Initrd).partition(asked))
+}
+
+fn profile_without_initrd(machine: &Machine, now: Stamp) -> Found {
+    initrds(machine, now)?;
+    machine.boot.told.of_stage(Stage::Initrd).next().is_none().then_some(())?;
+    let what = "it fetched its kernel, but its profile has no initrd";
+    let hint = "add `initrd` lines to the profile: Flatcar's kernel cannot start a system without one";
+    trouble(machine.boot.moved(), what, hint)
+}
+
+fn no_initrds(machine: &Machine, now: Stamp) -> Found {
+    let (asked, missing) = initrds(machine, now)?;
+    // Requests for initrds on another server are not seen here.
+    if !asked.is_empty() || missing.is_empty() {
+        return None;
+    }
+    let what = "it fetched its kernel, but requested no initrd";
+    let hint = "the menu or script that it runs lacks `initrd` lines, or the loader ran out of memory";
+    trouble(machine.boot.moved(), what, hint)
 }
 
 fn missing_initrds(machine: &Machine, now: Stamp) -> Found {
-    let boot = &machine.boot;
-    let kernel = boot.loads(Stage::Kernel).next().filter(|load| boot.is_there(load))?;
-    let patience = Stage::Kernel.patience()?;
-    let stage = boot.stage()?;
-    if stage > Stage::Initrd || now.since(boot.moved()) <= patience {
+    let (asked, missing) = initrds(machine, now)?;
+    if asked.is_empty() || missing.is_empty() {
         return None;
     }
-    let told: Vec<&Load> = boot.loads(Stage::Initrd).collect();
-    // Requests for initrds on another server are not seen here.
-    let is_elsewhere = told.is_empty() && boot.told.of_stage(Stage::Initrd).next().is_some();
-    let asked = |load: &Load| boot.fetches.iter().any(|fetch| load.is(&fetch.path));
-    let (asked, missing): (Vec<&Load>, Vec<&Load>) = told.iter().partition(|load| asked(load));
-    let paths = |loads: Vec<&'_ Load>| loads.iter().map(|load| load.path.clone()).collect::<Vec<_>>();
-    let (asked, missing) = (paths(asked), paths(missing));
-    let since = boot.moved();
-    match (told.as_slice(), asked.as_slice(), missing.as_slice()) {
-        _ if is_elsewhere => None,
-        ([], ..) => trouble(
-            since,
-            format!("it fetched its kernel, /{}, but its profile has no initrd", kernel.path),
-            "add `initrd` lines to the profile: Flatcar's kernel cannot start a system without one",
-        ),
-        (_, [], missing) => trouble(
-            since,
-            format!("it fetched its kernel, but requested no initrd (/{})", missing.join(", /")),
-            "the menu or script that it runs lacks `initrd` lines, or the loader ran out of memory",
-        ),
-        (_, _, []) => None,
-        (_, asked, missing) => trouble(
-            since,
-            format!("it fetched /{}, but did not request /{}", asked.join(", /"), missing.join(", /")),
-            "without its overlay, a machine starts without a config: the loader supports only one initrd, or lacks memory",
-        ),
-    }
+    let what = match (words(&asked), words(&missing)) {
+        (asked, missing) if asked != missing => format!("it fetched {asked}, but did not request {missing}"),
+        _ => {
+            format!("it requested only {} of {}", asked.len(), counted(asked.len() + missing.len(), "initrd"))
+        }
+    };
+    let hint = "without its overlay, a machine starts without a config: the loader supports only one initrd, or lacks memory";
+    trouble(machine.boot.moved(), what, hint)
 }
 
 fn silence_after_loading(machine: &Machine, now: Stamp) -> Found {
     let boot = &machine.boot;
     let over = is_overdue(machine, Stage::Initrd, now) || is_overdue(machine, Stage::Ignition, now);
-    if !over || !boot.told.reports || !boot.is_loaded() {
+    // A report of a stage that is none of ours is a sign of life, too.
+    let is_heard = machine.report.as_ref().is_some_and(|report| report.at >= boot.began);
+    if !over || is_heard || !boot.told.reports || !boot.is_loaded() {
         return None;
     }
     let uefi = machine.arch.as_deref().is_some_and(|arch| !arch.is_empty() && arch != "i386");
