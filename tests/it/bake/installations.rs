@@ -125,6 +125,15 @@ fn a_disk_that_the_recipe_does_not_mean_is_reported_and_stays_as_it_is() {
     let (stage, detail) = reported(&address);
     assert_eq!(stage, "failed");
     assert!(detail.contains("there are: vda") && detail.contains("another-disk"), "{detail}");
+    // ux 5.6: what it said itself reaches the page, and whoever reads the log.
+    let status: Value = serde_json::from_str(&get(&address, "/status", "").text()).unwrap();
+    let log = status["machines"][0]["report"]["log"].as_str().unwrap();
+    assert!(log.contains("prebake-install: no disk is what the recipe says"), "{status:#}");
+    assert!(get(&address, "/logs?machine=worker", "").text().is_empty(), "no node is called so");
+    let logs = get(&address, "/logs", "").text();
+    for told in ["stage initrd", "reports failed: no disk", "    ", "no disk is what the recipe says"] {
+        assert!(logs.contains(told), "{told:?} is not in {logs}");
+    }
     drop(machine);
     assert_eq!(Sha256::of(&fs::read(&disk).unwrap()), before);
 }

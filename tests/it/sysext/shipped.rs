@@ -124,10 +124,15 @@ const CONTENTS: [(&str, &[&str]); 10] = [
     (
         "report",
         &[
+            "/usr/lib/systemd/system/kubeadm-.service.d/50-prebake-report.conf",
+            "/usr/lib/systemd/system/kubeadm.service.d/50-prebake-report.conf",
             "/usr/lib/systemd/system/multi-user.target.d/10-report.conf",
+            "/usr/lib/systemd/system/prebake-failed@.service",
+            "/usr/lib/systemd/system/prebake-install.service.d/50-prebake-report.conf",
             "/usr/lib/systemd/system/prebake-joined.path",
             "/usr/lib/systemd/system/prebake-joined.service",
             "/usr/lib/systemd/system/prebake-report.service",
+            "/usr/lib/systemd/system/prebake-route.service.d/50-prebake-report.conf",
             "/usr/libexec/prebake-report",
         ],
     ),
