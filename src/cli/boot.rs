@@ -44,10 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// kernel, initrds and config; its reports arrive, too. The console is on this terminal: Ctrl-A X ends the machine, Ctrl-C is
 /// sent to it. Returns 0 when it powers off. Uses /dev/kvm where that may be opened; without, a boot takes minutes.
 #[derive(Args)]
-#[command(after_help = "Examples:
-  prebake boot output/lab/current --node n1
-  prebake boot output/lab/current --profile worker --firmware uefi --disk 20GiB
-  prebake boot output/lab/current --node n1 --direct --timeout 10m --log console.txt </dev/null")]
 pub(crate) struct BootArgs {
     /// A build, such as output/kubernetes/current
     tree: PathBuf,

@@ -12,7 +12,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("prebake new rack --ssh-key ~/.ssh/id_ed25519.pub", "A first recipe, in a new directory"),
             (
-                "prebake new rack --kubernetes --control d4:ae:52:c1:00:01 --node d4:ae:52:c1:00:11",
+                "prebake new rack --kubernetes --control d4:ae:52:c1:00:01 --worker d4:ae:52:c1:00:11",
                 "Machines that run Kubernetes",
             ),
             ("prebake new site --from matchbox /var/lib/matchbox", "The recipe of a Matchbox data directory"),
@@ -25,33 +25,43 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "nodes import",
         &[
-            ("prebake nodes import machines.csv --profile worker", "Lines for `nodes:`, to look at"),
+            ("prebake nodes import rack.csv --profile worker", "Lines for `nodes:`, to look at"),
             (
-                "prebake nodes import machines.csv --into recipes/edge.yaml",
-                "Write them into the recipe, whose comments stay",
+                "prebake nodes import devices.json interfaces.json --interface eno1 --profile worker --into recipes/edge.yaml",
+                "NetBox's devices and interfaces, into the recipe, whose comments stay",
+            ),
+            (
+                "prebake nodes import /var/lib/misc/dnsmasq.leases --subnet 10.0.0.0/24 --into site/nodes.yaml",
+                "Those that dnsmasq gave addresses, into an inventory",
             ),
         ],
     ),
     (
         "nodes adopt",
-        &[(
-            "prebake nodes adopt --server 10.0.0.1:8080 --mac d4:ae:52:c1:00:90",
-            "The line of a machine that asked the server and that no node names",
-        )],
+        &[
+            ("prebake nodes adopt --server 10.0.0.1:8080", "The lines of all machines that no node names"),
+            (
+                "prebake nodes adopt --server 10.0.0.1:8080 --mac d4:ae:52:c1:00:90 --profile worker --into recipes/edge.yaml",
+                "One of them, into the recipe",
+            ),
+        ],
     ),
     ("nodes ls", &[("prebake nodes ls recipes/edge.yaml", "The machines of a recipe")]),
     (
         "mirror",
-        &[(
-            "prebake mirror recipes/edge.yaml -o /srv/mirror",
-            "All that the recipe's lock needs, as mirrors have it",
-        )],
+        &[
+            (
+                "prebake mirror recipes/edge.yaml -o /srv/mirror",
+                "All that the recipe's lock needs, as mirrors have it",
+            ),
+            ("prebake mirror recipes/edge.lock -o /srv/mirror", "The same, of a lock without its recipe"),
+        ],
     ),
     (
         "schema",
         &[
             ("prebake schema", "The files that have a schema"),
-            ("prebake schema recipe", "A JSON Schema, for editors"),
+            ("prebake schema recipe > recipe.schema.json", "A JSON Schema, for editors"),
         ],
     ),
     (
@@ -62,9 +72,20 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "One machine in QEMU, with its console here",
             ),
             (
-                "prebake boot output/edge/current --profile worker --direct",
-                "A profile, without DHCP and iPXE",
+                "prebake boot output/edge/current --profile worker --firmware uefi --disk 20GiB",
+                "A profile, with UEFI and an empty disk",
             ),
+            (
+                "prebake boot output/edge/current --node worker-1 --direct --timeout 10m --log console.txt </dev/null",
+                "For scripts: without DHCP and iPXE, and for ten minutes at most",
+            ),
+        ],
+    ),
+    (
+        "logs",
+        &[
+            ("prebake logs --mac worker-1", "All that the server noticed of one machine"),
+            ("prebake logs --server boot:8080 --follow", "Of all machines, as it comes"),
         ],
     ),
     (
@@ -130,7 +151,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("prebake status --watch", "Follow the machines of the server on this host"),
             (
-                "prebake status --server boot.example:8080 --wait booted --machines 3",
+                "prebake status --server boot.example:8080 --wait booted --count 3",
                 "Until three machines are up",
             ),
         ],

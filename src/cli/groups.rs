@@ -83,6 +83,9 @@ mod tests {
                 GROUPS.iter().flat_map(|(_, names)| *names).filter(|name| **name == verb.get_name()).count();
             assert_eq!(count, 1, "src/cli/groups.rs lists `{}` {count} times", verb.get_name());
         }
+        // clap makes `help` and needs no line for it.
+        let is_verb = |name: &&str| *name == "help" || Cli::command().find_subcommand(name).is_some();
+        assert!(GROUPS.iter().flat_map(|(_, names)| *names).all(is_verb), "a name that is no verb");
     }
 
     #[test]

@@ -20,8 +20,6 @@ const EVERY: Duration = Duration::from_secs(1);
 ///
 /// Requests with what was sent, answers over DHCP, transfers by TFTP, stages, reports, and the end of the journal that a
 /// failed machine sent. The server keeps the last 12 MiB of such lines in memory.
-///
-/// Example: prebake logs --mac n1 --server boot:8080 --follow
 #[derive(Args)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]

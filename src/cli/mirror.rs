@@ -20,9 +20,6 @@ use crate::source::SourceName;
 /// the store, or from where builds fetch them, and every one is verified; those that are there and right stay, so that an
 /// interrupted run goes on. Any web server can serve the directory, and `file:` reads it as it is.
 #[derive(Args)]
-#[command(after_help = "Example:\n  \
-    prebake mirror recipes/edge.yaml recipes/lab.lock -o /srv/mirror\n  \
-    PREBAKE_MIRROR_FLATCAR=file:///srv/mirror/flatcar prebake build recipes/edge.yaml")]
 pub(crate) struct MirrorArgs {
     /// Recipes whose locks fit them, or locks without their recipes (a name that ends in .lock)
     #[arg(required = true, value_name = "RECIPE|LOCK")]

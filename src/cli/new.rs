@@ -35,7 +35,7 @@ pub(crate) struct NewArgs {
     #[arg(long = "ssh-key", value_name = "KEY", conflicts_with = "from")]
     ssh_keys: Vec<String>,
     /// A machine by its MAC address, with a name or without (repeatable)
-    #[arg(long = "node", value_name = "[NAME=]MAC", value_parser = node, conflicts_with = "from")]
+    #[arg(long = "worker", alias = "node", value_name = "[NAME=]MAC", value_parser = node, conflicts_with = "from")]
     nodes: Vec<(Option<String>, Mac)>,
     /// Machines that run Kubernetes: control planes and workers
     #[arg(long, conflicts_with = "from")]

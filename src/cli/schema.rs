@@ -10,7 +10,6 @@ use crate::base::finding::nearest;
 ///
 /// A file takes it by a first line such as `# yaml-language-server: $schema=recipe.schema.json`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  prebake schema recipe > recipe.schema.json")]
 pub(crate) struct SchemaArgs {
     /// `recipe`, `nodes`, `sysext`, `lock`, `plan` or `events`; the list of them if absent
     name: Option<String>,

@@ -21,9 +21,6 @@ use crate::tree::names::Endpoint;
 /// A stranger's line has its MAC address, the host name that it gave itself or one made of its address, and the profile that
 /// it boots by default. Without --mac, all strangers are taken.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  \
-    prebake nodes adopt --server http://10.0.0.2:8080\n  \
-    prebake nodes adopt --server 10.0.0.2:8080 --mac 52:54:00:aa:bb:01 --profile worker --into recipes/edge.yaml")]
 pub(crate) struct AdoptArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -34,7 +31,7 @@ pub(crate) struct AdoptArgs {
     #[arg(long)]
     all: bool,
     /// Profile of the machines, instead of the one that they boot by default
-    #[arg(long, value_name = "PROFILE")]
+    #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// Put the lines into this recipe or inventory; one that does not exist becomes an inventory
     #[arg(long, value_name = "RECIPE|INVENTORY")]

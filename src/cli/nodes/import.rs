@@ -15,10 +15,6 @@ use crate::machine::network::Network;
 /// dnsmasq's leases and dhcp-host= lines, groups of Matchbox (a file, its data directory or the folder of groups), and JSON of
 /// NetBox (devices or virtual machines together with their interfaces). Every mistake is told at once, with file and line.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  \
-    prebake nodes import rack.csv --profile worker\n  \
-    prebake nodes import devices.json interfaces.json --interface eno1 --profile worker --into recipes/edge.yaml\n  \
-    prebake nodes import /var/lib/misc/dnsmasq.leases --subnet 10.0.0.0/24 --into site/nodes.yaml")]
 pub(crate) struct ImportNodesArgs {
     /// Lists of machines, directories of groups, or - for the standard input
     #[arg(required = true)]
@@ -27,7 +23,7 @@ pub(crate) struct ImportNodesArgs {
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// Profile of machines whose list names none
-    #[arg(long, value_name = "PROFILE")]
+    #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// Network of addresses that state no prefix length, such as 10.0.0.0/24
     #[arg(long, value_name = "NETWORK")]
