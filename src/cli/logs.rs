@@ -24,8 +24,8 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// The machine: its name, MAC address, UUID or address
-    #[arg(long, value_name = "MAC|NAME")]
+    /// The machine: its MAC address, name, UUID or address
+    #[arg(long, value_name = "MAC")]
     mac: Option<String>,
     /// Go on with what comes, until Ctrl-C
     #[arg(long, short)]

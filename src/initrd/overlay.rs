@@ -25,9 +25,9 @@ pub(crate) const CONFIG: &str = "usr/share/oem/config.ign";
 pub(crate) const MOUNTED: &str = "/oem";
 
 /// The directory of sysexts, below [`OEM`] and [`MOUNTED`].
-pub(crate) const SYSEXTS: &str = "sysext";
+const SYSEXTS: &str = "sysext";
 /// The directory of container images, below both, too.
-pub(crate) const IMAGES: &str = "images";
+const IMAGES: &str = "images";
 
 /// The image of a sysext, below [`OEM`] and [`MOUNTED`].
 fn sysext(name: &str) -> String {
@@ -47,8 +47,8 @@ pub(crate) enum Image<'p> {
 pub(crate) fn image_at(path: &str) -> Option<Image<'_>> {
     let (folder, name) = path.strip_prefix(OEM)?.strip_prefix('/')?.split_once('/')?;
     match folder {
-        "sysext" => Some(Image::Sysext(name.strip_suffix(IMAGE_END).unwrap_or(name))),
-        "images" => Some(Image::Container(name)),
+        SYSEXTS => Some(Image::Sysext(name.strip_suffix(IMAGE_END).unwrap_or(name))),
+        IMAGES => Some(Image::Container(name)),
         _ => None,
     }
 }

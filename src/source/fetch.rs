@@ -643,16 +643,19 @@ impl<'a> Fetcher<'a> {
         }
         let entry = match (judged, lock) {
             (Some((verified, signed)), _) => {
+                // Before the bytes get their name: from then on nobody fetches them again, and their place would stay unknown.
+                if let Some((found, _)) = &expectation.signature {
+                    self.remember_proof(want, found)?;
+                }
+                self.remember_digest(want, pinned)?;
                 let mut entry = entry_of(want, self.admit(verified).await?);
                 if let Some(signed) = signed {
                     if let Some((found, _)) = &expectation.signature {
                         let signature = Sha256::of(&found.bytes);
                         self.remember(&want.id, entry.object(), &signature, &signed)?;
-                        self.remember_proof(want, found)?;
                     }
                     entry = signed_entry(entry, &signed);
                 }
-                self.remember_digest(want, pinned)?;
                 entry
             }
             // Another process stored it and may have judged it by another pin; [`Fetcher::judge`] checks that.

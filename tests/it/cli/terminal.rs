@@ -78,7 +78,7 @@ fn quiet_leaves_errors_and_results_and_verbose_tells_sources_reasons_and_what_wa
     let quiet = world.prebake(&["-q", "build", "recipes/small.yaml"]).ok();
     assert_eq!(quiet.stderr, "");
     assert!(quiet.stdout.contains("→ output/small/"), "{}", quiet.stdout);
-    world.prebake(&["build", "--quiet", "recipes/nowhere.yaml"]).fails(1, &["error: cannot read the recipe"]);
+    world.prebake(&["build", "--quiet", "recipes/nowhere.yaml"]).fails(2, &["error: cannot read the recipe"]);
     world.prebake(&["build", "-q", "-v", "recipes/small.yaml"]).fails(2, &["cannot be used with"]);
 }
 
@@ -94,8 +94,10 @@ fn a_failure_with_json_is_one_document_on_standard_output() {
         document["error"].clone()
     };
     let missing = document(&["plan", "recipes/nowhere.yaml", "--json"]);
-    assert_eq!((&missing["exit"], &missing["findings"]), (&1.into(), &Value::Array(Vec::new())));
-    assert!(missing["causes"][0].as_str().unwrap().contains("No such file"), "{missing}");
+    assert_eq!((&missing["exit"], &missing["findings"]), (&2.into(), &Value::Array(Vec::new())));
+    assert!(missing["hint"].as_str().unwrap().contains("recipes/small.yaml"), "{missing}");
+    let gone = document(&["diff", "nowhere", "output", "--json"]);
+    assert!(gone["causes"][0].as_str().unwrap().contains("No such file"), "{gone}");
     let drift = document(&["build", "recipes/small.yaml", "--locked", "--json"]);
     assert_eq!(drift["exit"], 9);
     assert!(drift["hint"].as_str().unwrap().contains("prebake lock"), "{drift}");
