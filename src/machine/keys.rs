@@ -28,7 +28,7 @@ pub static INVENTORY: Mapping = Mapping {
         Key::needed("schema", Value::Number(1, 1), "1", "Version of the format."),
         Key::needed(
             "nodes",
-            Value::List(&Value::Keys(&NODE)),
+            Value::Either(&[Value::List(&Value::Keys(&NODE)), Value::Null]),
             "[{name: n9, mac: \"52:54:00:00:00:09\", profile: worker}]",
             "The machines that are added to the tree.",
         ),

@@ -135,9 +135,11 @@ impl InjectArgs {
             }
             return Ok(());
         }
-        if let Some(path) = initrd.as_ref().filter(|path| path.is_dir()) {
-            let profiles = PublishedTree::open(path)?.profiles();
-            return Err(Misuse::WhoseBoot { path: path.clone(), profiles }.into());
+        // A directory that is no tree is refused below, as what it is.
+        if let Some(path) = &initrd
+            && let Ok(tree) = PublishedTree::open(path)
+        {
+            return Err(Misuse::WhoseBoot { path: path.clone(), profiles: tree.profiles() }.into());
         }
         let output = output.ok_or(Misuse::NoOutput)?;
         let (overlay, findings) = contents.overlay()?.finish()?;

@@ -12,8 +12,8 @@ use crate::world::http::{Server, get};
 fn serve(world: &World, args: &[&str]) -> (Server, String, String) {
     let mut command = world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0"]);
     let mut server = Server::start(command.args(args));
-    let confined = server.says("confined: ");
     let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
+    let confined = server.says("confined: ");
     (server, address, confined)
 }
 

@@ -38,7 +38,8 @@ fn args(world: &World, flags: &[&str]) -> Vec<String> {
 /// `prebake serve` on the bridge.
 fn serve(network: &Network, world: &World, flags: &[&str]) -> Server {
     let mut server = Server::start(network.command(env!("CARGO_BIN_EXE_prebake")).args(args(world, flags)));
-    server.says("serving ");
+    // What is wrong with the network comes before this line.
+    server.says("confined");
     server
 }
 

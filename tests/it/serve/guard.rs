@@ -176,8 +176,8 @@ fn machines_without_secrets_boot_as_ever_and_without_a_guard_a_tree_says_that_it
     let world = secretive();
     let mut command = world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0"]);
     let mut server = Server::start(&mut command);
-    server.says("machines get only with --guard");
     let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
+    server.says("machines get only with --guard");
     let script = get(&address, &format!("/ipxe?mac=52-54-00-00-00-01&uuid={UUID}"), "").text();
     assert!(!script.contains("guarded"), "{script}");
     assert_eq!(get(&address, "/guarded/x/boot.ign", "").status, 404);
@@ -304,7 +304,7 @@ fn secrets_lie_outside_of_the_tree_where_the_build_is_told_to_and_are_given_out_
     let world = secretive();
     let build = ["build", "recipes/small.yaml", "--private", "kept"];
     let built = world.prebake(&build).ok();
-    assert!(built.stdout.contains("/small/current --guard --private kept\n"), "{}", built.stdout);
+    assert!(built.stdout.contains(":8080 --guard --private kept\n"), "{}", built.stdout);
     let tree = world.path("output/small/current").canonicalize().unwrap();
     assert!(!tree.join("private").exists());
     assert_eq!(world.names("kept/small/ignition"), ["control+n2.ign", "worker.ign"]);
