@@ -12,7 +12,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::recipe::{RECIPES, path_of};
+use super::recipe::{MODELINE, RECIPES, path_of};
 use super::{Error, Scaffold, plain_name, quoted, scalar};
 use crate::bake::outputs;
 use crate::bake::recipe::{Recipe, kernel_arg_fault};
@@ -83,7 +83,7 @@ pub(crate) fn import(data: &Path, name: &str) -> Result<Imported> {
     // In the order of the groups' files.
     nodes.sort();
     let mut text = format!(
-        "# {name}: made of the Matchbox data directory {} by `prebake new`.\n\
+        "{MODELINE}\n# {name}: made of the Matchbox data directory {} by `prebake new`.\n\
          # Configs became layers, which each machine gets with its initrd; arguments that only asked for a config are gone, and so is\n\
          # metadata, which was filled in where templates named it. Add `ssh_keys:` and `sysexts: [report]` as you like.\n",
         data.display().to_string().replace(char::is_control, " ")

@@ -124,12 +124,13 @@ fn named(nodes: &[NodeWish]) -> Vec<(String, &NodeWish)> {
     named
 }
 
+/// The line by which editors find the schema of recipes; [`add_surroundings`] writes it.
+pub(super) const MODELINE: &str = "# yaml-language-server: $schema=recipe.schema.json";
+
 /// The text of a model with everything filled in. Lines of the model that are not known stay as they are.
 fn filled(model: &Model, wish: &Wish, nodes: &[(String, &NodeWish)]) -> String {
     let body = model.recipe.find("\nschema:").map_or(0, |before| before + 1);
-    // An editor finds the schema by a first line, which is kept.
-    let modeline = model.recipe.lines().next().filter(|line| line.contains("$schema="));
-    let mut lines: Vec<String> = modeline.map(str::to_owned).into_iter().collect();
+    let mut lines = vec![MODELINE.to_owned()];
     lines.extend(model.header.lines().map(str::to_owned));
     let mut nodes_told = false;
     let renamed = |line: &str| {
@@ -225,9 +226,11 @@ pub(crate) enum Ci {
     Gitlab,
 }
 
-/// Adds the files around a recipe: `.gitignore`, and the CI file if one is wanted.
+/// Adds the files around a recipe: `.gitignore`, the schema for editors, and the CI file if one is wanted.
 pub(crate) fn add_surroundings(scaffold: &mut Scaffold, name: &str, ci: Option<Ci>) -> Result<(), Error> {
     scaffold.text(".gitignore", format!("{IGNORED}{PRIVATE}/\n"))?;
+    let schema = include_str!("../../../docs/formats/recipe.schema.json");
+    scaffold.text(&format!("{RECIPES}/recipe.schema.json"), schema)?;
     let filled = |text: &str| text.replace("RECIPE", &format!("{RECIPES}/{name}"));
     match ci {
         Some(Ci::Github) => scaffold.text(".github/workflows/prebake.yml", filled(GITHUB)),
