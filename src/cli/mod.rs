@@ -112,6 +112,7 @@ enum Verb {
     Mirror(mirror::MirrorArgs),
     #[command(alias = "node")]
     Nodes(nodes::NodesArgs),
+    #[command(alias = "init")]
     New(new::NewArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),

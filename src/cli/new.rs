@@ -11,6 +11,7 @@ use crate::bake::scaffold::matchbox::{self, Imported};
 use crate::bake::scaffold::recipe::{self, CONTROL, NodeWish, WORKER, Wish, path_of};
 use crate::bake::scaffold::{Scaffold, plain_name};
 use crate::base::count::counted;
+use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::Source;
 use crate::ignition::ssh_keys::{self, Origin};
@@ -67,6 +68,9 @@ enum Ci {
     None,
 }
 
+/// Longest file of keys, in bytes.
+const MAX_KEYS: usize = 1 << 20;
+
 /// A value of an option that means nothing.
 #[derive(Debug, thiserror::Error)]
 enum UsageError {
@@ -74,6 +78,8 @@ enum UsageError {
     Kind { kind: String },
     #[error("`{key}` is no public key, no file of them and no github:USER")]
     Key { key: String },
+    #[error("there is no file {} with a public key", path.display())]
+    NoKeyFile { path: PathBuf },
 }
 
 impl Advice for UsageError {
@@ -84,7 +90,7 @@ impl Advice for UsageError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             UsageError::Kind { .. } => "known: `--from matchbox DIR`".into(),
-            UsageError::Key { .. } => {
+            UsageError::Key { .. } | UsageError::NoKeyFile { .. } => {
                 "`ssh-keygen -t ed25519` makes a key; the one that ends in .pub is public".into()
             }
         })
@@ -293,7 +299,17 @@ fn keys(text: &str) -> Result<Vec<String>> {
     }
     let lines = match text.contains(' ') {
         true => text.to_owned(),
-        false => fs::read_to_string(at_home(text)).map_err(|_| UsageError::Key { key: text.to_owned() })?,
+        false => {
+            let path = at_home(text);
+            let unread = |source: io::Error| match source.kind() {
+                io::ErrorKind::NotFound if text.contains(['/', '.']) => {
+                    UsageError::NoKeyFile { path: path.clone() }
+                }
+                _ => UsageError::Key { key: text.to_owned() },
+            };
+            let bytes = disk::read_at_most(&path, MAX_KEYS).map_err(unread)?;
+            String::from_utf8(bytes).map_err(|_| UsageError::Key { key: text.to_owned() })?
+        }
     };
     let name = if text.contains(' ') { "the key" } else { text };
     Ok(ssh_keys::parse(&Source::new(name, lines), Origin::Recipe)?)

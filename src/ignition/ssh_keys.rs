@@ -67,6 +67,11 @@ pub fn parse(source: &Arc<Source>, origin: Origin) -> Result<Vec<String>, Findin
                     keys.push(key.to_owned());
                 }
             }
+            // No line of a private key is ever shown, and nothing else in its file is of interest.
+            Err(finding) if is_private(key) => {
+                let hidden = Source::new(source.name.as_str(), "\n".repeat(index) + "…");
+                return Err(Findings(vec![finding.at(Place { source: hidden, line: index + 1, column })]));
+            }
             Err(finding) => findings.push(finding.at(place)),
         }
         if origin == Origin::Published && findings.len() == MOST_FINDINGS {
@@ -108,8 +113,13 @@ pub fn layer(user: &str, keys: &[String]) -> Result<Config, Findings> {
     }))
 }
 
+/// Whether a line begins a private key: OpenSSH's, PEM's or PuTTY's.
+fn is_private(line: &str) -> bool {
+    line.contains("PRIVATE KEY") || line.starts_with("PuTTY-User-Key-File")
+}
+
 fn check(key: &str, origin: Origin) -> Result<Line<'_>, Finding> {
-    if key.contains("PRIVATE KEY") {
+    if is_private(key) {
         let finding = Finding::error("this is a private key");
         return Err(finding.hint("give the `.pub` file, and keep this one to yourself"));
     }
@@ -187,6 +197,21 @@ mod tests {
     }
 
     /// attacks.md, §4: `github:` accepted `cert-authority`, `command=`, ESC and NUL from any server that answers there.
+    /// A newcomer forgot `.pub`, and each line of the key came back as a finding of its own, into the log of a CI.
+    #[test]
+    fn a_private_key_is_told_once_and_none_of_its_lines_is_shown() {
+        for key in [
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----\n",
+            "# mine\nPuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 1\nc2VjcmV0\n",
+        ] {
+            let findings = parse(&Source::new("id", key), Origin::Recipe).unwrap_err();
+            let told = findings.to_string();
+            assert_eq!(findings.0.len(), 1, "{told}");
+            assert!(told.contains("this is a private key"), "{told}");
+            assert!(key.lines().filter(|line| line.len() > 7).all(|line| !told.contains(line)), "{told}");
+        }
+    }
+
     #[test]
     fn a_published_key_comes_without_options_and_hidden_characters() {
         let bare = KEY.strip_suffix(" me@host").unwrap();

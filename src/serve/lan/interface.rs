@@ -6,6 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::machine::network::Network;
 use crate::machine::node::Mac;
@@ -90,8 +91,12 @@ fn socket_on(interface: Option<&str>, address: SocketAddrV4) -> io::Result<UdpSo
     if let Some(interface) = interface {
         // SO_BINDTODEVICE comes before the socket has an address that packets of other interfaces could reach. rustix
         // lacks this call; tokio has it, but only within a runtime.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let _within = runtime.enter();
+        // One may be there already, within which none may be made and dropped.
+        let runtime = match Handle::try_current() {
+            Ok(_) => None,
+            Err(_) => Some(Builder::new_current_thread().enable_io().build()?),
+        };
+        let _within = runtime.as_ref().map(Runtime::enter);
         let bound = tokio::net::UdpSocket::from_std(socket)?;
         bound.bind_device(Some(interface.as_bytes()))?;
         socket = bound.into_std()?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::lab::network::{ADDRESS, Network};
 use crate::world::World;
 use crate::world::http::Server;
 
@@ -86,4 +87,19 @@ fn what_cannot_be_meant_is_told_at_the_start() {
     ];
     let run = world.prebake(&create).ok();
     assert!(run.stderr.contains("warning: the bundle expired already"), "{}", run.stderr);
+}
+
+/// A boot server without a default route, as in a rack of its own, ended with a panic behind its first lines.
+#[test]
+fn a_server_without_a_default_route_starts_and_names_the_address_of_its_network() {
+    let world = World::new();
+    world.build();
+    let network = Network::new();
+    let mut command = network.command(env!("CARGO_BIN_EXE_prebake"));
+    command.args(["serve", "--address", "127.0.0.1:0"]).arg(world.path("output/small/current"));
+    let mut server = Server::start(&mut command);
+    let warning = server.says("no machine reaches the loopback address");
+    assert!(warning.contains(&format!("--address {ADDRESS}:")), "{warning}");
+    server.terminate();
+    server.wait();
 }
