@@ -21,6 +21,7 @@ use crate::source::pull::Resolver;
 use crate::source::{Mirrors, key};
 use crate::store::Store;
 use crate::tree::lock::{self, Lock};
+use crate::tree::sides;
 
 /// Limits of a build, from the command line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,15 +98,15 @@ impl Project {
     /// The same, with a lock that git could not merge settled, and how many inputs came from each side. The file is not
     /// written yet.
     pub(crate) fn load_settled(recipe: &Path) -> Result<(Project, Option<Taken>)> {
-        let mut sides = None;
-        let mut project = Project::with_lock(recipe, |recipe, path| match Lock::sides(path)? {
-            Some(both) => {
-                let both = sides.insert(Sides::new(recipe, both));
+        let mut settled = None;
+        let mut project = Project::with_lock(recipe, |recipe, path| match sides::read(path)? {
+            Some(unmerged) => {
+                let both = settled.insert(Sides::new(recipe, unmerged));
                 Ok(Some(both.union(recipe)))
             }
             None => Lock::load(path),
         })?;
-        let Some(sides) = sides else { return Ok((project, None)) };
+        let Some(sides) = settled else { return Ok((project, None)) };
         let wants = project.wants(&project.needs()?).1;
         let (lock, taken) = sides.settle(project.lock.take().unwrap_or_else(Lock::empty), &wants);
         (project.lock, project.is_settled) = (Some(lock), true);

@@ -4,21 +4,27 @@
 //! the other side comes each input that fits the recipe where the leading side's does not. Inputs that no side has as the recipe
 //! wants them are left to the verb, which fetches them. Releases never move to those of today.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bake::recipe::Recipe;
 use crate::bake::resolve;
+use crate::base::digest::Sha256;
 use crate::flatcar::version::VersionWish;
 use crate::source::fetch::Want;
 use crate::tree::lock::{Lock, Trust};
+use crate::tree::sides::{Origin, Unmerged};
 
-/// Number of inputs that come from each side, where the sides differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What was taken from each side, where the sides differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// From the branch that is checked out.
+    /// Number of inputs from the branch that is checked out.
     pub ours: usize,
-    /// From the branch that is merged.
+    /// Number of inputs from the branch that is merged.
     pub theirs: usize,
+    /// The source of the sides.
+    pub origin: Origin,
+    /// Sysext → the digests that a side locked for the folder that came with its prebake.
+    pub sysexts: BTreeMap<String, BTreeSet<Sha256>>,
 }
 
 /// The sides of a lock, the leading one first.
@@ -26,11 +32,13 @@ pub(crate) struct Sides {
     first: Lock,
     second: Lock,
     ours_lead: bool,
+    origin: Origin,
 }
 
 impl Sides {
-    /// Orders the sides: ours, theirs.
-    pub(crate) fn new(recipe: &Recipe, [ours, theirs]: [Lock; 2]) -> Sides {
+    /// Orders the sides of a conflict.
+    pub(crate) fn new(recipe: &Recipe, unmerged: Unmerged) -> Sides {
+        let Unmerged { sides: [ours, theirs], origin } = unmerged;
         let release = &recipe.release;
         let rank = |lock: &Lock| {
             let fits = lock.release.channel == release.channel.value
@@ -42,8 +50,8 @@ impl Sides {
             (fits, lock.version().filter(|_| fits), signed)
         };
         match rank(&theirs) > rank(&ours) {
-            true => Sides { first: theirs, second: ours, ours_lead: false },
-            false => Sides { first: ours, second: theirs, ours_lead: true },
+            true => Sides { first: theirs, second: ours, ours_lead: false, origin },
+            false => Sides { first: ours, second: theirs, ours_lead: true, origin },
         }
     }
 
@@ -60,6 +68,9 @@ impl Sides {
         for (user, keys) in &second.ssh_keys {
             lock.ssh_keys.entry(user.clone()).or_insert_with(|| keys.clone());
         }
+        for (name, sha256) in &second.sysexts {
+            lock.sysexts.entry(name.clone()).or_insert(*sha256);
+        }
         for (id, entry) in &second.inputs {
             lock.inputs.entry(id.clone()).or_insert_with(|| entry.clone());
         }
@@ -68,7 +79,7 @@ impl Sides {
 
     /// The union, with the second side's inputs where only those are what the recipe wants.
     pub(crate) fn settle(&self, mut union: Lock, wants: &[Want]) -> (Lock, Taken) {
-        let Sides { first, second, ours_lead } = self;
+        let Sides { first, second, ours_lead, origin } = self;
         let mut from = BTreeSet::new();
         for want in wants {
             let fits = |lock: &Lock| resolve::misfits(want, &lock.inputs).is_none();
@@ -91,7 +102,11 @@ impl Sides {
             }
         }
         let (ours, theirs) = if *ours_lead { (leading, other) } else { (other, leading) };
-        (union, Taken { ours, theirs })
+        let mut sysexts: BTreeMap<String, BTreeSet<Sha256>> = BTreeMap::new();
+        for (name, sha256) in [first, second].into_iter().flat_map(|side| &side.sysexts) {
+            sysexts.entry(name.clone()).or_default().insert(*sha256);
+        }
+        (union, Taken { ours, theirs, origin: *origin, sysexts })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::base::digest::{Object, Sha256};
 use crate::base::error::Result;
 use crate::flatcar::version::VersionWish;
 use crate::tree::lock::{Error, Lock, Trust};
+use crate::tree::sides::Origin;
 use crate::trust::openpgp::Fingerprint;
 
 /// Write the lock of a recipe: the exact, verified inputs that builds use
@@ -80,16 +81,23 @@ impl LockArgs {
         }
         project.save(&lock, &store)?;
         tell_cached(&lock, &fetched);
+        if let Some(taken) = &settled {
+            tell_source(&project.lock_path, taken, &lock);
+        }
         match (self.json, settled) {
             (true, settled) => {
                 let mut told = as_json(&project.lock_path, old.as_ref(), &lock);
-                if let Some(Taken { ours, theirs }) = settled {
+                if let Some(Taken { ours, theirs, origin, .. }) = settled {
+                    let source = match origin {
+                        Origin::Index => "index",
+                        Origin::Marks | Origin::Edited => "marks",
+                    };
                     told["moved"] = true.into();
-                    told["settled"] = json!({"ours": ours, "theirs": theirs});
+                    told["settled"] = json!({"ours": ours, "theirs": theirs, "source": source});
                 }
                 say!("{told:#}");
             }
-            (false, Some(Taken { ours, theirs })) => {
+            (false, Some(Taken { ours, theirs, .. })) => {
                 let path = project.lock_path.display();
                 say!(
                     "{path}: merge conflict settled: of the inputs that differ, {ours} of ours, {theirs} of theirs"
@@ -101,6 +109,29 @@ impl LockArgs {
             (false, None) => print(&project.lock_path, old.as_ref(), &lock),
         }
         Ok(())
+    }
+}
+
+/// Tells the source of a settled lock's sides, and where this prebake's sysexts are of neither.
+fn tell_source(path: &Path, taken: &Taken, lock: &Lock) {
+    let path = path.display();
+    match taken.origin {
+        Origin::Index => tell!("{path}: both sides are as git's index has them"),
+        Origin::Marks => {
+            tell!(
+                "warning: {path}: git's index has no sides of it: they are as the text between the marks has them"
+            );
+        }
+        Origin::Edited => tell!(
+            "warning: {path}: its text outside the marks is not as git merged it: both sides are as the text has them, not as git's index has them"
+        ),
+    }
+    for (name, sha256) in &lock.sysexts {
+        if taken.sysexts.get(name).is_some_and(|locked| !locked.contains(sha256)) {
+            tell!(
+                "warning: {path}: the sysext `{name}` of this prebake is not the one that either side locked"
+            );
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -260,24 +259,6 @@ impl Advice for Error {
     }
 }
 
-/// Both sides of a merge as git's index has them. The text with the marks is not enough: where one side alone changed a line, git
-/// wrote that into both, and half an entry of each is an entry of nobody. Without git, or once the conflict is marked as
-/// settled, the marks have to do; an entry of two halves then fails its verification.
-fn of_index(path: &Path) -> Option<[String; 2]> {
-    let name = path.file_name()?.to_str()?;
-    let stage = |number: u8| {
-        let mut git = Command::new("git");
-        git.arg("-C").arg(disk::directory_of(path)).args([
-            "cat-file",
-            "blob",
-            &format!(":{number}:./{name}"),
-        ]);
-        let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        String::from_utf8(output.stdout).ok().filter(|_| output.status.success())
-    };
-    Some([stage(2)?, stage(3)?])
-}
-
 impl Lock {
     /// A lock without any inputs.
     pub(crate) fn empty() -> Lock {
@@ -342,20 +323,6 @@ impl Lock {
             }
             (schema, _) => Err(flaw(format!("its schema is {schema}"))),
         }
-    }
-
-    /// Both sides of a lock that git could not merge, ours first; `None` where there is no lock, or one without a
-    /// conflict.
-    ///
-    /// # Errors
-    /// [`Error::Side`] where a side is no lock.
-    pub(crate) fn sides(path: &Path) -> Result<Option<[Lock; 2]>, Error> {
-        let Ok(text) = std::fs::read_to_string(path) else { return Ok(None) };
-        let Some(line) = conflict::first(&text) else { return Ok(None) };
-        let not_a_lock = |side| move || Error::Side { path: path.into(), line, side };
-        let [ours, theirs] = of_index(path).or_else(|| conflict::sides(&text)).ok_or_else(not_a_lock("a"))?;
-        let of = |text: &str, side| Lock::parse(path, text).map_err(|_| not_a_lock(side)());
-        Ok(Some([of(&ours, "our")?, of(&theirs, "their")?]))
     }
 
     /// Whether its schema is older than [`SCHEMA`].

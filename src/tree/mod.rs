@@ -42,4 +42,5 @@ pub(crate) mod reporting;
 pub(crate) mod row;
 pub mod sbom;
 pub mod secrets;
+pub(crate) mod sides;
 pub(crate) mod verify;
