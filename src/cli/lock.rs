@@ -57,6 +57,9 @@ impl LockArgs {
     /// Writes the lock and prints the changes.
     pub(crate) fn run(self) -> Result<()> {
         let (mut project, settled) = Project::load_settled(&self.project.recipe)?;
+        if let Some(taken) = &settled {
+            tell_source(&project.lock_path, taken.origin);
+        }
         let store = self.project.store.open()?;
         let store = self.fetch.trusting(store);
         let old = project.lock.clone();
@@ -82,7 +85,7 @@ impl LockArgs {
         project.save(&lock, &store)?;
         tell_cached(&lock, &fetched);
         if let Some(taken) = &settled {
-            tell_source(&project.lock_path, taken, &lock);
+            tell_sysexts(&project.lock_path, taken, &lock);
         }
         match (self.json, settled) {
             (true, settled) => {
@@ -112,10 +115,10 @@ impl LockArgs {
     }
 }
 
-/// Tells the source of a settled lock's sides, and where this prebake's sysexts are of neither.
-fn tell_source(path: &Path, taken: &Taken, lock: &Lock) {
+/// Tells the source of the sides before an entry of two halves fails its verification.
+fn tell_source(path: &Path, origin: Origin) {
     let path = path.display();
-    match taken.origin {
+    match origin {
         Origin::Index => tell!("{path}: both sides are as git's index has them"),
         Origin::Marks => {
             tell!(
@@ -126,6 +129,11 @@ fn tell_source(path: &Path, taken: &Taken, lock: &Lock) {
             "warning: {path}: its text outside the marks is not as git merged it: both sides are as the text has them, not as git's index has them"
         ),
     }
+}
+
+/// Tells where this prebake's sysexts are of neither side.
+fn tell_sysexts(path: &Path, taken: &Taken, lock: &Lock) {
+    let path = path.display();
     for (name, sha256) in &lock.sysexts {
         if taken.sysexts.get(name).is_some_and(|locked| !locked.contains(sha256)) {
             tell!(
