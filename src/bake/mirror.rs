@@ -286,7 +286,7 @@ impl Mirror {
     fn put_key(&mut self, trust: Option<&lock::Trust>, key: &[u8]) -> Result<()> {
         let pin = trust.map_or_else(|| Trust::default().primary, |trust| trust.primary_fingerprint);
         let (_, path) = self.place(KEY_URL)?;
-        if let Ok(known) = disk::read_at_most(&path, MAX_BYTES)
+        if let Some(known) = known(&path, MAX_BYTES)?
             && known != key
             && TrustedKey::parse(&path.display().to_string(), &known, pin).is_err()
         {
@@ -307,7 +307,7 @@ impl Mirror {
         }
         for (url, sums) in sums {
             let (_, path) = self.place(url)?;
-            let old = disk::read_at_most(&path, MAX_SUMS).unwrap_or_default();
+            let old = known(&path, MAX_SUMS)?.unwrap_or_default();
             let old = String::from_utf8_lossy(&old).into_owned();
             let is_other = |line: &&str| !sums.keys().any(|name| sha256_for(line, name).is_some());
             // Anything but a digest with a name is damage.
@@ -331,7 +331,7 @@ impl Mirror {
     /// The text that says which version is current, unless the mirror has a newer one.
     fn put_current(&mut self, url: &str, version: Version, object: Object, store: &Store) -> Result<()> {
         let (_, path) = self.place(url)?;
-        let known = disk::read_at_most(&path, MAX_SUMS).ok();
+        let known = known(&path, MAX_SUMS)?;
         let known = known.and_then(|bytes| crate::flatcar::board::parse_version_txt(url, &bytes).ok());
         if known.is_some_and(|known| known > version) {
             return Ok(());
@@ -381,6 +381,18 @@ impl Mirror {
     }
 }
 
+/// What an earlier run wrote; `None` if there was none.
+///
+/// # Errors
+/// A file that is there, but cannot be read: it would be overwritten with less.
+fn known(path: &Path, most: usize) -> Result<Option<Vec<u8>>, disk::Error> {
+    match disk::read_at_most(path, most) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(disk::Error::io("read", path)(error)),
+    }
+}
+
 /// Whether a file has these bytes already.
 fn is_there(path: &Path, object: Object) -> bool {
     let is_as_long = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == object.size);
@@ -411,4 +423,21 @@ fn current(lock: &Lock) -> Option<(String, Version, Object)> {
     let entry = lock.inputs.values().find(|entry| entry.signer.is_some() && entry.url.ends_with(&end))?;
     let url = format!("{}/{CURRENT}/{VERSION_TXT}", entry.url.strip_suffix(&end)?);
     Some((url, version, entry.object()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Review of issue 17, 13: the lines of earlier runs were overwritten.
+    #[test]
+    fn only_a_file_that_is_not_there_counts_as_one_without_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sums");
+        assert_eq!(known(&path, 3).unwrap(), None);
+        fs::write(&path, "abc").unwrap();
+        assert_eq!(known(&path, 3).unwrap().unwrap(), b"abc");
+        assert!(known(&path, 2).is_err(), "it is too long");
+        assert!(known(directory.path(), 3).is_err(), "it is a directory");
+    }
 }
