@@ -359,9 +359,18 @@ fn boots_of(recipe: &Recipe) -> impl Iterator<Item = (&String, &Profile, Arch, O
     })
 }
 
-/// Warnings about boots that nobody can log in to, before there is a lock to compile for. Layers with faults are told of then.
-pub(crate) fn logins(recipe: &Recipe, sysexts: &[Selected], extra: &[PathBuf]) -> Vec<Finding> {
-    if !recipe.ssh_keys.is_empty() {
+/// Warnings about boots that nobody can log in to, before there is a lock to compile for. Layers with faults, and files of keys
+/// with faults, are told of then. A GitHub user whose keys are not locked yet may bring one.
+pub(crate) fn logins(
+    recipe: &Recipe,
+    sysexts: &[Selected],
+    github: &lock::SshKeys,
+    extra: &[PathBuf],
+) -> Vec<Finding> {
+    let is_open =
+        |source: &SshKeys| matches!(source, SshKeys::Github(user) if !github.contains_key(&user.value));
+    let brings_keys = || keys_layer(recipe, github).map_or(true, |keys| keys.is_some());
+    if recipe.ssh_keys.iter().any(is_open) || brings_keys() {
         return Vec::new();
     }
     let lets_in = |(_, profile, arch, node): &(&String, &Profile, Arch, Option<&Node>)| {

@@ -231,7 +231,8 @@ impl PlanArgs {
             graph = Some(Graph::of(&blueprint, &made));
             forecast.warnings = compiled.warnings;
         } else {
-            forecast.warnings = compile::logins(&project.recipe, &project.sysexts, &self.layers);
+            let github = lock.map(|lock| lock.ssh_keys.clone()).unwrap_or_default();
+            forecast.warnings = compile::logins(&project.recipe, &project.sysexts, &github, &self.layers);
         }
         forecast.add_up();
         Ok((forecast, graph))

@@ -17,7 +17,7 @@ use crate::format::tree::{Content, Tree};
 use crate::ignition::Config;
 use crate::ignition::parts::{self, Contents, Part, Role};
 
-/// Kernel arguments that open a console. `no` and `0` close it again.
+/// Kernel arguments that open a console. `0`, `no`, `false` and `off` close it again (systemd's parse_boolean).
 const CONSOLES: [&str; 5] =
     ["flatcar.autologin", "coreos.autologin", "systemd.debug_shell", "systemd.debug-shell", "sshkey"];
 /// Units that open a shell, or fetch keys from where the machine stands.
@@ -112,9 +112,6 @@ fn by_part(part: &Part) -> bool {
 
 /// A warning for the boots that nobody can log in to, told profile by profile at the profile's place in the recipe.
 pub(crate) fn findings<'b>(recipe: &Recipe, boots: impl Iterator<Item = Shut<'b>>) -> Vec<Finding> {
-    if !recipe.ssh_keys.is_empty() {
-        return Vec::new();
-    }
     let mut nodes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut whole = BTreeSet::new();
     for Shut { profile, node } in boots {

@@ -96,6 +96,18 @@ fn every_way_in_is_known_wherever_it_stands() {
     }
 }
 
+/// Review of issue 17, 14: any `ssh_keys:` silenced everything.
+#[test]
+fn a_github_user_counts_as_long_as_no_key_of_theirs_is_known_to_be_missing() {
+    let world = World::new();
+    world.prebake(&["lock", "recipes/small.yaml"]).ok();
+    world.edit("recipes/small.yaml", "sysexts:", "ssh_keys: ['github:octo']\nsysexts:");
+    let told = || world.prebake(&["plan", "recipes/small.yaml"]).ok().stderr.matches(WORDS).count();
+    assert_eq!(told(), 0, "no lock says that octo has no key");
+    world.edit("recipes/small.lock", "inputs:\n", "ssh_keys:\n  octo: []\ninputs:\n");
+    assert_eq!(told(), 2);
+}
+
 #[test]
 fn what_is_no_way_in_does_not_count_as_one() {
     for body in [
