@@ -32,16 +32,24 @@ pub(super) struct DigestAt {
     pub sha256: Sha256,
 }
 
-/// Whether a URL names the same bytes for ever: its path has a version or a commit, and no word for whatever is newest.
+/// Whether a URL names the same bytes for ever: its path has a version or a commit, and no word for whatever is newest, nor one
+/// that begins like a branch or a pointer, such as `release-1.34` and `stable-1.34.txt`. A release with such a name is fetched
+/// twice, which is only slower.
 pub(crate) fn is_versioned(url: &str) -> bool {
     const MOVING: [&str; 11] = [
         "latest", "current", "main", "master", "head", "nightly", "edge", "rolling", "tip", "trunk",
         "snapshot",
     ];
+    const BRANCHES: [&str; 4] = ["stable", "release", "branch", "lts"];
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = rest.split_once('/').map_or("", |(_, path)| path);
     let words = || path.split(['/', '?', '&', '=', '#']);
-    let is_moving = |word: &str| MOVING.iter().any(|moving| word.eq_ignore_ascii_case(moving));
+    let is_moving = |word: &str| {
+        let (first, more) =
+            word.split_once(['-', '_']).map_or((word, None), |(first, more)| (first, Some(more)));
+        MOVING.iter().any(|moving| word.eq_ignore_ascii_case(moving))
+            || more.is_some() && BRANCHES.iter().any(|branch| first.eq_ignore_ascii_case(branch))
+    };
     !words().any(is_moving) && words().any(|word| has_version(word) || is_commit(word))
 }
 
@@ -96,6 +104,7 @@ mod tests {
             "https://github.com/o/r/releases/download/v2.1/x.tgz",
             "https://github.com/o/r/archive/0123456789abcdef0123456789abcdef01234567/x.tgz",
             "https://example.org/x-1.2.tgz?mirror=3",
+            "https://dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet",
         ] {
             assert!(is_versioned(url), "{url}");
         }
@@ -107,6 +116,11 @@ mod tests {
             "https://example.org:80.80",
             "https://example.org/stable.txt",
             "https://example.org/v5/x",
+            "https://raw.example.org/o/r/release-1.34/x",
+            "https://example.org/o/r/raw/Release_1.34/x",
+            "https://dl.k8s.io/release/stable-1.34.txt",
+            "https://example.org/branch-2.1/x.tgz",
+            "https://example.org/lts-22.04/x.tgz",
         ] {
             assert!(!is_versioned(url), "{url}");
         }
