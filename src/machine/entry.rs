@@ -123,7 +123,7 @@ pub(crate) fn nearest_host_name(text: &str) -> String {
 
 /// A text as a YAML scalar in a flow mapping: plain where every reader of YAML 1.1 and 1.2 takes it for text, else in
 /// double quotes, whose escapes are those of JSON.
-fn scalar(text: &str) -> String {
+pub(crate) fn scalar(text: &str) -> String {
     const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic());
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

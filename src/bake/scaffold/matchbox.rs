@@ -20,7 +20,7 @@ use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::base::finding::{Findings, Severity, Source};
 use crate::base::path::clean;
-use crate::flatcar::board::{CHANNELS, CURRENT};
+use crate::flatcar::board::{Board, CHANNELS, CURRENT};
 use crate::flatcar::version::Version;
 use crate::format::gotemplate::{Template, Value};
 use crate::ignition::{self, Checked, Config, Transpile};
@@ -254,7 +254,8 @@ impl Import<'_> {
             return Err(format!("{} is not Flatcar's PXE kernel (…{KERNEL})", shown(&boot.kernel)));
         }
         let parts: Vec<&str> = boot.kernel.split('/').collect();
-        let host = parts.iter().find_map(|part| part.strip_suffix(HOST));
+        let is_channel = |channel: &&str| Board::of(channel, Arch::Amd64).is_some();
+        let host = parts.iter().find_map(|part| part.strip_suffix(HOST).filter(is_channel));
         let named = parts.iter().find(|part| CHANNELS.contains(*part)).copied();
         let of_flatcar = |initrd: &&String| !initrd.contains("_production_pxe_image.cpio");
         for other in boot.initrd.iter().filter(of_flatcar) {
@@ -307,7 +308,7 @@ impl Import<'_> {
         }
         let mut archs = archs.iter().map(|arch| arch.go()).collect::<Vec<_>>().join(", ");
         archs = if archs == "amd64" { String::new() } else { format!(", arch: [{archs}]") };
-        let channel = channel.map_or("stable", String::as_str);
+        let channel = scalar(channel.map_or("stable", String::as_str));
         format!("{{channel: {channel}, version: {version_word}{archs}}}")
     }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::format::tree::{self, Content, Contents, EXECUTABLE, Entry, PLAIN, Tree};
+pub(crate) use crate::machine::entry::scalar;
 
 /// Reasons why nothing can begin.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,7 @@ impl Scaffold {
     /// Writes all files below a directory, which is made where it is missing, and returns their paths.
     ///
     /// # Errors
-    /// [`Error::InTheWay`] before anything is written, or a file that cannot be written.
+    /// [`Error::InTheWay`] before anything is written, or a file that cannot be written; then none of them stays.
     pub(crate) fn write(&self, directory: &Path) -> Result<Vec<PathBuf>> {
         let files = || self.0.iter().filter(|(_, entry)| !matches!(entry.content, Content::Dir));
         let path = |inside: &str| match directory == Path::new(".") {
@@ -124,43 +125,73 @@ impl Scaffold {
         if !paths.is_empty() {
             return Err(Error::InTheWay { paths }.into());
         }
-        let mut written = Vec::new();
+        let mut made = Made::default();
         for (inside, entry) in files() {
             let path = path(inside);
-            match &entry.content {
-                Content::Symlink(target) => {
-                    disk::create_directories(path.parent().unwrap_or(directory))?;
-                    symlink(target, &path).map_err(disk::Error::io("write", &path))?;
-                }
-                Content::File(contents) => {
-                    let mut bytes = Vec::new();
-                    std::io::Read::read_to_end(&mut contents.reader(), &mut bytes)
-                        .map_err(disk::Error::io("write", &path))?;
-                    disk::write_atomic(&path, &bytes)?;
-                    if entry.mode == EXECUTABLE {
-                        let mode = fs::Permissions::from_mode(EXECUTABLE.into());
-                        fs::set_permissions(&path, mode).map_err(disk::Error::io("write", &path))?;
-                    }
-                }
-                Content::Dir => {}
-            }
-            written.push(path);
+            made.directories(disk::directory_of(&path))?;
+            made.file(path, entry)?;
         }
-        Ok(written)
+        Ok(made.keep())
+    }
+}
+
+/// Files and directories that a run made; dropped before all are there, it removes them again.
+#[derive(Default)]
+struct Made {
+    files: Vec<PathBuf>,
+    /// Those that were missing, the outer ones first.
+    directories: Vec<PathBuf>,
+}
+
+impl Made {
+    fn directories(&mut self, directory: &Path) -> Result<(), disk::Error> {
+        let missing = directory.ancestors().take_while(|above| above.symlink_metadata().is_err());
+        let missing: Vec<PathBuf> =
+            missing.filter(|above| !above.as_os_str().is_empty()).map(Path::to_owned).collect();
+        self.directories.extend(missing.into_iter().rev());
+        disk::create_directories(directory)
+    }
+
+    fn file(&mut self, path: PathBuf, entry: &Entry) -> Result<(), disk::Error> {
+        let fault = || disk::Error::io("write", &path);
+        match &entry.content {
+            Content::Symlink(target) => symlink(target, &path).map_err(fault())?,
+            Content::File(contents) => {
+                let mut bytes = Vec::new();
+                std::io::Read::read_to_end(&mut contents.reader(), &mut bytes).map_err(fault())?;
+                disk::write_atomic(&path, &bytes)?;
+            }
+            Content::Dir => return Ok(()),
+        }
+        self.files.push(path.clone());
+        if matches!(entry.content, Content::File(_)) && entry.mode == EXECUTABLE {
+            let mode = fs::Permissions::from_mode(EXECUTABLE.into());
+            fs::set_permissions(&path, mode).map_err(fault())?;
+        }
+        Ok(())
+    }
+
+    fn keep(mut self) -> Vec<PathBuf> {
+        self.directories.clear();
+        std::mem::take(&mut self.files)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // The failure is told; a directory that is not empty has somebody else's files.
+        for file in self.files.iter().rev() {
+            let _ = fs::remove_file(file);
+        }
+        for directory in self.directories.iter().rev() {
+            let _ = fs::remove_dir(directory);
+        }
     }
 }
 
 /// A text as YAML writes it in double quotes, of which JSON's strings are a part.
 pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// A plain name as YAML has it: in quotes where it would be a number, a truth value or nothing.
-pub(crate) fn scalar(name: &str) -> String {
-    let is_word = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
-    let is_plain = name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && !is_word.contains(&name.to_ascii_lowercase().as_str());
-    if is_plain { name.to_owned() } else { quoted(name) }
 }
 
 /// A name of letters, digits, `-`, `_` and `.`, close to a text; `or` where nothing is left of it.

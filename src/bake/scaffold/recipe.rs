@@ -134,7 +134,7 @@ fn filled(model: &Model, wish: &Wish, nodes: &[(String, &NodeWish)]) -> String {
     lines.extend(model.header.lines().map(str::to_owned));
     let mut nodes_told = false;
     let renamed = |line: &str| {
-        let line = line.replace("channel: stable", &format!("channel: {}", wish.channel));
+        let line = line.replace("channel: stable", &format!("channel: {}", scalar(&wish.channel)));
         let line = line.replace(&format!("{}/", model.name), &format!("{}/", wish.name));
         line.replace(&format!("{}.yaml", model.name), &format!("{}.yaml", wish.name))
     };

@@ -133,6 +133,17 @@ fn nothing_is_overwritten_and_every_file_in_the_way_is_named() {
     world.prebake(&["new", "other", "--name", "x"]).ok();
 }
 
+/// Review of issue 17, 25: the files before the one that failed stayed, and were in the way of the next run.
+#[test]
+fn a_beginning_that_fails_half_way_leaves_nothing_behind() {
+    let world = empty();
+    world.write("lab/recipes", "a file\n");
+    world.prebake(&["new", "lab", "--name", "x", "--systemd"]).fails(1, &["recipes"]);
+    assert_eq!(world.names("lab"), ["recipes"]);
+    fs::remove_file(world.path("lab/recipes")).unwrap();
+    world.prebake(&["new", "lab", "--name", "x", "--systemd"]).ok();
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused_before_anything_is_written() {
     let world = empty();
