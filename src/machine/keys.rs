@@ -10,6 +10,12 @@ static MAC: Form = Form {
               |[0-9A-Fa-f]{2}([:.-][0-9A-Fa-f]{2}){5})$",
     numeric: true,
 };
+/// A host name by RFC 1123. Addresses, which have this form, too, are refused with words of their own.
+static HOST: Form = Form {
+    name: "host name",
+    pattern: "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
+    numeric: true,
+};
 static UUID: Form = Form {
     name: "UUID",
     pattern: "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$",
@@ -43,9 +49,9 @@ pub static NODE: Mapping = Mapping {
     keys: &[
         Key::needed(
             "name",
-            Value::Form(&forms::NAME),
+            Value::Form(&HOST),
             "n1",
-            "Name of the machine and of its Matchbox group; letters, digits, `-`, `_` and `.`. Each name occurs once.",
+            "Name of the machine, its host name, and of its Matchbox group: at most 100 letters, digits, `-` and `.`. Each name occurs once.",
         ),
         Key::may(
             "mac",
@@ -75,7 +81,7 @@ pub static NODE: Mapping = Mapping {
             Value::Form(&forms::SIZE),
             "not known, and nothing is judged by it",
             "8GiB",
-            "Its amount of memory. A boot that needs more is refused or warned about when it is built.",
+            "Its amount of memory. A boot that needs more is warned about when it is built.",
         ),
         Key::may(
             "ip",
