@@ -24,7 +24,7 @@ use crate::flatcar::board::{Board, CHANNELS, CURRENT};
 use crate::flatcar::version::Version;
 use crate::format::gotemplate::{Template, Value};
 use crate::ignition::{self, Checked, Config, Transpile};
-use crate::machine::node::{Mac, parse_inventory};
+use crate::machine::node::{Mac, parse_uuid};
 use crate::tree::names::{
     self, CLOUD, CONFIG_ARGS, CONFIG_END, Endpoint, FIRST_BOOT_ARGS, GROUPS, INITRD_ARG, INSTALLED,
     RECORD_END,
@@ -392,8 +392,7 @@ fn machine(selector: &BTreeMap<String, String>) -> Result<Option<Machine>, Strin
             }
             // Matchbox compares it as text, and iPXE sends it in lower case.
             "uuid" if *value == value.to_lowercase() => {
-                fault_of_uuid(value)?;
-                machine.uuid = Some(value.clone());
+                machine.uuid = Some(parse_uuid(value)?);
             }
             "uuid" => {
                 return Err("its `uuid` is in upper case, which no iPXE sends: no machine gets it".into());
@@ -410,15 +409,6 @@ fn machine(selector: &BTreeMap<String, String>) -> Result<Option<Machine>, Strin
         }
     }
     Ok((!selector.is_empty()).then_some(machine))
-}
-
-/// Whether a node can have a UUID, as an inventory judges it.
-fn fault_of_uuid(uuid: &str) -> Result<(), String> {
-    let text = format!("schema: 1\nnodes: [{{name: n, profile: p, uuid: {}}}]\n", quoted(uuid));
-    let nodes = parse_inventory(&Source::new("uuid", text), &[Arch::Amd64]);
-    nodes.map(|_| ()).map_err(|Findings(findings)| {
-        findings.first().map_or_else(String::new, |finding| finding.message.clone())
-    })
 }
 
 /// A template as Matchbox fills it in for a group, and whether that changed it. A machine's request is known as far as the
