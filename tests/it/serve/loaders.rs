@@ -351,7 +351,6 @@ fn matchboxs_flags_are_taken_as_go_takes_them() {
     for (address, why) in [
         ("10.0.0.1", "it has no port; write 10.0.0.1:8080, for example"),
         ("::1:8080", "write an IPv6 address in brackets"),
-        ("http://127.0.0.1:8080", "it is a URL"),
         ("127.0.0.1:many", "`many` is not a port"),
     ] {
         world

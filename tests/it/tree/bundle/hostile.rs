@@ -71,7 +71,7 @@ fn each_kind_of_bad_bundle_is_refused_in_its_own_words() {
         ("line feed", with("trees/x/a\nb"), &["control character"]),
         ("twice", twice, &["each entry once, in order"]),
         ("schema", bundle(&[], |index| index["schema"] = json!(2)), &["schema 2", "this prebake reads 1"]),
-        ("unknown field", bundle(&[], |index| index["also"] = json!(1)), &["unknown field `also`"]),
+        ("unknown field", bundle(&[], |index| index["also"] = json!(1)), &["unknown key `also`"]),
         (
             "bomb",
             bundle(&[("keys/bomb", b"")], |index| {
