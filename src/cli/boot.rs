@@ -1,13 +1,17 @@
 //! `prebake boot`
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, ValueEnum};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::fd::OwnedFd;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use tokio::sync::oneshot;
 
 use super::project::block_on;
@@ -239,8 +243,17 @@ fn start_of(program: &Path, vm: &Vm) -> Result<Child> {
 
 /// Waits until the machine is off, for as long as it may run. However this process ends, it ends the machine.
 async fn attend(mut child: Child, timeout: Option<Duration>) -> Result<()> {
-    let pid = Pid::from_child(&child);
-    on_interrupt(move || end(pid));
+    // A number may be another process's once this one was waited for; this descriptor never is.
+    let qemu = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+    let qemu = match qemu.map_err(|errno| disk::Error::io("watch", "QEMU".as_ref())(errno.into())) {
+        Ok(qemu) => Arc::new(qemu),
+        Err(error) => {
+            let _ = child.kill().and_then(|()| child.wait());
+            return Err(error.into());
+        }
+    };
+    let interrupted = qemu.clone();
+    on_interrupt(move || end(&interrupted));
     let started = Instant::now();
     loop {
         let ended = child.try_wait().map_err(disk::Error::io("wait for", "QEMU".as_ref()))?;
@@ -250,9 +263,11 @@ async fn attend(mut child: Child, timeout: Option<Duration>) -> Result<()> {
             None => {}
         }
         if let Some(patience) = timeout.filter(|timeout| started.elapsed() > *timeout) {
-            let reaper = tokio::task::spawn_blocking(move || child.wait());
-            end(pid);
-            let _ = reaper.await;
+            let _ = tokio::task::spawn_blocking(move || {
+                end(&qemu);
+                child.wait()
+            })
+            .await;
             return Err(Error::TimedOut { patience: humantime::format_duration(patience) }.into());
         }
         tokio::time::sleep(POLL).await;
@@ -260,15 +275,16 @@ async fn attend(mut child: Child, timeout: Option<Duration>) -> Result<()> {
 }
 
 /// Ends the machine: SIGTERM, so that QEMU gives the terminal back, then SIGKILL.
-fn end(pid: Pid) {
+fn end(qemu: &OwnedFd) {
     let started = Instant::now();
     let mut signal = Signal::TERM;
-    let _ = kill_process(pid, signal);
-    // It is there until somebody has waited for it.
-    while test_kill_process(pid).is_ok() {
+    let _ = pidfd_send_signal(qemu, signal);
+    // Whether it has ended, and is left for `attend` to wait for; an error says that it was waited for.
+    let looks = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while let Ok(None) = waitid(WaitId::PidFd(qemu.as_fd()), looks) {
         if started.elapsed() > PATIENCE && signal == Signal::TERM {
             signal = Signal::KILL;
-            let _ = kill_process(pid, signal);
+            let _ = pidfd_send_signal(qemu, signal);
         }
         if started.elapsed() > 2 * PATIENCE {
             return;
