@@ -1,15 +1,28 @@
-// What is served: the document /served, fetched when somebody looks at it and when the build has changed.
+// What is served: the document /served, fetched when somebody looks at it and when the build has changed; or, of a
+// data directory, which has no builds, when some seconds have passed.
 
+const FRESH = 10;
 let served = null;
 let servedOf = null;
+let servedAt = 0;
+let isFetching = false;
 
 async function fetchServed() {
   const build = status && `${status.serving.name} ${status.serving.build} ${status.started}`;
-  if (!build || servedOf === build) return;
+  const isOld = status && !status.serving.build && performance.now() - servedAt > FRESH * 1000;
+  if (!build || isFetching || servedOf === build && !isOld) return;
+  isFetching = true;
   servedOf = build;
+  servedAt = performance.now();
   try {
-    served = await (await fetch('/served', {headers: {accept: 'application/json'}})).json();
-  } catch { servedOf = null; }
+    const answer = await fetch('/served', {headers: {accept: 'application/json'}});
+    if (!answer.ok) throw new Error(answer.statusText);
+    served = await answer.json();
+  } catch {
+    servedOf = null;
+  } finally {
+    isFetching = false;
+  }
   showServed();
 }
 
