@@ -4,7 +4,7 @@
 //! The manifest does not name them, not even by digest: who knows most of a config could guess a short secret by it. So the
 //! BUILD-ID does not depend on them either, and they are replaced in a tree that is there already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -24,6 +24,15 @@ pub(crate) fn directory(tree: &Path, outside: Option<&Path>, name: &str) -> Path
 /// Path of a config in a private part.
 pub(crate) fn config(top: &Path, id: &str) -> PathBuf {
     top.join(IGNITION).join(id)
+}
+
+/// The ids of the configs in a private part; `None` if this process may not list them.
+pub(crate) fn configs(top: &Path) -> Option<BTreeSet<String>> {
+    let entries = match fs::read_dir(top.join(IGNITION)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(BTreeSet::new()),
+        entries => entries.ok()?,
+    };
+    entries.map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 /// A private file or directory that others than its owner may enter, read or write.

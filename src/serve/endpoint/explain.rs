@@ -133,7 +133,7 @@ pub(crate) fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels)
         said: labels.iter().map(|(key, value)| (plain(key), plain(value))).collect(),
         group: chosen.map(|group| group.id.clone()),
         profile: chosen.map(|group| group.profile.clone()),
-        private: profile.is_some_and(|profile| is_private(world, profile)),
+        private: profile.is_some_and(|profile| is_private(world, profile) == Some(true)),
         doubts: doubts(world, request, labels, (chosen, profile), &considered),
         seen: world.monitor.machine(labels, request.now).map(Box::new),
         came: None,
@@ -144,15 +144,21 @@ pub(crate) fn explain(world: &World<'_>, request: &Request<'_>, labels: &Labels)
     }
 }
 
-/// Whether the tree keeps secrets for a profile's config.
-fn is_private(world: &World<'_>, profile: &Profile) -> bool {
-    let site = world.site;
-    let Some(tree) = site.place.directory().filter(|_| site.live.is_none()) else { return false };
+/// Whether the tree keeps secrets for a profile's config; `None` if this process may not see that.
+fn is_private(world: &World<'_>, profile: &Profile) -> Option<bool> {
+    let (site, id) = (world.site, &profile.ignition_id);
+    let Some(tree) = site.place.directory().filter(|_| site.live.is_none() && !id.is_empty()) else {
+        return Some(false);
+    };
     let top = match world.guard {
         Some(guard) => guard.private(tree, &site.manifest.name),
         None => private::directory(tree, None, &site.manifest.name),
     };
-    !profile.ignition_id.is_empty() && private::config(&top, &profile.ignition_id).exists()
+    // Secrets may have been added to the tree since.
+    if private::config(&top, id).exists() {
+        return Some(true);
+    }
+    site.private.as_ref().map(|configs| configs.contains(id))
 }
 
 /// `/explain`: as text, or as JSON if the client asks for it.
@@ -267,6 +273,9 @@ fn doubts(
         doubts.push(format!("group `{}` uses profile `{}`, which does not exist", group.id, group.profile));
         return doubts;
     };
+    if is_private(world, profile).is_none() {
+        doubts.push("its config may have private layers: the tree's cannot be read by this process".into());
+    }
     let told = Told::of(world.site, &group.profile, profile);
     let is_there = |path: &str| {
         let path = format!("/{}", utf8_percent_encode(path, ESCAPED));

@@ -158,6 +158,7 @@ mod tests {
             live: None,
             reporting: Default::default(),
             signer: None,
+            private: Some(Default::default()),
             lack: None,
             hold: None,
         }

@@ -3,7 +3,9 @@
 //! describes it.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use hyper::{HeaderMap, Method};
 use serde::Serialize;
@@ -11,11 +13,13 @@ use serde::Serialize;
 use super::listing;
 use super::request::{Request, World};
 use crate::base::arch::Arch;
-use crate::serve::answer::Answer;
+use crate::serve::answer::{Answer, TEXT};
+use crate::serve::machines::monitor::Monitor;
 use crate::serve::machines::roll::{Missing, Roll};
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::{SCHEMA, Serving};
-use crate::serve::machines::timeline::{Load, Stage, Told};
+use crate::serve::machines::timeline::{Load, Stage, Told, plain_path};
+use crate::serve::site::Site;
 use crate::serve::site::labels::Labels;
 use crate::tree::names::{ASSETS, Endpoint, below};
 use crate::tree::parts::{self, Kind, Part};
@@ -83,17 +87,30 @@ struct Place {
 }
 
 /// `/served`.
-pub(crate) fn answer(world: &World<'_>, request: &Request<'_>, _: &Labels) -> Answer {
-    let fresh = world.site.live.is_some().then_some(FRESH);
-    let document = world.monitor.served(world.site, fresh, || {
-        let json = serde_json::to_vec(&served(world, request)).unwrap_or_default();
-        [json.as_slice(), b"\n"].concat().into()
-    });
-    Answer::shared(200, "application/json", document).header("cache-control", "no-store")
+pub(crate) fn answer(world: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
+    let answer = match world.monitor.served(world.site, None) {
+        Some(document) => Answer::shared(200, "application/json", document),
+        // The site was replaced after the document was made.
+        None => Answer::new(503, TEXT, "the document is being made\n").header("retry-after", "1"),
+    };
+    answer.header("cache-control", "no-store")
 }
 
-fn served(world: &World<'_>, request: &Request<'_>) -> Served {
-    let site = world.site;
+/// Has the document made before a request for it is answered, if the path is that of one. It takes the headers of
+/// hundreds of files, so it is not made where requests are answered.
+pub(crate) async fn prepare(path: &str, monitor: &Arc<Monitor>, site: &Arc<Site>) {
+    if !Endpoint::parse(&plain_path(path)).is_some_and(|(endpoint, _)| endpoint == Endpoint::Served) {
+        return;
+    }
+    let fresh = site.live.is_some().then_some(FRESH);
+    let make = |site: &Site| {
+        let json = serde_json::to_vec(&served(site)).unwrap_or_default();
+        [json.as_slice(), b"\n"].concat().into()
+    };
+    monitor.make_served(site, fresh, make).await;
+}
+
+fn served(site: &Site) -> Served {
     let Serving { name, build, releases, .. } = Serving::of(site);
     let roll = Roll::of(site);
     let sysexts = parts::sysexts(&site.manifest).take(MOST_ROWS).map(|(image, file)| Sysext {
@@ -110,7 +127,7 @@ fn served(world: &World<'_>, request: &Request<'_>) -> Served {
         releases,
         files: site.manifest.files.len(),
         size: site.manifest.files.values().map(|file| file.size).sum(),
-        profiles: boots(world, request, &roll),
+        profiles: boots(site, &roll),
         profiles_total: site.profiles.len(),
         sysexts: sysexts.collect(),
         nodes: roll.nodes().iter().take(MOST_ROWS).cloned().collect(),
@@ -119,28 +136,27 @@ fn served(world: &World<'_>, request: &Request<'_>) -> Served {
     }
 }
 
-fn boots(world: &World<'_>, request: &Request<'_>, roll: &Roll) -> Vec<Boot> {
+fn boots(site: &Site, roll: &Roll) -> Vec<Boot> {
     let mut machines: HashMap<&str, usize> = HashMap::new();
     for profile in roll.nodes().iter().filter_map(|node| node.profile.as_deref()) {
         *machines.entry(profile).or_default() += 1;
     }
-    let default = world.site.groups.iter().find(|group| group.selector.is_empty());
+    let default = site.groups.iter().find(|group| group.selector.is_empty());
     // Many profiles share files, and each is looked at once.
     let mut known = HashMap::new();
-    let boot = |(id, profile): (&String, &std::sync::Arc<Profile>)| {
-        let told = Told::of(world.site, id, profile);
+    let boot = |(id, profile): (&String, &Arc<Profile>)| {
+        let told = Told::of(site, id, profile);
         let found: Vec<Option<Vec<Part>>> = told
             .loads
             .iter()
-            .map(|load| {
-                known.entry(load.path.clone()).or_insert_with(|| loaded(world, request, load)).clone()
-            })
+            .map(|load| known.entry(load.path.clone()).or_insert_with(|| loaded(site, load)).clone())
             .collect();
         let is_known = found.iter().all(Option::is_some);
         let mut parts: Vec<Part> = found.into_iter().flatten().flatten().collect();
         let loads = parts.iter().map(|part| part.size).sum();
         let is_flatcar = parts.iter().any(|part| part.kind == Kind::Base);
-        let memory = (is_known && is_flatcar).then(|| parts::memory(&parts).0);
+        let fetched = parts::fetched(&site.manifest, &site.place, id);
+        let memory = (is_known && is_flatcar).then(|| parts::memory(&parts, fetched).0);
         parts.truncate(MOST_PARTS);
         Boot {
             id: id.clone(),
@@ -152,21 +168,29 @@ fn boots(world: &World<'_>, request: &Request<'_>, roll: &Roll) -> Vec<Boot> {
             memory,
         }
     };
-    world.site.profiles.iter().take(MOST_PROFILES).map(boot).collect()
+    site.profiles.iter().take(MOST_PROFILES).map(boot).collect()
 }
 
 /// The parts of a file that a profile names; `None` if it is not here.
-fn loaded(world: &World<'_>, request: &Request<'_>, load: &Load) -> Option<Vec<Part>> {
+fn loaded(site: &Site, load: &Load) -> Option<Vec<Part>> {
     if load.host.is_some() || load.path.contains("${") {
         return None;
     }
-    if let Some(parts) = parts::of_file(&world.site.manifest, &world.site.place, &load.path) {
+    if let Some(parts) = parts::of_file(&site.manifest, &site.place, &load.path) {
         return Some(parts);
     }
-    let assets = world.site.live.as_ref()?.assets.as_ref()?;
+    let assets = site.live.as_ref()?.assets.as_ref()?;
     let (method, headers) = (Method::GET, HeaderMap::new());
-    let plain =
-        Request { method: &method, path: &load.path, query: "", headers: &headers, body: "", ..*request };
+    let plain = Request {
+        method: &method,
+        path: &load.path,
+        query: "",
+        scheme: "http",
+        headers: &headers,
+        body: "",
+        now: SystemTime::now(),
+        peer: Ipv4Addr::LOCALHOST.into(),
+    };
     let answer = listing::answer(assets, below(&load.path, ASSETS)?.as_bytes(), &plain);
     let size = answer.body.length().filter(|_| answer.status == 200)?;
     let name = load.path.rsplit('/').next().unwrap_or(&load.path).to_owned();

@@ -20,7 +20,7 @@ use crate::serve::answer::{Answer, Body, Lack, TEXT};
 use crate::serve::endpoint::guard::Guard;
 use crate::serve::endpoint::guard::answer::loggable;
 use crate::serve::endpoint::request::{Request, World};
-use crate::serve::endpoint::routes;
+use crate::serve::endpoint::{routes, served};
 use crate::serve::files::proofs::{Proofs, Verdict};
 use crate::serve::files::segments::{self, Segment};
 use crate::serve::loaders::Loaders;
@@ -120,6 +120,7 @@ impl Exchange {
                     now: SystemTime::now(),
                     peer: via.peer.ip(),
                 };
+                served::prepare(request.path, &self.monitor, &site).await;
                 let (monitor, guard) = (&self.monitor, self.guard.as_deref());
                 routes::answer(&World { site: &site, monitor, guard, loaders: &self.loaders }, &request)
             }

@@ -18,7 +18,7 @@ use super::report::Report;
 use super::roll::{Call, Roll};
 use super::stamp::Stamp;
 use super::state;
-use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic};
+use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic, standing};
 use super::throughput::{SECONDS, Throughput};
 use super::timeline::{Asked, Machine, Origin, Timeline, Trouble, Whose, plain_path, troubles};
 use super::watchers::{Events, Watchers};
@@ -61,7 +61,7 @@ pub struct Monitor {
     pictures: Pictures,
     watchers: Watchers,
     /// Held while the document on what is served is made.
-    making: Mutex<()>,
+    making: Arc<tokio::sync::Mutex<()>>,
     logbook: Logbook,
 }
 
@@ -106,7 +106,7 @@ impl Monitor {
             seen: Mutex::new(seen),
             pictures: Pictures::default(),
             watchers: Watchers::default(),
-            making: Mutex::default(),
+            making: Arc::default(),
             logbook: Logbook::default(),
         })
     }
@@ -204,7 +204,7 @@ impl Monitor {
         let address = machine.as_ref().and_then(|machine| machine.address).map(|address| address.to_string());
         let uuid = machine.as_ref().and_then(|machine| machine.uuid.clone());
         ids.extend(machine.as_ref().map(|machine| machine.id()).into_iter().chain(uuid).chain(address));
-        let missing = call.missing.iter().any(|node| node.is_called(wanted));
+        let missing = call.missing().any(|node| node.is_called(wanted));
         (machine.map(|machine| machine.id()), missing, self.logbook.read(Some(&ids), after))
     }
 
@@ -267,27 +267,40 @@ impl Monitor {
         })
     }
 
-    /// The document on what a site serves: the known one, unless it is older than `fresh`, or else what `make` makes.
-    /// If several clients ask at once, only one of them makes it.
-    pub(crate) fn served(&self, site: &Site, fresh: Option<Duration>, make: impl FnOnce() -> Bytes) -> Bytes {
-        let known = || {
-            let seen = self.seen();
-            let (made, document) = seen.served.as_ref().filter(|_| seen.is_of(site))?;
-            fresh.is_none_or(|fresh| made.elapsed() < fresh).then(|| document.clone())
-        };
-        if let Some(document) = known() {
-            return document;
+    /// The document on what a site serves, if it was made, and not longer ago than `fresh`.
+    pub(crate) fn served(&self, site: &Site, fresh: Option<Duration>) -> Option<Bytes> {
+        let seen = self.seen();
+        let (made, document) = seen.served.as_ref().filter(|_| seen.is_of(site))?;
+        fresh.is_none_or(|fresh| made.elapsed() < fresh).then(|| document.clone())
+    }
+
+    /// Makes the document on what a site serves, unless there is one that is not older than `fresh`. `make` reads files, so
+    /// it has a thread of its own, and only one at a time: other askers wait without a thread, and the one that has
+    /// gone meanwhile leaves no second maker behind.
+    pub(crate) async fn make_served(
+        self: &Arc<Self>,
+        site: &Arc<Site>,
+        fresh: Option<Duration>,
+        make: impl FnOnce(&Site) -> Bytes + Send + 'static,
+    ) {
+        if self.served(site, fresh).is_some() {
+            return;
         }
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(document) = known() {
-            return document;
+        let making = self.making.clone().lock_owned().await;
+        if self.served(site, fresh).is_some() {
+            return;
         }
-        let document = make();
-        let mut seen = self.seen();
-        if seen.is_of(site) {
-            seen.served = Some((Instant::now(), document.clone()));
-        }
-        document
+        let (monitor, site) = (self.clone(), site.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let document = make(&site);
+            let mut seen = monitor.seen();
+            if seen.is_of(&site) {
+                seen.served = Some((Instant::now(), document));
+            }
+            drop(making);
+        });
+        // If it panicked, there is no document, which the answer says.
+        let _ = made.await;
     }
 
     /// Counters and gauges for Prometheus.
@@ -298,14 +311,14 @@ impl Monitor {
         };
         let (mut stages, mut states, mut strangers) = (BTreeMap::new(), BTreeMap::new(), 0);
         for machine in machines {
-            let status = MachineStatus::of(&machine, &call, now.into());
-            *stages.entry(status.stage).or_default() += 1;
-            *states.entry(status.state).or_default() += 1;
-            strangers += u64::from(status.stranger);
+            let (stage, state) = standing(&machine, now.into());
+            *stages.entry(stage).or_default() += 1;
+            *states.entry(state).or_default() += 1;
+            strangers += u64::from(machine.is_stranger);
         }
         let seen = self.seen();
         seen.counters.text(&Gauges {
-            missing: call.missing.len() as u64,
+            missing: call.missing().len() as u64,
             strangers,
             serving: &seen.serving,
             started: self.started,
@@ -528,10 +541,10 @@ impl Seen {
 
     /// Whether watchers get the missing nodes now, since they have changed and the last list was long enough ago.
     fn is_due(&mut self, call: &Arc<Call>) -> bool {
-        let is_due = self.rest == 0 && call.missing != self.told_call.missing;
+        let is_due = self.rest == 0 && !call.misses_the_same(&self.told_call);
         if is_due {
             self.told_call = call.clone();
-            self.rest = call.missing.len() / MISSING_A_TICK;
+            self.rest = call.missing().len() / MISSING_A_TICK;
         }
         is_due
     }
@@ -563,7 +576,7 @@ struct Moment {
 impl Moment {
     fn status(&self) -> Status {
         let of = |machine: &Arc<Machine>| MachineStatus::of(machine, &self.call, self.frame.now);
-        let missing = self.tells_missing.then(|| self.call.missing.clone());
+        let missing = self.tells_missing.then(|| self.call.missing().cloned().collect());
         Status { machines: self.machines.iter().map(of).collect(), missing, ..self.frame.clone() }
     }
 }
@@ -601,6 +614,7 @@ mod tests {
             live: None,
             reporting: Arc::default(),
             signer: None,
+            private: Some(Default::default()),
             lack: None,
             hold: None,
         })
@@ -608,6 +622,35 @@ mod tests {
 
     fn mac(number: usize) -> String {
         format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256)
+    }
+
+    /// Issue 17: two askers for `/served` stopped a server of two cores, as it read files where requests are answered.
+    #[tokio::test]
+    async fn what_is_served_is_found_out_once_for_all_askers_and_beside_everything_else() {
+        let monitor = Arc::new(Monitor::open(None).unwrap());
+        let site = site(1);
+        monitor.serves(&site);
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let slow = move |_: &Site| match released.recv_timeout(Duration::from_secs(60)) {
+            Ok(()) => Bytes::from_static(b"slow"),
+            Err(_) => Bytes::from_static(b"nothing else could run"),
+        };
+        let first = monitor.make_served(&site, None, slow);
+        let second = monitor.make_served(&site, None, |_| Bytes::from_static(b"made again"));
+        // The runtime of a test has this thread alone.
+        let others = async {
+            tokio::task::yield_now().await;
+            assert_eq!(monitor.served(&site, None), None);
+            release.send(()).unwrap();
+        };
+        tokio::join!(first, second, others);
+        assert_eq!(monitor.served(&site, None).as_deref(), Some(&b"slow"[..]));
+        // A client that leaves ends neither the maker nor the others' wait.
+        let stale = Some(Duration::ZERO);
+        let left = monitor.make_served(&site, stale, |_| Bytes::from_static(b"left"));
+        let _ = tokio::time::timeout(Duration::ZERO, left).await;
+        monitor.make_served(&site, stale, |_| Bytes::from_static(b"fresh")).await;
+        assert_eq!(monitor.served(&site, None).as_deref(), Some(&b"fresh"[..]));
     }
 
     /// Issue 17: a hall of 10,000 nodes that is switched on would have sent all missing ones with each one that came.

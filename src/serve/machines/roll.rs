@@ -61,8 +61,8 @@ pub(crate) struct Roll {
 #[derive(Debug, Default)]
 pub(crate) struct Call {
     roll: Arc<Roll>,
-    /// The nodes that no machine is, sorted by name.
-    pub missing: Vec<Missing>,
+    /// The places in the roll of nodes that no machine is. The roll is called under the monitor's lock, so it copies none.
+    missing: Vec<usize>,
     /// The cards of machines that no group matched.
     strangers: Vec<Mac>,
     /// The profile that a stranger most likely should have.
@@ -135,7 +135,8 @@ impl Roll {
     /// Calls the roll: finds the nodes that no machine of the timeline is.
     pub(crate) fn call(self: &Arc<Self>, timeline: &Timeline) -> Call {
         let missing = self.missing(timeline);
-        let mut profiles = missing.iter().filter_map(|node| node.profile.as_deref()).map(profile_of);
+        let nodes = missing.iter().filter_map(|place| self.nodes.get(*place));
+        let mut profiles = nodes.filter_map(|node| node.profile.as_deref()).map(profile_of);
         let first = profiles.next();
         let common = first.filter(|first| profiles.all(|other| other == *first)).map(str::to_owned);
         let strangers = timeline.machines().filter(|machine| machine.is_stranger);
@@ -143,18 +144,30 @@ impl Roll {
         Call { roll: self.clone(), missing, strangers, profile: common.or_else(|| self.only_profile.clone()) }
     }
 
-    fn missing(&self, timeline: &Timeline) -> Vec<Missing> {
+    fn missing(&self, timeline: &Timeline) -> Vec<usize> {
         let groups: HashSet<&str> =
             timeline.machines().filter_map(|machine| machine.group.as_deref()).collect();
-        let came = |node: &&Missing| {
+        let came = |node: &Missing| {
             timeline.has_seen(node.mac.as_deref(), node.uuid.as_deref())
                 || node.group.as_deref().is_some_and(|group| groups.contains(group))
         };
-        self.nodes.iter().filter(|node| !came(node)).take(MOST).cloned().collect()
+        let missing = self.nodes.iter().enumerate().filter(|(_, node)| !came(node));
+        missing.map(|(place, _)| place).take(MOST).collect()
     }
 }
 
 impl Call {
+    /// The nodes that no machine is, sorted by name.
+    pub(crate) fn missing(&self) -> impl ExactSizeIterator<Item = &Missing> {
+        self.missing.iter().map(|place| &self.roll.nodes[*place])
+    }
+
+    /// Whether the same nodes are missing in another call.
+    pub(crate) fn misses_the_same(&self, other: &Call) -> bool {
+        let is_same_roll = Arc::ptr_eq(&self.roll, &other.roll);
+        is_same_roll && self.missing == other.missing || !is_same_roll && self.missing().eq(other.missing())
+    }
+
     /// A machine's name: its own, else that of its node.
     pub(crate) fn name_of(&self, machine: &Machine) -> Option<String> {
         let of_node = || self.roll.name_of(machine.mac.as_deref(), machine.uuid.as_deref());
@@ -188,20 +201,18 @@ impl Call {
             return None;
         }
         let name = stranger.hostname.as_deref().map(host_name).filter(|name| !name.is_empty());
-        if let Some(node) =
-            name.and_then(|name| self.missing.iter().find(|node| host_name(&node.name) == name))
-        {
+        if let Some(node) = name.and_then(|name| self.missing().find(|node| host_name(&node.name) == name)) {
             return Some((node, "and it says this name"));
         }
         let mac: Mac = stranger.mac.as_ref()?.parse().ok()?;
         let cards =
-            || self.missing.iter().filter_map(|node| Some((node, node.mac.as_ref()?.parse::<Mac>().ok()?)));
+            || self.missing().filter_map(|node| Some((node, node.mac.as_ref()?.parse::<Mac>().ok()?)));
         let mut near = cards().filter(|(_, other)| is_port_beside(mac, *other));
         if let (Some((node, _)), None) = (near.next(), near.next()) {
             return Some((node, "and its address differs little: another port of its card"));
         }
-        if let ([node], [_]) = (self.missing.as_slice(), self.strangers.as_slice()) {
-            return Some((node, "as the only node"));
+        if let ([place], [_]) = (self.missing.as_slice(), self.strangers.as_slice()) {
+            return Some((&self.roll.nodes[*place], "as the only node"));
         }
         let is_alike = |other: &Mac| other.octets()[..MAKER] == mac.octets()[..MAKER];
         let mut alike = cards().filter(|(_, other)| is_alike(other));

@@ -204,6 +204,12 @@ impl MachineStatus {
     }
 }
 
+/// A machine's stage and state alone, for counters: a document of it has lines that take their time.
+pub(crate) fn standing(machine: &Machine, now: Stamp) -> (Option<Stage>, State) {
+    let stage = machine.boot.steps().last().map(|step| step.stage);
+    (stage, state(machine, !troubles(machine, now).is_empty()))
+}
+
 fn state(machine: &Machine, has_troubles: bool) -> State {
     let boot = &machine.boot;
     let report = machine.report.as_ref().filter(|report| report.at >= boot.began);

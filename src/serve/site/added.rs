@@ -173,6 +173,7 @@ mod tests {
             live: None,
             reporting: Arc::default(),
             signer: None,
+            private: Some(Default::default()),
             lack: None,
             hold: None,
         }

@@ -64,7 +64,12 @@ impl Additions {
     pub(crate) fn to(&self, tree: open::Tree) -> Result<Site, site::Error> {
         let site = Site { signer: self.signer.clone(), ..Site::load(tree)? };
         let lack = self.secrets.as_ref().map(|secrets| secrets.judge(&site)).transpose()?.flatten();
-        let site = Site { lack, ..site };
+        let outside = self.secrets.as_ref().and_then(|secrets| secrets.outside.as_deref());
+        let private = match site.place.directory() {
+            Some(tree) => private::configs(&private::directory(tree, outside, &site.manifest.name)),
+            None => site.private.clone(),
+        };
+        let site = Site { lack, private, ..site };
         let Some(nodes) = &self.nodes else { return Ok(site) };
         let archs: Vec<Arch> = site.manifest.releases.iter().map(|release| release.arch).collect();
         Ok(site.with_nodes(&inventory(nodes, &archs)?)?)

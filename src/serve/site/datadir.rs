@@ -265,6 +265,7 @@ fn site(
         live: Some(live),
         reporting: Arc::default(),
         signer,
+        private: Some(Default::default()),
         lack: None,
         hold: None,
     }

@@ -52,6 +52,9 @@ pub struct Site {
     pub reporting: Arc<BTreeSet<String>>,
     /// The signer of answers, if they are to be signed.
     pub signer: Option<Arc<Signer>>,
+    /// Ids of configs that the tree keeps secrets for, as they were when it was opened: later this process may lack the
+    /// right to see them. `None` if it did so then.
+    pub private: Option<BTreeSet<String>>,
     /// A problem of the whole site that people should know of, in a sentence: machines do not get everything that they
     /// should.
     pub lack: Option<String>,
@@ -229,6 +232,7 @@ impl Site {
             live: None,
             reporting,
             signer: None,
+            private: Some(Default::default()),
             lack: None,
             hold,
         })

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::judges;
 use crate::serve::https::{files_of, ignition_fetches};
 use crate::world::World;
-use crate::world::http::{Reply, Server, get, head, send};
+use crate::world::http::{Reply, Server, get, head, send, soon};
 
 const UUID: &str = "00000000-0000-0000-0000-000000000001";
 
@@ -91,6 +91,26 @@ fn what_is_private_lies_apart_for_its_owner_only_and_nothing_public_tells_of_it(
     world.edit("recipes/small.yaml", "    private: [join.ign]\n", "");
     world.build();
     assert_eq!(world.names("output/small/current/private/ignition"), ["control+n2.ign"]);
+}
+
+/// Issue 17: the directory of secrets is its owner's alone, so a server that had become somebody else saw none.
+#[test]
+fn a_server_that_gave_up_its_rights_still_says_that_a_config_has_private_layers() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root becomes somebody else");
+        return;
+    }
+    let world = secretive();
+    fs::set_permissions(world.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = world.command(&["serve", "output/small/current", "--address", "127.0.0.1:0"]);
+    let mut server = Server::start(command.args(["--user", "65534:65533"]));
+    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
+    let told = || get(&address, "/explain?mac=52-54-00-00-00-01", "").text();
+    assert!(told().contains("its config has private layers"), "{}", told());
+    // A build that comes later is opened without the rights, so nothing is claimed.
+    world.edit("recipes/worker.ign", "data:,worker", "data:,another");
+    world.build();
+    soon(|| told().contains("its config may have private layers"));
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl World {
 
     /// The names of the nodes that never came.
     fn missing(&self) -> Vec<String> {
-        self.call().missing.into_iter().map(|node| node.name).collect()
+        self.call().missing().map(|node| node.name.clone()).collect()
     }
 
     #[track_caller]
@@ -217,7 +217,7 @@ fn a_node_is_missing_until_it_is_seen_by_either_of_its_identities() {
     world.answered(record("10.0.0.7", "/explain", "mac=52-54-00-00-00-02", 200, 1, 1));
     assert_eq!(world.missing(), ["n2"]);
     let call = world.call();
-    let node = &call.missing[0];
+    let node = call.missing().next().unwrap();
     assert_eq!(node.mac.as_deref(), Some("52:54:00:00:00:02"));
     assert_eq!((node.group.as_deref(), node.profile.as_deref()), (Some("n2"), Some("worker")));
     // Both identities of a node, one of a machine; and a serial number, which only its group shows.
