@@ -18,6 +18,7 @@ use super::paint::painted;
 use super::terminal;
 use crate::base::count::counted;
 use crate::base::error::Advice;
+use crate::base::finding::is_unseen;
 pub(crate) use crate::base::words::escaped as printable;
 
 /// Writes a line of data to standard output.
@@ -135,7 +136,7 @@ impl Advice for Refused {}
 
 /// Writes a line to standard error, or to its queue.
 pub(crate) fn to_stderr(words: fmt::Arguments<'_>) {
-    let mut line = words.to_string();
+    let mut line = seen(&words.to_string());
     if line.is_empty() {
         return;
     }
@@ -147,6 +148,23 @@ pub(crate) fn to_stderr(words: fmt::Arguments<'_>) {
         return;
     }
     write_or_queue(line);
+}
+
+/// A message in which names of files, and words of servers and machines, cannot move the cursor or change the direction
+/// of text. Its own line ends and tabs stay; colours come later.
+fn seen(message: &str) -> String {
+    let is_harmful = |letter: char| is_unseen(letter) && !matches!(letter, '\n' | '\t');
+    if !message.contains(is_harmful) {
+        return message.to_owned();
+    }
+    let mut plain = String::with_capacity(message.len() + 16);
+    for letter in message.chars() {
+        match is_harmful(letter) {
+            true => plain.extend(letter.escape_default()),
+            false => plain.push(letter),
+        }
+    }
+    plain
 }
 
 fn write_or_queue(line: String) {
@@ -251,6 +269,15 @@ fn cut(mut line: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Review of issue 17, 8: names of files and words of a server reached the terminal raw.
+    #[test]
+    fn a_message_keeps_its_lines_and_loses_what_moves_the_cursor() {
+        assert_eq!(
+            seen("é e\u{301}\t😀\nb\u{1b}[2J\u{9b}31m\u{202e}\r\u{7f}"),
+            "é e\u{301}\t😀\nb\\u{1b}[2J\\u{9b}31m\\u{202e}\\r\\u{7f}"
+        );
+    }
 
     #[test]
     fn a_long_line_is_cut_at_a_character_and_says_so() {

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use super::fit::elided;
+use super::say::printable;
 use super::terminal;
+use crate::base::finding::is_unseen;
 
 /// Columns that no cell is shortened below: the beginning of a digest, as `store ls` shows it.
 const NARROWEST: usize = 12;
@@ -24,9 +26,9 @@ impl<const N: usize> Table<N> {
         Table { right, rows, columns: terminal::columns_of_stdout() }
     }
 
-    /// Adds a row.
+    /// Adds a row. Cells are made safe for a terminal, for many are names of files or words of servers and machines.
     pub(crate) fn row(&mut self, cells: [String; N]) {
-        self.rows.push(cells);
+        self.rows.push(cells.map(|cell| if cell.contains(is_unseen) { printable(&cell) } else { cell }));
     }
 }
 

@@ -7,6 +7,7 @@ use super::dhcp::is_label;
 use super::network::Cidr;
 use super::node::Mac;
 use crate::base::arch::Arch;
+use crate::base::finding::is_unseen;
 
 /// Stands for a profile that the reader must choose.
 pub(crate) const NO_PROFILE: &str = "PROFILE";
@@ -122,15 +123,34 @@ pub(crate) fn nearest_host_name(text: &str) -> String {
 }
 
 /// A text as a YAML scalar in a flow mapping: plain where every reader of YAML 1.1 and 1.2 takes it for text, else in
-/// double quotes, whose escapes are those of JSON.
+/// double quotes.
 pub(crate) fn scalar(text: &str) -> String {
     const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic());
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match begins && text.chars().all(plain) && !WORDS.contains(&text.to_lowercase().as_str()) {
         true => text.to_owned(),
-        false => serde_json::Value::from(text).to_string(),
+        false => quoted(text),
     }
+}
+
+/// A text in double quotes of YAML. Its line is also printed on terminals: characters that nobody sees are escaped.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            '\n' => quoted += "\\n",
+            '\t' => quoted += "\\t",
+            // `\U` and eight digits, as YAML has no pairs of surrogates (YAML 1.2.2, 5.7).
+            _ if is_unseen(letter) && letter > '\u{ffff}' => quoted += &format!("\\U{:08x}", letter as u32),
+            _ if is_unseen(letter) => quoted += &format!("\\u{:04x}", letter as u32),
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 #[cfg(test)]
@@ -162,6 +182,15 @@ mod tests {
         assert_eq!((node.profile.value.as_str(), node.arch), ("on", Arch::Arm64));
         assert_eq!(node.ip.as_ref().unwrap().value.to_string(), "fd00::1/64");
         assert_eq!(node.memory.as_ref().unwrap().value.0, 8 << 30);
+    }
+
+    /// Review of issue 17, 8: a profile of a server's status reached the terminal with C1 and format characters.
+    #[test]
+    fn an_entry_says_nothing_to_a_terminal_and_reads_back_as_the_same_text() {
+        let evil = "a\"\\\n\t\u{0}\u{1b}[2J\u{7f}\u{9b}31m\u{85}\u{202e}\u{feff}\u{e0041}😀 é";
+        let line = scalar(evil);
+        assert!(!line.contains(is_unseen), "{line:?}");
+        assert_eq!(serde_yaml::from_str::<String>(&line).unwrap(), evil, "{line:?}");
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn picture(status: &Status) -> String {
     let sent = HumanBytes(status.traffic.sent);
     let mut picture = format!(
         "{}, up {up}, {sent} sent\n",
-        [safe(&serving.name), serving.releases.join(", ")].join(" ").trim_end()
+        [safe(&serving.name), safe(&serving.releases.join(", "))].join(" ").trim_end()
     );
     let counts = counts(status);
     if !counts.is_empty() {
