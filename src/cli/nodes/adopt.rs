@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::hand_over;
 use crate::bake::roster::Target;
@@ -14,7 +13,8 @@ use crate::cli::project::block_on;
 use crate::cli::status::ServerArgs;
 use crate::machine::entry::Entry;
 use crate::machine::node::Mac;
-use crate::tree::names::Endpoint;
+use crate::serve::machines::status::{MachineStatus, Status};
+use crate::tree::names::{Endpoint, profile_of};
 
 /// Make nodes of machines that asked a running server and that no node names
 ///
@@ -72,31 +72,13 @@ impl Advice for Error {
     }
 }
 
-/// The part of a server's status that matters here.
-#[derive(Deserialize)]
-struct Seen {
-    machines: Vec<Machine>,
-}
-
-#[derive(Deserialize)]
-struct Machine {
-    name: Option<String>,
-    mac: Option<String>,
-    uuid: Option<String>,
-    arch: Option<String>,
-    profile: Option<String>,
-    /// The line that the server itself shows, for a machine that no node names.
-    #[serde(default)]
-    entry: Option<String>,
-}
-
 impl AdoptArgs {
     /// Asks the server, and prints or writes the lines.
     pub(crate) fn run(self) -> Result<()> {
         let target = self.into.as_deref().map(Target::read).transpose()?;
         let server = self.server.connect()?;
-        let Seen { machines } = block_on(async { Ok(server.document(Endpoint::Status.path()).await?) })?;
-        let chosen = self.chosen(&machines)?;
+        let status: Status = block_on(async { Ok(server.document(Endpoint::Status.path()).await?) })?;
+        let chosen = self.chosen(&status.machines)?;
         let several = target.as_ref().is_some_and(Target::has_several_archs);
         let mut names = BTreeSet::new();
         let mut entries = Vec::new();
@@ -110,8 +92,11 @@ impl AdoptArgs {
             let is_taken = |name: &str| names.contains(name) || in_file(name);
             let own = machine.name.as_deref();
             let mut entry = Entry::of_stranger(own, mac, machine.uuid.as_deref(), is_taken);
-            entry.arch = machine.arch().filter(|_| several);
-            entry.profile = self.profile.clone().or_else(|| machine.default_profile());
+            // As the machine said it, in iPXE's words.
+            let is = |arch: &Arch| machine.arch.as_deref().is_some_and(|said| arch.is_buildarch(said));
+            entry.arch = Arch::ALL.into_iter().find(is).filter(|_| several);
+            let default = || machine.profile.as_deref().map(|profile| profile_of(profile).to_owned());
+            entry.profile = self.profile.clone().or_else(default);
             names.insert(entry.name.clone());
             entries.push(entry);
         }
@@ -121,14 +106,14 @@ impl AdoptArgs {
             return Err(Error::NoProfile(without).into());
         }
         if entries.is_empty() {
-            tell!("every machine that asked has a node");
+            tell!("{}", nobody(&status));
         }
         hand_over(entries, target.zip(self.into.as_deref()), self.json)
     }
 
     /// The machines to adopt.
-    fn chosen<'m>(&self, machines: &'m [Machine]) -> Result<Vec<&'m Machine>, Error> {
-        let strangers: Vec<&Machine> = machines.iter().filter(|machine| machine.entry.is_some()).collect();
+    fn chosen<'m>(&self, machines: &'m [MachineStatus]) -> Result<Vec<&'m MachineStatus>, Error> {
+        let strangers: Vec<&MachineStatus> = machines.iter().filter(|machine| is_stranger(machine)).collect();
         if self.mac.is_empty() {
             let names = strangers.iter().map(|machine| machine.mac.clone().or(machine.uuid.clone()));
             return match self.into.is_some() && !self.all && strangers.len() > 1 {
@@ -136,7 +121,7 @@ impl AdoptArgs {
                 false => Ok(strangers),
             };
         }
-        let is = |machine: &Machine, mac: Mac| {
+        let is = |machine: &MachineStatus, mac: Mac| {
             machine.mac.as_deref().and_then(|own| own.parse().ok()) == Some(mac)
         };
         let mut wrong = Vec::new();
@@ -145,9 +130,11 @@ impl AdoptArgs {
             match strangers.iter().find(|machine| is(machine, *mac)) {
                 Some(machine) => chosen.push(*machine),
                 None => wrong.push(match machines.iter().find(|machine| is(machine, *mac)) {
-                    Some(machine) => {
-                        format!("{mac} is node `{}` already", machine.name.as_deref().unwrap_or_default())
-                    }
+                    Some(machine) => match (&machine.name, &machine.group) {
+                        (Some(name), _) if machine.node => format!("{mac} is node `{name}` already"),
+                        (_, Some(group)) => format!("{mac} is served by group `{group}` already"),
+                        _ => format!("{mac} has a node already"),
+                    },
                     None => format!("{mac} has not asked the server"),
                 }),
             }
@@ -156,20 +143,17 @@ impl AdoptArgs {
     }
 }
 
-impl Machine {
-    /// The architecture that it said; iPXE on BIOS says `i386` on any x86.
-    fn arch(&self) -> Option<Arch> {
-        match self.arch.as_deref()? {
-            "i386" | "x86_64" => Some(Arch::Amd64),
-            other => other.parse().ok(),
-        }
-    }
+/// Whether no node and no group names a machine of which more than its address is known. A server of a data directory
+/// makes no entries, as it has no recipe.
+fn is_stranger(machine: &MachineStatus) -> bool {
+    machine.entry.is_some() || machine.stranger && (machine.mac.is_some() || machine.uuid.is_some())
+}
 
-    /// The profile that it boots by default, without the architecture that the tree adds to its name.
-    fn default_profile(&self) -> Option<String> {
-        let profile = self.profile.as_deref()?;
-        let ends = Arch::ALL.map(|arch| format!(".{arch}"));
-        let plain = ends.iter().find_map(|end| profile.strip_suffix(end.as_str()));
-        Some(plain.unwrap_or(profile).to_owned())
+/// The reason why a server has nobody to adopt.
+fn nobody(status: &Status) -> &'static str {
+    match (status.machines.is_empty(), status.serving.build.is_empty()) {
+        (true, _) => "no machine has asked the server",
+        (false, true) => "this server has no recipe, and its groups match every machine that asked",
+        (false, false) => "every machine that asked has a node",
     }
 }

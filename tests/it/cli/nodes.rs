@@ -86,3 +86,29 @@ fn strangers_of_a_server_are_adopted_and_boot_as_nodes() {
     world.build();
     drop(server);
 }
+
+/// Review of issue 17, 7: a server of a data directory makes no entries, so every machine "has a node", and `--mac` named
+/// an empty one.
+#[test]
+fn strangers_of_a_data_directory_are_adopted_and_others_are_no_nodes_without_a_name() {
+    let world = World::new();
+    for directory in ["data/groups", "data/profiles", "data/ignition"] {
+        fs::create_dir_all(world.path(directory)).unwrap();
+    }
+    let group = r#"{"id": "one", "profile": "p", "selector": {"mac": "52:54:00:00:00:01"}}"#;
+    fs::write(world.path("data/groups/one.json"), group).unwrap();
+    let profile = r#"{"id": "p", "boot": {"kernel": "http://192.0.2.1/k", "initrd": [], "args": []}}"#;
+    fs::write(world.path("data/profiles/p.json"), profile).unwrap();
+    let (server, address) = Server::prebake(&world.path("data"));
+    let adopt = |args: &[&str]| world.prebake(&[&["nodes", "adopt", "--server", &address], args].concat());
+    assert!(adopt(&[]).ok().stderr.contains("no machine has asked the server"));
+    assert_eq!(get(&address, "/ipxe?mac=52-54-00-00-00-01", "").status, 200);
+    let nobody = adopt(&[]).ok();
+    assert!(nobody.stderr.contains("this server has no recipe"), "{}", nobody.stderr);
+    adopt(&["--mac", "52:54:00:00:00:01"]).fails(1, &["52:54:00:00:00:01 is served by group `one` already"]);
+    assert_eq!(get(&address, "/ipxe?mac=52-54-00-00-00-aa", "").status, 404);
+    let line = "  - {name: node-5254000000aa, mac: \"52:54:00:00:00:aa\", profile: PROFILE}\n";
+    assert_eq!(adopt(&[]).ok().stdout, line);
+    assert_eq!(adopt(&["--mac", "52:54:00:00:00:aa"]).ok().stdout, line);
+    drop(server);
+}
