@@ -103,8 +103,8 @@ impl ServeArgs {
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
         let address =
             self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
-        let address = listen::host_of(&address).map(str::to_owned).unwrap_or(address);
         let scheme = if self.tls.is_only() { "https" } else { "http" };
+        let address = listen::host_of(&address, scheme)?.to_owned();
         let monitor = Arc::new(Monitor::open(self.state.clone())?);
         let notices = self.notices(monitor.clone())?;
         let mut files = Files::default();

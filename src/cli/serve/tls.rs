@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use clap::Args;
 
 use crate::base::error::{Advice, Exit, Result};
-use crate::serve::http::listen::Listener;
+use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::tls::authority::Authority;
 use crate::serve::http::tls::{Error, Identity, Tls};
 use crate::serve::notice::Notices;
@@ -132,7 +132,8 @@ impl TlsArgs {
         notices: &Notices,
         files: &mut Files,
     ) -> Result<Option<Listener>> {
-        let address = self.tls_address.as_deref().or(self.is_only().then_some(plain));
+        let own = self.tls_address.as_deref().map(|address| listen::host_of(address, "https")).transpose()?;
+        let address = own.or(self.is_only().then_some(plain));
         let Some(address) = address else {
             return if inherited.is_some() { Err(service::Error::NoCertificate.into()) } else { Ok(None) };
         };
