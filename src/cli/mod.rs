@@ -129,6 +129,7 @@ enum Verb {
 /// Runs the command line, and prints an error with its causes and a hint.
 pub fn main() -> ExitCode {
     let (cli, options) = Cli::from_command_line();
+    cli.terminal.apply();
     environment::warn();
     let done = cli.run();
     unfinished::settle();
@@ -221,7 +222,6 @@ impl Cli {
         if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_) | Verb::Explain(_) | Verb::Logs(_)) {
             unfinished::end_on_signals();
         }
-        self.terminal.apply();
         match self.verb {
             Verb::Boot(args) => args.run(),
             Verb::Build(args) => args.run(),
