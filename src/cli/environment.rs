@@ -236,7 +236,7 @@ pub const VARIABLES: &[Variable] = &[
         "NO_COLOR",
         Verbs::Words("every verb that prints colours"),
         "colours on terminals",
-        "No colours, whatever its value.",
+        "Set and not empty: no colours, unless `--color=always` is given.",
     ),
     system(
         "CLICOLOR_FORCE",

@@ -99,7 +99,7 @@ fn variables(command: &Command) -> Vec<(String, String)> {
     };
     let mut variables: Vec<_> = command.get_arguments().filter_map(of_option).collect();
     variables.extend([
-        ("NO_COLOR".into(), "Set to anything, it turns colours off unless --color=always is given.".into()),
+        ("NO_COLOR".into(), "Set and not empty, it turns colours off unless --color=always is given.".into()),
         ("CLICOLOR_FORCE".into(), "Set to 1, it colours files and pipes, too.".into()),
         ("TERM".into(), "A terminal that is `dumb` gets no colours.".into()),
     ]);

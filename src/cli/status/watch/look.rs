@@ -7,6 +7,7 @@ use ratatui::style::{Color, Modifier, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::model::Kind;
+use crate::cli::terminal;
 
 /// Colours and glyphs that the terminal shows.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +19,13 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// As the environment says. Linux' own console has few glyphs, whatever the locale.
+    /// As `--color` and the environment say. Linux' own console has few glyphs, whatever the locale.
     pub(super) fn of_environment() -> Look {
         let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
         let locale = locale.to_ascii_lowercase().replace('-', "");
         let is_console = variable("TERM").is_some_and(|term| term == "linux");
-        Look { colours: variable("NO_COLOR").is_none(), unicode: locale.contains("utf8") && !is_console }
+        Look { colours: terminal::colours_stdout(), unicode: locale.contains("utf8") && !is_console }
     }
 
     /// The symbol of a kind of machine.
