@@ -97,8 +97,6 @@ impl ServeArgs {
             say::take_form(|text| Line::message(text, SystemTime::now().into()).to_json());
         }
         self.tls.check()?;
-        // The lines that people look for come first, whatever is said on the way to them.
-        say::hold();
         self.matchbox.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
         let address =
@@ -110,7 +108,6 @@ impl ServeArgs {
         let mut files = Files::default();
         if self.netboot.prints_dnsmasq() {
             let content = self.content(notices, &mut files)?;
-            say::release(&[]);
             say_part!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
             return Ok(());
         }
@@ -120,6 +117,9 @@ impl ServeArgs {
         let listeners = self.listeners(&address, &notices, &mut files)?;
         let manager = Manager::from_env(|key| std::env::var_os(key));
         let content = Arc::new(self.content(notices.clone(), &mut files)?);
+        // The lines that people look for come first, whatever is said on the way to them. From here on nothing takes long,
+        // and no message is lost to a signal.
+        say::hold();
         if content.compares_files() {
             tell!(
                 "the kernel cannot report changes in this directory: every request checks the times of all files"
