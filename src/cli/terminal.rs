@@ -23,7 +23,7 @@ pub(crate) struct TerminalArgs {
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
     #[arg(help_heading = GLOBAL, display_order = 900)]
     color: ColorChoice,
-    /// Print only errors and results: no progress, warnings or log
+    /// Print only errors and results: no progress and no warnings; a server keeps its log
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     #[arg(help_heading = GLOBAL, display_order = 901)]
     quiet: bool,

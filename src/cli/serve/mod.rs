@@ -220,7 +220,8 @@ impl ServeArgs {
         Ok(Arc::new(move |notice| match monitor.see(notice).filter(|_| tells(notice)) {
             None => {}
             Some(line) if is_json => say::log(line.to_json()),
-            Some(line) => tell!("{}", line.to_text()),
+            // A server's log is its result: --quiet leaves it, in either form.
+            Some(line) => insist!("{}", line.to_text()),
         }))
     }
 
