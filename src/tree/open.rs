@@ -65,10 +65,14 @@ pub(crate) struct Part {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A directory without a manifest.
-    #[error("{} is not a tree that prebake built: {}", path.display(), lacks(path))]
+    #[error("{} is not a tree that prebake built: {}", path.display(), why)]
     NoTree {
         /// Path of the directory, or of what is there instead.
         path: PathBuf,
+        /// The reason, in words.
+        why: String,
+        /// The tree that was likely meant, or how to get one.
+        hint: String,
         /// The I/O error.
         source: io::Error,
     },
@@ -172,14 +176,7 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NoTree { path, .. } => {
-                Some(meant::instead_of(path).unwrap_or_else(|| match kind::of_file(path) {
-                    Some(kind::Known { advice, .. }) => advice.into(),
-                    None => {
-                        "name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into()
-                    }
-                }))
-            }
+            Error::NoTree { hint, .. } => Some(hint.clone()),
             Error::Manifest(_) | Error::Bundle(_) | Error::Unsigned(_) => self.inner_hint(),
             Error::NotInBundle { .. } | Error::Several { .. } => Some("name one of them with --tree".into()),
             Error::Unnamed { .. } | Error::TooLong { .. } => None,
@@ -190,18 +187,25 @@ impl Advice for Error {
     }
 }
 
-/// Why a path is no tree: for a file of a known kind, which one it is.
-fn lacks(path: &Path) -> String {
-    match kind::of_file(path) {
+/// The error about a path that is no tree. It looks at what is there: for a file of a known kind it says which one, and
+/// trees nearby may have been meant.
+fn no_tree(path: &Path, source: io::Error) -> Error {
+    let known = kind::of_file(path);
+    let why = match &known {
         Some(kind::Known { what, .. }) => format!("it is {what}"),
         None if path.is_file() => "it is a file".into(),
         None => format!("it has no {}", names::MANIFEST),
-    }
+    };
+    let hint = meant::instead_of(path).unwrap_or_else(|| match known {
+        Some(kind::Known { advice, .. }) => advice.into(),
+        None => "name a build, such as output/NAME/current; `prebake build RECIPE` makes one".into(),
+    });
+    Error::NoTree { path: path.into(), why, hint, source }
 }
 
 /// The manifest and the directory of a build; `path` may also be the link `current`.
 pub(crate) fn of_directory(path: &Path) -> Result<(Manifest, PathBuf, Hold), Error> {
-    let missing = |source| Error::NoTree { path: path.into(), source };
+    let missing = |source| no_tree(path, source);
     let directory = path.canonicalize().map_err(missing)?;
     // Before anything is read: a tree that is removed right now is found whole or not at all.
     let hold = File::open(&directory).ok().filter(|file| file.lock_shared().is_ok()).map(Arc::new);
@@ -436,6 +440,21 @@ mod tests {
     use crate::tree::manifest::{Role, SCHEMA};
 
     /// A tree of one file, `ignition/a.ign`.
+    /// Review of issue 17, 26: showing the error opened files and listed directories, which may have changed meanwhile.
+    #[test]
+    fn an_error_says_what_was_there_when_it_was_made() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("output");
+        fs::write(&path, "x").unwrap();
+        let error = Tree::directory(&path).unwrap_err();
+        let said = (error.to_string(), error.hint());
+        assert!(said.0.ends_with("it is a file"), "{said:?}");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(names::MANIFEST), "{}").unwrap();
+        assert_eq!((error.to_string(), error.hint()), said);
+    }
+
     fn tree() -> (tempfile::TempDir, Tree) {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("ignition")).unwrap();
