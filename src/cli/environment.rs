@@ -223,12 +223,12 @@ pub const VARIABLES: &[Variable] = &[
     system(
         "HOME",
         Verbs::Words("those with `--store`, and those that fetch"),
-        "the store is `.cache/prebake/store` of the working directory",
+        "a store must be named, else exit code 2; no logins",
         "Home directory, for the default store and for logins.",
     ),
     system(
         "TMPDIR",
-        Verbs::Words("`bundle`, `initrd`, `sysext lint`, `verify`"),
+        Verbs::Words("`boot`, `bundle`, `initrd`, `sysext lint`, `verify`"),
         "`/tmp`",
         "Directory of temporary files.",
     ),
@@ -250,6 +250,14 @@ pub const VARIABLES: &[Variable] = &[
         "no terminal",
         "`dumb` is a terminal without colours; `linux`, the kernel's console, gets ASCII of `status --watch`.",
     ),
+    system(
+        "LC_ALL",
+        Verbs::Named(&["status"]),
+        "`LC_CTYPE`",
+        "The locale: where it is UTF-8, `status --watch` draws with more than ASCII.",
+    ),
+    system("LC_CTYPE", Verbs::Named(&["status"]), "`LANG`", "The same, where `LC_ALL` is not set."),
+    system("LANG", Verbs::Named(&["status"]), "ASCII", "The same, where neither is set."),
     system(
         "PATH",
         Verbs::Named(&["boot", "lock"]),
