@@ -29,7 +29,7 @@ use crate::serve::http::server::Server;
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::notice::{Notice, Notices};
 use crate::serve::rehearsal::loader::load;
-use crate::serve::rehearsal::{Part, Wanted};
+use crate::serve::rehearsal::{Player, Wanted};
 use crate::serve::site::content::{Additions, Content, Secrets};
 use crate::serve::site::labels::Labels;
 use crate::tree::names::{Endpoint, PRIVATE};
@@ -100,8 +100,8 @@ impl BootArgs {
     pub(crate) fn run(self) -> Result<()> {
         let scratch =
             Directory::scratch().map_err(disk::Error::io("make a directory in", &std::env::temp_dir()))?;
-        let (monitor, content, part) = self.content(scratch.path())?;
-        let program = program(part.arch)?;
+        let (monitor, content, player) = self.content(scratch.path())?;
+        let program = program(player.arch)?;
         let disk = self.disk(scratch.path())?;
         block_on(async {
             let listener = Listener::bind("127.0.0.1:0")?;
@@ -118,26 +118,26 @@ impl BootArgs {
                 let _ = stopped.await;
             }));
             let port = address.port();
-            let by_network = !self.direct && part.arch == Arch::Amd64;
+            let by_network = !self.direct && player.arch == Arch::Amd64;
             let start = match by_network {
                 true => {
                     Start::Network { url: format!("http://{HOST}:{port}{}", Endpoint::FirstScript.path()) }
                 }
-                false => load(([127, 0, 0, 1], port).into(), &part, scratch.path()).await?,
+                false => load(([127, 0, 0, 1], port).into(), &player, scratch.path()).await?,
             };
-            let vm = self.vm(&program, &part, start, disk)?;
+            let vm = self.vm(&program, &player, start, disk)?;
             if !by_network && !self.direct {
                 tell!(
                     "QEMU's network cards have no iPXE for {}: kernel and initrds are loaded directly",
-                    part.arch
+                    player.arch
                 );
             }
-            let Part { name, profile, .. } = &part;
+            let Player { name, profile, .. } = &player;
             let memory = vm.memory;
             tell!("booting {name} (profile {profile}) with {memory} of memory, run by {}", vm.accelerator);
             tell!("page http://127.0.0.1:{port}/; Ctrl-A X ends the machine");
             let ended = attend(start_of(&program, &vm)?, self.timeout).await;
-            tell!("{}", told(&monitor, &part));
+            tell!("{}", told(&monitor, &player));
             let _ = stop.send(());
             let _ = serving.await;
             ended
@@ -145,7 +145,7 @@ impl BootArgs {
     }
 
     /// The monitor, the tree's content, and the machine that is to be played.
-    fn content(&self, scratch: &Path) -> Result<(Arc<Monitor>, Arc<Content>, Part)> {
+    fn content(&self, scratch: &Path) -> Result<(Arc<Monitor>, Arc<Content>, Player)> {
         let monitor = Arc::new(Monitor::open(None)?);
         let content = |nodes| {
             let additions = Additions { signer: None, nodes, secrets: self.secrets() };
@@ -157,16 +157,16 @@ impl BootArgs {
             (Some(node), _) => Wanted::Node(node.clone()),
             (None, profile) => Wanted::Profile(profile.clone().unwrap_or_default()),
         };
-        let part = Part::of(&plain.site(), &wanted)?;
+        let player = Player::of(&plain.site(), &wanted)?;
         let content = match wanted {
             Wanted::Node(_) => plain,
             Wanted::Profile(_) => {
                 let nodes = scratch.join("nodes.yaml");
-                std::fs::write(&nodes, part.inventory()).map_err(disk::Error::io("write", &nodes))?;
+                std::fs::write(&nodes, player.inventory()).map_err(disk::Error::io("write", &nodes))?;
                 content(Some(nodes))?
             }
         };
-        Ok((monitor, Arc::new(content), part))
+        Ok((monitor, Arc::new(content), player))
     }
 
     /// The secrets of the tree, if it has any: the machine gets them as with `serve --guard`.
@@ -190,25 +190,25 @@ impl BootArgs {
         }
     }
 
-    fn vm(&self, program: &Path, part: &Part, start: Start, disk: Option<PathBuf>) -> Result<Vm> {
-        let default = if part.arch == Arch::Amd64 || self.direct { Firmware::Bios } else { Firmware::Uefi };
+    fn vm(&self, program: &Path, player: &Player, start: Start, disk: Option<PathBuf>) -> Result<Vm> {
+        let default = if player.arch == Arch::Amd64 || self.direct { Firmware::Bios } else { Firmware::Uefi };
         let firmware = match self.firmware.unwrap_or(default) {
             Firmware::Bios => None,
-            Firmware::Uefi => Some(Image::find(part.arch)?),
+            Firmware::Uefi => Some(Image::find(player.arch)?),
         };
-        let accelerator = Accelerator::of(part.arch, program).unwrap_or_else(|why| {
+        let accelerator = Accelerator::of(player.arch, program).unwrap_or_else(|why| {
             tell!("without KVM, as {why}: the boot is slow");
             Accelerator::Tcg
         });
         Ok(Vm {
-            arch: part.arch,
+            arch: player.arch,
             accelerator,
             firmware,
-            memory: self.memory.unwrap_or_else(|| memory::needed(part.initrds.iter().copied(), 0)),
+            memory: self.memory.unwrap_or_else(|| memory::needed(player.initrds.iter().copied(), 0)),
             processors: Vm::processors(),
-            mac: part.mac,
-            uuid: part.uuid.clone(),
-            serial: part.serial.clone(),
+            mac: player.mac,
+            uuid: player.uuid.clone(),
+            serial: player.serial.clone(),
             start,
             disk,
             log: self.log.clone(),
@@ -294,10 +294,10 @@ fn end(qemu: &OwnedFd) {
 }
 
 /// How far the machine came, for people.
-fn told(monitor: &Monitor, part: &Part) -> String {
-    let labels = Labels::parse(&format!("mac={}", part.mac));
+fn told(monitor: &Monitor, player: &Player) -> String {
+    let labels = Labels::parse(&format!("mac={}", player.mac));
     let machine = monitor.machine(&labels, SystemTime::now());
-    let name = &part.name;
+    let name = &player.name;
     let Some(machine) = machine else { return format!("{name} asked for nothing") };
     let stage = machine.stage.map(|stage| format!(", and came as far as `{stage}`")).unwrap_or_default();
     let trouble =

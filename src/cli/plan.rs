@@ -171,7 +171,7 @@ impl PlanArgs {
         }
     }
 
-    /// The forecast, and the graph where the lock fits.
+    /// The forecast, and the graph where it is asked for and the lock fits.
     fn forecast(&self, project: &Project, store: &Store) -> Result<(Forecast, Option<Graph>)> {
         let mut graph = None;
         let needs = project.needs()?;
@@ -228,7 +228,7 @@ impl PlanArgs {
                 })
                 .collect();
             forecast.outputs = Some(self.outputs(&blueprint, &made, store)?);
-            graph = Some(Graph::of(&blueprint, &made));
+            graph = self.graph.is_some().then(|| Graph::of(&blueprint, &made));
             forecast.warnings = compiled.warnings;
         } else {
             let github = lock.map(|lock| lock.ssh_keys.clone()).unwrap_or_default();

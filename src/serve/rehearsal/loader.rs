@@ -7,7 +7,7 @@ use std::path::Path;
 
 use reqwest::{Client, Response};
 
-use super::{Error, Part, places};
+use super::{Error, Player, places};
 use crate::base::disk;
 use crate::format::cpio::padding::padding;
 use crate::machine::vm::{HOST, Start};
@@ -17,12 +17,12 @@ use crate::tree::names::Endpoint;
 ///
 /// # Errors
 /// The server gives no script, or not what that names; or the files cannot be kept.
-pub(crate) async fn load(server: SocketAddr, part: &Part, directory: &Path) -> Result<Start, Error> {
+pub(crate) async fn load(server: SocketAddr, player: &Player, directory: &Path) -> Result<Start, Error> {
     let loader =
         Loader { client: Client::builder().no_proxy().build().map_err(|error| fault("", &error))?, server };
-    let mac = part.mac.to_string().replace(':', "-");
-    let mut url = format!("{}?mac={mac}&arch={}", Endpoint::Ipxe.path(), part.arch.ipxe());
-    for (key, value) in [("uuid", &part.uuid), ("serial", &part.serial)] {
+    let mac = player.mac.to_string().replace(':', "-");
+    let mut url = format!("{}?mac={mac}&arch={}", Endpoint::Ipxe.path(), player.arch.ipxe());
+    for (key, value) in [("uuid", &player.uuid), ("serial", &player.serial)] {
         if let Some(value) = value {
             let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
             url += &format!("&{key}={value}");

@@ -1,6 +1,6 @@
 //! A trial boot of one machine of a tree, before the machine exists: what it would send, so that the server answers as it will.
 //!
-//! Owns the choice of a [`Part`] (a node, or a machine that no node names) and the [`loader`] that plays iPXE. Leaves the
+//! Owns the choice of a [`Player`] (a node, or a machine that no node names) and the [`loader`] that plays iPXE. Leaves the
 //! machine itself to `machine::vm`, and all answers to the server.
 
 pub(crate) mod loader;
@@ -29,7 +29,7 @@ pub(crate) enum Wanted {
 
 /// A machine as it would describe itself, and the sizes of its loads.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct Player {
     /// Its name, for people.
     pub name: String,
     /// The profile that it boots.
@@ -46,29 +46,29 @@ pub(crate) struct Part {
     pub initrds: Vec<u64>,
 }
 
-impl Part {
-    /// The part of a node, or of a machine with a profile.
+impl Player {
+    /// The machine that a node is, or one with a profile.
     ///
     /// # Errors
     /// The tree has no such node or profile, or the profile boots nothing.
-    pub(crate) fn of(site: &Site, wanted: &Wanted) -> Result<Part, Error> {
+    pub(crate) fn of(site: &Site, wanted: &Wanted) -> Result<Player, Error> {
         match wanted {
             Wanted::Node(name) => {
                 let group = site.groups.iter().find(|group| group.id == *name && group.is_of_one_machine());
                 let group = group.ok_or_else(|| Error::no_node(site, name))?;
-                Part::of_boot(site, name.clone(), group, &group.profile)
+                Player::of_boot(site, name.clone(), group, &group.profile)
             }
             Wanted::Profile(name) => {
                 // A boot of its own belongs to a node; the shared one has the profile's name, or that and an architecture.
                 let is_it = |id: &&String| profile_of(id) == name && !id.contains('+');
                 let profile = site.profiles.iter().find(|(id, profile)| is_it(id) && profile.boot.is_some());
                 let id = profile.map(|(id, _)| id).ok_or_else(|| Error::no_profile(site, name))?;
-                Part::of_boot(site, format!("try-{name}"), &Group::default(), id)
+                Player::of_boot(site, format!("try-{name}"), &Group::default(), id)
             }
         }
     }
 
-    fn of_boot(site: &Site, name: String, group: &Group, id: &str) -> Result<Part, Error> {
+    fn of_boot(site: &Site, name: String, group: &Group, id: &str) -> Result<Player, Error> {
         let profile = profile_of(id).to_owned();
         let boot = site.profiles.get(id).and_then(|profile: &std::sync::Arc<Profile>| profile.boot.as_ref());
         let boot = boot.ok_or_else(|| Error::NoBoot { profile: profile.clone() })?;
@@ -76,7 +76,7 @@ impl Part {
         let of_kernel = site.manifest.files.get(&path(&boot.kernel)).and_then(|file| file.arch);
         let of_release = site.manifest.releases.first().map(|release| release.arch);
         let label = |key: &str| group.selector.get(key).cloned();
-        Ok(Part {
+        Ok(Player {
             name,
             mac: label("mac").and_then(|mac| mac.parse().ok()).unwrap_or_else(|| MAC.into()),
             uuid: label("uuid"),
@@ -89,7 +89,7 @@ impl Part {
 
     /// An inventory that makes this machine a node, for a profile that no node of the tree has to have.
     pub(crate) fn inventory(&self) -> String {
-        let Part { name, mac, profile, arch, .. } = self;
+        let Player { name, mac, profile, arch, .. } = self;
         format!("schema: 1\nnodes:\n  - {{name: {name}, mac: \"{mac}\", profile: {profile}, arch: {arch}}}\n")
     }
 }
