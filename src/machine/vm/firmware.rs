@@ -26,7 +26,7 @@ const fn image(arch: Arch, path: &'static str, is: As) -> Image {
     Image { arch, path, is }
 }
 
-/// Images of distributions. Debian's first is the one that the lab boots; those behind it are as their packages list them.
+/// Places where distributions have images. The lab boots the first, Debian's; the others were not tried.
 const IMAGES: [Image; 9] = [
     image(Arch::Amd64, "/usr/share/ovmf/OVMF.fd", As::Bios),
     image(Arch::Amd64, "/usr/share/qemu/OVMF.fd", As::Bios),

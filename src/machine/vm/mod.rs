@@ -235,7 +235,7 @@ pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
 /// The package with QEMU's program, in the words of Debian and Fedora.
 fn package(arch: Arch) -> &'static str {
     match arch {
-        Arch::Amd64 => "`qemu-system-x86` (Debian, Ubuntu, Fedora) or `qemu-system-x86` (Arch)",
+        Arch::Amd64 => "`qemu-system-x86` (Debian, Ubuntu, Fedora, Arch)",
         Arch::Arm64 => "`qemu-system-arm` (Debian, Ubuntu), `qemu-system-aarch64` (Fedora, Arch)",
     }
 }
