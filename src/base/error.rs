@@ -34,6 +34,38 @@ pub enum Exit {
     Pending = 10,
 }
 
+impl Exit {
+    /// All codes, in the order of their numbers.
+    pub const ALL: [Exit; 10] = [
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Config,
+        Exit::Integrity,
+        Exit::Trust,
+        Exit::Network,
+        Exit::UnknownRelease,
+        Exit::TimedOut,
+        Exit::Drift,
+        Exit::Pending,
+    ];
+
+    /// Its meaning in a few words, for tables.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Exit::Failed => "failed",
+            Exit::Usage => "usage",
+            Exit::Config => "config invalid",
+            Exit::Integrity => "integrity or closure",
+            Exit::Trust => "signature or trust",
+            Exit::Network => "network",
+            Exit::UnknownRelease => "unknown release",
+            Exit::TimedOut => "timed out",
+            Exit::Drift => "lock drift",
+            Exit::Pending => "changes pending",
+        }
+    }
+}
+
 /// An error of a room: its exit code for scripts, and its hint for people.
 pub trait Advice: std::error::Error + Send + Sync + 'static {
     /// The error that this one only hands on, and whose advice is therefore its own.

@@ -22,7 +22,7 @@ use tempfile::{NamedTempFile, TempDir};
 /// The prefix of the names of unfinished files and directories.
 pub(crate) const PREFIX: &str = ".prebake-";
 /// The exit code after Ctrl-C, and after the SIGTERM that ends services and CI jobs.
-const EXIT: i32 = 130;
+pub(crate) const INTERRUPTED: i32 = 130;
 /// How often to try to remove a directory into which other threads still write.
 const TRIES: usize = 100;
 
@@ -180,7 +180,7 @@ fn end() -> ! {
         }
     }
     let _ = writeln!(io::stderr(), "\ninterrupted; run the same command again to resume");
-    std::process::exit(EXIT)
+    std::process::exit(INTERRUPTED)
 }
 
 /// Removes a path as far as possible.

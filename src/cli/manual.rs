@@ -64,7 +64,8 @@ fn own_sections(command: &Command) -> String {
             let _ = write!(text, "{}\n.PP\n.nf\n.RS\n{}\n.RE\n.fi\n.PP\n", escaped(purpose), escaped(line));
         }
     }
-    let codes = exits::CODES.map(|(code, meaning)| (code.to_string(), meaning.to_owned()));
+    let codes = exits::codes().map(|(code, meaning)| (code.to_string(), meaning.to_owned()));
+    let codes: Vec<_> = codes.collect();
     section(&mut text, "EXIT STATUS", &codes);
     section(&mut text, "ENVIRONMENT", &variables(command));
     section(&mut text, "FILES", &files(command));

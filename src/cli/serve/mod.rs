@@ -25,6 +25,7 @@ use super::project::runtime;
 use super::say;
 use crate::base::disk;
 use crate::base::error::{Advice, Error, Result};
+use crate::base::unfinished::INTERRUPTED;
 use crate::serve::http::limits;
 use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::server::Server;
@@ -289,8 +290,6 @@ fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
     |source| listen::Error::Listen { address: address.to_owned(), source }
 }
 
-/// Exit code after an interrupt.
-const INTERRUPTED: i32 = 130;
 /// Pause after an internal fault, so that a permanent one does not fill the log.
 const AFTER_A_FAULT: Duration = Duration::from_secs(1);
 

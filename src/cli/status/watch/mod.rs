@@ -23,12 +23,11 @@ use self::screen::Screen;
 use super::{EVERY, changes, fetch};
 use crate::base::disk;
 use crate::base::error::Result;
+use crate::base::unfinished::INTERRUPTED;
 use crate::cli::say;
 use crate::serve::machines::client::{Error, Server};
 use crate::serve::machines::status::Status;
 
-/// Exit code after a signal.
-const INTERRUPTED: i32 = 130;
 /// The share of time, as its inverse, that a server is kept busy by one screen.
 const SHARE: u32 = 4;
 /// How long an answer may take before the screen says so.
