@@ -22,7 +22,7 @@ use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::event::{Event, Observer};
-use crate::base::finding::{nearest, plain};
+use crate::base::finding::{meant, plain};
 use crate::base::unfinished::{Unfinished, together};
 use crate::source::Mirrors;
 use crate::source::fetch::{Fetcher, Want};
@@ -120,12 +120,9 @@ pub(crate) fn find(given: &str) -> Result<Folder, Error> {
         return Ok(folder);
     }
     let names = Folder::names(&shelves);
-    let hint = match nearest(given, names.iter().map(String::as_str)) {
-        _ if path.is_dir() => {
-            format!("{given} has no {FILE_NAME}; docs/formats/sysext.md describes that file")
-        }
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known: {}", names.join(", ")),
+    let hint = match path.is_dir() {
+        true => format!("{given} has no {FILE_NAME}; docs/formats/sysext.md describes that file"),
+        false => meant(given, names.iter().map(String::as_str), "known: "),
     };
     Err(Error::Unknown { name: given.into(), hint })
 }

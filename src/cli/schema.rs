@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::reference::{FORMATS, PRINTED};
 use crate::base::error::{Advice, Exit, Result};
-use crate::base::finding::nearest;
+use crate::base::finding::meant;
 
 /// Print a JSON Schema, for editors and checks; without a name, list them
 ///
@@ -28,10 +28,7 @@ impl Advice for Unknown {
     }
 
     fn hint(&self) -> Option<String> {
-        Some(match nearest(&self.name, names()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("schemas: {}", names().collect::<Vec<_>>().join(", ")),
-        })
+        Some(meant(&self.name, names(), "schemas: "))
     }
 }
 

@@ -12,7 +12,7 @@ use self::settings::Settings;
 use crate::bake::recipe::{Recipe, Sysext, name_of};
 use crate::base::arch::Arch;
 use crate::base::error::{Advice, Result};
-use crate::base::finding::{Finding, Findings, nearest};
+use crate::base::finding::{Finding, Findings, meant};
 use crate::base::yaml::decode::Spanned;
 use crate::sysext::description::{self, Component, Description, FILE_NAME};
 use crate::sysext::folder::{Folder, is_sysext, shelves};
@@ -240,8 +240,5 @@ fn unknown(directory: &Path, name: &Spanned<String>) -> Finding {
         return finding.hint(format!("no {FILE_NAME} in {}", directory.join(&name.value).display()));
     }
     let names = Folder::names(&shelves(directory));
-    finding.hint(match nearest(&name.value, names.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known: {}", names.join(", ")),
-    })
+    finding.hint(meant(&name.value, names.iter().map(String::as_str), "known: "))
 }

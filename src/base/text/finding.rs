@@ -270,6 +270,16 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
+/// The way out for a name that is not known: the nearest of the known ones as a question, else all of them after `lead`,
+/// such as `known: `.
+pub fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, lead: &str) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{lead}{}", known.join(", ")),
+    }
+}
+
 /// The last position at or before `at` where a character begins.
 pub fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::base::arch::Arch;
 use crate::base::error::{Advice, Exit};
-use crate::base::finding::nearest;
+use crate::base::finding::{meant, nearest};
 use crate::machine::node::Mac;
 use crate::serve::site::Site;
 use crate::tree::names::{INSTALLED, profile_of};
@@ -162,15 +162,13 @@ const LISTED: usize = 12;
 
 fn known<'n>(name: &str, all: impl IntoIterator<Item = &'n str>) -> String {
     let all: Vec<&str> = all.into_iter().collect();
-    if let Some(near) = nearest(name, all.iter().copied()) {
-        return format!("did you mean `{near}`?");
-    }
     match all.len() {
         0 => "it has none at all".into(),
-        count => {
-            let more = if count > LISTED { ", …" } else { "" };
-            format!("it has {}{more}", all[..count.min(LISTED)].join(", "))
+        // Many are not listed.
+        count if count > LISTED && nearest(name, all.iter().copied()).is_none() => {
+            format!("it has {}, …", all[..LISTED].join(", "))
         }
+        _ => meant(name, all, "it has "),
     }
 }
 
