@@ -41,18 +41,18 @@ const CALLS: &[&str] = &[
 const FAULTS: &[&str] = &["error=ENOSPC", "error=EIO", "signal=KILL"];
 
 /// Numbers that look random (xorshift64).
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
     /// Each verb's own, so that one can be repeated without those before it.
-    fn new(what: &str, verb: &[&str]) -> Dice {
+    pub(super) fn new(what: &str, verb: &[&str]) -> Dice {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
         let seed = std::env::var("PREBAKE_SEED").map_or(now, |seed| seed.parse().unwrap()) | 1;
         eprintln!("{what}: PREBAKE_SEED={seed} PREBAKE_VERB={:?}", verb.join(" "));
         Dice(seed)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use super::crashes::Dice;
 use crate::world::{Run, World};
 
 const RECIPE: &str = "recipes/small.yaml";
@@ -235,8 +236,8 @@ fn every_verb_that_is_interrupted_at_random_points_says_so_and_leaves_no_hidden_
     let world = world_of(4 << 20);
     world.write("recipes/layer.bu", "variant: flatcar\nversion: 1.1.0\n");
     let before = listed(&world.path(""));
-    let mut random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
     for (verb, made) in VERBS.iter().chain(MORE) {
+        let mut dice = Dice::new("interrupted", verb);
         let prepare = || {
             if verb[0] == "prune" {
                 let copied =
@@ -255,10 +256,7 @@ fn every_verb_that_is_interrupted_at_random_points_says_so_and_leaves_no_hidden_
         for signal in ["INT", "TERM", "INT", "TERM"] {
             prepare();
             let child = world.command(verb).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let part = (random % 1000) as u32;
+            let part = dice.below(1000) as u32;
             thread::sleep(span * part / 1000);
             let id = child.id().to_string();
             let _ = Command::new("kill").args([&format!("-{signal}"), &id]).stderr(Stdio::null()).status();

@@ -393,11 +393,12 @@ fn a_fetch_from_a_directory_goes_on_where_it_was_interrupted() {
     };
     let mut child = build(&["--limit-rate", "4M"]).stderr(std::process::Stdio::null()).spawn().unwrap();
     // A part of it is here, whatever the machine's speed.
-    crate::world::http::soon(|| {
+    let is_partly_here = || {
         let partials = fs::read_dir(world.path("store/partial")).into_iter().flatten().flatten();
         let maps = partials.filter_map(|entry| fs::read(entry.path().join("map")).ok());
         maps.flatten().filter(|mark| *mark == 1).count() > 20
-    });
+    };
+    crate::world::http::soon(is_partly_here);
     child.kill().unwrap();
     child.wait().unwrap();
     let output = build(&["--events", "events.jsonl"]).output().unwrap();
@@ -411,7 +412,7 @@ fn a_fetch_from_a_directory_goes_on_where_it_was_interrupted() {
     // A file that changed meanwhile is another one: its beginning is not kept.
     fs::remove_dir_all(world.path("store")).unwrap();
     let mut child = build(&["--limit-rate", "4M"]).stderr(std::process::Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(700));
+    crate::world::http::soon(is_partly_here);
     child.kill().unwrap();
     child.wait().unwrap();
     let other: Vec<u8> = large.iter().rev().copied().collect();
@@ -419,6 +420,8 @@ fn a_fetch_from_a_directory_goes_on_where_it_was_interrupted() {
     fs::remove_file(world.path("recipes/small.lock")).unwrap();
     let output = build(&[]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let built = world.path("output/small/current/assets/flatcar/4593.2.5").join(INITRD);
+    assert!(fs::read(built).unwrap() == other, "the initrd is not the file that is there now");
 }
 
 #[test]
