@@ -53,7 +53,8 @@ impl Advice for Error {
                 "give HOST:PORT, such as 10.0.0.1:8080, or :8080 for every address of this machine".into(),
             ),
             Error::Scheme { spoken: "http", .. } => Some(
-                "give the address to --tls-address for HTTPS beside HTTP, or add --tls-only for HTTPS alone".into(),
+                "give the address to --tls-address for HTTPS beside HTTP, or add --tls-only for HTTPS alone"
+                    .into(),
             ),
             Error::Scheme { .. } => Some("give HOST:PORT or https://HOST:PORT".into()),
             Error::Listen { source, .. } => Some(match source.kind() {
