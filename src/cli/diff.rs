@@ -13,6 +13,7 @@ use super::project::StoreArg;
 use super::terminal;
 use crate::base::count::counted;
 use crate::base::error::Result;
+use crate::base::finding::is_unseen;
 use crate::tree::bundle::policy::Taken;
 use crate::tree::diff::{
     Boot, Change, Contents, Difference, Entry, Lines, Machines, Published, Side, Version, compare,
@@ -274,6 +275,6 @@ fn short(digest: &crate::base::digest::Sha256) -> String {
 /// Escapes text that would move the cursor, because a tree may come from anybody.
 fn plain(text: &str) -> String {
     let shown =
-        |c: char| if c.is_control() && c != '\t' { c.escape_debug().to_string() } else { c.to_string() };
+        |c: char| if is_unseen(c) && c != '\t' { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
 }

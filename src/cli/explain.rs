@@ -9,6 +9,7 @@ use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::project::block_on;
+use super::say::seen;
 use super::status::ServerArgs;
 use crate::base::count::counted;
 use crate::base::error::{Advice, Exit, Result};
@@ -131,7 +132,7 @@ impl ExplainArgs {
         };
         match self.json {
             true => say!("{}", serde_json::to_string_pretty(&explanation).unwrap_or_default()),
-            false => say_part!("{explanation}"),
+            false => say_part!("{}", seen(&explanation.to_string())),
         }
         if query.is_empty() {
             tell!("no machine was named: name one with --mac, --uuid or --label");

@@ -152,7 +152,7 @@ pub(crate) fn to_stderr(words: fmt::Arguments<'_>) {
 
 /// A message in which names of files, and words of servers and machines, cannot move the cursor or change the direction
 /// of text. Its own line ends and tabs stay; colours come later.
-fn seen(message: &str) -> String {
+pub(crate) fn seen(message: &str) -> String {
     let is_harmful = |letter: char| is_unseen(letter) && !matches!(letter, '\n' | '\t');
     if !message.contains(is_harmful) {
         return message.to_owned();

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::base::canonical::canonical_json;
 use crate::base::disk;
 use crate::base::error::Result;
+use crate::cli::say::seen;
 use crate::cli::table::Table;
 use crate::initrd::segments::Limits;
 use crate::initrd::show::{Part, Row, Shown, What, contents, show};
@@ -63,7 +64,7 @@ impl ShowArgs {
         }
         say_part!("{table}");
         for initrd in initrds.iter().filter(|initrd| self.contents && !initrd.members.is_empty()) {
-            say!("\n{}", initrd.path);
+            say!("\n{}", seen(&initrd.path));
             print_members(&initrd.members);
         }
     }
