@@ -19,7 +19,7 @@ pub(crate) const WIDEST: usize = 100;
 pub(crate) struct TerminalArgs {
     /// Whether to colour messages, tables and help
     ///
-    /// `auto` colours on a terminal, unless NO_COLOR is set or TERM is `dumb`; CLICOLOR_FORCE=1 colours files and pipes, too.
+    /// `auto` colours on a terminal, unless NO_COLOR is set and not empty, or TERM is `dumb`; CLICOLOR_FORCE=1 colours files and pipes, too.
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
     #[arg(help_heading = GLOBAL, display_order = 900)]
     color: ColorChoice,

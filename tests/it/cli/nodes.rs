@@ -99,7 +99,9 @@ fn strangers_of_a_data_directory_are_adopted_and_others_are_no_nodes_without_a_n
     fs::write(world.path("data/groups/one.json"), group).unwrap();
     let profile = r#"{"id": "p", "boot": {"kernel": "http://192.0.2.1/k", "initrd": [], "args": []}}"#;
     fs::write(world.path("data/profiles/p.json"), profile).unwrap();
-    let (server, address) = Server::prebake(&world.path("data"));
+    let serve = ["serve", "--matchbox", "data", "--address", "127.0.0.1:0"];
+    let mut server = Server::start(&mut world.command(&serve));
+    let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
     let adopt = |args: &[&str]| world.prebake(&[&["nodes", "adopt", "--server", &address], args].concat());
     assert!(adopt(&[]).ok().stderr.contains("no machine has asked the server"));
     assert_eq!(get(&address, "/ipxe?mac=52-54-00-00-00-01", "").status, 200);

@@ -180,6 +180,9 @@ fn a_misspelt_variable_is_told_by_every_verb() {
         assert!(told.starts_with("warning: "), "{told}");
         assert!(told.contains("hint: did you mean `PREBAKE_MIRROR_FLATCAR`?"), "{told}");
     }
+    // Review of issue 17, 5: it was told before --quiet was read.
+    let quiet = prebake().args(["-q", "schema"]).env("PREBAKE_MIRROR_FLATCR", "file:/x").output().unwrap();
+    assert!(quiet.stderr.is_empty());
     let quiet = prebake().arg("schema").env("PREBAKE_SKIP_JUDGES", "1").output().unwrap();
     assert!(quiet.stderr.is_empty());
 }

@@ -139,10 +139,15 @@ impl Terminal {
 
     /// Starts the binary; its process's id.
     fn watch(&self, address: &str, variables: &str) -> Pid {
+        self.watch_with(address, variables, "")
+    }
+
+    /// The same with flags.
+    fn watch_with(&self, address: &str, variables: &str, flags: &str) -> Pid {
         let id = self.directory.path().join("id");
         let binary = env!("CARGO_BIN_EXE_prebake");
         let line = format!(
-            "{variables} sh -c 'echo $$ >{}; exec {binary} status --watch --server {address}'",
+            "{variables} sh -c 'echo $$ >{}; exec {binary} status --watch --server {address} {flags}'",
             id.display()
         );
         self.keys(&["-l", &line]);
@@ -325,19 +330,23 @@ fn a_lost_server_is_told_with_the_time_and_comes_back_by_itself() {
 #[test]
 fn colours_and_glyphs_are_only_where_they_are_wanted() {
     let rack = Rack::new();
-    for (variables, has_colours, is_ascii) in [
-        ("", true, false),
-        ("NO_COLOR=1", false, false),
-        ("LC_ALL=C", true, true),
-        ("LC_ALL=POSIX NO_COLOR=1", false, true),
+    // Review of issue 17, 6: only NO_COLOR was obeyed.
+    for (variables, flags, has_colours, is_ascii) in [
+        ("", "", true, false),
+        ("NO_COLOR=1", "", false, false),
+        ("NO_COLOR=", "", true, false),
+        ("", "--color never", false, false),
+        ("NO_COLOR=1", "--color always", true, false),
+        ("LC_ALL=C", "", true, true),
+        ("LC_ALL=POSIX NO_COLOR=1", "", false, true),
     ] {
         let terminal = Terminal::new(100, 40, &[]);
-        terminal.watch(&rack.address, variables);
+        terminal.watch_with(&rack.address, variables, flags);
         let screen = terminal.tmux(&["capture-pane", "-p", "-e"]);
         // tmux tells the first eight colours in one of two ways; 1 is red.
         let is_red = screen.contains("38;5;1m") || screen.contains("\u{1b}[31m");
         let has_any = screen.contains("38;5;") || (30..38).any(|sgr| screen.contains(&format!("[{sgr}m")));
-        assert_eq!((is_red, has_any), (has_colours, has_colours), "{variables}: {screen:?}");
+        assert_eq!((is_red, has_any), (has_colours, has_colours), "{variables} {flags}: {screen:?}");
         assert_eq!(screen.is_ascii(), is_ascii, "{variables}: {screen}");
         assert!(screen.contains("2 failed") && screen.contains("14 stuck"), "{variables}: {screen}");
     }

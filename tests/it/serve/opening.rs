@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::lab::network::{ADDRESS, Network};
 use crate::world::World;
-use crate::world::http::Server;
+use crate::world::http::{Server, get};
 
 /// A server's lines until it answers and has said what is wrong.
 fn opening(world: &World, address: &str, flags: &[&str]) -> Vec<String> {
@@ -42,6 +42,25 @@ fn a_server_says_first_where_it_is_found_then_what_it_serves_then_what_is_wrong(
     }
 }
 
+/// Review of issue 17: --quiet silenced the lines of text, but not those of JSON. A server's log is its result.
+#[test]
+fn a_quiet_server_keeps_its_log_in_either_form_and_says_no_more() {
+    let world = World::new();
+    world.build();
+    for format in ["text", "json"] {
+        let args = ["-q", "serve", "output/small/current", "--address", "127.0.0.1:0", "--log-format", format];
+        let mut server = Server::start(&mut world.command(&args));
+        let listening = server.says("listening on http://");
+        let address = listening.split("http://").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        assert_eq!(get(&address, "/ipxe?mac=52:54:00:00:00:01", "").status, 200);
+        server.says("/ipxe");
+        server.terminate();
+        server.wait();
+        let all = server.end();
+        assert!(!all.contains("no machine reaches the loopback") && !all.contains("confined"), "{all}");
+    }
+}
+
 #[test]
 fn a_build_names_an_address_that_machines_reach() {
     let world = World::new();
@@ -64,6 +83,9 @@ fn what_cannot_be_meant_is_told_at_the_start() {
     let serve = |flags: &[&str]| {
         world.prebake(&[&["serve", "output/small/current", "--address", "127.0.0.1:0"], flags].concat())
     };
+    // Review of issue 17, 4: it was served as plain HTTP.
+    let serve_at = |address: &str| world.prebake(&["serve", "output/small/current", "--address", address]);
+    serve_at("https://127.0.0.1:0").fails(2, &["cannot listen on https://127.0.0.1:0", "--tls-address"]);
     serve(&["--bandwidth", "10"]).fails(2, &["`10` has no unit", "10Mbit"]);
     serve(&["--max-boots", "0"]).fails(2, &["a number from 1 on is required"]);
     serve(&["--state", "nowhere/state.json"]).fails(1, &["nowhere/state.json"]);
