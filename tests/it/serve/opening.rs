@@ -48,7 +48,8 @@ fn a_quiet_server_keeps_its_log_in_either_form_and_says_no_more() {
     let world = World::new();
     world.build();
     for format in ["text", "json"] {
-        let args = ["-q", "serve", "output/small/current", "--address", "127.0.0.1:0", "--log-format", format];
+        let args =
+            ["-q", "serve", "output/small/current", "--address", "127.0.0.1:0", "--log-format", format];
         let mut server = Server::start(&mut world.command(&args));
         let listening = server.says("listening on http://");
         let address = listening.split("http://").nth(1).unwrap().split('"').next().unwrap().to_owned();
