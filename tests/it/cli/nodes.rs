@@ -95,7 +95,7 @@ fn strangers_of_a_data_directory_are_adopted_and_others_are_no_nodes_without_a_n
     for directory in ["data/groups", "data/profiles", "data/ignition"] {
         fs::create_dir_all(world.path(directory)).unwrap();
     }
-    let group = r#"{"id": "one", "profile": "p", "selector": {"mac": "52:54:00:00:00:01"}}"#;
+    let group = r#"{"id": "one", "profile": "p", "selector": {"rack": "a"}}"#;
     fs::write(world.path("data/groups/one.json"), group).unwrap();
     let profile = r#"{"id": "p", "boot": {"kernel": "http://192.0.2.1/k", "initrd": [], "args": []}}"#;
     fs::write(world.path("data/profiles/p.json"), profile).unwrap();
@@ -104,7 +104,7 @@ fn strangers_of_a_data_directory_are_adopted_and_others_are_no_nodes_without_a_n
     let address = server.says("listening on http://").rsplit('/').next().unwrap().to_owned();
     let adopt = |args: &[&str]| world.prebake(&[&["nodes", "adopt", "--server", &address], args].concat());
     assert!(adopt(&[]).ok().stderr.contains("no machine has asked the server"));
-    assert_eq!(get(&address, "/ipxe?mac=52-54-00-00-00-01", "").status, 200);
+    assert_eq!(get(&address, "/ipxe?mac=52-54-00-00-00-01&rack=a", "").status, 200);
     let nobody = adopt(&[]).ok();
     assert!(nobody.stderr.contains("this server has no recipe"), "{}", nobody.stderr);
     adopt(&["--mac", "52:54:00:00:00:01"]).fails(1, &["52:54:00:00:00:01 is served by group `one` already"]);
