@@ -15,6 +15,7 @@ mod view;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{Event, KeyEventKind};
+use ratatui::crossterm::style::force_color_output;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::look::Look;
@@ -92,6 +93,8 @@ async fn on_screen(server: &Server) -> Result<()> {
     let status = fetch(server).await?;
     let mut signals = Signals::new()?;
     let look = Look::of_environment();
+    // The look has decided; crossterm reads NO_COLOR on its own, and would drop what --color asks for.
+    force_color_output(true);
     let mut model = Model::new(server.name(), status);
     let Ok(screen) = Screen::take() else { return in_lines(server).await };
     let is_ended = follow(server, screen, &mut signals, &mut model, look).await;
