@@ -141,7 +141,8 @@ impl Front {
     /// A file of another kind is called by its name; else `reason` says where it is no bundle.
     fn foreign(&self, reason: String) -> Error {
         let subject = self.subject.clone();
-        let known = kind::of_file(&self.path).filter(|_| !self.is_tar());
+        let known =
+            kind::of_file(&self.path).filter(|known| !self.is_tar() && !known.what.contains("tar archive"));
         match known {
             Some(kind::Known { what, advice }) => {
                 Error::Foreign { subject, reason: format!("it is {what}"), advice: Some(advice) }

@@ -541,7 +541,12 @@ fn what_cannot_be_served_is_one_error_with_a_hint_and_its_exit_code() {
         (current, "192.0.2.1:80", 1, ["cannot listen on 192.0.2.1:80", "address of this machine"]),
         ("nowhere", "127.0.0.1:0", 1, ["nowhere", "prebake build"]),
         ("recipes", "127.0.0.1:0", 1, ["it has no manifest.json", "prebake build"]),
-        ("recipes/small.yaml", "127.0.0.1:0", 4, ["recipes/small.yaml is not a bundle: it is a recipe", "prebake build"]),
+        (
+            "recipes/small.yaml",
+            "127.0.0.1:0",
+            4,
+            ["recipes/small.yaml is not a bundle: it is a recipe", "prebake build"],
+        ),
         ("damaged", "127.0.0.1:0", 4, ["damaged/manifest.json is not a manifest", "build it again"]),
         ("newer", "127.0.0.1:0", 4, ["has schema 99", "build the tree again"]),
     ] {

@@ -181,9 +181,7 @@ fn gc_touches_nothing_while_a_lock_cannot_be_read() {
         (b"\xff\xfe\0", "recipes/small.lock is not a lock file"),
     ] {
         fs::write(world.path("recipes/small.lock"), damaged).unwrap();
-        world
-            .prebake(&["store", "gc", "--grace", "0s"])
-            .fails(3, &[words, "hint:"]);
+        world.prebake(&["store", "gc", "--grace", "0s"]).fails(3, &[words, "hint:"]);
     }
     assert_eq!(world.objects(), objects);
 }
