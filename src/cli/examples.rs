@@ -76,7 +76,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "A profile, with UEFI and an empty disk",
             ),
             (
-                "prebake boot output/edge/current --node worker-1 --direct --timeout 10m --log console.txt </dev/null",
+                "prebake boot output/edge/current --node worker-1 --direct --timeout 10m --log console.txt < /dev/null",
                 "For scripts: without DHCP and iPXE, and for ten minutes at most",
             ),
         ],
@@ -404,7 +404,7 @@ mod tests {
                 let line = line.trim_start_matches("sudo ");
                 assert!(line.starts_with(&format!("prebake {verb}")), "`{line}` is no example of `{verb}`");
                 // A redirection is the shell's.
-                let words = line.split(' ').take_while(|word| *word != ">");
+                let words = line.split(' ').take_while(|word| !matches!(*word, ">" | "<"));
                 let parsed = Cli::command().try_get_matches_from(words);
                 let is_taken =
                     parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::DisplayHelp);
