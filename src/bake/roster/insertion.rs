@@ -4,6 +4,7 @@
 //! new text is read as any other before it replaces the old one.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Target {
     is_recipe: bool,
     /// Architectures of the recipe; none for an inventory.
     archs: Vec<Arch>,
+    /// Keeps other runs from changing the file meanwhile, see [`Target::hold`].
+    _lock: Option<File>,
 }
 
 /// A node that the file has.
@@ -67,6 +70,21 @@ impl Target {
         Ok(Target::parse(path, &Source::new(name, text))?)
     }
 
+    /// The same for a file that will be changed: other runs that would change it wait until this is dropped, and then read what
+    /// was written.
+    ///
+    /// # Errors
+    /// As [`Target::read`]; or a directory for a new file that cannot be made.
+    pub(crate) fn hold(path: &Path) -> Result<Target> {
+        // A file that is replaced takes a lock on it along, so the lock is on its directory; links lead to one file.
+        let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let directory = disk::directory_of(&file);
+        disk::create_directories(directory)?;
+        // Where nothing can be locked, one run at a time is the user's care.
+        let lock = File::open(directory).ok().filter(|directory| directory.lock().is_ok());
+        Ok(Target { _lock: lock, ..Target::read(path)? })
+    }
+
     /// The same for a text.
     pub fn parse(path: &Path, source: &Arc<Source>) -> Result<Target, Findings> {
         let root = yaml::merge::parse(source)?;
@@ -94,7 +112,7 @@ impl Target {
             Known { entry, place }
         };
         let known = items.iter().map(known).collect();
-        Ok(Target { path: path.to_owned(), source: source.clone(), known, is_recipe, archs })
+        Ok(Target { path: path.to_owned(), source: source.clone(), known, is_recipe, archs, _lock: None })
     }
 
     /// The same for a file that must exist.
@@ -102,7 +120,7 @@ impl Target {
     /// # Errors
     /// As [`Target::read`].
     pub(crate) fn open(path: &Path) -> Result<Target> {
-        std::fs::metadata(path).map_err(disk::Error::io("read", path))?;
+        fs::metadata(path).map_err(disk::Error::io("read", path))?;
         Target::read(path)
     }
 
@@ -163,7 +181,6 @@ impl Target {
         if written.added.is_empty() {
             return Ok(());
         }
-        disk::create_directories(disk::directory_of(&self.path))?;
         Ok(disk::write_output(&self.path, written.text.as_bytes())
             .map_err(disk::Error::io("write", &self.path))?)
     }

@@ -75,10 +75,10 @@ impl Advice for Error {
 impl AdoptArgs {
     /// Asks the server, and prints or writes the lines.
     pub(crate) fn run(self) -> Result<()> {
-        let target = self.into.as_deref().map(Target::read).transpose()?;
         let server = self.server.connect()?;
         let status: Status = block_on(async { Ok(server.document(Endpoint::Status.path()).await?) })?;
         let chosen = self.chosen(&status.machines)?;
+        let target = self.into.as_deref().map(Target::hold).transpose()?;
         let several = target.as_ref().is_some_and(Target::has_several_archs);
         let mut names = BTreeSet::new();
         let mut entries = Vec::new();

@@ -42,12 +42,12 @@ pub(crate) struct ImportNodesArgs {
 impl ImportNodesArgs {
     /// Reads, judges, and prints or writes.
     pub(crate) fn run(self) -> Result<()> {
-        let target = self.into.as_deref().map(Target::read).transpose()?;
         let wishes =
             Wishes { profile: self.profile.clone(), subnet: self.subnet, interface: self.interface.clone() };
         let rows = Rows::read(&self.files, self.format, &wishes)?;
         let (entries, doubts) = roster::judge(rows, &wishes)?;
         doubts.iter().for_each(|doubt| tell!("{doubt}"));
+        let target = self.into.as_deref().map(Target::hold).transpose()?;
         hand_over(entries, target.zip(self.into.as_deref()), self.json)
     }
 }

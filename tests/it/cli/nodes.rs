@@ -53,6 +53,25 @@ fn a_list_that_contradicts_the_file_or_itself_writes_nothing() {
     }
 }
 
+/// Review of issue 17, 4: of eight runs at once, each read the file, and the last that wrote it won.
+#[test]
+fn lists_that_are_imported_at_once_are_all_in_the_file() {
+    let world = World::new();
+    for target in ["site/nodes.yaml", RECIPE] {
+        let runs = [1, 2, 3, 4, 5, 6, 7, 8].map(|number| {
+            let list = format!("{number}.csv");
+            world.write(&list, format!("name,mac\nm{number},52:54:00:00:01:0{number}\n"));
+            let args = ["nodes", "import", &list, "--profile", "worker", "--into", target];
+            world.command(&args).stdout(std::process::Stdio::null()).spawn().unwrap()
+        });
+        for mut run in runs {
+            assert!(run.wait().unwrap().success());
+        }
+        let text = fs::read_to_string(world.path(target)).unwrap();
+        assert!((1..=8).all(|number| text.contains(&format!("name: m{number},"))), "{text}");
+    }
+}
+
 /// ux 1.5: a stranger's entry is a line to paste, or is written where it belongs.
 #[test]
 fn strangers_of_a_server_are_adopted_and_boot_as_nodes() {
