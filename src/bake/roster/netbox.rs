@@ -22,6 +22,8 @@ pub(super) struct Inventory {
     interfaces: Vec<Interface>,
     /// For each kind, by the word for it: how many objects were seen, how many there are, and where that is said.
     counts: BTreeMap<&'static str, (usize, usize, Option<Place>)>,
+    /// For each list by its URL: how many pages name a next one, less those that name one before, and the last that does.
+    pages: BTreeMap<String, (isize, Option<Place>)>,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,14 @@ pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
             return rows.findings.push(finding.at(place_at(source, root.start)));
         }
     };
+    for (key, step) in [("next", 1), ("previous", -1)] {
+        if let Some(Spanned { value, place }) = reader.text(member(&root, key)) {
+            let list = value.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+            let known = rows.netbox.pages.entry(list.to_owned()).or_default();
+            known.0 += step;
+            known.1 = if step > 0 { Some(place) } else { known.1.take() };
+        }
+    }
     let mut kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
     for object in objects {
         let kind = match OF_INTERFACES.iter().any(|key| member(object, key).is_some()) {
@@ -100,6 +110,12 @@ pub(super) fn join(inventory: Inventory, wishes: &Wishes, rows: &mut Rows) {
             rows.findings
                 .push(finding.hint("give the further pages as well, or export them all with `?limit=0`"));
         }
+    }
+    let is_short = inventory.counts.values().any(|(seen, count, place)| place.is_some() && seen < count);
+    for (list, (_, place)) in inventory.pages.iter().filter(|(_, (open, _))| *open > 0 && !is_short) {
+        let finding = Finding::error(format!("a further page of {list} is missing"));
+        let finding = finding.hint("give the further pages as well, or export them all with `?limit=0`");
+        rows.findings.push(place.iter().fold(finding, |finding, place| finding.at(place.clone())));
     }
     let mut interfaces: BTreeMap<String, Vec<Interface>> = BTreeMap::new();
     for interface in inventory.interfaces {

@@ -194,6 +194,20 @@ fn what_netbox_leaves_open_is_told() {
     let said = read("x.json", &page, &worker()).unwrap_err();
     assert_eq!(said[0], "1:11 these are 2 of 120 devices");
     assert_eq!(said[1], "2:3 device `n1` has no interface with a MAC address in these files");
+    // Review of issue 17, 17: a page that names a next one was the whole list.
+    let page = |count: &str, previous: &str, next: &str, number: u8| {
+        format!(
+            r#"{{{count}"next": {next}, "previous": {previous}, "results": [{{"name": "eno1", "device": {{"name": "n{number}"}}, "mac_address": "52:54:00:00:00:0{number}"}}]}}"#
+        )
+    };
+    let further = r#""http://x/api/dcim/interfaces/?offset=1""#;
+    for count in ["", "\"count\": 1, ", "\"count\": null, "] {
+        let first = page(count, "null", further, 1);
+        let said = read("x.json", &first, &worker()).unwrap_err();
+        assert!(said[0].ends_with("a further page of http://x/api/dcim/interfaces is missing"), "{said:?}");
+        let whole = format!("{first}\n===\n{}", page(count, "\"http://x/api/dcim/interfaces/\"", "null", 2));
+        assert_eq!(read("x.json", &whole, &worker()).unwrap().0.len(), 2);
+    }
     assert!(read("x.json", "{\"results\": 1}", &worker()).unwrap_err()[0].contains("neither a list"));
     assert!(read("x.json", "{\"results\": [", &worker()).unwrap_err()[0].starts_with("1:14 "));
 }
