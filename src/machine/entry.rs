@@ -7,7 +7,7 @@ use super::dhcp::is_label;
 use super::network::Cidr;
 use super::node::Mac;
 use crate::base::arch::Arch;
-use crate::base::finding::is_unseen;
+use crate::base::finding::{Place, is_unseen};
 
 /// Stands for a profile that the reader must choose.
 pub(crate) const NO_PROFILE: &str = "PROFILE";
@@ -32,6 +32,8 @@ pub struct Entry {
     pub memory: Option<String>,
     /// Its address with the prefix length of its network.
     pub ip: Option<Cidr>,
+    /// The place of the list that it comes from, if from one.
+    pub from: Option<Place>,
 }
 
 impl Entry {
@@ -45,7 +47,7 @@ impl Entry {
     ) -> Entry {
         let name = name(said, mac, uuid, is_taken);
         let uuid = uuid.map(str::to_lowercase).filter(|_| mac.is_none());
-        Entry { name, mac, uuid, profile: None, arch: None, memory: None, ip: None }
+        Entry { name, mac, uuid, profile: None, arch: None, memory: None, ip: None, from: None }
     }
 }
 

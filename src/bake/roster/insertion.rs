@@ -3,7 +3,7 @@
 //! The text is not written anew from a tree, which would lose its comments. Lines are put in where the list ends, and the
 //! new text is read as any other before it replaces the old one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,10 +31,16 @@ pub struct Target {
     source: Arc<Source>,
     known: Vec<Known>,
     is_recipe: bool,
-    /// Architectures of the recipe; none for an inventory.
-    archs: Vec<Arch>,
+    facts: Facts,
     /// Keeps other runs from changing the file meanwhile, see [`Target::hold`].
     _lock: Option<File>,
+}
+
+/// The facts of a recipe that its nodes refer to; none for an inventory.
+#[derive(Debug, Default)]
+struct Facts {
+    archs: Vec<Arch>,
+    profiles: Vec<String>,
 }
 
 /// A node that the file has.
@@ -92,7 +98,7 @@ impl Target {
         if !is_recipe {
             another_kind(&root, source, Kind::Inventory)?;
         }
-        let archs = judge(path, source, is_recipe)?;
+        let facts = judge(path, source, is_recipe)?;
         let items = match root.get("nodes").map(|nodes| &nodes.kind) {
             Some(Shape::Sequence(items)) => items.as_slice(),
             _ => &[],
@@ -108,11 +114,12 @@ impl Target {
                 arch: text("arch").and_then(|arch| arch.parse().ok()),
                 memory: text("memory").map(str::to_owned),
                 profile: text("profile").map(str::to_owned),
+                from: None,
             };
             Known { entry, place }
         };
         let known = items.iter().map(known).collect();
-        Ok(Target { path: path.to_owned(), source: source.clone(), known, is_recipe, archs, _lock: None })
+        Ok(Target { path: path.to_owned(), source: source.clone(), known, is_recipe, facts, _lock: None })
     }
 
     /// The same for a file that must exist.
@@ -141,7 +148,18 @@ impl Target {
 
     /// Whether nodes must state their architecture.
     pub(crate) fn has_several_archs(&self) -> bool {
-        self.archs.len() > 1
+        self.facts.archs.len() > 1
+    }
+
+    /// The profiles of the recipe; none for an inventory, which has no profiles of its own.
+    pub(crate) fn profiles(&self) -> &[String] {
+        &self.facts.profiles
+    }
+
+    /// The names of those entries that the file has not and for which no profile is known.
+    pub(crate) fn without_profile<'e>(&self, entries: &'e [Entry]) -> Vec<&'e str> {
+        let lacks = |entry: &&Entry| entry.profile.is_none() && !matches!(self.meets(entry), Ok(Some(_)));
+        entries.iter().filter(lacks).map(|entry| entry.name.as_str()).collect()
     }
 
     /// Puts entries below `nodes:`; nothing is written yet. A machine that the file has under the same name is left out.
@@ -164,7 +182,8 @@ impl Target {
             false => inserted(&self.source, &written.added)?,
         };
         let source = Source::new(self.source.name.as_str(), written.text.as_str());
-        judge(&self.path, &source, self.is_recipe)?;
+        judge(&self.path, &source, self.is_recipe)
+            .map_err(|findings| traced(findings, &source, &written.added))?;
         let (before, after) = (names(&self.source)?, names(&source)?);
         let new: BTreeSet<&str> = written.added.iter().map(|entry| entry.name.as_str()).collect();
         let is_whole = after.len() == before.len() + new.len()
@@ -223,14 +242,38 @@ impl Target {
     }
 }
 
-/// Reads a text as what it is; the architectures of a recipe.
-fn judge(path: &Path, source: &Arc<Source>, is_recipe: bool) -> Result<Vec<Arch>, Findings> {
+/// Findings in a text that nobody sees, since it is not written: one in an added line stands where the entry comes from, or
+/// shows the line.
+fn traced(Findings(mut findings): Findings, source: &Arc<Source>, added: &[Entry]) -> Findings {
+    let lines: BTreeMap<String, &Entry> = added.iter().map(|entry| (entry.to_string(), entry)).collect();
+    let entry = |place: &Place| match place.source.name == source.name {
+        true => lines.get(source.line(place.line)?.trim()).copied(),
+        false => None,
+    };
+    for finding in &mut findings {
+        for (place, _) in &mut finding.related {
+            if let Some(from) = entry(place).and_then(|entry| entry.from.as_ref()) {
+                *place = from.clone();
+            }
+        }
+        let Some(entry) = finding.place.as_ref().and_then(entry) else { continue };
+        finding.place = entry.from.clone();
+        if entry.from.is_none() {
+            finding.message += &format!(", for the new line `{entry}`");
+        }
+    }
+    Findings(findings)
+}
+
+/// Reads a text as what it is; the facts of a recipe.
+fn judge(path: &Path, source: &Arc<Source>, is_recipe: bool) -> Result<Facts, Findings> {
     match is_recipe {
         true => {
             let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-            Ok(Recipe::parse(source, directory, outputs::read)?.0.release.archs)
+            let (recipe, _) = Recipe::parse(source, directory, outputs::read)?;
+            Ok(Facts { archs: recipe.release.archs, profiles: recipe.profiles.into_keys().collect() })
         }
-        false => parse_inventory(source, &[]).map(|_| Vec::new()),
+        false => parse_inventory(source, &[]).map(|_| Facts::default()),
     }
 }
 

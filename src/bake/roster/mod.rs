@@ -295,6 +295,8 @@ pub fn judge(rows: Rows, wishes: &Wishes) -> Result<(Vec<Entry>, Vec<Finding>), 
         findings.push(Finding::error("no machine was found").hint("--format says what the file is"));
     }
     let entry = |(node, (arch, memory)): (Node, (Option<Arch>, Option<String>))| Entry {
+        // Most of what a file refuses is a profile that it has not.
+        from: Some(node.profile.place),
         name: node.name.value,
         mac: node.mac.map(|mac| mac.value),
         uuid: node.uuid.map(|uuid| uuid.value),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::hand_over;
+use super::{hand_over, hold};
 use crate::bake::roster::Target;
 use crate::base::arch::Arch;
 use crate::base::error::{Advice, Exit, Result};
@@ -50,16 +50,13 @@ enum Error {
     /// Several machines, and none is named.
     #[error("{} machines have no node: {}", .0.len(), .0.join(", "))]
     Several(Vec<String>),
-    /// Machines that boot nothing by default, without a profile for them.
-    #[error("no profile is known for {}", .0.join(", "))]
-    NoProfile(Vec<String>),
 }
 
 impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::NotStrangers(_) => Exit::Failed,
-            Error::Several(_) | Error::NoProfile(_) => Exit::Usage,
+            Error::Several(_) => Exit::Usage,
         }
     }
 
@@ -67,7 +64,6 @@ impl Advice for Error {
         Some(match self {
             Error::NotStrangers(_) => "`prebake status` lists the machines that asked the server".into(),
             Error::Several(_) => "name one with --mac, or take --all".into(),
-            Error::NoProfile(_) => "choose one with --profile".into(),
         })
     }
 }
@@ -78,7 +74,7 @@ impl AdoptArgs {
         let server = self.server.connect()?;
         let status: Status = block_on(async { Ok(server.document(Endpoint::Status.path()).await?) })?;
         let chosen = self.chosen(&status.machines)?;
-        let target = self.into.as_deref().map(Target::hold).transpose()?;
+        let target = hold(self.into.as_deref(), self.profile.as_deref())?;
         let several = target.as_ref().is_some_and(Target::has_several_archs);
         let mut names = BTreeSet::new();
         let mut entries = Vec::new();
@@ -99,11 +95,6 @@ impl AdoptArgs {
             entry.profile = self.profile.clone().or_else(default);
             names.insert(entry.name.clone());
             entries.push(entry);
-        }
-        let without = entries.iter().filter(|entry| entry.profile.is_none());
-        let without: Vec<String> = without.map(|entry| entry.name.clone()).collect();
-        if self.into.is_some() && !without.is_empty() {
-            return Err(Error::NoProfile(without).into());
         }
         if entries.is_empty() {
             tell!("{}", nobody(&status));

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::hand_over;
-use crate::bake::roster::{self, Format, Rows, Target, Wishes};
+use super::{hand_over, hold};
+use crate::bake::roster::{self, Format, Rows, Wishes};
 use crate::base::error::Result;
 use crate::machine::network::Network;
 
@@ -47,7 +47,7 @@ impl ImportNodesArgs {
         let rows = Rows::read(&self.files, self.format, &wishes)?;
         let (entries, doubts) = roster::judge(rows, &wishes)?;
         doubts.iter().for_each(|doubt| tell!("{doubt}"));
-        let target = self.into.as_deref().map(Target::hold).transpose()?;
+        let target = hold(self.into.as_deref(), self.profile.as_deref())?;
         hand_over(entries, target.zip(self.into.as_deref()), self.json)
     }
 }

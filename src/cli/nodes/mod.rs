@@ -4,15 +4,16 @@ mod adopt;
 mod import;
 mod ls;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::bake::roster::{Target, Written};
 use crate::base::count::counted;
-use crate::base::error::Result;
-use crate::machine::entry::Entry;
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::finding::nearest;
+use crate::machine::entry::{Entry, NO_PROFILE};
 
 /// Bring machines into the nodes of a recipe or an inventory
 #[derive(Args)]
@@ -39,6 +40,61 @@ impl NodesArgs {
     }
 }
 
+/// Reasons why no line is written.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// Machines without a profile.
+    #[error("no profile is known for {}", first(.0))]
+    NoProfile(Vec<String>),
+    /// A profile of the command line that the recipe has not.
+    #[error("there is no profile `{profile}` in {}", recipe.display())]
+    UnknownProfile {
+        /// The value of `--profile`.
+        profile: String,
+        recipe: PathBuf,
+        known: Vec<String>,
+    },
+}
+
+impl Advice for Error {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NoProfile(_) => "choose one with --profile".into(),
+            Error::UnknownProfile { profile, known, .. } => {
+                match nearest(profile, known.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("profiles: {}", known.join(", ")),
+                }
+            }
+        })
+    }
+}
+
+/// Names as a message has them: of many, the first.
+fn first(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names.len().checked_sub(SHOWN).filter(|others| *others > 0) {
+        Some(others) => format!("{} and {others} more", names[..SHOWN].join(", ")),
+        None => names.join(", "),
+    }
+}
+
+/// The file that lines go into, held until they are written. A profile that is named for them must be one of it.
+fn hold(into: Option<&Path>, profile: Option<&str>) -> Result<Option<Target>> {
+    let Some(path) = into else { return Ok(None) };
+    let target = Target::hold(path)?;
+    let known = target.profiles();
+    if let Some(profile) = profile.filter(|profile| !known.is_empty() && !known.iter().any(|k| k == profile)) {
+        let known = known.to_vec();
+        return Err(Error::UnknownProfile { profile: profile.into(), recipe: path.into(), known }.into());
+    }
+    Ok(Some(target))
+}
+
 /// An entry as JSON.
 fn as_json(entry: &Entry) -> Value {
     json!({
@@ -55,13 +111,26 @@ fn as_json(entry: &Entry) -> Value {
 
 /// Prints entries as lines below `nodes:`, or puts them into a file and tells what it had already.
 fn hand_over(entries: Vec<Entry>, into: Option<(Target, &Path)>, is_json: bool) -> Result<()> {
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let Some((target, path)) = into else {
+        let without = entries.iter().filter(|entry| entry.profile.is_none());
+        let without = owned(without.map(|entry| entry.name.as_str()).collect());
+        if !without.is_empty() {
+            tell!(
+                "warning: no profile is known for {}: put one in place of {NO_PROFILE}, or choose one with --profile",
+                first(&without)
+            );
+        }
         match is_json {
             true => say!("{:#}", json!({"nodes": entries.iter().map(as_json).collect::<Vec<_>>()})),
             false => entries.iter().for_each(|entry| say!("  {entry}")),
         }
         return Ok(());
     };
+    let without = owned(target.without_profile(&entries));
+    if !without.is_empty() {
+        return Err(Error::NoProfile(without).into());
+    }
     let written = target.insert(entries)?;
     target.save(&written)?;
     let Written { added, present, .. } = &written;

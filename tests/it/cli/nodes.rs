@@ -53,6 +53,29 @@ fn a_list_that_contradicts_the_file_or_itself_writes_nothing() {
     }
 }
 
+/// Review of issue 17, 18: a line with `PROFILE` came without a word; a slip of a table was told at a line of the recipe that is
+/// not there.
+#[test]
+fn a_profile_that_is_missing_or_unknown_is_told_where_it_was_left_out_or_written() {
+    let world = World::new();
+    let before = fs::read_to_string(world.path(RECIPE)).unwrap();
+    world.write("bare.csv", "name,mac\nn8,52:54:00:00:00:08\nn9,52:54:00:00:00:09\n");
+    world.write("slip.csv", "name,mac,profile\nn8,52:54:00:00:00:08,wrker\n");
+    let run = world.prebake(&["nodes", "import", "bare.csv"]).ok();
+    assert!(run.stdout.contains("profile: PROFILE}"), "{}", run.stdout);
+    assert!(run.stderr.contains("no profile is known for n8, n9") && run.stderr.contains("--profile"));
+    for target in [RECIPE, "site/nodes.yaml"] {
+        let bare = ["nodes", "import", "bare.csv", "--into", target];
+        world.prebake(&bare).fails(2, &["no profile is known for n8, n9", "--profile"]);
+    }
+    let slip = world.prebake(&["nodes", "import", "slip.csv", "--into", RECIPE]);
+    slip.fails(3, &["there is no profile `wrker`", "slip.csv:2:22", "did you mean `worker`?"]);
+    let flag = ["nodes", "import", "bare.csv", "--profile", "wrker", "--into", RECIPE];
+    world.prebake(&flag).fails(2, &["no profile `wrker` in recipes/small.yaml", "did you mean `worker`?"]);
+    assert_eq!(fs::read_to_string(world.path(RECIPE)).unwrap(), before);
+    assert!(!world.path("site/nodes.yaml").exists());
+}
+
 /// Review of issue 17, 4: of eight runs at once, each read the file, and the last that wrote it won.
 #[test]
 fn lists_that_are_imported_at_once_are_all_in_the_file() {
