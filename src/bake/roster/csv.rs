@@ -31,6 +31,7 @@ pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
         let line = record.position().map_or(1, ::csv::Position::line);
         Place { source: source.clone(), line: usize::try_from(line).unwrap_or(1) + skipped, column: 1 }
     };
+    let lines: Vec<&str> = source.text.lines().collect();
     let mut columns: Option<Vec<Option<Field>>> = None;
     for record in reader.records() {
         let record = match record {
@@ -62,7 +63,7 @@ pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
             continue;
         }
         let mut row = Row::new(place.clone(), true);
-        let line = source.line(place.line).unwrap_or_default();
+        let line = lines.get(place.line - 1).copied().unwrap_or_default();
         let mut from = 0;
         for (cell, field) in record.iter().zip(columns) {
             let found = line.get(from..).and_then(|rest| rest.find(cell)).filter(|_| !cell.is_empty());

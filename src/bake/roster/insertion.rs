@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub struct Target {
     path: PathBuf,
     source: Arc<Source>,
     known: Vec<Known>,
+    index: Index,
     is_recipe: bool,
     facts: Facts,
     /// Keeps other runs from changing the file meanwhile, see [`Target::hold`].
@@ -48,6 +50,29 @@ struct Facts {
 struct Known {
     entry: Entry,
     place: Place,
+}
+
+/// The nodes of a file by what identifies them, as positions among them.
+#[derive(Debug, Default)]
+struct Index {
+    /// By the name in lower case.
+    names: BTreeMap<String, usize>,
+    macs: BTreeMap<Mac, usize>,
+    uuids: BTreeMap<String, usize>,
+    addresses: BTreeMap<IpAddr, usize>,
+}
+
+impl Index {
+    fn of(known: &[Known]) -> Index {
+        let mut index = Index::default();
+        for (at, Known { entry, .. }) in known.iter().enumerate() {
+            index.names.entry(entry.name.to_ascii_lowercase()).or_insert(at);
+            entry.mac.map(|mac| index.macs.entry(mac).or_insert(at));
+            entry.uuid.clone().map(|uuid| index.uuids.entry(uuid).or_insert(at));
+            entry.ip.map(|ip| index.addresses.entry(ip.address).or_insert(at));
+        }
+        index
+    }
 }
 
 /// The outcome of an insertion.
@@ -118,8 +143,9 @@ impl Target {
             };
             Known { entry, place }
         };
-        let known = items.iter().map(known).collect();
-        Ok(Target { path: path.to_owned(), source: source.clone(), known, is_recipe, facts, _lock: None })
+        let known: Vec<Known> = items.iter().map(known).collect();
+        let index = Index::of(&known);
+        Ok(Target { path: path.to_owned(), source: source.clone(), known, index, is_recipe, facts, _lock: None })
     }
 
     /// The same for a file that must exist.
@@ -138,12 +164,12 @@ impl Target {
 
     /// Whether a node is called so, without case.
     pub(crate) fn has_name(&self, name: &str) -> bool {
-        self.known.iter().any(|known| known.entry.name.eq_ignore_ascii_case(name))
+        self.index.names.contains_key(&name.to_ascii_lowercase())
     }
 
     /// Whether a node has this MAC address.
     pub(crate) fn has_mac(&self, mac: Mac) -> bool {
-        self.known.iter().any(|known| known.entry.mac == Some(mac))
+        self.index.macs.contains_key(&mac)
     }
 
     /// Whether nodes must state their architecture.
@@ -206,10 +232,13 @@ impl Target {
 
     /// The place of the node that an entry is, if the file has it.
     fn meets(&self, entry: &Entry) -> Result<Option<Place>, Finding> {
-        let is_same = |known: &&Known| {
-            let known = &known.entry;
-            entry.mac.is_some() && known.mac == entry.mac || entry.uuid.is_some() && known.uuid == entry.uuid
-        };
+        let index = &self.index;
+        let known = |at: Option<&usize>| at.and_then(|at| self.known.get(*at));
+        let by_mac = entry.mac.and_then(|mac| index.macs.get(&mac));
+        let by_uuid = entry.uuid.as_ref().and_then(|uuid| index.uuids.get(uuid));
+        let same = by_mac.into_iter().chain(by_uuid).min();
+        let called = known(index.names.get(&entry.name.to_ascii_lowercase()));
+        let there = known(entry.ip.and_then(|ip| index.addresses.get(&ip.address)));
         let is_called = |known: &&Known| known.entry.name.eq_ignore_ascii_case(&entry.name);
         let address = |entry: &Entry| entry.ip.map(|ip| ip.address);
         let is_there = |known: &&Known| entry.ip.is_some() && address(&known.entry) == address(entry);
@@ -217,7 +246,7 @@ impl Target {
             Err(Finding::error(text).at(known.place.clone()).hint(format!("the new line would be `{entry}`")))
         };
         let name = &entry.name;
-        if let Some(known) = self.known.iter().find(is_same) {
+        if let Some(known) = known(same) {
             let moved = known.entry.ip.is_some() && entry.ip.is_some() && !is_there(&known);
             return match is_called(&known) {
                 true if moved => conflict(format!("node `{name}` of the file has another address"), known),
@@ -229,10 +258,10 @@ impl Target {
                 }
             };
         }
-        if let Some(known) = self.known.iter().find(is_called) {
+        if let Some(known) = called {
             return conflict(format!("node `{name}` of the file has another MAC address or UUID"), known);
         }
-        match self.known.iter().find(is_there) {
+        match there {
             Some(known) => conflict(
                 format!("node `{}` of the file has the address of `{name}`", known.entry.name),
                 known,

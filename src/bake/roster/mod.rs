@@ -436,12 +436,40 @@ fn example(address: IpAddr) -> String {
     }
 }
 
-/// The place of a byte in a text.
-fn place_at(source: &Arc<Source>, offset: usize) -> Place {
-    let before = source.text.get(..offset).unwrap_or(&source.text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    Place { source: source.clone(), line, column }
+/// Places of bytes in a text, each found without reading all that is before it: an export may be one line of 16 MiB.
+struct Places<'s> {
+    source: &'s Arc<Source>,
+    /// An offset at least every [`Places::STEP`] bytes, with its line and column.
+    marks: Vec<(usize, usize, usize)>,
+}
+
+impl<'s> Places<'s> {
+    const STEP: usize = 256;
+
+    fn new(source: &'s Arc<Source>) -> Places<'s> {
+        let mut marks = vec![(0, 1, 1)];
+        let (mut line, mut column, mut next) = (1, 1, Places::STEP);
+        for (offset, letter) in source.text.char_indices() {
+            if offset >= next {
+                marks.push((offset, line, column));
+                next = offset + Places::STEP;
+            }
+            (line, column) = if letter == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+        Places { source, marks }
+    }
+
+    /// The place of a byte; beyond the text, its end.
+    fn at(&self, offset: usize) -> Place {
+        let text = &self.source.text;
+        let offset = if text.is_char_boundary(offset) { offset } else { text.len() };
+        let index = self.marks.partition_point(|(mark, ..)| *mark <= offset).saturating_sub(1);
+        let (mark, mut line, mut column) = self.marks[index];
+        for letter in text[mark..offset].chars() {
+            (line, column) = if letter == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+        Place { source: self.source.clone(), line, column }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Field, Row, Rows, Wishes, place_at};
+use super::{Field, Places, Row, Rows, Wishes};
 use crate::base::finding::{Finding, Place, Source};
 use crate::base::json::{self, Raw, RawValue};
 use crate::base::yaml::decode::Spanned;
@@ -44,11 +44,12 @@ struct Interface {
 
 /// Reads a file's objects; [`join`] makes rows of them.
 pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
-    let reader = Reader { source };
+    let places = Places::new(source);
+    let reader = Reader { places: &places };
     let root = match json::parse(&source.text) {
         Ok(root) => root,
         Err(error) => {
-            let place = place_at(source, error.offset.unwrap_or(source.text.len()));
+            let place = places.at(error.offset.unwrap_or(source.text.len()));
             return rows.findings.push(Finding::error(error.message).at(place));
         }
     };
@@ -58,7 +59,7 @@ pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
         (RawValue::Object(_), None) => std::slice::from_ref(&root),
         _ => {
             let finding = Finding::error("this is neither a list of objects nor a page with `results`");
-            return rows.findings.push(finding.at(place_at(source, root.start)));
+            return rows.findings.push(finding.at(places.at(root.start)));
         }
     };
     for (key, step) in [("next", 1), ("previous", -1)] {
@@ -82,7 +83,7 @@ pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
             }
             false => {
                 let finding = Finding::error("this is neither a device nor an interface of NetBox");
-                rows.findings.push(finding.at(place_at(source, object.start)));
+                rows.findings.push(finding.at(places.at(object.start)));
                 continue;
             }
         };
@@ -97,7 +98,7 @@ pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
         known.0 += seen;
         if let Some(count) = count.filter(|count| *count > known.1) {
             known.1 = count;
-            known.2 = member(&root, "count").map(|count| place_at(source, count.start));
+            known.2 = member(&root, "count").map(|count| places.at(count.start));
         }
     }
 }
@@ -183,12 +184,12 @@ fn chosen<'i>(interfaces: &'i [Interface], wishes: &Wishes) -> Result<Option<&'i
 }
 
 struct Reader<'s> {
-    source: &'s Arc<Source>,
+    places: &'s Places<'s>,
 }
 
 impl Reader<'_> {
     fn place(&self, raw: &Raw) -> Place {
-        place_at(self.source, raw.start)
+        self.places.at(raw.start)
     }
 
     fn text(&self, raw: Option<&Raw>) -> Option<Spanned<String>> {

@@ -152,6 +152,45 @@ fn groups_of_matchbox_for_one_machine_are_nodes() {
     assert_eq!(doubts, ["1:1 the group `w7` is for several machines, and is left out"]);
 }
 
+/// Review of issue 17, 16: 50,000 rows took minutes, since each was searched for from the beginning of its text and of the file.
+/// In debug builds, where each step is slow, squares of this size take minutes; so a wrong growth shows without a clock.
+#[test]
+fn lists_of_many_machines_are_read_in_time_that_grows_as_they_do() {
+    let mac = |n: usize| format!("52:54:00:00:{:02x}:{:02x}", n >> 8, n & 255);
+    let table: String = (0..MANY).map(|n| format!("n{n},{}\n", mac(n))).collect();
+    let interface = |n| {
+        format!(r#"{{"name": "é", "device": {{"name": "n{n}"}}, "mac_address": "{}"}}"#, mac(n))
+    };
+    let interfaces: Vec<String> = (0..MANY).map(interface).collect();
+    for (name, text) in [("x.csv", format!("name,mac\n{table}")), ("x.json", format!("[{}]", interfaces.join(", ")))] {
+        let mut rows = Rows::default();
+        rows.take(name, text.into_bytes(), None);
+        rows.join(&worker());
+        let (entries, _) = judge(rows, &worker()).unwrap();
+        assert_eq!(entries.len(), MANY);
+        let whole: String = entries.iter().map(|entry| format!("  {entry}\n")).collect();
+        let source = Source::new("nodes.yaml", format!("schema: 1\nnodes:\n{whole}"));
+        let target = Target::parse(Path::new("nodes.yaml"), &source).unwrap();
+        assert_eq!(target.insert(entries).unwrap().present.len(), MANY);
+    }
+}
+
+/// Machines of a long list.
+const MANY: usize = 20_000;
+
+#[test]
+fn places_in_a_long_line_are_those_that_counting_finds() {
+    let source = Source::new("x", format!("a\n{}\r\n\u{e9}b", "x\u{e9}\u{1f600}".repeat(300)));
+    let places = Places::new(&source);
+    for offset in (0..=source.text.len()).filter(|offset| source.text.is_char_boundary(*offset)) {
+        let before = &source.text[..offset];
+        let column = before.rsplit('\n').next().unwrap().chars().count() + 1;
+        let place = places.at(offset);
+        assert_eq!((place.line, place.column), (before.matches('\n').count() + 1, column));
+    }
+    assert_eq!(places.at(source.text.len() + 9), places.at(source.text.len()));
+}
+
 const DEVICES: &str = r#"{"count": 2, "next": null, "results": [
   {"id": 1, "name": "n1", "primary_ip4": {"address": "10.0.0.1/24"}, "custom_fields": {"profile": "db", "x": 1}},
   {"id": 2, "name": "n2", "primary_ip4": null, "memory": 4096}
