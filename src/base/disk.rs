@@ -95,6 +95,18 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     finish(file, path)
 }
 
+/// The same for a file that must not be there yet, also if another process makes it meanwhile.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let directory = directory_of(path);
+    create_directories(directory)?;
+    let mut file =
+        Unfinished::in_directory(directory, 0o644).map_err(Error::io("create a file in", directory))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.appear(path).map_err(Error::io("write", path))?;
+    sync_directory(directory)
+}
+
 /// Writes an output that the user asked for to a file. It is written atomically if the file can be replaced. It is
 /// written in place if not: for a pipe or a device, a file with several names or another owner, a mounted file, or one
 /// in a directory that takes no further file. A link is followed to its target. No directory is created, and a new file

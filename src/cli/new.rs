@@ -115,9 +115,10 @@ impl NewArgs {
     pub(crate) fn run(mut self) -> Result<()> {
         let name = self.name.take().unwrap_or_else(|| name_of(&self.directory));
         let asks = io::stdin().is_terminal() && io::stderr().is_terminal() && !self.yes && !self.json;
-        let (name, mut scaffold, left) = match &self.from[..] {
+        let (name, mut scaffold, left, chosen) = match &self.from[..] {
             [kind, data] if kind == "matchbox" => {
-                let Imported { scaffold, left, nodes, profiles } = matchbox::import(Path::new(data), &name)?;
+                let Imported { scaffold, left, chosen, nodes, profiles } =
+                    matchbox::import(Path::new(data), &name)?;
                 if !self.json {
                     tell!(
                         "{data}: {} and {} carried over, {} left out",
@@ -126,12 +127,12 @@ impl NewArgs {
                         counted(left.len(), "part")
                     );
                 }
-                (name, scaffold, left)
+                (name, scaffold, left, chosen)
             }
             [kind, ..] => return Err(UsageError::Kind { kind: kind.clone() }.into()),
             [] => {
                 let wish = self.wish(name, asks)?;
-                (wish.name.clone(), recipe::scaffold(&wish)?, Vec::new())
+                (wish.name.clone(), recipe::scaffold(&wish)?, Vec::new(), Vec::new())
             }
         };
         let ci = match self.ci {
@@ -141,7 +142,7 @@ impl NewArgs {
         };
         recipe::add_surroundings(&mut scaffold, &name, ci)?;
         if self.systemd {
-            recipe::add_units(&mut scaffold)?;
+            recipe::add_units(&mut scaffold, &name)?;
         }
         let files = scaffold.write(&self.directory)?;
         let recipe = path_of(&name);
@@ -149,9 +150,12 @@ impl NewArgs {
         if self.json {
             say!(
                 "{:#}",
-                json!({"name": name, "recipe": self.directory.join(&recipe), "files": files, "left_out": left, "logins": !without_key})
+                json!({"name": name, "recipe": self.directory.join(&recipe), "files": files, "left_out": left, "chosen": chosen, "logins": !without_key})
             );
             return Ok(());
+        }
+        for choice in &chosen {
+            tell!("note: {choice}");
         }
         for part in &left {
             tell!("warning: left out: {part}");
@@ -164,7 +168,7 @@ impl NewArgs {
         for file in &files {
             say!("wrote  {}", file.display());
         }
-        print_next(&self.directory, &name, &recipe);
+        print_next(&self.directory, &name, &recipe, ci);
         Ok(())
     }
 
@@ -336,7 +340,7 @@ fn name_of(directory: &Path) -> String {
     plain_name(&name, "edge")
 }
 
-fn print_next(directory: &Path, name: &str, recipe: &str) {
+fn print_next(directory: &Path, name: &str, recipe: &str, ci: Option<recipe::Ci>) {
     let mut commands = Vec::new();
     if directory != Path::new(".") {
         commands.push((format!("cd {}", directory.display()), ""));
@@ -345,6 +349,9 @@ fn print_next(directory: &Path, name: &str, recipe: &str) {
     commands.push((format!("prebake lock {recipe}"), "pins every input; commit the lock"));
     commands.push((format!("prebake build {recipe}"), "publishes the tree"));
     commands.push((format!("prebake serve output/{name}/current --address 0.0.0.0:8080"), "boots machines"));
+    if let Some((file, what)) = ci.map(recipe::Ci::gap) {
+        commands.push((format!("$EDITOR {file}"), what));
+    }
     let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     for (index, (command, what)) in commands.iter().enumerate() {
         let start = if index == 0 { "next" } else { "" };

@@ -145,7 +145,15 @@ impl Target {
         };
         let known: Vec<Known> = items.iter().map(known).collect();
         let index = Index::of(&known);
-        Ok(Target { path: path.to_owned(), source: source.clone(), known, index, is_recipe, facts, _lock: None })
+        Ok(Target {
+            path: path.to_owned(),
+            source: source.clone(),
+            known,
+            index,
+            is_recipe,
+            facts,
+            _lock: None,
+        })
     }
 
     /// The same for a file that must exist.

@@ -14,6 +14,11 @@ const NAMES: [&str; 4] = ["hostname", "name", "host_name", "domain_name"];
 /// Keys of metadata with a machine's address.
 const ADDRESSES: [&str; 4] = ["ip", "ip_address", "address", "ipv4_address"];
 
+/// The address in a group's metadata, with the key that has it.
+pub(crate) fn address_of(group: &Group) -> Option<(&'static str, &str)> {
+    ADDRESSES.iter().find_map(|key| Some((*key, group.metadata.get(*key)?.as_str()?)))
+}
+
 /// Reads a group; one that no MAC address or UUID selects is for several machines, and is left out.
 pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
     let place = Place { source: source.clone(), line: 1, column: 1 };
@@ -48,7 +53,7 @@ pub(super) fn read(source: &Arc<Source>, rows: &mut Rows) {
         Some((key, name)) => row.put(Field::Name, name, &at(&format!("\"{key}\""))),
         None => row.put(Field::Name, id, &place),
     }
-    if let Some((key, address)) = of(&ADDRESSES) {
+    if let Some((key, address)) = address_of(&group) {
         row.put(Field::Ip, address, &at(&format!("\"{key}\"")));
     }
     row.put(Field::Profile, &group.profile, &at("\"profile\""));

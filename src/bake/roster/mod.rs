@@ -32,6 +32,7 @@ use crate::machine::network::{Cidr, Network};
 use crate::machine::node::{Mac, Node, judge_ip, judge_mac, judge_together, parse_uuid};
 
 pub use insertion::{Target, Written};
+pub(crate) use matchbox::address_of;
 
 /// Most machines that are taken from one file.
 const MOST_MACHINES: usize = 50_000;

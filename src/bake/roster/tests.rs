@@ -158,11 +158,12 @@ fn groups_of_matchbox_for_one_machine_are_nodes() {
 fn lists_of_many_machines_are_read_in_time_that_grows_as_they_do() {
     let mac = |n: usize| format!("52:54:00:00:{:02x}:{:02x}", n >> 8, n & 255);
     let table: String = (0..MANY).map(|n| format!("n{n},{}\n", mac(n))).collect();
-    let interface = |n| {
-        format!(r#"{{"name": "é", "device": {{"name": "n{n}"}}, "mac_address": "{}"}}"#, mac(n))
-    };
+    let interface =
+        |n| format!(r#"{{"name": "é", "device": {{"name": "n{n}"}}, "mac_address": "{}"}}"#, mac(n));
     let interfaces: Vec<String> = (0..MANY).map(interface).collect();
-    for (name, text) in [("x.csv", format!("name,mac\n{table}")), ("x.json", format!("[{}]", interfaces.join(", ")))] {
+    for (name, text) in
+        [("x.csv", format!("name,mac\n{table}")), ("x.json", format!("[{}]", interfaces.join(", ")))]
+    {
         let mut rows = Rows::default();
         rows.take(name, text.into_bytes(), None);
         rows.join(&worker());

@@ -16,6 +16,7 @@ use super::recipe::{MODELINE, RECIPES, path_of};
 use super::{Error, Scaffold, plain_name, quoted, scalar};
 use crate::bake::outputs;
 use crate::bake::recipe::{Recipe, kernel_arg_fault};
+use crate::bake::roster;
 use crate::base::arch::Arch;
 use crate::base::error::Result;
 use crate::base::finding::{Findings, Severity, Source};
@@ -49,6 +50,8 @@ pub(crate) struct Imported {
     pub scaffold: Scaffold,
     /// The parts that were left out, each with its file and the reason.
     pub left: Vec<String>,
+    /// Choices that were made where the directory says nothing.
+    pub chosen: Vec<String>,
     /// Number of nodes.
     pub nodes: usize,
     /// Number of profiles.
@@ -60,15 +63,19 @@ pub(crate) struct Imported {
 /// # Errors
 /// A directory that cannot be read, or one of which nothing fits.
 pub(crate) fn import(data: &Path, name: &str) -> Result<Imported> {
-    let mut import = Import { data, left: Vec::new(), seen: BTreeSet::new() };
+    let mut import =
+        Import { data, left: Vec::new(), chosen: Vec::new(), is_foreign: false, seen: BTreeSet::new() };
     let members = import.members()?;
     if members.is_empty() {
-        return Err(Error::Nothing { path: data.into(), left: import.left }.into());
+        return Err(
+            Error::Nothing { path: data.into(), left: import.left, is_foreign: import.is_foreign }.into()
+        );
     }
     let mut draft = Draft { name, ..Draft::default() };
     // The groups that a tree makes for machines without a name.
     let reserved = ["default".to_owned(), format!("default-{}", Arch::Arm64)];
     draft.taken.extend(reserved.map(|name| ("node", name)));
+    import.addresses(&members);
     let archs: BTreeSet<Arch> = members.iter().map(|member| member.boot.arch).collect();
     let release = import.release(&members, &archs);
     let mut by_profile: BTreeMap<&str, Vec<&Member>> = BTreeMap::new();
@@ -111,13 +118,22 @@ pub(crate) fn import(data: &Path, name: &str) -> Result<Imported> {
     for (file, text) in layers {
         scaffold.text(&format!("{RECIPES}/{name}/{file}"), text)?;
     }
-    Ok(Imported { scaffold, left: import.left, nodes: node_count, profiles: profile_count })
+    Ok(Imported {
+        scaffold,
+        left: import.left,
+        chosen: import.chosen,
+        nodes: node_count,
+        profiles: profile_count,
+    })
 }
 
 /// A data directory that is being read.
 struct Import<'d> {
     data: &'d Path,
     left: Vec<String>,
+    chosen: Vec<String>,
+    /// Whether a profile boots something else than Flatcar.
+    is_foreign: bool,
     /// Profiles and files whose faults were told.
     seen: BTreeSet<String>,
 }
@@ -228,6 +244,27 @@ impl Import<'_> {
         Ok(members)
     }
 
+    /// Notes addresses in the metadata of machines: they filled in templates, and a node's `ip:` says its network, too.
+    fn addresses(&mut self, members: &[Member]) {
+        const SHOWN: usize = 8;
+        let nodes = members.iter().filter(|member| member.machine.is_some());
+        let known: Vec<String> = nodes
+            .filter_map(|member| {
+                let (_, address) = roster::address_of(&member.group)?;
+                Some(format!("{} {}", member.group.id, shown(address)))
+            })
+            .collect();
+        let more = match known.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            Some(more) => format!(", and {more} more"),
+            None => String::new(),
+        };
+        if !known.is_empty() {
+            let listed = known[..known.len().min(SHOWN)].join(", ");
+            let why = "addresses are not carried over; write each into its node as `ip:`, with the prefix length of its network";
+            self.leave(&format!("{GROUPS}/"), format!("{listed}{more}: {why}"));
+        }
+    }
+
     fn member(&mut self, path: &str, group: Group) -> Option<Member> {
         let member = (|| {
             let machine = machine(&group.selector)?;
@@ -251,6 +288,7 @@ impl Import<'_> {
     fn boot(&mut self, path: &str, profile: &Profile) -> Result<Booted, String> {
         let boot = profile.boot.as_ref().ok_or("it boots nothing")?;
         if !boot.kernel.split(['?', '#']).next().is_some_and(|url| url.ends_with(KERNEL)) {
+            self.is_foreign = true;
             return Err(format!("{} is not Flatcar's PXE kernel (…{KERNEL})", shown(&boot.kernel)));
         }
         let parts: Vec<&str> = boot.kernel.split('/').collect();
@@ -304,7 +342,7 @@ impl Import<'_> {
             }
         }
         if channel.is_none() {
-            self.leave(&format!("{}/", names::PROFILES), "no URL names Flatcar's channel; `stable` is taken");
+            self.chosen.push("channel `stable`, since no URL of a profile names one".into());
         }
         let mut archs = archs.iter().map(|arch| arch.go()).collect::<Vec<_>>().join(", ");
         archs = if archs == "amd64" { String::new() } else { format!(", arch: [{archs}]") };

@@ -44,10 +44,18 @@ pub(crate) enum Error {
         path: PathBuf,
         /// Each part, with the reason.
         left: Vec<String>,
+        /// Whether a profile boots something else than Flatcar.
+        is_foreign: bool,
     },
     /// The name of a sysext that ships.
     #[error("prebake comes with a sysext `{name}` already")]
     Ships {
+        /// The name that was given to a new one.
+        name: String,
+    },
+    /// A name that no sysext can have.
+    #[error("`{name}` cannot be the name of a sysext")]
+    Name {
         /// The name that was given to a new one.
         name: String,
     },
@@ -73,7 +81,9 @@ impl Advice for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Read { .. } => Exit::Failed,
-            Error::InTheWay { .. } | Error::Ships { .. } | Error::Unknown { .. } => Exit::Usage,
+            Error::InTheWay { .. } | Error::Ships { .. } | Error::Name { .. } | Error::Unknown { .. } => {
+                Exit::Usage
+            }
             Error::Tree(_) | Error::Nothing { .. } => Exit::Config,
         }
     }
@@ -84,7 +94,13 @@ impl Advice for Error {
             Error::Ships { name } => Some(format!(
                 "choose another name; `prebake sysext new {name} --copy` copies it, and the copy takes its place"
             )),
+            Error::Name { .. } => {
+                Some("use letters, digits, `-`, `_` and `.`, and a letter or digit at the beginning".into())
+            }
             Error::Unknown { known, .. } => Some(format!("known: {}", known.join(", "))),
+            Error::Nothing { is_foreign: false, .. } => {
+                Some("mend these files, or move away the groups that are not wanted, and run it again".into())
+            }
             Error::Nothing { .. } => Some("its groups need profiles that boot Flatcar's PXE kernel".into()),
             Error::Tree(_) | Error::Read { .. } => None,
         }
@@ -159,7 +175,7 @@ impl Made {
             Content::File(contents) => {
                 let mut bytes = Vec::new();
                 std::io::Read::read_to_end(&mut contents.reader(), &mut bytes).map_err(fault())?;
-                disk::write_atomic(&path, &bytes)?;
+                disk::write_new(&path, &bytes)?;
             }
             Content::Dir => return Ok(()),
         }

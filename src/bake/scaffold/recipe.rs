@@ -6,7 +6,7 @@ use super::{Error, Scaffold, quoted, scalar};
 use crate::bake::outputs;
 use crate::bake::recipe::Recipe;
 use crate::base::error::Result;
-use crate::base::finding::Source;
+use crate::base::finding::{Finding, Findings, Source};
 use crate::machine::node::Mac;
 use crate::tree::names::PRIVATE;
 
@@ -93,7 +93,8 @@ pub(crate) fn scaffold(wish: &Wish) -> Result<Scaffold> {
     let model = if wish.kubernetes { KUBERNETES } else { EDGE };
     let nodes = named(&wish.nodes);
     let source = Source::new(path_of(&wish.name), filled(&model, wish, &nodes));
-    Recipe::parse(&source, PathBuf::from(RECIPES), outputs::read)?;
+    Recipe::parse(&source, PathBuf::from(RECIPES), outputs::read)
+        .map_err(|findings| by_option(findings, wish, &nodes))?;
     let mut scaffold = Scaffold::default();
     scaffold.text(&source.name, source.text.as_str())?;
     let name = &wish.name;
@@ -107,6 +108,38 @@ pub(crate) fn scaffold(wish: &Wish) -> Result<Scaffold> {
         }
     }
     Ok(scaffold)
+}
+
+/// Findings in a recipe that is not written, about the options that its lines were made of.
+fn by_option(Findings(findings): Findings, wish: &Wish, nodes: &[(String, &NodeWish)]) -> Findings {
+    let option = |finding: &Finding| {
+        let place = finding.place.as_ref()?;
+        let line = place.source.line(place.line)?;
+        let is_node =
+            |(name, _): &&(String, &NodeWish)| line.starts_with(&format!("  - {{name: {},", scalar(name)));
+        let of_node = |(_, node): &(String, &NodeWish)| {
+            let option = if node.profile == CONTROL { "--control" } else { "--worker" };
+            let name = node.name.as_ref().map_or(String::new(), |name| format!("{name}="));
+            format!("{option} {name}{}", node.mac)
+        };
+        // Of two nodes by one name, the later one is found.
+        let node = nodes.iter().rfind(|node| is_node(node) && line.contains(&node.1.mac.to_string()));
+        match line.split(':').next()? {
+            "name" => Some(format!("--name {}", wish.name)),
+            "ssh_keys" => Some("--ssh-key".to_owned()),
+            "release" => Some(format!("--channel {}", wish.channel)),
+            _ => node.map(of_node),
+        }
+    };
+    let about = |mut finding: Finding| {
+        if let Some(option) = option(&finding) {
+            finding.message = format!("{option}: {}", finding.message);
+            (finding.place, finding.path) = (None, None);
+            finding.related.clear();
+        }
+        finding
+    };
+    Findings(findings.into_iter().map(about).collect())
 }
 
 /// The machines, each with a name.
@@ -134,6 +167,14 @@ fn filled(model: &Model, wish: &Wish, nodes: &[(String, &NodeWish)]) -> String {
     lines.extend(model.header.lines().map(str::to_owned));
     let mut nodes_told = false;
     let renamed = |line: &str| {
+        // Guides of the repository are not beside a new recipe.
+        let line = match line
+            .split_once(" (docs/guides/")
+            .and_then(|(said, rest)| Some((said, rest.split_once(')')?.1)))
+        {
+            Some((said, rest)) => format!("{said}{rest}"),
+            None => line.to_owned(),
+        };
         let line = line.replace("channel: stable", &format!("channel: {}", scalar(&wish.channel)));
         let line = line.replace(&format!("{}/", model.name), &format!("{}/", wish.name));
         line.replace(&format!("{}.yaml", model.name), &format!("{}.yaml", wish.name))
@@ -226,6 +267,20 @@ pub(crate) enum Ci {
     Gitlab,
 }
 
+impl Ci {
+    /// The CI file, and what nobody but its owner can fill in there.
+    pub(crate) fn gap(self) -> (&'static str, &'static str) {
+        match self {
+            Ci::Github => (GITHUB_FILE, "put your copy of prebake in place of OWNER/prebake@REF"),
+            Ci::Gitlab => (GITLAB_FILE, "put in an image with prebake in it"),
+        }
+    }
+}
+
+/// Paths of the CI files, which the services prescribe.
+const GITHUB_FILE: &str = ".github/workflows/prebake.yml";
+const GITLAB_FILE: &str = ".gitlab-ci.yml";
+
 /// Adds the files around a recipe: `.gitignore`, the schema for editors, and the CI file if one is wanted.
 pub(crate) fn add_surroundings(scaffold: &mut Scaffold, name: &str, ci: Option<Ci>) -> Result<(), Error> {
     scaffold.text(".gitignore", format!("{IGNORED}{PRIVATE}/\n"))?;
@@ -233,18 +288,25 @@ pub(crate) fn add_surroundings(scaffold: &mut Scaffold, name: &str, ci: Option<C
     scaffold.text(&format!("{RECIPES}/recipe.schema.json"), schema)?;
     let filled = |text: &str| text.replace("RECIPE", &format!("{RECIPES}/{name}"));
     match ci {
-        Some(Ci::Github) => scaffold.text(".github/workflows/prebake.yml", filled(GITHUB)),
-        Some(Ci::Gitlab) => scaffold.text(".gitlab-ci.yml", filled(GITLAB)),
+        Some(Ci::Github) => scaffold.text(GITHUB_FILE, filled(GITHUB)),
+        Some(Ci::Gitlab) => scaffold.text(GITLAB_FILE, filled(GITLAB)),
         None => Ok(()),
     }
 }
 
-/// Adds systemd's units for the server.
-pub(crate) fn add_units(scaffold: &mut Scaffold) -> Result<(), Error> {
+/// Words of the units that are about the repository's own example.
+const EDGE_TREE: &str = "/srv/prebake/edge/current";
+const GUIDE: &str = "docs/guides/airgap.md imports; `edge` is its name";
+
+/// Adds systemd's units for the server of the recipe's tree.
+pub(crate) fn add_units(scaffold: &mut Scaffold, recipe: &str) -> Result<(), Error> {
     for (name, text) in [
         ("service", include_str!("../../../templates/systemd/prebake-serve.service")),
         ("socket", include_str!("../../../templates/systemd/prebake-serve.socket")),
     ] {
+        let text = text.replace(EDGE_TREE, &format!("/srv/prebake/{recipe}/current"));
+        let text =
+            text.replace(GUIDE, &format!("`prebake bundle import` puts there; `{recipe}` is its name"));
         scaffold.text(&format!("systemd/prebake-serve.{name}"), text)?;
     }
     Ok(())

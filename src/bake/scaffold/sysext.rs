@@ -3,6 +3,7 @@
 use super::{Error, Scaffold};
 use crate::base::error::Result;
 use crate::base::finding::Source;
+use crate::base::reader::is_plain_name;
 use crate::format::tree::{Content, Contents, Entry, Tree};
 use crate::sysext::description::FILE_NAME;
 use crate::sysext::schema;
@@ -21,6 +22,9 @@ const DESCRIPTION: &str = "description: ";
 pub(crate) fn new(name: &str) -> Result<Scaffold> {
     if Shipped::find(name).is_some() {
         return Err(Error::Ships { name: name.into() }.into());
+    }
+    if !is_plain_name(name) {
+        return Err(Error::Name { name: name.into() }.into());
     }
     let template = folder(TEMPLATE)?;
     let mut tree = Tree::new();

@@ -88,7 +88,8 @@ fn hold(into: Option<&Path>, profile: Option<&str>) -> Result<Option<Target>> {
     let Some(path) = into else { return Ok(None) };
     let target = Target::hold(path)?;
     let known = target.profiles();
-    if let Some(profile) = profile.filter(|profile| !known.is_empty() && !known.iter().any(|k| k == profile)) {
+    if let Some(profile) = profile.filter(|profile| !known.is_empty() && !known.iter().any(|k| k == profile))
+    {
         let known = known.to_vec();
         return Err(Error::UnknownProfile { profile: profile.into(), recipe: path.into(), known }.into());
     }
