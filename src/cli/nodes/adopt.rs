@@ -86,7 +86,7 @@ impl AdoptArgs {
             }
             let in_file = |name: &str| target.as_ref().is_some_and(|target| target.has_name(name));
             let is_taken = |name: &str| names.contains(name) || in_file(name);
-            let own = machine.name.as_deref();
+            let own = machine.hostname.as_deref().or(machine.name.as_deref());
             let mut entry = Entry::of_stranger(own, mac, machine.uuid.as_deref(), is_taken);
             // As the machine said it, in iPXE's words.
             let is = |arch: &Arch| machine.arch.as_deref().is_some_and(|said| arch.is_buildarch(said));

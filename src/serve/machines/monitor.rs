@@ -192,12 +192,16 @@ impl Monitor {
         let Some(wanted) = wanted else { return (None, false, self.logbook.read(None, after)) };
         let (machine, call) = {
             let mut seen = self.seen();
-            let node = || {
-                let node = seen.roll.find(wanted)?;
-                let said = |id: &Option<String>| id.clone().unwrap_or_default();
-                seen.timeline.about(&said(&node.mac), &said(&node.uuid), None)
+            // Another machine may call itself like a node.
+            let machine = match seen.roll.find(wanted) {
+                Some(node) => {
+                    let about = |id: &str| seen.timeline.named(id).filter(|one| seen.roll.is(one, node));
+                    let ids = [&node.mac, &node.uuid, &node.group];
+                    ids.into_iter().flatten().find_map(|id| about(id))
+                }
+                None => seen.timeline.named(wanted),
             };
-            (seen.timeline.named(wanted).or_else(node).cloned(), seen.call())
+            (machine.cloned(), seen.call())
         };
         // Lines from before it identified itself have its address.
         let mut ids = vec![normal_mac(wanted).unwrap_or_else(|| wanted.to_owned())];
@@ -501,8 +505,7 @@ impl Seen {
                 if Asked::of(&plain_path(&record.path)) == Asked::Watch {
                     return (None, true);
                 }
-                let said = |key| record.labels.get(key);
-                self.timeline.about(said("mac"), said("uuid"), Some(record.peer.ip()))
+                self.timeline.asking(&record.labels, record.peer.ip())
             }
             Notice::Dhcp(dhcp) => {
                 self.timeline.about(&dhcp.mac, dhcp.uuid.as_deref().unwrap_or_default(), None)
@@ -518,10 +521,7 @@ impl Seen {
 
     /// The parts of a machine that the log tells; one that has asked for no script yet has the name of its node.
     fn origin(&self, machine: &Machine) -> Origin {
-        let origin = machine.origin();
-        let of_node = || self.roll.name_of(machine.mac.as_deref(), machine.uuid.as_deref());
-        let name = origin.name.or_else(|| of_node().map(str::to_owned));
-        Origin { name, ..origin }
+        machine.origin(self.roll.name_for(machine))
     }
 
     /// The line for the stage that a machine has reached since the last one.

@@ -48,6 +48,8 @@ pub(crate) struct Missing {
 pub(crate) struct Roll {
     nodes: Vec<Missing>,
     names: HashSet<String>,
+    /// The same as host names, which no other machine is called.
+    hosts: HashSet<String>,
     /// Their names by their MAC addresses, UUIDs and serial numbers in lower case.
     ids: HashMap<String, String>,
     /// Whether these are the nodes of a recipe, so that a line below `nodes:` adds one.
@@ -108,6 +110,7 @@ impl Roll {
         }
         roll.nodes.sort_by(|one, other| one.name.cmp(&other.name));
         roll.names = roll.nodes.iter().map(|node| node.name.clone()).collect();
+        roll.hosts = roll.ids.values().chain(&roll.names).map(|name| host_name(name)).collect();
         roll.archs = site.manifest.releases.iter().map(|release| release.arch).collect();
         let profiles: HashSet<&str> = site.profiles.keys().map(|boot| profile_of(boot)).collect();
         roll.only_profile = match profiles.into_iter().collect::<Vec<_>>().as_slice() {
@@ -125,6 +128,22 @@ impl Roll {
     /// The name of the node with this MAC address or UUID.
     pub(crate) fn name_of(&self, mac: Option<&str>, uuid: Option<&str>) -> Option<&str> {
         [mac, uuid].into_iter().flatten().find_map(|id| self.ids.get(id)).map(String::as_str)
+    }
+
+    /// A machine's name: that of its node, else the host name that it gave itself, unless a node has that. Hosts get their
+    /// names from DHCP servers and anybody may send one, so it must neither hide a node nor pass for one.
+    pub(crate) fn name_for(&self, machine: &Machine) -> Option<String> {
+        let of_group = || machine.group.as_deref().filter(|_| machine.is_named);
+        let of_node = self.name_of(machine.mac.as_deref(), machine.uuid.as_deref()).or_else(of_group);
+        let own = || machine.hostname.as_deref().filter(|own| !self.hosts.contains(&host_name(own)));
+        of_node.or_else(own).map(str::to_owned)
+    }
+
+    /// Whether a machine is this node.
+    pub(crate) fn is(&self, machine: &Machine, node: &Missing) -> bool {
+        let name = self.name_of(machine.mac.as_deref(), machine.uuid.as_deref());
+        let by_group = || machine.is_named && machine.group == node.group;
+        name.map_or_else(by_group, |name| name == node.name)
     }
 
     /// The node that a person names.
@@ -168,10 +187,9 @@ impl Call {
         is_same_roll && self.missing == other.missing || !is_same_roll && self.missing().eq(other.missing())
     }
 
-    /// A machine's name: its own, else that of its node.
+    /// A machine's name; see [`Roll::name_for`].
     pub(crate) fn name_of(&self, machine: &Machine) -> Option<String> {
-        let of_node = || self.roll.name_of(machine.mac.as_deref(), machine.uuid.as_deref());
-        machine.name().or_else(of_node).map(str::to_owned)
+        self.roll.name_for(machine)
     }
 
     /// Whether a machine is a node.
@@ -181,7 +199,7 @@ impl Call {
 
     /// Advice for a machine that no group matched: the node that it may be, and the line that makes it another one.
     pub(crate) fn advice(&self, machine: &Machine) -> Option<String> {
-        if !machine.is_stranger {
+        if !machine.is_stranger || machine.is_odd {
             return None;
         }
         let entry = self.entry(machine).map(|entry| format!("add below `nodes:` {entry}"));

@@ -112,8 +112,11 @@ impl State {
 pub(crate) struct MachineStatus {
     /// MAC address, else UUID, else address: unique.
     pub id: String,
-    /// Its hostname, or the id of a group that is for it alone.
+    /// The name of its node, else the host name that it gave itself, unless that is a node's.
     pub name: Option<String>,
+    /// The host name that it gave itself.
+    #[serde(default)]
+    pub hostname: Option<String>,
     /// MAC address.
     pub mac: Option<String>,
     /// SMBIOS UUID.
@@ -171,6 +174,7 @@ impl MachineStatus {
         MachineStatus {
             id: machine.id(),
             name: call.name_of(machine),
+            hostname: machine.hostname.clone(),
             mac: machine.mac.clone(),
             uuid: machine.uuid.clone(),
             address: machine.address.map(|address| address.to_string()),

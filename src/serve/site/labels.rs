@@ -72,6 +72,11 @@ impl Labels {
         Labels { known: said.into_iter().filter(|(_, value)| !value.is_empty()).collect(), odd: None }
     }
 
+    /// Some of these labels, as [`Labels::of`] has them, and the `mac` that is no MAC address.
+    pub(crate) fn only(&self, said: impl IntoIterator<Item = (String, String)>) -> Labels {
+        Labels { odd: self.odd.clone(), ..Labels::of(said) }
+    }
+
     /// The value of a label; empty if the label is absent.
     pub(crate) fn get(&self, key: &str) -> &str {
         self.known.get(key).map_or("", String::as_str)

@@ -78,7 +78,7 @@ impl Groups {
         let named = |key: &str| self.sets.iter().any(|set| set.keys.iter().any(|known| known == key));
         let id = ["mac", "uuid"].into_iter().find(|key| !labels.get(key).is_empty());
         let kept = labels.iter().filter(|(key, _)| id == Some(key) || named(key));
-        Labels::of(kept.map(|(key, value)| (key.to_owned(), value.to_owned())))
+        labels.only(kept.map(|(key, value)| (key.to_owned(), value.to_owned())))
     }
 
     /// The matching group of each set of keys, if there is one: the number of keys, and its position.

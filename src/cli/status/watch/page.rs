@@ -174,6 +174,7 @@ impl Page {
         self.facts(&[
             ("MAC", text(&machine.mac)),
             ("UUID", text(&machine.uuid)),
+            ("calls itself", text(&machine.hostname.clone().filter(|_| machine.hostname != machine.name))),
             ("address", text(&machine.address)),
             ("firmware", text(&machine.firmware)),
             ("arch", text(&machine.arch)),

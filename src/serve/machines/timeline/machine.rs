@@ -31,7 +31,7 @@ pub struct Machine {
     pub uuid: Option<String>,
     /// The address where it was last seen.
     pub address: Option<IpAddr>,
-    /// The name that it sent.
+    /// The host name that it gave itself.
     pub hostname: Option<String>,
     /// The kind of its firmware, in words.
     pub firmware: Option<String>,
@@ -71,6 +71,9 @@ pub struct Machine {
     /// The begin of the boot and the stage that the log has told.
     #[serde(skip)]
     pub logged: Option<(Stamp, Stage)>,
+    /// Whether it sent a `mac` that is no MAC address when it last asked for its script.
+    #[serde(skip)]
+    pub is_odd: bool,
     /// The sender of the last notice about it: its own address, or that of a client that claims to be it.
     #[serde(skip)]
     pub from: Option<IpAddr>,
@@ -153,7 +156,7 @@ pub(crate) struct Moved {
 pub(crate) struct Origin {
     /// Its [`Machine::id`].
     pub id: String,
-    /// Its [`Machine::name`].
+    /// Its name.
     pub name: Option<String>,
     /// MAC address.
     pub mac: Option<String>,
@@ -210,6 +213,7 @@ impl Machine {
             report: None,
             revision: 0,
             logged: None,
+            is_odd: false,
             from: None,
         }
     }
@@ -220,16 +224,9 @@ impl Machine {
         self.boot.fetch(path, stage, moved, most, now);
     }
 
-    /// Its name: its own hostname, or the id of a group that is for it alone.
-    pub(crate) fn name(&self) -> Option<&str> {
-        let group = self.group.as_deref().filter(|_| self.is_named);
-        self.hostname.as_deref().or(group)
-    }
-
-    /// The parts that the log tells.
-    pub(crate) fn origin(&self) -> Origin {
-        let (mac, uuid) = (self.mac.clone(), self.uuid.clone());
-        let (id, name) = (self.id(), self.name().map(str::to_owned));
+    /// The parts that the log tells, with the name that it has.
+    pub(crate) fn origin(&self, name: Option<String>) -> Origin {
+        let (id, mac, uuid) = (self.id(), self.mac.clone(), self.uuid.clone());
         Origin { id, name, mac, uuid, is_named: self.is_named, boots: self.boots }
     }
 

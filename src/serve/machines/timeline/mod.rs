@@ -73,6 +73,8 @@ struct Who {
     address: Option<IpAddr>,
     /// The sender, if its address is not the machine's.
     sender: Option<IpAddr>,
+    /// Whether it sent a `mac` that is no MAC address: another machine than the one that is known at its address.
+    is_odd: bool,
     /// Whether its group is for this machine alone; `None` if the request selected no group.
     is_named: Option<bool>,
 }
@@ -248,6 +250,11 @@ impl Timeline {
         row(&Who::new(mac, uuid, address))
     }
 
+    /// The machine that a request with these labels is about.
+    pub(crate) fn asking(&self, labels: &Labels, address: IpAddr) -> Option<&Machine> {
+        self.machines.get(&self.key(&Who::saying(labels, Some(address)))?).map(|machine| &**machine)
+    }
+
     /// The machine that a person names: by its MAC address, UUID, address, hostname or group.
     pub(crate) fn named(&self, text: &str) -> Option<&Machine> {
         let by_id = || match (normal_mac(text), text.parse::<IpAddr>()) {
@@ -256,7 +263,8 @@ impl Timeline {
             (None, Err(_)) => self.about("", text, None),
         };
         let is_called = |machine: &&Machine| {
-            machine.name() == Some(text) || machine.is_named && machine.group.as_deref() == Some(text)
+            machine.hostname.as_deref() == Some(text)
+                || machine.is_named && machine.group.as_deref() == Some(text)
         };
         by_id().or_else(|| self.machines.values().map(|machine| &**machine).find(is_called))
     }
@@ -377,6 +385,7 @@ impl Timeline {
         let begins = |boot: &Boot| boot.stage() > Some(Stage::Script);
         self.arrivals += 1; // Its group may become another one.
         let Some(machine) = self.machine(site, who, now, begins) else { return };
+        machine.is_odd = false;
         machine.learn(&record.labels);
         machine.boot.unmatched = None;
         machine.group = group.map(|group| group.id.clone());
@@ -462,6 +471,7 @@ impl Timeline {
         let known = match who {
             Who { mac: Some(_), .. } => None,
             Who { uuid: Some(uuid), .. } => self.by_uuid.get(uuid),
+            Who { is_odd: true, .. } => None,
             Who { address, .. } => address.as_ref().and_then(|address| self.by_address.get(address)),
         };
         known.cloned().or_else(|| key_of(who.mac.as_deref(), who.uuid.as_deref(), who.address))
@@ -479,7 +489,13 @@ impl Timeline {
         let mut earlier = Vec::new();
         if !matches!(key, Key::Address(_)) {
             let others = [who.uuid.clone().map(Key::Uuid), who.address.map(Key::Address)];
-            for other in others.into_iter().flatten().filter(|other| *other != key) {
+            // A machine with a malformed MAC address stays visible, whichever machine is at its address later.
+            let is_odd = |other: &Key| {
+                matches!(other, Key::Address(_)) && self.machines.get(other).is_some_and(|seen| seen.is_odd)
+            };
+            let others: Vec<Key> =
+                others.into_iter().flatten().filter(|other| *other != key && !is_odd(other)).collect();
+            for other in others {
                 earlier.extend(self.remove(&other).filter(|seen| now.since(seen.last_seen) < SAME));
             }
         }
@@ -554,7 +570,8 @@ impl Who {
 
     /// The identity in labels.
     fn saying(labels: &Labels, address: Option<IpAddr>) -> Who {
-        Who::new(labels.get("mac"), labels.get("uuid"), address)
+        let is_odd = labels.odd_mac().is_some();
+        Who { is_odd, ..Who::new(labels.get("mac"), labels.get("uuid"), address) }
     }
 }
 
@@ -567,6 +584,7 @@ impl Machine {
 
     fn learn(&mut self, labels: &Labels) {
         let said = |key| Some(plain(labels.get(key))).filter(|value| !value.is_empty());
+        self.is_odd |= labels.odd_mac().is_some();
         self.hostname = said("hostname").or(self.hostname.take());
         self.arch = said("arch").or(self.arch.take());
     }

@@ -835,3 +835,48 @@ fn nobody_was_seen_in_the_future_once_the_clock_is_set_back_nor_after_a_restart(
         assert_eq!(changed, world.timeline.machines.len());
     }
 }
+
+/// Found by a newcomer, 2026-11-29: `?mac=<w1>&hostname=w2` was shown as w2, a stranger that said `hostname=w1` as w1, and
+/// 55 nodes with names of DHCP lost theirs.
+#[test]
+fn a_node_keeps_its_name_whatever_it_calls_itself_and_nobody_else_gets_it() {
+    let mut world = World::new();
+    world.script("10.0.0.1", "mac=52-54-00-00-00-01&hostname=n2");
+    world.script("10.0.0.2", "mac=52-54-00-00-00-02&hostname=dhcp-17.lan");
+    world.script("10.0.0.3", "mac=52-54-00-00-00-66&hostname=N1.lan");
+    world.script("10.0.0.4", "mac=52-54-00-00-00-67&hostname=spare");
+    let machines = world.machines();
+    let names: Vec<_> = machines.iter().map(|one| (one.name.as_deref(), one.hostname.as_deref())).collect();
+    let said = [
+        (Some("n1"), Some("n2")),
+        (Some("n2"), Some("dhcp-17.lan")),
+        (None, Some("N1.lan")),
+        (Some("spare"), Some("spare")),
+    ];
+    assert_eq!(names, said);
+}
+
+/// Found by a newcomer, 2026-11-29: `/ipxe?mac=rubbish` left nothing but a line of the log, and had the machine at its
+/// address become a stranger.
+#[test]
+fn a_machine_with_a_malformed_mac_is_a_stranger_of_its_own_at_its_address() {
+    let mut world = World::new();
+    world.script("10.0.0.1", N1);
+    world.again("10.0.0.1", "mac=rubbish&arch=i386");
+    world.again("10.0.0.1", "mac=52-54-00-00-00-02");
+    let machines = world.machines();
+    let ids: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
+    assert_eq!(ids, [MAC, "52:54:00:00:00:02", "10.0.0.1"]);
+    assert_eq!(machines.iter().map(|one| one.stranger).collect::<Vec<_>>(), [false, false, true]);
+    let trouble = &machines[2].troubles[0];
+    assert_eq!(trouble.what, "no group matches its labels: mac=\"rubbish\" (not a MAC address)");
+    assert!(trouble.hint.contains("${mac:hexhyp}"), "{}", trouble.hint);
+}
+
+/// Found by a newcomer, 2026-11-29: the column MACHINE was empty for a node that had only reported.
+#[test]
+fn a_node_that_only_reported_has_its_name() {
+    let mut world = World::new();
+    world.report("mac=52-54-00-00-00-02&stage=failed&hostname=n1");
+    assert_eq!(world.only().name.as_deref(), Some("n2"));
+}

@@ -40,6 +40,9 @@ pub(crate) const UNMATCHED: &str = "unmatched";
 /// Its hint, where nothing better is known.
 const UNMATCHED_HINT: &str =
     "add it to `nodes:` in the recipe, or name a `default_profile`; for Matchbox, a group that selects it";
+/// The same for a machine that sent a `mac` that is no MAC address.
+const ODD_MAC_HINT: &str =
+    "the script that its loader runs must send the address of its card: `mac=${mac:hexhyp}`, as /boot.ipxe does";
 /// The kind of trouble that machines themselves are told of.
 const INSTALLER_LOOP: &str = "installer-loop";
 
@@ -153,7 +156,8 @@ fn unmatched(machine: &Machine, _: Stamp) -> Found {
         return trouble(since, what, "boot it again");
     }
     let said = if said.is_empty() { "none" } else { said.as_str() };
-    trouble(since, format!("no group matches its labels: {said}"), UNMATCHED_HINT)
+    let hint = if machine.is_odd { ODD_MAC_HINT } else { UNMATCHED_HINT };
+    trouble(since, format!("no group matches its labels: {said}"), hint)
 }
 
 fn other_architecture(machine: &Machine, _: Stamp) -> Found {
