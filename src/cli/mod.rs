@@ -36,6 +36,7 @@ mod manual;
 mod mirror;
 mod new;
 mod nodes;
+mod outputs;
 mod paint;
 mod pending;
 mod plan;

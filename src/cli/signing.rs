@@ -68,6 +68,13 @@ pub(crate) struct PassphraseArgs {
 #[derive(Clone)]
 struct KeySource(Zeroizing<Vec<u8>>);
 
+impl SignArgs {
+    /// The places of the keys that are files, so that no output overwrites one.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.sign_keys.iter().map(|KeySource(text)| Path::new(OsStr::from_bytes(text)))
+    }
+}
+
 impl From<OsString> for KeySource {
     fn from(value: OsString) -> Self {
         KeySource(Zeroizing::new(value.into_encoded_bytes()))

@@ -16,6 +16,7 @@ use serde_json::json;
 use self::events::{EventLog, Target};
 use self::record::Record;
 use super::lock::tell_cached;
+use super::outputs::{self, Kept};
 use super::progress::Progress;
 use super::project::{DeliveryArgs, FetchArgs, ProjectArgs, block_on};
 use super::signing::SignArgs;
@@ -26,6 +27,7 @@ use crate::base::error::Result;
 use crate::base::event::{self, Event, Everyone, Observer};
 use crate::base::finding::Finding;
 use crate::base::unfinished;
+use crate::tree::lock::Lock;
 use crate::tree::names::CURRENT;
 use crate::tree::open::Tree;
 use crate::tree::publish::Published;
@@ -116,6 +118,7 @@ impl BuildArgs {
         if *json && matches!(events, Some(Target::Stdout)) {
             return Err(events::Error::TwoOnStdout.into());
         }
+        self.judge_outputs()?;
         let log = events.as_ref().map(EventLog::open).transpose()?.map(Arc::new);
         let recipe = self.project.recipe.display().to_string();
         let (progress, record) = (Progress::new(), Record::new(&recipe));
@@ -160,6 +163,35 @@ impl BuildArgs {
             (false, _) => say_part!("{text}"),
         }
         Ok(())
+    }
+
+    /// Refuses reports that would overwrite what the build reads or has made. The first report is opened before anything
+    /// is read.
+    fn judge_outputs(&self) -> Result<()> {
+        let ReportArgs { json: _, events, summary, junit, report } = &self.reports;
+        let events = match events {
+            Some(Target::File(path)) => Some(path),
+            _ => None,
+        };
+        let files = [
+            ("--events", events),
+            ("--summary", summary.as_ref()),
+            ("--junit", junit.as_ref()),
+            ("--report", report.as_ref()),
+        ];
+        let files: Vec<(&'static str, &Path)> =
+            files.into_iter().filter_map(|(option, path)| Some((option, path?.as_path()))).collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let (recipe, store) = (&self.project.recipe, self.project.store.path()?);
+        let lock = Lock::path_of(recipe);
+        let mut inputs: Vec<&Path> = vec![recipe.as_path(), lock.as_path()];
+        inputs.extend(self.layers.iter().map(PathBuf::as_path));
+        inputs.extend(self.sign.files());
+        let mut places = vec![(store.as_path(), "the store")];
+        places.extend(self.private.as_deref().map(|private| (private, "what trees keep secret")));
+        Ok(outputs::judge(&files, &Kept { inputs, places })?)
     }
 
     /// The link to the newest tree.

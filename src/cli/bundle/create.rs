@@ -12,6 +12,7 @@ use crate::base::arch::Arch;
 use crate::base::clock::LAST;
 use crate::base::disk;
 use crate::base::error::Result;
+use crate::cli::outputs::{self, Kept};
 use crate::cli::signing::SignArgs;
 use crate::tree::bundle::create::Contents;
 use crate::tree::bundle::index::name_flaw;
@@ -60,6 +61,11 @@ pub(crate) struct CreateArgs {
 impl CreateArgs {
     /// Packs the trees, signs and writes the bundle.
     pub(crate) fn run(self) -> Result<()> {
+        let read = self.keys.iter().chain(&self.rotations).map(PathBuf::as_path);
+        let binaries: Vec<PathBuf> = self.binaries().into_iter().map(|(_, path)| path).collect();
+        let read = read.chain(self.sign.files()).chain(binaries.iter().map(PathBuf::as_path));
+        let kept = Kept { inputs: read.collect(), places: Vec::new() };
+        outputs::judge(&[("--output", &self.output)], &kept)?;
         let keys = self.sign.keys()?;
         match (keys.is_empty(), self.unsigned) {
             (true, false) => return Err(Error::Unsigned.into()),
@@ -109,10 +115,16 @@ impl CreateArgs {
         Ok(())
     }
 
+    /// The binaries to pack that exist.
+    fn binaries(&self) -> Vec<(Arch, PathBuf)> {
+        let Some(directory) = &self.with_binaries else { return Vec::new() };
+        let place = |arch: Arch| (arch, directory.join(format!("prebake-{arch}")));
+        Arch::ALL.into_iter().map(place).filter(|(_, path)| path.exists()).collect()
+    }
+
     fn add_binaries(&self, contents: &mut Contents) -> Result<()> {
         let Some(directory) = &self.with_binaries else { return Ok(()) };
-        let place = |arch: Arch| (arch, directory.join(format!("prebake-{arch}")));
-        let there: Vec<_> = Arch::ALL.into_iter().map(place).filter(|(_, path)| path.exists()).collect();
+        let there = self.binaries();
         if there.is_empty() {
             return Err(Error::NoBinaries { directory: directory.display().to_string() }.into());
         }
