@@ -220,10 +220,12 @@ fn troubles(machines: &[&MachineStatus]) -> String {
 
 /// How many machines are in each state, how many nodes never came, and how many machines are strangers.
 fn counts(status: &Status) -> String {
-    let count = |state: State| status.machines.iter().filter(|machine| machine.state == state).count();
+    let (strangers, others): (Vec<_>, Vec<_>) =
+        status.machines.iter().partition(|machine| machine.counts_as_stranger());
+    let count = |state: State| others.iter().filter(|machine| machine.state == state).count();
     let states = State::ALL.into_iter().map(|state| (count(state), state.word()));
     let missing = status.missing.as_ref().map_or(0, Vec::len);
-    let strangers = status.machines.iter().filter(|machine| machine.stranger).count();
+    let strangers = strangers.len();
     let counted_strangers = counted(strangers, "stranger");
     let mut parts: Vec<String> = states
         .chain([(missing, "not seen")])
@@ -348,7 +350,7 @@ mod tests {
             "group": "c", "profile": "worker"});
         status.missing = serde_json::from_value(serde_json::json!([node])).unwrap();
         let picture = picture(&status);
-        assert!(picture.contains("\n2 stuck, 1 not seen, 1 stranger\n"), "{picture}");
+        assert!(picture.contains("\n1 stuck, 1 not seen, 1 stranger\n"), "{picture}");
         let row = picture.lines().find(|line| line.starts_with("c ")).unwrap();
         assert!(row.ends_with("52:54:00:00:00:03  worker"), "{picture}");
         assert!(picture.ends_with("\nx: it [2J sleeps\ny: it [2J sleeps\n  hint: wake it\n"), "{picture}");

@@ -317,8 +317,10 @@ impl Monitor {
         for machine in machines {
             let (stage, state) = standing(&machine, now.into());
             *stages.entry(stage).or_default() += 1;
-            *states.entry(state).or_default() += 1;
-            strangers += u64::from(machine.is_stranger);
+            match machine.is_stranger && state != State::Failed {
+                true => strangers += 1,
+                false => *states.entry(state).or_default() += 1,
+            }
         }
         let seen = self.seen();
         seen.counters.text(&Gauges {

@@ -198,6 +198,12 @@ impl MachineStatus {
         }
     }
 
+    /// Whether every count has it among the strangers. Those that no group matched count for no state, since all of them
+    /// are stuck; one that reported a failure counts as failed, and as nothing else.
+    pub(crate) fn counts_as_stranger(&self) -> bool {
+        self.stranger && self.state != State::Failed
+    }
+
     /// Whether it reached a stage, or a later one, in its last boot. An installed machine reboots at once, and still
     /// counts as installed.
     pub(crate) fn has_reached(&self, stage: Stage) -> bool {

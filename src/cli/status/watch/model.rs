@@ -13,13 +13,13 @@ use crate::serve::machines::status::{MachineStatus, State, Status};
 pub(super) enum Kind {
     Failed,
     Stuck,
+    /// A machine that no group names. It counts for no state, unless it failed.
+    Stranger,
     /// A machine of the recipe that never came.
     Missing,
     Working,
     Loaded,
     Done,
-    /// A machine that no group names. It is counted for its state, too.
-    Stranger,
 }
 
 impl Kind {
@@ -83,15 +83,9 @@ impl Row<'_> {
     /// How it is doing.
     pub(super) fn kind(&self) -> Kind {
         match self {
+            Row::Seen(machine) if machine.counts_as_stranger() => Kind::Stranger,
             Row::Seen(machine) => machine.state.into(),
             Row::Missing(_) => Kind::Missing,
-        }
-    }
-
-    fn is(&self, kind: Kind) -> bool {
-        match (self, kind) {
-            (Row::Seen(machine), Kind::Stranger) => machine.stranger,
-            _ => self.kind() == kind,
         }
     }
 
@@ -158,9 +152,9 @@ impl Order {
 pub(super) struct Cause<'s> {
     /// The worst state among them.
     pub kind: Kind,
-    /// The trouble of the first of them.
+    /// Their trouble.
     pub what: String,
-    /// The way out.
+    /// The way out; empty if it is another one for each.
     pub hint: String,
     /// All of them, in order of their names.
     pub rows: Vec<Row<'s>>,
@@ -241,7 +235,7 @@ impl Model {
 
     /// How many machines are of a kind.
     pub(super) fn count(&self, kind: Kind) -> usize {
-        self.all().filter(|row| row.is(kind)).count()
+        self.all().filter(|row| row.kind() == kind).count()
     }
 
     fn all(&self) -> impl Iterator<Item = Row<'_>> {
@@ -253,7 +247,8 @@ impl Model {
     pub(super) fn rows(&self) -> Vec<Row<'_>> {
         let filter = self.filter.to_lowercase();
         let is_wanted = |row: &Row<'_>| {
-            self.only.is_none_or(|only| row.is(only)) && (filter.is_empty() || row.words().contains(&filter))
+            self.only.is_none_or(|only| row.kind() == only)
+                && (filter.is_empty() || row.words().contains(&filter))
         };
         let mut rows: Vec<Row<'_>> = self.all().filter(is_wanted).collect();
         match self.order {
@@ -303,15 +298,24 @@ impl Model {
         let mut causes: BTreeMap<&str, Cause<'_>> = BTreeMap::new();
         let mut machines: Vec<&MachineStatus> = self.status.machines.iter().collect();
         machines
-            .sort_by_cached_key(|machine| (Kind::from(machine.state), natural(&Row::Seen(machine).name())));
+            .sort_by_cached_key(|machine| (Row::Seen(machine).kind(), natural(&Row::Seen(machine).name())));
         for machine in machines {
             let Some(trouble) = machine.troubles.first() else { continue };
+            let (what, hint) = (safe(&trouble.what), safe(&trouble.hint));
+            let kind = Row::Seen(machine).kind();
             let cause = causes.entry(&trouble.kind).or_insert_with(|| Cause {
-                kind: machine.state.into(),
-                what: safe(&trouble.what),
-                hint: safe(&trouble.hint),
+                kind,
+                what: what.clone(),
+                hint: hint.clone(),
                 rows: Vec::new(),
             });
+            // What differs is of one machine alone.
+            if cause.what != what && !trouble.several.is_empty() {
+                cause.what = safe(&trouble.several);
+            }
+            if cause.hint != hint {
+                cause.hint.clear();
+            }
             cause.rows.push(Row::Seen(machine));
         }
         let mut causes: Vec<Cause<'_>> = causes.into_values().collect();

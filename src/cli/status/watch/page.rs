@@ -82,7 +82,9 @@ impl Page {
     fn trouble(&mut self, kind: Kind, what: &str, hint: &str) {
         let text = format!("{} {what}", self.look.symbol(kind));
         self.text(&text, self.look.style(kind));
-        self.text(&format!("  {hint}"), Style::new());
+        if !hint.is_empty() {
+            self.text(&format!("  {hint}"), Style::new());
+        }
     }
 
     fn help(&mut self) {
@@ -99,7 +101,7 @@ impl Page {
                 Kind::Loaded => ("loaded", "all was sent, and nothing more will be heard of it"),
                 Kind::Done => ("done", "it runs, or is as far as can be seen"),
                 Kind::Missing => ("not seen", "a node that never came"),
-                Kind::Stranger => ("stranger", "no group matched it; it counts for its state, too"),
+                Kind::Stranger => ("stranger", "no group matched it; one that failed counts as failed"),
             };
             self.facts(&[(&format!("{} {word}", self.look.symbol(kind)), means.to_owned())]);
         }

@@ -183,7 +183,7 @@ fn causes(lines: &mut Lines<'_>, model: &Model, look: Look) {
         };
         let text = look.cut(&format!("{} {machines}: {what}", look.symbol(*kind)), width);
         lines.add(Line::styled(text, look.style(*kind)));
-        if hints > 0 {
+        if hints > 0 && !hint.is_empty() {
             hints -= 1;
             let text = format!("  {}", look.cut(hint, width.saturating_sub(2)));
             lines.add(Line::styled(text, look.faint()));
@@ -277,7 +277,7 @@ fn list(lines: &mut Lines<'_>, model: &mut Model, look: Look) {
     if rows.is_empty() {
         let is_filtered = !model.filter.is_empty() || model.only.is_some();
         let text = match is_filtered {
-            true => "no machine is so; Esc drops the filter",
+            true => "no machine matches; Esc drops the filter",
             false => "no machine has been seen yet",
         };
         lines.add(Line::styled(look.cut(text, width.into()), look.faint()));
@@ -310,10 +310,10 @@ fn row_line(row: &Row<'_>, columns: &Columns, look: Look, now: Stamp, is_chosen:
         Row::Missing(_) => String::new(),
     };
     let (name, address, profile) = (row.name(), address(row), profile(row));
-    let cells = cells(look, columns, [&name, kind.word(), &address, &profile, row.stage(), &age]);
+    let cells = cells(look, columns, [&name, word(kind, 1), &address, &profile, row.stage(), &age]);
     let mark = if is_chosen { look.mark() } else { " " };
     let stranger = match row {
-        Row::Seen(machine) if machine.stranger => look.symbol(Kind::Stranger),
+        Row::Seen(machine) if machine.stranger && kind != Kind::Stranger => look.symbol(Kind::Stranger),
         _ => " ",
     };
     let mut spans =

@@ -19,10 +19,12 @@ const more = (key, left, one) => make('button', {type: 'button', class: 'link', 
 function kindsOfTrouble() {
   const kinds = new Map();
   for (const item of sorted) {
-    for (const {kind, what, hint} of item.machine?.troubles || []) {
-      if (!kinds.has(kind)) kinds.set(kind, {kind, what, hint, look: item.look, differs: false, who: []});
+    for (const {kind, what, hint, several} of item.machine?.troubles || []) {
+      if (!kinds.has(kind)) kinds.set(kind, {kind, what, hint, title: what, look: item.look, who: []});
       const entry = kinds.get(kind);
-      entry.differs ||= entry.what !== what;
+      // What differs is of one machine alone.
+      if (entry.what !== what) entry.title = several;
+      if (entry.hint !== hint) entry.hint = '';
       if (RANK.indexOf(item.look) < RANK.indexOf(entry.look)) entry.look = item.look;
       entry.who.push([item, what]);
     }
@@ -30,14 +32,13 @@ function kindsOfTrouble() {
   return [...kinds.values()].sort((a, b) => RANK.indexOf(a.look) - RANK.indexOf(b.look) || b.who.length - a.who.length);
 }
 
-function troubleOf({kind, what, hint, look, differs, who}) {
+function troubleOf({kind, title, hint, look, who}) {
   const key = `kind ${kind}`;
   const most = expanded.has(key) ? Infinity : MOST_NAMES;
   const names = who.slice(0, most).flatMap(([item, its]) => [nameLink(item, its), ' ']);
-  const title = differs && who.length > 1 ? `${who[0][0].title}: ${what}` : what;
   return make('li', {class: look}, make('span', {class: 'sign', 'aria-hidden': 'true'}, LOOKS[look][0]), make('div', {},
-    make('strong', {}, title), who.length > 1 && make('span', {class: 'many'}, ` ${differs ? 'and others, ' : ''}${count(who.length, 'machine')}`),
-    make('p', {class: 'hint'}, hint), make('p', {class: 'names'}, names, who.length > MOST_NAMES && more(key, who.length - MOST_NAMES))));
+    make('strong', {}, title), who.length > 1 && make('span', {class: 'many'}, ` ${count(who.length, 'machine')}`),
+    hint && make('p', {class: 'hint'}, hint), make('p', {class: 'names'}, names, who.length > MOST_NAMES && more(key, who.length - MOST_NAMES))));
 }
 
 function showTroubles() {
@@ -58,11 +59,11 @@ function showWallTroubles(kinds) {
   }
   if (wallTurn.first >= kinds.length) wallTurn.first = 0;
   const {first} = wallTurn;
-  morphInto($('trouble-list'), kinds.slice(first, first + WALL_KINDS).map(({what, hint, look, differs, who}) => {
+  morphInto($('trouble-list'), kinds.slice(first, first + WALL_KINDS).map(({title, hint, look, who}) => {
     const names = who.slice(0, 6).map(([item]) => item.title).join('  ');
     return make('li', {class: look}, make('span', {class: 'sign', 'aria-hidden': 'true'}, LOOKS[look][0]), make('div', {},
-      make('strong', {}, differs && who.length > 1 ? `${who[0][0].title}: ${what}` : what),
-      make('p', {class: 'names'}, names, who.length > 6 && ` and ${number(who.length - 6)} more`), make('p', {class: 'hint'}, hint)));
+      make('strong', {}, title),
+      make('p', {class: 'names'}, names, who.length > 6 && ` and ${number(who.length - 6)} more`), hint && make('p', {class: 'hint'}, hint)));
   }));
   const bottom = $('troubles').getBoundingClientRect().bottom;
   const entries = [...$('trouble-list').children];

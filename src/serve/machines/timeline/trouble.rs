@@ -24,6 +24,9 @@ pub(crate) struct Trouble {
     pub what: String,
     /// A hint for people.
     pub hint: String,
+    /// The problem as several machines have it, without what only one of them has.
+    #[serde(default)]
+    pub several: String,
 }
 
 /// How long a transfer may stall, and how long a client may take to retry an aborted one.
@@ -41,8 +44,7 @@ pub(crate) const UNMATCHED: &str = "unmatched";
 const UNMATCHED_HINT: &str =
     "add it to `nodes:` in the recipe, or name a `default_profile`; for Matchbox, a group that selects it";
 /// The same for a machine that sent a `mac` that is no MAC address.
-const ODD_MAC_HINT: &str =
-    "the script that its loader runs must send the address of its card: `mac=${mac:hexhyp}`, as /boot.ipxe does";
+const ODD_MAC_HINT: &str = "the script that its loader runs must send the address of its card: `mac=${mac:hexhyp}`, as /boot.ipxe does";
 /// The kind of trouble that machines themselves are told of.
 const INSTALLER_LOOP: &str = "installer-loop";
 
@@ -50,48 +52,53 @@ const INSTALLER_LOOP: &str = "installer-loop";
 type Found = Option<(Stamp, String, String)>;
 type Rule = fn(&Machine, Stamp) -> Found;
 
-/// All rules, the most certain first.
-const RULES: [(&str, Rule); 22] = [
-    ("failure", failure),
-    (UNMATCHED, unmatched),
-    ("architecture", other_architecture),
-    ("refused-file", missing_file),
-    ("spent-config", spent_config),
-    ("refused-request", refused_request),
-    ("broken-transfer", broken_transfer),
-    ("stalled-transfer", stalled_transfer),
-    ("tftp", tftp_failure),
-    (INSTALLER_LOOP, circling_installer),
-    ("disk-loop", disk_loop),
-    ("boot-loop", boot_loop),
-    ("script-loop", script_loop),
-    ("no-loader", silence_before_the_loader),
-    ("no-script", silence_before_the_script),
-    ("no-own-script", first_script_only),
-    ("no-kernel", nothing_loaded),
-    ("profile-without-initrd", profile_without_initrd),
-    ("no-initrd", no_initrds),
-    ("no-overlay", missing_initrds),
-    ("no-report", silence_after_loading),
-    ("installing", endless_installation),
+/// All rules, the most certain first: the kind, the rule, and the problem as several machines have it.
+const RULES: [(&str, Rule, &str); 22] = [
+    ("failure", failure, "they report failures"),
+    (UNMATCHED, unmatched, "no group matched their labels"),
+    ("architecture", other_architecture, "their kernels are for another architecture"),
+    ("refused-file", missing_file, "files that they asked for do not exist (404)"),
+    ("spent-config", spent_config, "their configs were fetched before (410)"),
+    ("refused-request", refused_request, "their requests were refused"),
+    ("broken-transfer", broken_transfer, "transfers to them were aborted"),
+    ("stalled-transfer", stalled_transfer, "transfers to them stalled"),
+    ("tftp", tftp_failure, "transfers to them by TFTP failed"),
+    (
+        INSTALLER_LOOP,
+        circling_installer,
+        "installer loops: they report again and again that they are installed",
+    ),
+    ("disk-loop", disk_loop, "boot loops: they were told to boot their disks, and came back"),
+    ("boot-loop", boot_loop, "boot loops: their boots are not completed"),
+    ("script-loop", script_loop, "script loops: they fetch their scripts again and again, and load nothing"),
+    ("no-loader", silence_before_the_loader, "they were told their boot files, but did not request them"),
+    ("no-script", silence_before_the_script, "they have their loaders, but the loaders requested no script"),
+    ("no-own-script", first_script_only, "they fetched the first script, but did not request their own"),
+    ("no-kernel", nothing_loaded, "they have their scripts, but did not request their kernels"),
+    (
+        "profile-without-initrd",
+        profile_without_initrd,
+        "they fetched their kernels, but their profiles have no initrd",
+    ),
+    ("no-initrd", no_initrds, "they fetched their kernels, but requested no initrd"),
+    ("no-overlay", missing_initrds, "they did not request all of their initrds"),
+    ("no-report", silence_after_loading, "they loaded everything and have not reported since"),
+    ("installing", endless_installation, "they have been installing for more than an hour"),
 ];
 
 /// The kinds of trouble.
 #[cfg(test)]
 pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
-    RULES.iter().map(|(kind, _)| *kind)
+    RULES.iter().map(|(kind, ..)| *kind)
 }
 
 /// The likely problems of a machine at this time.
 pub(crate) fn troubles(machine: &Machine, now: Stamp) -> Vec<Trouble> {
-    let found = RULES.iter().filter_map(|(kind, rule)| Some((kind, rule(machine, now)?)));
-    let trouble = |(kind, (since, what, hint)): (&&str, (Stamp, String, String))| Trouble {
-        kind: (*kind).to_owned(),
-        since,
-        what,
-        hint,
-    };
-    found.map(trouble).collect()
+    let found = RULES.iter().filter_map(|(kind, rule, several)| {
+        let (since, what, hint) = rule(machine, now)?;
+        Some(Trouble { kind: (*kind).to_owned(), since, what, hint, several: (*several).to_owned() })
+    });
+    found.collect()
 }
 
 /// Why a kernel does not fit a machine with this `buildarch` of iPXE. An iPXE for BIOS sends `i386` on any processor,
@@ -237,6 +244,7 @@ pub(crate) fn installer_loop(machine: &Machine) -> Option<Trouble> {
         what: format!("installer loop: it reported {times} times in a row that it is installed"),
         hint: "something else than this server boots it; put its disk before the network in its boot order"
             .to_owned(),
+        several: String::new(),
     })
 }
 
