@@ -18,7 +18,7 @@ use super::report::Report;
 use super::roll::{Call, Roll};
 use super::stamp::Stamp;
 use super::state;
-use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic, standing};
+use super::status::{MachineStatus, SCHEMA, Serving, State, Status, Traffic, standing};
 use super::throughput::{SECONDS, Throughput};
 use super::timeline::{Asked, Machine, Origin, Timeline, Trouble, Whose, plain_path, troubles};
 use super::watchers::{Events, Watchers};
