@@ -296,7 +296,8 @@ fn traced(Findings(mut findings): Findings, source: &Arc<Source>, added: &[Entry
         let Some(entry) = finding.place.as_ref().and_then(entry) else { continue };
         finding.place = entry.from.clone();
         if entry.from.is_none() {
-            finding.message += &format!(", for the new line `{entry}`");
+            let more = finding.hint.take().map_or_else(String::new, |hint| format!("; {hint}"));
+            finding.hint = Some(format!("the new line would be `{entry}`{more}"));
         }
     }
     Findings(findings)

@@ -95,7 +95,7 @@ impl Advice for Error {
                 "choose another name; `prebake sysext new {name} --copy` copies it, and the copy takes its place"
             )),
             Error::Name { .. } => {
-                Some("use letters, digits, `-`, `_` and `.`, and a letter or digit at the beginning".into())
+                Some("use letters, digits, `-`, `_` and `.`, but no `.` at the beginning".into())
             }
             Error::Unknown { known, .. } => Some(format!("known: {}", known.join(", "))),
             Error::Nothing { is_foreign: false, .. } => {

@@ -305,8 +305,10 @@ pub(crate) fn add_units(scaffold: &mut Scaffold, recipe: &str) -> Result<(), Err
         ("socket", include_str!("../../../templates/systemd/prebake-serve.socket")),
     ] {
         let text = text.replace(EDGE_TREE, &format!("/srv/prebake/{recipe}/current"));
-        let text =
-            text.replace(GUIDE, &format!("`prebake bundle import` puts there; `{recipe}` is its name"));
+        let text = text.replace(
+            GUIDE,
+            &format!("`prebake bundle import` puts into /srv/prebake; `{recipe}` is its name"),
+        );
         scaffold.text(&format!("systemd/prebake-serve.{name}"), text)?;
     }
     Ok(())
