@@ -177,7 +177,6 @@ fn a_slip_on_the_command_line_is_told_with_the_option_that_has_it() {
         ),
         (&["new", "--kubernetes", "--control", one, "--node", two], &["--worker n=52:54:00:00:00:02: "]),
         (&["new", "--name", "a/b"], &["--name a/b: "]),
-        (&["new", "--channel", "stabel"], &["--channel stabel: "]),
         (&["sysext", "new", "../../evil"], &["`../../evil` cannot be the name of a sysext", "use letters"]),
     ] {
         let run = world.prebake(args);
