@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::base::count::counted;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::Source;
+use crate::flatcar::board::CHANNELS;
 use crate::ignition::ssh_keys::{self, Origin};
 use crate::machine::node::Mac;
 
@@ -30,7 +32,7 @@ pub(crate) struct NewArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Flatcar's channel: stable, beta, alpha or lts [default: stable]
-    #[arg(long, value_name = "CHANNEL", conflicts_with = "from")]
+    #[arg(long, value_name = "CHANNEL", conflicts_with = "from", value_parser = PossibleValuesParser::new(CHANNELS))]
     channel: Option<String>,
     /// Key that may log in as `core`: a public key, a file of them, or github:USER (repeatable)
     #[arg(long = "ssh-key", value_name = "KEY", conflicts_with = "from")]
