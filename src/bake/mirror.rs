@@ -293,7 +293,7 @@ impl Mirror {
             return Err(Error::OtherKey { path, pin: pin.to_string() }.into());
         }
         self.filled.remove(&path);
-        Ok(self.put(KEY_URL, key)?)
+        self.put(KEY_URL, key)
     }
 
     /// The digest files of unsigned inputs. Several inputs may have one, and lines that an earlier run wrote stay.
@@ -381,7 +381,7 @@ impl Mirror {
     }
 }
 
-/// What an earlier run wrote; `None` if there was none.
+/// The bytes that an earlier run wrote; `None` if there was none.
 ///
 /// # Errors
 /// A file that is there, but cannot be read: it would be overwritten with less.
@@ -411,7 +411,7 @@ fn tags(lock: &Lock) -> Vec<(String, Object)> {
             return None;
         }
         let image: ImageRef = image.parse().ok()?;
-        Some((image.manifest_url(&image.tag()?), entry.object()))
+        Some((image.manifest_url(image.tag()?), entry.object()))
     };
     lock.inputs.iter().filter_map(tagged).collect()
 }

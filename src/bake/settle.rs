@@ -14,7 +14,7 @@ use crate::source::fetch::Want;
 use crate::tree::lock::{Lock, Trust};
 use crate::tree::sides::{Origin, Unmerged};
 
-/// What was taken from each side, where the sides differ.
+/// How much was taken from each side, where the sides differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     /// Number of inputs from the branch that is checked out.

@@ -17,7 +17,7 @@ pub(crate) enum Error {
     Input {
         /// The option that names it.
         option: &'static str,
-        /// The file.
+        /// The file that would be written.
         path: PathBuf,
     },
     /// It is in a place that only prebake writes to.
@@ -27,7 +27,7 @@ pub(crate) enum Error {
         option: &'static str,
         /// The directory.
         place: PathBuf,
-        /// What the directory is.
+        /// The use of the directory, in words.
         what: &'static str,
     },
     /// It is a directory.
@@ -45,7 +45,7 @@ pub(crate) enum Error {
         one: &'static str,
         /// The second option.
         other: &'static str,
-        /// The file.
+        /// The file that would be written.
         path: PathBuf,
     },
 }
@@ -129,7 +129,7 @@ pub(crate) fn judge(outputs: &[(&'static str, &Path)], kept: &Kept<'_>) -> Resul
             return Err(Error::Directory { option, path: whole() });
         }
         if let Some((one, _)) = before.iter().find(|(_, other)| other.is(&spot)) {
-            return Err(Error::Twice { one: *one, other: option, path: whole() });
+            return Err(Error::Twice { one, other: option, path: whole() });
         }
         before.push((option, spot));
     }

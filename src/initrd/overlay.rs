@@ -24,14 +24,9 @@ pub(crate) const CONFIG: &str = "usr/share/oem/config.ign";
 /// Where a booted machine has what was in [`OEM`].
 pub(crate) const MOUNTED: &str = "/oem";
 
-/// The directory of sysexts, below [`OEM`] and [`MOUNTED`].
-const SYSEXTS: &str = "sysext";
-/// The directory of container images, below both, too.
-const IMAGES: &str = "images";
-
 /// The image of a sysext, below [`OEM`] and [`MOUNTED`].
 fn sysext(name: &str) -> String {
-    format!("{SYSEXTS}/{name}{IMAGE_END}")
+    format!("sysext/{name}{IMAGE_END}")
 }
 
 /// An image in an overlay, by its name.
@@ -47,8 +42,8 @@ pub(crate) enum Image<'p> {
 pub(crate) fn image_at(path: &str) -> Option<Image<'_>> {
     let (folder, name) = path.strip_prefix(OEM)?.strip_prefix('/')?.split_once('/')?;
     match folder {
-        SYSEXTS => Some(Image::Sysext(name.strip_suffix(IMAGE_END).unwrap_or(name))),
-        IMAGES => Some(Image::Container(name)),
+        "sysext" => Some(Image::Sysext(name.strip_suffix(IMAGE_END).unwrap_or(name))),
+        "images" => Some(Image::Container(name)),
         _ => None,
     }
 }
@@ -97,7 +92,7 @@ impl Overlay {
     pub(crate) fn image(&mut self, archive: &Path) -> Result<(), Error> {
         let name = file_name(archive)?;
         let entry = Entry::file(PLAIN, Contents::on_disk(archive)?, format!("image {}", archive.display()));
-        Ok(self.tree.insert(&format!("{OEM}/{IMAGES}/{name}"), entry)?)
+        Ok(self.tree.insert(&format!("{OEM}/images/{name}"), entry)?)
     }
 
     /// Adds any file.

@@ -502,8 +502,9 @@ impl<'a> Fetcher<'a> {
     /// Notes that this run has verified a signature over a file.
     fn remember(&self, id: &str, file: Object, signature: &Sha256, signed: &Signed) -> Result<(), Error> {
         let pin = self.trust.primary;
-        self.store.keep_note(&note_key(pin, &file.sha256, signature), &canonical_json(signed))?;
+        // The note last: where it is, nobody verifies and remembers again.
         memory::keep(self.store, &memory::signed_key(pin, signature), &file)?;
+        self.store.keep_note(&note_key(pin, &file.sha256, signature), &canonical_json(signed))?;
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
         Ok(())
     }

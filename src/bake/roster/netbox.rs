@@ -137,28 +137,26 @@ pub(super) fn join(inventory: Inventory, wishes: &Wishes, rows: &mut Rows) {
     devices.extend(alone);
     for Device { mut row, name } in devices {
         let of_device = interfaces.remove(&name).unwrap_or_default();
-        if !row.values.contains_key(&Field::Mac) {
-            match chosen(&of_device, wishes) {
-                Ok(Some(interface)) => {
-                    row.values.insert(Field::Mac, interface.mac.clone());
-                }
-                Ok(None) if row.values.contains_key(&Field::Uuid) => {}
-                Ok(None) => {
-                    let text = format!("device `{name}` has no interface with a MAC address in these files");
-                    let finding = Finding::error(text).at(row.place.clone());
-                    rows.findings.push(
-                        finding.hint(
-                            "export /api/dcim/interfaces/ (or /api/virtualization/interfaces/) as well",
-                        ),
-                    );
-                    continue;
-                }
-                Err(names) => {
-                    let text = format!("device `{name}` may boot from any of {names}");
-                    let finding = Finding::error(text).at(row.place.clone());
-                    rows.findings.push(finding.hint("name the interface that boots with --interface"));
-                    continue;
-                }
+        let is_named = row.values.contains_key(&Field::Mac);
+        let found = if is_named { Ok(None) } else { chosen(&of_device, wishes) };
+        match found {
+            Ok(Some(interface)) => {
+                row.values.insert(Field::Mac, interface.mac.clone());
+            }
+            Ok(None) if is_named || row.values.contains_key(&Field::Uuid) => {}
+            Ok(None) => {
+                let text = format!("device `{name}` has no interface with a MAC address in these files");
+                let finding = Finding::error(text).at(row.place.clone());
+                rows.findings.push(
+                    finding.hint("export /api/dcim/interfaces/ (or /api/virtualization/interfaces/) as well"),
+                );
+                continue;
+            }
+            Err(names) => {
+                let text = format!("device `{name}` may boot from any of {names}");
+                let finding = Finding::error(text).at(row.place.clone());
+                rows.findings.push(finding.hint("name the interface that boots with --interface"));
+                continue;
             }
         }
         rows.push(row);

@@ -8,7 +8,7 @@ use crate::bake::recipe::Recipe;
 use crate::base::error::Result;
 use crate::base::finding::{Finding, Findings, Source};
 use crate::machine::node::Mac;
-use crate::tree::names::PRIVATE;
+use crate::tree::names::{CURRENT, PRIVATE};
 
 /// Directory of recipes, as in the documents.
 pub(crate) const RECIPES: &str = "recipes";
@@ -304,7 +304,7 @@ pub(crate) fn add_units(scaffold: &mut Scaffold, recipe: &str) -> Result<(), Err
         ("service", include_str!("../../../templates/systemd/prebake-serve.service")),
         ("socket", include_str!("../../../templates/systemd/prebake-serve.socket")),
     ] {
-        let text = text.replace(EDGE_TREE, &format!("/srv/prebake/{recipe}/current"));
+        let text = text.replace(EDGE_TREE, &format!("/srv/prebake/{recipe}/{CURRENT}"));
         let text = text.replace(
             GUIDE,
             &format!("`prebake bundle import` puts into /srv/prebake; `{recipe}` is its name"),

@@ -15,6 +15,7 @@ use crate::initrd;
 use crate::initrd::inject::{Target, inject, write_overlay};
 use crate::initrd::overlay::Overlay;
 use crate::tree::inject::{PublishedTree, Selection};
+use crate::tree::names::CURRENT;
 use crate::tree::secrets;
 
 /// Append Ignition, sysexts and files to an initrd, without unpacking it
@@ -135,11 +136,15 @@ impl InjectArgs {
             }
             return Ok(());
         }
-        // A directory that is no tree is refused below, as what it is.
-        if let Some(path) = &initrd
-            && let Ok(tree) = PublishedTree::open(path)
-        {
-            return Err(Misuse::WhoseBoot { path: path.clone(), profiles: tree.profiles() }.into());
+        // A directory that is no tree, and leads to none, is refused below as what it is.
+        if let Some(path) = initrd.as_ref().filter(|path| path.is_dir()) {
+            match PublishedTree::open(path) {
+                Ok(tree) => {
+                    return Err(Misuse::WhoseBoot { path: path.clone(), profiles: tree.profiles() }.into());
+                }
+                Err(error) if path.join(CURRENT).exists() => return Err(error.into()),
+                Err(_) => {}
+            }
         }
         let output = output.ok_or(Misuse::NoOutput)?;
         let (overlay, findings) = contents.overlay()?.finish()?;

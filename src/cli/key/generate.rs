@@ -114,7 +114,12 @@ impl GenerateArgs {
         together(|| {
             write_secret(secret, text.as_bytes())?;
             let written = write_atomic(public, key.to_file().as_bytes());
-            written.inspect_err(|_| drop(std::fs::remove_file(secret)))
+            // Its name may be there though the directory could not be synced; alone, it is no key.
+            written.inspect_err(|_| {
+                let is_own = std::fs::read(public).is_ok_and(|found| found == key.to_file().as_bytes());
+                let _ = std::fs::remove_file(secret)
+                    .and_then(|()| if is_own { std::fs::remove_file(public) } else { Ok(()) });
+            })
         })?;
         Ok(key)
     }

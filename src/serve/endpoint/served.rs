@@ -99,7 +99,7 @@ pub(crate) fn answer(world: &World<'_>, _: &Request<'_>, _: &Labels) -> Answer {
 /// Has the document made before a request for it is answered, if the path is that of one. It takes the headers of
 /// hundreds of files, so it is not made where requests are answered.
 pub(crate) async fn prepare(path: &str, monitor: &Arc<Monitor>, site: &Arc<Site>) {
-    if !Endpoint::parse(&plain_path(path)).is_some_and(|(endpoint, _)| endpoint == Endpoint::Served) {
+    if Endpoint::parse(&plain_path(path)).is_none_or(|(endpoint, _)| endpoint != Endpoint::Served) {
         return;
     }
     let fresh = site.live.is_some().then_some(FRESH);

@@ -25,7 +25,7 @@ fn hold(path: &str, expected: &str) {
     assert!(
         found == expected,
         "{path} is out of step from line {}: PREBAKE_BLESS=1 cargo test --test it reference",
-        line.map_or_else(|| found.lines().count().min(expected.lines().count()), |line| line) + 1
+        line.unwrap_or_else(|| found.lines().count().min(expected.lines().count())) + 1
     );
 }
 

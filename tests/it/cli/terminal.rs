@@ -34,7 +34,9 @@ fn errors_are_coloured_where_that_is_asked_for_and_their_text_stays() {
     let plain = run(&world, &["build", "recipes/small.yaml"], &[]);
     assert!(plain.stderr.contains("error") && plain.stderr.contains("  --> "), "{}", plain.stderr);
     assert!(!plain.stderr.contains('\x1b'), "a pipe gets no colours");
-    let cases: [(&[&str], &[(&str, &str)], bool); 6] = [
+    /// Arguments, variables, and whether there is colour.
+    type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], bool);
+    let cases: [Case<'_>; 6] = [
         (&["build", "recipes/small.yaml", "--color", "always"], &[], true),
         (&["--color=always", "build", "recipes/small.yaml"], &[("NO_COLOR", "1")], true),
         (&["build", "recipes/small.yaml"], &[("CLICOLOR_FORCE", "1")], true),

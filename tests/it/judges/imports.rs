@@ -121,7 +121,6 @@ fn a_data_directory_becomes_a_recipe_whose_machines_get_what_matchbox_gave_them(
         ("ignition/loose.yaml", "so the layer is its Ignition"),
         ("groups/odd.json", "is not a UUID"),
         ("groups/twice.json", "groups/n1.json is for the same machine"),
-        ("profiles/", "`stable` is taken"),
     ] {
         let told = |text: &str| text.lines().any(|line| line.contains(file) && line.contains(why));
         assert!(told(&run.stderr) && told(&recipe), "{file}: {why}\n{}\n{recipe}", run.stderr);

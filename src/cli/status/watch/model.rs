@@ -309,7 +309,7 @@ impl Model {
                 hint: hint.clone(),
                 rows: Vec::new(),
             });
-            // What differs is of one machine alone.
+            // Words that differ are about one machine alone.
             if cause.what != what && !trouble.several.is_empty() {
                 cause.what = safe(&trouble.several);
             }

@@ -156,7 +156,7 @@ pub(crate) struct Moved {
 pub(crate) struct Origin {
     /// Its [`Machine::id`].
     pub id: String,
-    /// Its name.
+    /// Its name, as the status has it.
     pub name: Option<String>,
     /// MAC address.
     pub mac: Option<String>,
