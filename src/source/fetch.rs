@@ -640,14 +640,14 @@ impl<'a> Fetcher<'a> {
         };
         let mut entries = BTreeMap::new();
         if let Some((found, _)) = &expectation.signature {
+            if judged.is_some() {
+                self.remember_proof(want, found)?;
+            }
             entries.insert(signature_id.clone(), Entry::plain(&found.url, self.store.put(&found.bytes)?));
         }
         let entry = match (judged, lock) {
             (Some((verified, signed)), _) => {
                 // Before the bytes get their name: from then on nobody fetches them again, and their place would stay unknown.
-                if let Some((found, _)) = &expectation.signature {
-                    self.remember_proof(want, found)?;
-                }
                 self.remember_digest(want, pinned)?;
                 let mut entry = entry_of(want, self.admit(verified).await?);
                 if let Some(signed) = signed {
@@ -682,8 +682,10 @@ impl<'a> Fetcher<'a> {
     /// Remembers the signature that a mirror has for an input, if this run has seen it there.
     fn remember_proof(&self, want: &Want, found: &Found) -> Result<(), Error> {
         if let (true, Some(key)) = (found.was_asked, self.proof_key(want)) {
-            let memory = SignatureAt { url: found.url.clone(), object: self.store.put(&found.bytes)? };
+            // The signature last: once it is in the store, no mirror is asked for it again, and its place would stay unknown.
+            let memory = SignatureAt { url: found.url.clone(), object: Object::of(&found.bytes) };
             memory::keep(self.store, &key, &memory)?;
+            self.store.put(&found.bytes)?;
         }
         Ok(())
     }

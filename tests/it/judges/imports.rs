@@ -125,7 +125,7 @@ fn a_data_directory_becomes_a_recipe_whose_machines_get_what_matchbox_gave_them(
         let told = |text: &str| text.lines().any(|line| line.contains(file) && line.contains(why));
         assert!(told(&run.stderr) && told(&recipe), "{file}: {why}\n{}\n{recipe}", run.stderr);
     }
-    assert_eq!(run.stderr.matches("warning: ").count(), 11, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("warning: ").count(), 10, "{}", run.stderr);
     assert!(recipe.contains(&format!("version: {VERSION}")), "{recipe}");
     let layer = fs::read_to_string(world.path("site/recipes/site/plain.bu")).unwrap();
     assert!(layer.starts_with("# Kept."), "{layer}");

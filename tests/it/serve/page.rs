@@ -583,7 +583,7 @@ fn an_open_detail_stays_live_and_a_server_that_is_gone_is_a_plain_sign_until_it_
             .contains("grayscale")
     );
     assert!(browser.eval("document.title").as_str().unwrap().contains("no answer"));
-    assert_eq!(browser.eval("document.documentElement.scrollHeight <= innerHeight"), true);
+    browser.wait_for("document.documentElement.scrollHeight <= innerHeight");
     // Its clock stands still.
     let still = "window.still = document.getElementById('detail').innerText + document.getElementById('about').textContent";
     browser.eval(still);

@@ -558,7 +558,7 @@ fn the_log_of_one_machine_is_read_by_its_name_and_every_line_of_json_is_an_objec
     assert_eq!(send(&address, &(head + &said)).status, 204);
     let request = loop {
         let line = next();
-        if line["event"] == "request" && line["path"] == "/ipxe" {
+        if line["event"] == "request" && line["path"] == "/ipxe" && line["machine"] == "n1" {
             break line;
         }
     };

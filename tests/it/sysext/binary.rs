@@ -219,7 +219,7 @@ fn a_new_sysext_is_built_as_it_was_written_and_a_copy_takes_the_place_of_the_shi
     world.prebake(&["sysext", "lint", "sysext/agent"]).ok();
     world.prebake(&["sysext", "build", "agent"]).ok();
     world.prebake(&["sysext", "new", "agent"]).fails(2, &["sysext/agent/sysext.yaml", "nothing was written"]);
-    world.prebake(&["sysext", "new", "a/b"]).fails(3, &[]);
+    world.prebake(&["sysext", "new", "a/b"]).fails(2, &["cannot be the name of a sysext"]);
     world.prebake(&["sysext", "new", "report"]).fails(2, &["comes with a sysext `report`", "--copy"]);
     world.prebake(&["sysext", "new", "reporter", "--copy"]).fails(2, &["no sysext `reporter`"]);
     world.prebake(&["sysext", "new", "kubernetes", "--copy"]).ok();
