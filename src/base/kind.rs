@@ -1,6 +1,6 @@
 //! Kinds of files that people have beside each other, for those who name one where another belongs.
 //!
-//! [`yaml::kinds`](crate::base::yaml::kinds) knows recipes, locks and configs by their keys; this table knows all else by its
+//! [`yaml::kinds`] knows recipes, locks and configs by their keys; this table knows all else by its
 //! first bytes. It decides nothing: a verb reads its own kind first, and asks here only when that failed.
 
 use std::fs::File;
