@@ -87,24 +87,25 @@ impl Advice for Error {
 /// Writes a small file so that readers see either the old bytes or the new ones, never a mixture: a temporary file next
 /// to the target, sync, rename, sync the directory. Creates missing parent directories.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let directory = directory_of(path);
-    create_directories(directory)?;
-    let mut file =
-        Unfinished::in_directory(directory, 0o644).map_err(Error::io("create a file in", directory))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
-    finish(file, path)
+    finish(written_beside(path, bytes)?, path)
 }
 
 /// The same for a file that must not be there yet, also if another process makes it meanwhile.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let file = written_beside(path, bytes)?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.appear(path).map_err(Error::io("write", path))?;
+    sync_directory(directory_of(path))
+}
+
+/// A file with these bytes that lacks its name yet. Creates missing parent directories.
+fn written_beside(path: &Path, bytes: &[u8]) -> Result<Unfinished, Error> {
     let directory = directory_of(path);
     create_directories(directory)?;
     let mut file =
         Unfinished::in_directory(directory, 0o644).map_err(Error::io("create a file in", directory))?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
-    file.as_file().sync_all().map_err(Error::io("write", path))?;
-    file.appear(path).map_err(Error::io("write", path))?;
-    sync_directory(directory)
+    Ok(file)
 }
 
 /// Writes an output that the user asked for to a file. It is written atomically if the file can be replaced. It is

@@ -34,8 +34,11 @@ const OPENPGP: &str = "`prebake key verify --key` and `trust.key` of a recipe ta
 const OWN: &str = "keys of prebake are made by `prebake key generate`";
 const KERNEL: &str = "`prebake verify` takes the tree that it is in";
 
-/// `(offset, magic, kind, advice)`, the most specific first.
-const MAGICS: &[(usize, &[u8], &str, &str)] = &[
+/// `(offset, magic, kind, advice)`.
+pub(crate) type Magic = (usize, &'static [u8], &'static str, &'static str);
+
+/// The most specific first.
+const MAGICS: &[Magic] = &[
     (0, b"-----BEGIN PGP PUBLIC KEY", "an OpenPGP public key", OPENPGP),
     (0, b"-----BEGIN PGP PRIVATE KEY", "an OpenPGP secret key", OWN),
     (0, b"-----BEGIN PGP SIGNED", "a text that is signed with OpenPGP", SIGNED),
@@ -89,16 +92,20 @@ const DOCUMENTS: [(&[&str], &str, &str); 4] = [
     (&["machines", "serving"], "a status document", "`prebake status --json` writes it"),
 ];
 
+/// The first kind of a table whose magic is in these first bytes.
+pub(crate) fn by_magic(table: &[Magic], head: &[u8]) -> Option<Known> {
+    let fits = |(at, magic, ..): &&Magic| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
+    table.iter().find(fits).map(|(_, _, what, advice)| Known { what, advice })
+}
+
 /// The kind of a file that begins with these bytes.
 pub(crate) fn of(head: &[u8]) -> Option<Known> {
     let known = |what, advice| Some(Known { what, advice });
     if head.is_empty() {
         return known("an empty file", "write it, or get it again");
     }
-    let fits =
-        |(at, magic, ..): &&(usize, &[u8], _, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
-    if let Some((_, _, what, advice)) = MAGICS.iter().find(fits) {
-        return known(what, advice);
+    if let Some(known) = by_magic(MAGICS, head) {
+        return Some(known);
     }
     if words::page(head).is_some() {
         return known(

@@ -20,8 +20,8 @@ const KERNEL: &str = "name the initrd; the kernel is a file of its own";
 const FILESYSTEM: &str =
     "an initrd is an archive: mount the image and pack its content with `cpio -o -H newc`";
 
-/// `(offset, magic, kind, way out)`, the most specific first.
-const MAGICS: &[(usize, &[u8], &str, &str)] = &[
+/// Each with its way out, the most specific first.
+const MAGICS: &[kind::Magic] = &[
     (0, b"070707", "a cpio archive in the old portable format (odc), not in newc", NEWC),
     (0, &[0xc7, 0x71], "a cpio archive in the old binary format, not in newc", NEWC),
     (0, &[0x71, 0xc7], "a cpio archive in the old binary format, not in newc", NEWC),
@@ -60,9 +60,7 @@ const MAGICS: &[(usize, &[u8], &str, &str)] = &[
 
 /// The kind of a file that begins with these bytes, and the way out.
 pub(super) fn what(head: &[u8]) -> Option<Foreign> {
-    let fits =
-        |(at, magic, ..): &&(usize, &[u8], _, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
-    let known = MAGICS.iter().find(fits).map(|(_, _, what, way_out)| Foreign { what, way_out });
-    // Configs, keys and the like.
-    known.or_else(|| kind::of(head).map(|kind::Known { what, advice }| Foreign { what, way_out: advice }))
+    // Behind those of the table: configs, keys and the like.
+    let known = kind::by_magic(MAGICS, head).or_else(|| kind::of(head));
+    known.map(|kind::Known { what, advice }| Foreign { what, way_out: advice })
 }
