@@ -15,7 +15,7 @@ use crate::initrd;
 use crate::initrd::inject::{Target, inject, write_overlay};
 use crate::initrd::overlay::Overlay;
 use crate::tree::inject::{PublishedTree, Selection};
-use crate::tree::names::CURRENT;
+use crate::tree::meant;
 use crate::tree::secrets;
 
 /// Append Ignition, sysexts and files to an initrd, without unpacking it
@@ -142,7 +142,7 @@ impl InjectArgs {
                 Ok(tree) => {
                     return Err(Misuse::WhoseBoot { path: path.clone(), profiles: tree.profiles() }.into());
                 }
-                Err(error) if path.join(CURRENT).exists() => return Err(error.into()),
+                Err(error) if meant::instead_of(path).is_some() => return Err(error.into()),
                 Err(_) => {}
             }
         }

@@ -141,8 +141,7 @@ impl Front {
     /// A file of another kind is called by its name; else `reason` says where it is no bundle.
     fn foreign(&self, reason: String) -> Error {
         let subject = self.subject.clone();
-        let known =
-            kind::of_file(&self.path).filter(|known| !self.is_tar() && !known.what.contains("tar archive"));
+        let known = kind::of_file(&self.path).filter(|_| !self.is_tar());
         match known {
             Some(kind::Known { what, advice }) => {
                 Error::Foreign { subject, reason: format!("it is {what}"), advice: Some(advice) }
@@ -151,10 +150,11 @@ impl Front {
         }
     }
 
-    /// Whether it begins as a tar archive, so that it may be a damaged bundle.
+    /// Whether it begins as a tar archive, so that it may be a damaged bundle: the damage may be in its first header, too.
     fn is_tar(&self) -> bool {
         let mut header = [0; BLOCK as usize];
-        self.file.read_exact_at(&mut header, 0).is_ok() && Seen::parse(&header).is_some()
+        let is_read = self.file.read_exact_at(&mut header, 0).is_ok();
+        is_read && (Seen::parse(&header).is_some() || header[257..].starts_with(b"ustar"))
     }
 
     /// The name that the bundle claims; its signatures are not judged yet. Only to look up the keys to trust: a bundle
