@@ -243,6 +243,12 @@ impl Advice for Error {
 }
 
 impl Manifest {
+    /// A manifest of these files, without releases and at the epoch 0.
+    pub(crate) fn new(name: impl Into<String>, files: BTreeMap<String, File>) -> Self {
+        let (releases, joined) = Default::default();
+        Manifest { schema: SCHEMA, name: name.into(), epoch: 0, releases, files, joined }
+    }
+
     /// Whether the tree has images of a sysext.
     pub(crate) fn has_sysext(&self, name: &str) -> bool {
         let directory = sysext_directory(name);

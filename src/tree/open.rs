@@ -437,7 +437,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::tree::manifest::{Role, SCHEMA};
+    use crate::tree::manifest::Role;
 
     /// A tree of one file, `ignition/a.ign`.
     /// Review of issue 17, 26: showing the error opened files and listed directories, which may have changed meanwhile.
@@ -460,14 +460,7 @@ mod tests {
         fs::create_dir(directory.path().join("ignition")).unwrap();
         fs::write(directory.path().join("ignition/a.ign"), "0123456789").unwrap();
         let file = manifest::File::new(Role::Ignition, 10, Sha256::of(b"0123456789"));
-        let manifest = Manifest {
-            schema: SCHEMA,
-            name: "x".into(),
-            epoch: 0,
-            releases: Vec::new(),
-            files: BTreeMap::from([("ignition/a.ign".to_owned(), file)]),
-            joined: BTreeMap::new(),
-        };
+        let manifest = Manifest::new("x", BTreeMap::from([("ignition/a.ign".to_owned(), file)]));
         fs::write(directory.path().join(names::MANIFEST), manifest.to_bytes()).unwrap();
         let tree = Tree::directory(directory.path()).unwrap();
         (directory, tree)

@@ -173,7 +173,6 @@ mod tests {
 
     use super::*;
     use crate::base::digest::Sha256;
-    use crate::tree::manifest::SCHEMA;
 
     /// Issue 17: `/served` and `build` named different amounts for a boot that fetches its sysexts.
     #[test]
@@ -194,14 +193,7 @@ mod tests {
             (sysext("large"), row(Role::Sysext, 3 * GIB)),
             (sysext("another"), row(Role::Sysext, 5 * GIB)),
         ]);
-        let manifest = Manifest {
-            schema: SCHEMA,
-            name: "x".into(),
-            epoch: 0,
-            releases: Vec::new(),
-            files,
-            joined: BTreeMap::new(),
-        };
+        let manifest = Manifest::new("x", files);
         let place = Place::Directory(tree.path().to_owned());
         let base = [Part { kind: Kind::Base, name: "base".into(), version: None, size: GIB }];
         let memory_of = |boot: &str| memory(&base, fetched(&manifest, &place, boot));

@@ -131,37 +131,16 @@ mod tests {
     use crate::serve::loaders::Loaders;
     use crate::serve::machines::monitor::Monitor;
     use crate::serve::site::Site;
-    use crate::tree::manifest::{File, Manifest, Role, SCHEMA};
+    use crate::tree::manifest::{File, Manifest, Role};
     use crate::tree::open::Place;
 
     /// A site with one file, `assets/a`.
     fn site() -> Site {
         let file = File::new(Role::Kernel, 10, Sha256::of(b"0123456789"));
         let files = BTreeMap::from([("assets/a".to_owned(), file)]);
-        let manifest = Manifest {
-            schema: SCHEMA,
-            name: "x".into(),
-            epoch: 0,
-            releases: Vec::new(),
-            files,
-            joined: BTreeMap::new(),
-        };
+        let manifest = Manifest::new("x", files);
         let (groups, profiles) = Default::default();
-        let nodes = std::sync::Arc::default();
-        let place = Place::Directory("/tree".into());
-        Site {
-            place,
-            manifest,
-            groups,
-            profiles,
-            nodes,
-            live: None,
-            reporting: Default::default(),
-            signer: None,
-            private: Some(Default::default()),
-            lack: None,
-            hold: None,
-        }
+        Site::new(Place::Directory("/tree".into()), manifest, groups, profiles)
     }
 
     fn the_file() -> Piece {

@@ -139,19 +139,12 @@ mod tests {
     use crate::base::finding::Source;
     use crate::machine::node::parse_inventory;
     use crate::serve::site::labels::Labels;
-    use crate::tree::manifest::{Manifest, SCHEMA};
+    use crate::tree::manifest::Manifest;
     use crate::tree::open::Place;
 
     /// A tree with the profiles `worker`, `worker+n1` and `db`, which installs to disk, and the nodes n1 and d1.
     fn site() -> Site {
-        let manifest = Manifest {
-            schema: SCHEMA,
-            name: "x".into(),
-            epoch: 0,
-            releases: Vec::new(),
-            files: BTreeMap::new(),
-            joined: BTreeMap::new(),
-        };
+        let manifest = Manifest::new("x", BTreeMap::new());
         let group = |id: &str, profile: &str, mac: &str, metadata: Value| {
             let selector = BTreeMap::from([("mac".to_owned(), mac.to_owned())]);
             let metadata = metadata.as_object().cloned().unwrap_or_default();
@@ -164,19 +157,8 @@ mod tests {
         ];
         let profiles = ["worker", "worker+n1", "db", "db.installed", "odd", "odd.installed"];
         let profiles = profiles.map(|id| (id.to_owned(), Arc::default()));
-        Site {
-            place: Place::Directory("/tree".into()),
-            manifest,
-            groups: Arc::new(Groups::new(groups)),
-            profiles: Arc::new(profiles.into()),
-            nodes: Arc::default(),
-            live: None,
-            reporting: Arc::default(),
-            signer: None,
-            private: Some(Default::default()),
-            lack: None,
-            hold: None,
-        }
+        let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles.into()));
+        Site::new(Place::Directory("/tree".into()), manifest, groups, profiles)
     }
 
     fn with(nodes: &str) -> Result<Site, Vec<String>> {

@@ -20,7 +20,7 @@ use crate::base::size::Bytes;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
 use crate::tree::beneath::{Refused, Root};
-use crate::tree::manifest::{Manifest, SCHEMA};
+use crate::tree::manifest::Manifest;
 use crate::tree::names::{self, GROUPS, PROFILES, RECORD_END, below};
 use crate::tree::notes::Weight;
 use crate::tree::open::Place;
@@ -239,14 +239,7 @@ fn site(
     let assets = assets.map(|assets| assets.directory.clone());
     let path = &directory.path;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let manifest = Manifest {
-        schema: SCHEMA,
-        name,
-        epoch: 0,
-        releases: Vec::new(),
-        files: BTreeMap::new(),
-        joined: BTreeMap::new(),
-    };
+    let manifest = Manifest::new(name, BTreeMap::new());
     let live = Live {
         directory: directory.clone(),
         assets: assets.clone(),
@@ -256,19 +249,8 @@ fn site(
         notices: notices.clone(),
         kept: Mutex::default(),
     };
-    Site {
-        place: Place::Directory(assets.unwrap_or_else(|| path.clone())),
-        manifest,
-        groups,
-        profiles,
-        nodes: Arc::default(),
-        live: Some(live),
-        reporting: Arc::default(),
-        signer,
-        private: Some(Default::default()),
-        lack: None,
-        hold: None,
-    }
+    let place = Place::Directory(assets.unwrap_or_else(|| path.clone()));
+    Site { live: Some(live), signer, ..Site::new(place, manifest, groups, profiles) }
 }
 
 impl Directory {

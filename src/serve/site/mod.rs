@@ -223,19 +223,29 @@ impl Site {
         let (groups, profiles) = (Arc::new(Groups::new(groups)), Arc::new(profiles));
         let nodes = Arc::new(nodes);
         let reporting = Arc::new(reporting(&place, &manifest, &profiles));
-        Ok(Site {
+        Ok(Site { nodes, reporting, hold, ..Site::new(place, manifest, groups, profiles) })
+    }
+
+    /// A site of these groups and profiles, with nothing else.
+    pub(crate) fn new(
+        place: Place,
+        manifest: Manifest,
+        groups: Arc<Groups>,
+        profiles: Arc<BTreeMap<String, Arc<Profile>>>,
+    ) -> Site {
+        Site {
             place,
             manifest,
             groups,
             profiles,
-            nodes,
+            nodes: Arc::default(),
             live: None,
-            reporting,
+            reporting: Arc::default(),
             signer: None,
-            private: Some(Default::default()),
+            private: Some(BTreeSet::new()),
             lack: None,
-            hold,
-        })
+            hold: None,
+        }
     }
 
     /// Whether the tree has images of a sysext.

@@ -204,24 +204,15 @@ fn normal(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::base::digest::Sha256;
-    use crate::tree::manifest::{File, Role, SCHEMA};
+    use crate::tree::manifest::{File, Role};
 
     #[test]
     fn locations_lead_into_the_tree_to_the_server_or_outside() {
         let paths = ["a/k", "boot/ipxe/mac-01.ipxe", "boot/ipxe/mac-02.ipxe", "boot.ipxe"];
         let file = || File::new(Role::Boot, 0, Sha256::of(b""));
-        let manifest = Manifest {
-            schema: SCHEMA,
-            name: "x".into(),
-            epoch: 0,
-            releases: Vec::new(),
-            files: paths.iter().map(|path| (path.to_string(), file())).collect(),
-            joined: BTreeMap::new(),
-        };
+        let manifest = Manifest::new("x", paths.iter().map(|path| (path.to_string(), file())).collect());
         let places = Places { manifest: &manifest, bases: vec!["http://10.0.0.1:8080/t".into()] };
         let tree = |paths: &[&str]| Place::Tree(paths.iter().map(|path| path.to_string()).collect());
         let nowhere = || Place::Nowhere("the tree has no such file".into());
