@@ -18,7 +18,7 @@ use super::report::Report;
 use super::roll::{Call, Roll};
 use super::stamp::Stamp;
 use super::state;
-use super::status::{MachineStatus, SCHEMA, Serving, State, Status, Traffic, standing};
+use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic, standing};
 use super::throughput::{SECONDS, Throughput};
 use super::timeline::{Asked, Machine, Origin, Timeline, Trouble, Whose, plain_path, troubles};
 use super::watchers::{Events, Watchers};
@@ -317,7 +317,7 @@ impl Monitor {
         for machine in machines {
             let (stage, state) = standing(&machine, now.into());
             *stages.entry(stage).or_default() += 1;
-            match machine.is_stranger && state != State::Failed {
+            match state.is_strangers(machine.is_stranger) {
                 true => strangers += 1,
                 false => *states.entry(state).or_default() += 1,
             }
@@ -588,38 +588,20 @@ mod tests {
     use super::*;
     use crate::serve::notice::Dhcp;
     use crate::serve::site::select::Groups;
-    use crate::tree::manifest::{self, Manifest};
+    use crate::tree::manifest::Manifest;
     use crate::tree::open::Place;
     use crate::tree::records::Group;
 
     /// A site of so many nodes, each selected by its card.
     fn site(nodes: usize) -> Arc<Site> {
-        let manifest = Manifest {
-            schema: manifest::SCHEMA,
-            name: "x".into(),
-            epoch: 0,
-            releases: Vec::new(),
-            files: BTreeMap::new(),
-            joined: BTreeMap::new(),
-        };
+        let manifest = Manifest::new("x", BTreeMap::new());
         let group = |number: usize| {
             let selector = BTreeMap::from([("mac".to_owned(), mac(number))]);
             let id = format!("n{number:05}");
             Arc::new(Group { id, profile: "worker".into(), selector, ..Group::default() })
         };
-        Arc::new(Site {
-            place: Place::Directory("/tree".into()),
-            manifest,
-            groups: Arc::new(Groups::new((0..nodes).map(group).collect())),
-            profiles: Arc::default(),
-            nodes: Arc::default(),
-            live: None,
-            reporting: Arc::default(),
-            signer: None,
-            private: Some(Default::default()),
-            lack: None,
-            hold: None,
-        })
+        let groups = Arc::new(Groups::new((0..nodes).map(group).collect()));
+        Arc::new(Site::new(Place::Directory("/tree".into()), manifest, groups, Arc::default()))
     }
 
     fn mac(number: usize) -> String {

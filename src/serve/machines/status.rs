@@ -102,6 +102,12 @@ impl State {
         }
     }
 
+    /// Whether every count has a machine in this state among the strangers, if no group matched it. Strangers count for no
+    /// state, since all of them are stuck; one that reported a failure counts as failed, and as nothing else.
+    pub(crate) fn is_strangers(self, is_stranger: bool) -> bool {
+        is_stranger && self != State::Failed
+    }
+
     /// All states, the worst first.
     pub(crate) const ALL: [State; 5] =
         [State::Failed, State::Stuck, State::Working, State::Loaded, State::Done];
@@ -198,10 +204,9 @@ impl MachineStatus {
         }
     }
 
-    /// Whether every count has it among the strangers. Those that no group matched count for no state, since all of them
-    /// are stuck; one that reported a failure counts as failed, and as nothing else.
+    /// See [`State::is_strangers`].
     pub(crate) fn counts_as_stranger(&self) -> bool {
-        self.stranger && self.state != State::Failed
+        self.state.is_strangers(self.stranger)
     }
 
     /// Whether it reached a stage, or a later one, in its last boot. An installed machine reboots at once, and still
