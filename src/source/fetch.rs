@@ -640,6 +640,7 @@ impl<'a> Fetcher<'a> {
         };
         let mut entries = BTreeMap::new();
         if let Some((found, _)) = &expectation.signature {
+            // First: once the signature is in the store, no mirror is asked for it again, and its place would stay unknown.
             if judged.is_some() {
                 self.remember_proof(want, found)?;
             }
@@ -682,10 +683,8 @@ impl<'a> Fetcher<'a> {
     /// Remembers the signature that a mirror has for an input, if this run has seen it there.
     fn remember_proof(&self, want: &Want, found: &Found) -> Result<(), Error> {
         if let (true, Some(key)) = (found.was_asked, self.proof_key(want)) {
-            // The signature last: once it is in the store, no mirror is asked for it again, and its place would stay unknown.
             let memory = SignatureAt { url: found.url.clone(), object: Object::of(&found.bytes) };
             memory::keep(self.store, &key, &memory)?;
-            self.store.put(&found.bytes)?;
         }
         Ok(())
     }
