@@ -137,7 +137,7 @@ pub(crate) fn scalar(text: &str) -> String {
 }
 
 /// A text in double quotes of YAML. Its line is also printed on terminals: characters that nobody sees are escaped.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for letter in text.chars() {

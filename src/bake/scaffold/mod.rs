@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::base::disk;
 use crate::base::error::{Advice, Exit, Result};
 use crate::format::tree::{self, Content, Contents, EXECUTABLE, Entry, PLAIN, Tree};
-pub(crate) use crate::machine::entry::scalar;
+pub(crate) use crate::machine::entry::{quoted, scalar};
 
 /// Reasons why nothing can begin.
 #[derive(Debug, thiserror::Error)]
@@ -203,11 +203,6 @@ impl Drop for Made {
             let _ = fs::remove_dir(directory);
         }
     }
-}
-
-/// A text as YAML writes it in double quotes, of which JSON's strings are a part.
-pub(crate) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// A name of letters, digits, `-`, `_` and `.`, close to a text; `or` where nothing is left of it.
