@@ -9,8 +9,7 @@
 //! without a network, which a partial clone would use.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -19,6 +18,7 @@ use std::time::Duration;
 
 use super::lock::{Error, Lock};
 use crate::base::{conflict, disk};
+use crate::format::limited::Limited;
 
 /// Longest lock that is taken apart, in bytes. One of thousands of inputs has less than 1 MiB.
 const MAX_LOCK: usize = 16 << 20;
@@ -64,7 +64,10 @@ pub(crate) enum Origin {
 /// # Errors
 /// [`Error::Side`] where a side is no lock, and [`Error::Syntax`] where the file is no text of a lock's length.
 pub(crate) fn read(path: &Path) -> crate::base::error::Result<Option<Unmerged>> {
-    let read = || io::read_to_string(Limited::new(File::open(path)?));
+    let read = || {
+        let bytes = disk::read_at_most(path, MAX_LOCK)?;
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    };
     let text = match read() {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -108,7 +111,7 @@ fn stage(path: &Path, number: u8, patience: Duration) -> Option<String> {
     let mut git = git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let output = git.stdout.take()?;
     let (sender, answer) = mpsc::channel();
-    thread::spawn(move || sender.send(io::read_to_string(Limited::new(output))));
+    thread::spawn(move || sender.send(io::read_to_string(Limited::new(output, MAX_LOCK as u64))));
     let text = answer.recv_timeout(patience).ok().and_then(Result::ok);
     if text.is_none() {
         // It may have ended by itself.
@@ -116,28 +119,6 @@ fn stage(path: &Path, number: u8, patience: Duration) -> Option<String> {
     }
     let is_success = git.wait().is_ok_and(|status| status.success());
     text.filter(|_| is_success)
-}
-
-/// A reader that fails behind [`MAX_LOCK`] bytes.
-struct Limited<R> {
-    reader: R,
-    left: usize,
-}
-
-impl<R> Limited<R> {
-    fn new(reader: R) -> Self {
-        Limited { reader, left: MAX_LOCK }
-    }
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        let too_long =
-            || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {MAX_LOCK} bytes"));
-        self.left = self.left.checked_sub(read).ok_or_else(too_long)?;
-        Ok(read)
-    }
 }
 
 /// Whether the texts of a marked file are a merge of the index's. Each line, below its keys, stands between the marks as the
@@ -175,6 +156,8 @@ fn lines(text: &str) -> BTreeSet<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     const BASE_TEXT: &str =
@@ -220,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_longer_text_than_a_lock_is_refused() {
-        let read = |length: u64| io::read_to_string(Limited::new(io::repeat(b'a').take(length)));
+        let read =
+            |length: u64| io::read_to_string(Limited::new(io::repeat(b'a').take(length), MAX_LOCK as u64));
         assert_eq!(read(MAX_LOCK as u64).unwrap().len(), MAX_LOCK);
         assert_eq!(read(MAX_LOCK as u64 + 1).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
