@@ -122,11 +122,21 @@ impl Monitor {
         let now = Stamp::from(SystemTime::now());
         // The roll of a large site takes its time, and every request needs the lock.
         let roll = if let Notice::Swapped(site) = notice { Some(Roll::of(site)) } else { None };
+        // Answers for people who watch are neither counted as traffic nor kept.
+        let is_watched = match notice {
+            Notice::Answered(record) | Notice::Progress(record) | Notice::Leaving(record) => {
+                Asked::of(&plain_path(&record.path)) == Asked::Watch
+            }
+            _ => false,
+        };
         let mut seen = self.seen();
         match notice {
-            Notice::Progress(record) => seen.count(record, false, now),
+            Notice::Progress(record) if !is_watched => seen.count(record, false, now),
+            Notice::Progress(_) => {}
             Notice::Answered(record) => {
-                seen.count(record, true, now);
+                if !is_watched {
+                    seen.count(record, true, now);
+                }
                 seen.counters.answered(record);
             }
             Notice::Dhcp(dhcp) => seen.counters.dhcp(dhcp),
@@ -170,7 +180,7 @@ impl Monitor {
         if let Some(site) = seen.site.clone() {
             seen.timeline.see(&site, notice, now);
         }
-        let (origin, is_watched) = seen.about(notice);
+        let origin = if is_watched { None } else { seen.about(notice) };
         let news = origin.as_ref().and_then(|origin| seen.news_of(origin, now));
         drop(seen);
         let mut line = Line::of(notice, now);
@@ -499,14 +509,11 @@ impl Seen {
         }
     }
 
-    /// The machine that a notice is about, and whether it is only people who watch.
-    fn about(&self, notice: &Notice<'_>) -> (Option<Origin>, bool) {
+    /// The machine that a notice is about.
+    fn about(&self, notice: &Notice<'_>) -> Option<Origin> {
         let at = |address: IpAddr| self.timeline.about("", "", Some(address));
         let machine = match notice {
             Notice::Answered(record) | Notice::Progress(record) | Notice::Leaving(record) => {
-                if Asked::of(&plain_path(&record.path)) == Asked::Watch {
-                    return (None, true);
-                }
                 self.timeline.asking(&record.labels, record.peer.ip())
             }
             Notice::Dhcp(dhcp) => {
@@ -518,7 +525,7 @@ impl Seen {
             Notice::Warning { peer, .. } => at(*peer),
             _ => None,
         };
-        (machine.map(|machine| self.origin(machine)), false)
+        machine.map(|machine| self.origin(machine))
     }
 
     /// The parts of a machine that the log tells; one that has asked for no script yet has the name of its node.
@@ -551,11 +558,8 @@ impl Seen {
         is_due
     }
 
-    /// Counts the bytes of an answer as they leave. Answers for people are not counted.
+    /// Counts the bytes of an answer as they leave.
     fn count(&mut self, record: &Record, is_over: bool, now: Stamp) {
-        if Asked::of(&plain_path(&record.path)) == Asked::Watch {
-            return;
-        }
         let key = (record.peer, record.path.clone());
         let counted = match is_over {
             true => self.transfers.remove(&key),
