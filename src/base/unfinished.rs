@@ -145,9 +145,9 @@ pub(crate) fn end_on_signals() {
     let _ = wait();
 }
 
-/// Registers a function that runs before an interrupted process ends.
+/// Registers a function that runs before an interrupted process ends. It is registered in time, or this does not return.
 pub(crate) fn on_interrupt(hook: impl FnOnce() + Send + 'static) {
-    register().hooks.push(Box::new(hook));
+    together(|| register().hooks.push(Box::new(hook)));
 }
 
 /// Gives the signal thread time to end the process, since something was interrupted, most likely by a signal.
@@ -436,10 +436,10 @@ impl Drop for Directory {
 }
 
 impl Claim {
-    /// Claims a path that only this process fills from now on.
+    /// Claims a path that only this process fills from now on. After an interrupt there are no claims: nobody would clear them.
     pub(crate) fn new(path: &Path) -> Self {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        register().claims.insert(path.clone());
+        together(|| register().claims.insert(path.clone()));
         Claim { path }
     }
 }

@@ -6,7 +6,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -14,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use prebake::base::digest::Sha256;
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::ports;
 
 /// The version of the peers.
 pub const VERSION: &str = "v1.33.13";
@@ -66,7 +67,7 @@ impl Cluster {
     /// not be there yet, all that is written.
     pub fn start(programs: &Path, directory: &Path) -> io::Result<Cluster> {
         fs::create_dir(directory)?;
-        let [port, etcd, etcd_peer] = free_ports()?;
+        let [port, etcd, etcd_peer] = [(); 3].map(|()| ports::unused().port());
         let mut cluster = Cluster {
             programs: programs.to_owned(),
             directory: directory.to_owned(),
@@ -282,19 +283,6 @@ impl Cluster {
         }
         logs
     }
-}
-
-/// Ports that nobody listens on now. If another process takes one of them in the meantime, the cluster fails to start.
-fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
-    let mut ports = [0; N];
-    // All at once, so that they differ.
-    let mut listeners = Vec::new();
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        *port = listener.local_addr()?.port();
-        listeners.push(listener);
-    }
-    Ok(ports)
 }
 
 /// Runs a program with this input to its end; what it printed.

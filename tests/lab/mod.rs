@@ -8,6 +8,7 @@ pub mod machine;
 pub mod merge;
 pub mod mirror;
 pub mod network;
+pub mod ports;
 pub mod release;
 pub mod upstream;
 

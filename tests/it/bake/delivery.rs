@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::judges::Judge;
 use crate::judges::matchbox::check_tree;
 use crate::lab::machine::{self, Machine};
 use crate::lab::mirror::Mirror;
-use crate::lab::release;
+use crate::lab::{ports, release};
 use crate::world::http::{Server, get};
 use crate::world::{Run, World, repository, sign, stock};
 
@@ -343,7 +342,7 @@ fn a_machine_whose_initrd_forgets_what_was_injected_boots_by_url() {
     let nonce = "storage:\n  files:\n    - {path: /etc/prebake-lab/nonce, contents: {inline: by-url}}\n";
     fs::write(world.path("nonce.bu"), format!("variant: flatcar\nversion: 1.0.0\n{nonce}")).unwrap();
     // The URL is in what is built, so the port is chosen before.
-    let address: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = ports::unused();
     let release = release::build(&world.path("lab")).unwrap();
     let mirror = Mirror::builder().directory("/", &release.server).start().unwrap();
     let url = machine::seen_from_inside(address);

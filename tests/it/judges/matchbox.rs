@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::Command;
@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::build;
 use crate::ignition::vectors::plain;
+use crate::lab::ports;
 use crate::world::http::{Reply, Server, get, head};
 
 /// A machine that no tree names.
@@ -207,7 +208,7 @@ const COMPLAINTS: [&str; 5] =
 pub(crate) fn start_matchbox(tree: &Path) -> Option<(Server, String)> {
     let matchbox = build("matchbox")?.join("matchbox");
     // Matchbox cannot say which port it took, so one is found for it.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = ports::unused().to_string();
     let mut judge = Server::start(
         Command::new(matchbox)
             .args(["-address", &address, "-log-level", "debug", "-data-path"])

@@ -14,6 +14,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::lab::mirror::{Fault, Mirror, Request};
+use crate::lab::ports;
 use crate::world::{Run, VERSION, World};
 
 const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
@@ -309,7 +310,7 @@ impl TlsServer {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::unused().port();
         let mut process = Command::new("openssl")
             .args([
                 "s_server",

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::lab::mirror::{Fault, Mirror, Request, Unclear};
+use crate::lab::ports;
 use crate::world::http::SOON;
 use crate::world::{Run, VERSION, World};
 
@@ -181,7 +182,7 @@ fn wrong_bytes_are_told_with_the_mirror_that_sent_them() {
 /// netbootxyz/netboot.xyz#1712, flatcar/Flatcar#2160: the release server redirects to a host that a site blocks.
 #[test]
 fn a_redirect_to_a_host_that_cannot_be_reached_names_both() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = ports::unused();
     let target: &'static str = Box::leak(format!("http://{closed}/x?Signature=s3cr3t").into_boxed_str());
     let path = format!("/stable/amd64-usr/{VERSION}/{KERNEL}");
     let world = World::with_faults(move |request| (request.path == path).then_some(Fault::Redirect(target)));

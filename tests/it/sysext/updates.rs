@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::judges;
+use crate::lab::ports;
 use crate::world::http::Server;
 use crate::world::{Run, World, repository};
 
@@ -26,7 +27,7 @@ fn world() -> World {
 /// Builds and serves the tree at the address that the transfer definitions name, then runs what is given.
 fn serve(world: &World, act: impl FnOnce()) {
     // The address must be known before the tree is built, so a port is taken, noted and given back.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = ports::unused();
     let path = world.path("recipes/small.yaml");
     let text = fs::read_to_string(&path).unwrap();
     let start = text.find("base_url: ").unwrap() + "base_url: ".len();

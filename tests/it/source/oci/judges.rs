@@ -1,13 +1,14 @@
 //! The tools that import archives, and a registry that other people wrote.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::{ARCHIVE, PASSWORD, PAUSE, USER, build, docker_config, lock, pause, tree, world};
 use crate::judges::containerd::{Containerd, Daemon, containerd_runs, there_is};
+use crate::lab::ports;
 use crate::world::Run;
 use crate::world::registry::basic;
 
@@ -52,7 +53,7 @@ fn a_real_registry_gives_the_same_archive_back() {
 
     let root = first.path("registry");
     fs::create_dir_all(&root).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::unused().port();
     let config = format!(
         "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {0}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n\
          auth: {{htpasswd: {{realm: lab, path: {0}/htpasswd}}}}\n",
