@@ -13,6 +13,8 @@ mod say;
 mod boot;
 mod build;
 mod bundle;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod completions;
 mod diff;
 pub mod environment;
@@ -97,6 +99,8 @@ enum Verb {
     Boot(Box<boot::BootArgs>),
     Build(build::BuildArgs),
     Bundle(bundle::BundleArgs),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::ClusterArgs),
     Completions(completions::CompletionsArgs),
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
@@ -227,6 +231,8 @@ impl Cli {
             Verb::Boot(args) => args.run(),
             Verb::Build(args) => args.run(),
             Verb::Bundle(args) => args.run(),
+            #[cfg(feature = "cluster")]
+            Verb::Cluster(args) => args.run(),
             Verb::Completions(args) => args.run(),
             Verb::Diff(args) => args.run(),
             Verb::Explain(args) => args.run(),

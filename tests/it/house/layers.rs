@@ -36,10 +36,17 @@ const ROOFS: &[(&str, &[&str])] = &[
     ),
     ("serve", &["base", "format", "trust", "ignition", "machine", "tree"]),
     (
+        "cluster",
+        &[
+            "base", "format", "trust", "registry", "ignition", "machine", "flatcar", "store", "source",
+            "sysext", "tree", "bake", "serve",
+        ],
+    ),
+    (
         "cli",
         &[
             "base", "format", "trust", "ignition", "machine", "flatcar", "store", "source", "sysext",
-            "initrd", "tree", "bake", "serve",
+            "initrd", "tree", "bake", "serve", "cluster",
         ],
     ),
 ];

@@ -1,0 +1,243 @@
+//! `cluster.yaml`: a cluster as a person wants it.
+//!
+//! Owns the values and their verdicts; the decoder and its tables of keys are beside. Leaves files that are encrypted to `sops`, and
+//! everything that follows from the description to the other rooms.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::base::size::Bytes;
+use crate::base::yaml::decode::Spanned;
+use crate::flatcar::version::VersionWish;
+use crate::machine::network::Network;
+use crate::machine::node::Mac;
+
+/// A cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its name: of the tree, of the kubeconfig's context, and `clusterName` of kubeadm.
+    pub name: Spanned<String>,
+    /// Version of Kubernetes, with a `v`: `v1.33.13`. The description takes it without one, too.
+    pub kubernetes: Spanned<String>,
+    /// Channel of Flatcar.
+    pub channel: Spanned<String>,
+    /// Version of Flatcar.
+    pub flatcar: VersionWish,
+    /// Addresses of pods.
+    pub pods: Spanned<Network>,
+    /// Addresses of services.
+    pub services: Spanned<Network>,
+    /// The network of the machines, in which all of their addresses are.
+    pub network: Network,
+    /// The router that machines are told, if there is one.
+    pub gateway: Option<Spanned<Ipv4Addr>>,
+    /// The name servers that machines are told.
+    pub dns: Vec<Spanned<Ipv4Addr>>,
+    /// The address of the API server, if it is none of a controller's own.
+    pub vip: Option<Vip>,
+    /// Keys that may log in as `core`: lines, files or `github:USER`, as a recipe's `ssh_keys`.
+    pub ssh_keys: Vec<Spanned<String>>,
+    /// How machines prove that they may join.
+    pub join: Join,
+    /// The network plugin.
+    pub cni: Cni,
+    /// Further manifests, in the order in which they are applied.
+    pub addons: Vec<Addon>,
+    /// The machine that forms the cluster. It never becomes a member.
+    pub bootstrap: Bootstrap,
+    /// The members, in the order of the file. The first controller runs `kubeadm init`.
+    pub nodes: Vec<Node>,
+    /// Registries to ask in place of public ones, by host.
+    pub registry_mirrors: Vec<(Spanned<String>, Vec<Url>)>,
+    /// The proxy of the site, for containerd alone.
+    pub proxy: Option<Proxy>,
+    /// Servers of the time.
+    pub ntp: Vec<Spanned<String>>,
+    /// Further settings of the recipe, such as `mirrors`, `trust`, `packaging` and `images`, as text that is copied there.
+    pub recipe: Option<String>,
+    /// Directory of `cluster.yaml`, to which its paths are relative.
+    pub directory: PathBuf,
+}
+
+/// The address of the API server that controllers share.
+#[derive(Debug)]
+pub struct Vip {
+    /// The address.
+    pub address: Spanned<Ipv4Addr>,
+    /// Whether something outside of the cluster holds it; kube-vip on the controllers holds it otherwise.
+    pub external: bool,
+}
+
+/// How machines prove that they may join.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Join {
+    /// By a client certificate of the bootstrappers' group, which the boot server makes anew each day (facts: no token that
+    /// expires, no `cluster-info` that must be signed).
+    Certificate,
+    /// By a bootstrap token, `[a-z0-9]{6}.[a-z0-9]{16}`; generated if it is absent.
+    Token(Option<String>),
+}
+
+/// The network plugin.
+#[derive(Debug)]
+pub enum Cni {
+    /// None of ours: a manifest among the add-ons, or a person, brings one.
+    None,
+    /// The plugins `bridge` and `host-local` with static routes between the nodes: for one L2 network, without any image.
+    Routes,
+    /// flannel, from its locked manifest.
+    Flannel,
+    /// Cilium, from a manifest that was rendered when the lock was made.
+    Cilium,
+    /// Calico, from its locked manifest.
+    Calico,
+}
+
+/// Manifests that are applied after the API server answers.
+#[derive(Debug)]
+pub struct Addon {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// A file or a directory of manifests, relative to `cluster.yaml`.
+    pub manifests: Vec<Spanned<PathBuf>>,
+    /// Images that its manifests do not name in an `image:`.
+    pub images: Vec<Spanned<String>>,
+}
+
+/// The machine that runs prebake.
+#[derive(Debug)]
+pub struct Bootstrap {
+    /// Its name, if the description has it among its nodes.
+    pub name: Option<Spanned<String>>,
+    /// Its address, at which machines find it.
+    pub ip: Spanned<Ipv4Addr>,
+    /// Its card, if the description has one.
+    pub mac: Option<Spanned<Mac>>,
+    /// The network interface with that address; found by the address if it is absent.
+    pub interface: Option<Spanned<String>>,
+    /// Whether it gives addresses itself; beside another DHCP server (proxyDHCP) otherwise.
+    pub dhcp: bool,
+}
+
+/// A member of the cluster.
+#[derive(Debug)]
+pub struct Node {
+    /// Host name, name of the Node object, and of the Matchbox group.
+    pub name: Spanned<String>,
+    /// The card that it boots over.
+    pub mac: Spanned<Mac>,
+    /// Its address on that card.
+    pub ip: Spanned<Ipv4Addr>,
+    /// Its part in the cluster.
+    pub role: Role,
+    /// Where it keeps its state.
+    pub storage: Storage,
+    /// Amount of memory, if known.
+    pub memory: Option<Spanned<Bytes>>,
+    /// Labels of the Node object.
+    pub labels: Vec<(Spanned<String>, String)>,
+    /// Taints, as `KEY=VALUE:EFFECT`; a controller's own (`node-role.kubernetes.io/control-plane:NoSchedule`) unless it is `[]`.
+    pub taints: Option<Vec<Spanned<String>>>,
+    /// Further public layers: Butane or Ignition files, relative to `cluster.yaml`.
+    pub ignition: Vec<Spanned<PathBuf>>,
+    /// Kernel arguments.
+    pub kernel_args: Vec<Spanned<String>>,
+    /// Its power, if a program can switch it.
+    pub power: Option<Power>,
+}
+
+/// The part of a node in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It runs the API server and a member of etcd.
+    Controller,
+    /// It runs pods only.
+    Worker,
+}
+
+/// Where a node keeps what a power cut must not take.
+#[derive(Debug)]
+pub enum Storage {
+    /// Nowhere: it runs from memory, and forms or joins the cluster at each boot. A controller may only if it says `ephemeral: true`.
+    Memory,
+    /// On a disk or partition that Ignition makes a file system on if it has none; the system itself is in memory.
+    State {
+        /// A device file below `/dev/disk`.
+        device: Spanned<String>,
+    },
+    /// Flatcar is installed on its disk; options as of a profile's `install:` in a recipe, as text that is copied there.
+    Installed(String),
+}
+
+/// How a machine's power is switched.
+#[derive(Debug)]
+pub enum Power {
+    /// By its BMC over Redfish.
+    Redfish {
+        /// `https://10.0.9.11`, with a path if the BMC has several systems: `…/redfish/v1/Systems/1`.
+        url: Spanned<Url>,
+        /// User name.
+        user: String,
+        /// Where the password comes from.
+        password: Password,
+        /// Whether its certificate is not judged. Without a file of authorities nearly no BMC has one that could be.
+        insecure: bool,
+    },
+    /// By a command of one's own, such as `[ipmitool, -H, 10.0.9.11, …]`: the words `on`, `off`, `status` or `pxe` follow it.
+    Command(Vec<String>),
+}
+
+/// A password that is not in the description unless the description is encrypted.
+#[derive(Debug)]
+pub enum Password {
+    /// In an environment variable.
+    Environment(String),
+    /// In a file that only its owner may read.
+    File(PathBuf),
+    /// In the description, which was encrypted.
+    Text(Secret),
+}
+
+/// A text that is neither printed nor logged, and overwritten when it is dropped.
+pub struct Secret(pub zeroize::Zeroizing<String>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A site's proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    /// For http and https.
+    pub url: Spanned<Url>,
+    /// Hosts and networks besides the cluster's own that are asked without it.
+    pub except: Vec<String>,
+}
+
+impl Cluster {
+    /// `HOST:6443` of the API server: the shared address, or the first controller's.
+    pub fn endpoint(&self) -> String {
+        let first = || self.controllers().next().map(|node| node.ip.value);
+        let address = self.vip.as_ref().map(|vip| vip.address.value).or_else(first);
+        address.map(|address| format!("{address}:6443")).unwrap_or_default()
+    }
+
+    /// The controllers, in the order of the file.
+    pub fn controllers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.role == Role::Controller)
+    }
+
+    /// The workers, in the order of the file.
+    pub fn workers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.role == Role::Worker)
+    }
+
+    /// Whether this node runs `kubeadm init`.
+    pub fn begins(&self, node: &Node) -> bool {
+        self.controllers().next().is_some_and(|first| first.name.value == node.name.value)
+    }
+}
