@@ -4,14 +4,14 @@ use crate::base::forms;
 use crate::base::yaml::keys::{Form, Key, Mapping, Rule, Value};
 
 /// A MAC address, in each spelling that [`Mac`](super::node::Mac) reads.
-static MAC: Form = Form {
+pub(crate) static MAC: Form = Form {
     name: "MAC address",
     pattern: "^([0-9A-Fa-f]{12}|[0-9A-Fa-f]{6}[:.-][0-9A-Fa-f]{6}|[0-9A-Fa-f]{4}([:.-][0-9A-Fa-f]{4}){2}\
               |[0-9A-Fa-f]{2}([:.-][0-9A-Fa-f]{2}){5})$",
     numeric: true,
 };
 /// A host name by RFC 1123. Addresses, which have this form, too, are refused with words of their own.
-static HOST: Form = Form {
+pub(crate) static HOST: Form = Form {
     name: "host name",
     pattern: "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
     numeric: true,

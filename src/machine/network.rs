@@ -164,6 +164,21 @@ impl Network {
     pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
         address.to_bits() & mask(self.prefix) == self.base.to_bits()
     }
+
+    /// Number of leading bits that identify it.
+    pub(crate) fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Whether an address is in both.
+    pub(crate) fn overlaps(&self, other: &Network) -> bool {
+        self.contains(other.base) || other.contains(self.base)
+    }
+
+    /// The network with this prefix length that has its first address.
+    pub(crate) fn resized(&self, prefix: u8) -> Network {
+        Network { base: Ipv4Addr::from_bits(self.base.to_bits() & mask(prefix)), prefix }
+    }
 }
 
 impl fmt::Display for Network {

@@ -127,7 +127,7 @@ impl Reader<'_> {
         archs
     }
 
-    fn trust(&self, node: &Yaml) -> Trust {
+    pub(crate) fn trust(&self, node: &Yaml) -> Trust {
         let fields = self.decoder.fields(node, &keys::TRUST);
         let primary = fields.need("primary_fingerprint").and_then(|n| self.decoder.parsed(n));
         Trust {
@@ -136,7 +136,7 @@ impl Reader<'_> {
         }
     }
 
-    fn mirrors(&self, node: &Yaml) -> BTreeMap<SourceName, Vec<String>> {
+    pub(crate) fn mirrors(&self, node: &Yaml) -> BTreeMap<SourceName, Vec<String>> {
         let mut mirrors = BTreeMap::new();
         for (name, urls) in self.decoder.entries(node, "`mirrors`") {
             let known = source::SourceName::ALL.iter().find(|source| source.as_str() == name.value);
@@ -167,7 +167,7 @@ impl Reader<'_> {
     }
 
     /// `NAME`, or `{name: NAME, version: V, set: {VARIABLE: VALUE}}`.
-    fn sysexts(&self, fields: &Fields<'_>) -> Vec<Sysext> {
+    pub(crate) fn sysexts(&self, fields: &Fields<'_>) -> Vec<Sysext> {
         let items = fields.get("sysexts").map_or(&[][..], |list| self.decoder.items(list, "`sysexts`"));
         items.iter().filter_map(|item| self.sysext(item)).collect()
     }
@@ -191,7 +191,7 @@ impl Reader<'_> {
         Some(Sysext { name: fields.need("name").and_then(text)?, set })
     }
 
-    fn images(&self, node: &Yaml) -> Vec<Spanned<ImageRef>> {
+    pub(crate) fn images(&self, node: &Yaml) -> Vec<Spanned<ImageRef>> {
         let items = self.decoder.items(node, "`images`").iter();
         items.filter_map(|item| Some(self.decoder.spanned(item, self.decoder.parsed(item)?))).collect()
     }
@@ -242,7 +242,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn public_secrets(&self, node: &Yaml) -> Vec<PublicSecret> {
+    pub(crate) fn public_secrets(&self, node: &Yaml) -> Vec<PublicSecret> {
         let read = |item: &Yaml| {
             let fields = self.decoder.fields(item, &keys::PUBLIC_SECRET);
             let path = fields
@@ -349,7 +349,7 @@ impl Reader<'_> {
         }
     }
 
-    fn kernel_args(&self, node: &Yaml) -> Vec<Spanned<String>> {
+    pub(crate) fn kernel_args(&self, node: &Yaml) -> Vec<Spanned<String>> {
         let args = self.decoder.strings(node, "`kernel_args`");
         kernel_args::findings(&args).into_iter().for_each(|finding| self.decoder.push(finding));
         args

@@ -37,7 +37,7 @@ pub struct Install {
 
 impl Install {
     /// Reads the options. At least one of them must identify the disk.
-    pub(super) fn read(decoder: &Decoder, node: &Yaml) -> Self {
+    pub(crate) fn read(decoder: &Decoder, node: &Yaml) -> Self {
         let fields = decoder.fields(node, &INSTALL);
         // Becomes a value in single quotes in a shell script.
         let text = |key| {

@@ -188,7 +188,7 @@ pub(super) static RELEASE: Mapping = Mapping::of(
     ],
 );
 
-pub(super) static TRUST: Mapping = Mapping::of(
+pub(crate) static TRUST: Mapping = Mapping::of(
     "`trust`",
     &[
         Key::needed(
@@ -210,7 +210,7 @@ pub(super) static TRUST: Mapping = Mapping::of(
 /// Base URLs of one source.
 const MIRROR: Value = Value::List(&Value::Form(&forms::URL));
 
-pub(super) static MIRRORS: Mapping = Mapping::of(
+pub(crate) static MIRRORS: Mapping = Mapping::of(
     "`mirrors`",
     &[
         Key::may(
@@ -291,7 +291,7 @@ pub(super) static KUBERNETES: Mapping = Mapping::of(
     ],
 );
 
-pub(super) static SYSEXT: Mapping = Mapping::of(
+pub(crate) static SYSEXT: Mapping = Mapping::of(
     "a sysext",
     &[
         Key::needed("name", Value::Text, "containerd", "Name of the sysext, or path of its folder."),
@@ -312,7 +312,7 @@ pub(super) static SYSEXT: Mapping = Mapping::of(
     ],
 );
 
-pub(super) static PUBLIC_SECRET: Mapping = Mapping::of(
+pub(crate) static PUBLIC_SECRET: Mapping = Mapping::of(
     "an entry of `public_secrets`",
     &[
         Key::needed(
@@ -418,7 +418,7 @@ pub(super) static PROFILE: Mapping = Mapping::of(
     ],
 );
 
-pub(super) static INSTALL: Mapping = Mapping {
+pub(crate) static INSTALL: Mapping = Mapping {
     what: "`install`",
     holders: false,
     rules: &[Rule::Any(&["device", "model", "serial"])],

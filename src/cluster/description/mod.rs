@@ -3,13 +3,30 @@
 //! Owns the values and their verdicts; the decoder and its tables of keys are beside. Leaves files that are encrypted to `sops`, and
 //! everything that follows from the description to the other rooms.
 
+mod decode;
+mod flow;
+mod forms;
+mod judge;
+pub mod keys;
+mod ssh;
+#[cfg(test)]
+mod tests;
+mod versions;
+
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use url::Url;
 
+use crate::base::disk;
+use crate::base::error::Result;
+use crate::base::finding::{Finding, Findings, MAX_TEXT, Source, not_text};
+use crate::base::reader::another_kind;
 use crate::base::size::Bytes;
-use crate::base::yaml::decode::Spanned;
+use crate::base::yaml;
+use crate::base::yaml::decode::{Decoder, Spanned};
+use crate::base::yaml::kinds::Kind;
 use crate::flatcar::version::VersionWish;
 use crate::machine::network::Network;
 use crate::machine::node::Mac;
@@ -43,6 +60,8 @@ pub struct Cluster {
     pub join: Join,
     /// The network plugin.
     pub cni: Cni,
+    /// An etcd outside of the cluster; the controllers run members otherwise.
+    pub etcd: Option<Etcd>,
     /// Further manifests, in the order in which they are applied.
     pub addons: Vec<Addon>,
     /// The machine that forms the cluster. It never becomes a member.
@@ -55,7 +74,10 @@ pub struct Cluster {
     pub proxy: Option<Proxy>,
     /// Servers of the time.
     pub ntp: Vec<Spanned<String>>,
-    /// Further settings of the recipe, such as `mirrors`, `trust`, `packaging` and `images`, as text that is copied there.
+    /// A directory of programs that run once all nodes are Ready.
+    pub hooks: Option<Spanned<PathBuf>>,
+    /// Further settings of the recipe, such as `mirrors`, `trust`, `packaging` and `images`, as lines that are copied there; the
+    /// paths in them are absolute.
     pub recipe: Option<String>,
     /// Directory of `cluster.yaml`, to which its paths are relative.
     pub directory: PathBuf,
@@ -77,11 +99,24 @@ pub enum Join {
     /// expires, no `cluster-info` that must be signed).
     Certificate,
     /// By a bootstrap token, `[a-z0-9]{6}.[a-z0-9]{16}`; generated if it is absent.
-    Token(Option<String>),
+    Token(Option<Secret>),
+}
+
+/// An etcd outside of the cluster. Paths are as of the description's directory.
+#[derive(Debug)]
+pub struct Etcd {
+    /// URLs of its members (https).
+    pub endpoints: Vec<Spanned<Url>>,
+    /// File of the authority of its certificates.
+    pub ca: Spanned<PathBuf>,
+    /// File of the API server's client certificate.
+    pub cert: Spanned<PathBuf>,
+    /// File of the key of that certificate.
+    pub key: Spanned<PathBuf>,
 }
 
 /// The network plugin.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cni {
     /// None of ours: a manifest among the add-ons, or a person, brings one.
     None,
@@ -100,7 +135,7 @@ pub enum Cni {
 pub struct Addon {
     /// Its name.
     pub name: Spanned<String>,
-    /// A file or a directory of manifests, relative to `cluster.yaml`.
+    /// Files and directories of manifests; none for those that prebake knows by its name.
     pub manifests: Vec<Spanned<PathBuf>>,
     /// Images that its manifests do not name in an `image:`.
     pub images: Vec<Spanned<String>>,
@@ -109,7 +144,7 @@ pub struct Addon {
 /// The machine that runs prebake.
 #[derive(Debug)]
 pub struct Bootstrap {
-    /// Its name, if the description has it among its nodes.
+    /// Its name, if the description has one.
     pub name: Option<Spanned<String>>,
     /// Its address, at which machines find it.
     pub ip: Spanned<Ipv4Addr>,
@@ -167,7 +202,7 @@ pub enum Storage {
         /// A device file below `/dev/disk`.
         device: Spanned<String>,
     },
-    /// Flatcar is installed on its disk; options as of a profile's `install:` in a recipe, as text that is copied there.
+    /// Flatcar is installed on its disk; options as of a profile's `install:` in a recipe, as one line that is copied there.
     Installed(String),
 }
 
@@ -201,7 +236,22 @@ pub enum Password {
 }
 
 /// A text that is neither printed nor logged, and overwritten when it is dropped.
+#[derive(PartialEq, Eq)]
 pub struct Secret(pub zeroize::Zeroizing<String>);
+
+impl Secret {
+    /// A secret with this text.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(zeroize::Zeroizing::new(text.into()))
+    }
+}
+
+impl std::ops::Deref for Secret {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -219,6 +269,41 @@ pub struct Proxy {
 }
 
 impl Cluster {
+    /// Reads a description. Beside it come the doubts about it.
+    ///
+    /// # Errors
+    /// All findings in it at once, or a failure to read it.
+    pub fn load(path: &Path) -> Result<(Cluster, Vec<Finding>)> {
+        let bytes = disk::read_at_most(path, MAX_TEXT)
+            .map_err(disk::Error::io("read the cluster's description", path))?;
+        let name = path.display().to_string();
+        let text = String::from_utf8(bytes).map_err(|_| not_text(&name))?;
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Cluster::parse(&Source::new(name, text), directory)?)
+    }
+
+    /// Checks a description that is already in memory, as [`load`](Self::load) does.
+    ///
+    /// # Errors
+    /// All findings in it at once.
+    pub fn parse(source: &Arc<Source>, directory: PathBuf) -> Result<(Cluster, Vec<Finding>), Findings> {
+        let root = yaml::merge::parse(source)?;
+        another_kind(&root, source, Kind::Cluster)?;
+        let decoder = Decoder::new(source);
+        let draft = decode::draft(&decoder, &root, source, &directory, decode::Origin::Plain);
+        judge::together(&decoder, &draft);
+        match draft.complete(directory) {
+            Some(cluster) => decoder.settle(cluster),
+            // A value that is missing has left a finding.
+            None => match decoder.finish(()) {
+                Err(findings) => Err(findings),
+                Ok(()) => {
+                    Err(Finding::error(format!("{} is not a complete description", source.name)).into())
+                }
+            },
+        }
+    }
+
     /// `HOST:6443` of the API server: the shared address, or the first controller's.
     pub fn endpoint(&self) -> String {
         let first = || self.controllers().next().map(|node| node.ip.value);

@@ -171,6 +171,11 @@ impl Decoder {
     /// The value, or all findings at once in the order of the text; of more than [`MOST`], only the first ones and the
     /// number of the rest.
     pub fn finish<T>(self, value: T) -> Result<T, Findings> {
+        self.settle(value).map(|(value, _)| value)
+    }
+
+    /// As [`finish`](Self::finish), with the warnings beside the value.
+    pub fn settle<T>(self, value: T) -> Result<(T, Vec<Finding>), Findings> {
         let mut gathered = self.findings.into_inner();
         gathered.shorten();
         let Gathered { mut findings, others, worst } = gathered;
@@ -178,7 +183,7 @@ impl Decoder {
             let rest = Finding::error(format!("{} has {}", self.source.name, finding::more(others)));
             findings.push(Finding { severity, ..rest });
         }
-        Findings::settle(findings, value).map(|(value, _)| value)
+        Findings::settle(findings, value)
     }
 }
 

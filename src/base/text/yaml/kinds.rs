@@ -11,6 +11,8 @@ pub enum Kind {
     Inventory,
     /// The lock of a recipe.
     Lock,
+    /// A description of a cluster: `cluster.yaml`.
+    Cluster,
     /// A sysext's description: `sysext.yaml`.
     Sysext,
     /// A Butane config, which has a `variant`.
@@ -47,6 +49,8 @@ pub fn of(root: &Node, text: &str) -> Option<Kind> {
         Kind::CloudConfig
     } else if has("schema") && has("inputs") && has("release") {
         Kind::Lock
+    } else if has("cluster") && any(&["nodes", "bootstrap", "control_plane_vip"]) {
+        Kind::Cluster
     } else if any(&["profiles", "release"]) {
         Kind::Recipe
     } else if has("schema") && has("nodes") {
@@ -71,6 +75,7 @@ impl Kind {
             Kind::Recipe => "a recipe",
             Kind::Inventory => "an inventory",
             Kind::Lock => "a lock file",
+            Kind::Cluster => "a cluster's description",
             Kind::Sysext => "a sysext's description",
             Kind::Butane => "a Butane config",
             Kind::Ignition => "an Ignition config",
@@ -86,6 +91,7 @@ impl Kind {
             Kind::Recipe => "`prebake build` reads it",
             Kind::Inventory => "`prebake serve --nodes` reads it",
             Kind::Lock => "name the recipe that it belongs to: it has the same name and ends in .yaml",
+            Kind::Cluster => "`prebake cluster` reads it",
             Kind::Sysext => "a recipe names its folder in `sysexts`, and `prebake sysext build` builds it",
             Kind::Butane => {
                 "a recipe names it in `ignition` of a profile, and `prebake ignition transpile` translates it"
@@ -121,6 +127,7 @@ mod tests {
             ("schema: 1\nrelease: {}\ninputs: {}\n", Some(Kind::Lock)),
             ("schema: 1\nname: a\nrelease: {}\nprofiles: {}\n", Some(Kind::Recipe)),
             ("schema: 1\nnodes: []\n", Some(Kind::Inventory)),
+            ("cluster: {name: a}\nnodes: []\n", Some(Kind::Cluster)),
             ("schema: 1\nname: a\nupholds: []\n", Some(Kind::Sysext)),
             ("schema: 1\nupdate: x\nprofiles: {}\n", Some(Kind::Recipe)),
             ("name: a\n", None),
