@@ -19,6 +19,9 @@ pub(crate) enum Judgement {
 /// 2026-11-01 in seconds since 1970: nobody ran this program earlier, whatever the clock says.
 const WRITTEN: u64 = 1_793_491_200;
 
+/// The same, counted from 1970: the earliest time that can be.
+pub(crate) const EARLIEST: Duration = Duration::from_secs(WRITTEN);
+
 /// The last millisecond of the year 9999, counted from 1970. RFC 3339 cannot express later times.
 pub(crate) const LAST: Duration = Duration::from_millis(253_402_300_799_999);
 

@@ -14,4 +14,7 @@
 //! `cli`.
 
 pub mod description;
+pub mod kubeadm;
+pub mod pki;
 pub mod place;
+pub(crate) mod yaml;

@@ -1,0 +1,41 @@
+//! What a run of kubeadm that ended in the middle leaves, by the names of the checks that then fail in the next one.
+//!
+//! Never `all`: a machine that belongs to another cluster must be found by the first run (kubernetes/kubeadm#1642).
+
+use crate::cluster::description::Role;
+
+/// What any controller has after a while: servers on their ports, manifests, a member's data.
+const CONTROLLER: [&str; 10] = [
+    "Port-6443",
+    "Port-10257",
+    "Port-10259",
+    "Port-2379",
+    "Port-2380",
+    "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml",
+    "FileAvailable--etc-kubernetes-manifests-etcd.yaml",
+    "DirAvailable--var-lib-etcd",
+];
+/// The kubelet's port, which any member has taken.
+const KUBELET: &str = "Port-10250";
+/// What a machine has that began to join.
+const JOINING: [&str; 2] =
+    ["FileAvailable--etc-kubernetes-kubelet.conf", "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf"];
+/// What only a worker must not have yet.
+const WORKER: &str = "FileAvailable--etc-kubernetes-pki-ca.crt";
+
+/// The names for a member's next run.
+pub(super) fn left(role: Role, begins: bool) -> Vec<&'static str> {
+    let mut names = vec![KUBELET];
+    if role == Role::Controller {
+        names.extend(CONTROLLER);
+    }
+    if !begins {
+        names.extend(JOINING);
+        if role == Role::Worker {
+            names.push(WORKER);
+        }
+    }
+    names
+}
