@@ -13,6 +13,7 @@
 //! and the way to the moment when it is ready. Leaves building to `bake`, answers to machines to `serve`, and words and screens to
 //! `cli`.
 
+pub mod api;
 pub mod description;
 pub mod kubeadm;
 pub mod pki;

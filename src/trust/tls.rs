@@ -210,7 +210,8 @@ impl Distrust {
         })
     }
 
-    fn because(error: &CertificateError) -> Self {
+    /// The words for a verdict on a certificate.
+    pub(crate) fn because(error: &CertificateError) -> Self {
         let (why, hint) = match error {
             CertificateError::ExpiredContext { time, not_after } => (
                 format!("it was valid until {}, and this machine's clock says {}", at(not_after), at(time)),
