@@ -299,6 +299,13 @@ pub(crate) const REPORTING: &str = "report";
 /// done.
 pub(crate) const GENERATION: &str = "install_generation";
 
+/// Metadata key of a group whose machines have a part in a cluster.
+pub(crate) const ROLE: &str = "role";
+/// Its value for machines with an API server and a member of etcd.
+pub(crate) const CONTROL_PLANE: &str = "control-plane";
+/// Its value for machines that run pods only.
+pub(crate) const WORKER: &str = "worker";
+
 /// The label of a machine whose system is on its disk, and its value.
 pub(crate) const INSTALLED: [&str; 2] = ["os", "installed"];
 
@@ -379,6 +386,8 @@ endpoints! {
     Metadata: "/metadata", true;
     /// Reports of machines: posted by them, listed to people.
     Report: "/report", false;
+    /// Whether a controller may join its cluster now, for one joins at a time.
+    Turn: "/turn", false;
     /// The state of all machines.
     Status: "/status", false;
     /// Changes of that state, as they come.

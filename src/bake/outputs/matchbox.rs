@@ -9,7 +9,7 @@ use super::{Boot, Built, OutputFormat};
 use crate::machine::node::{Node, metadata, selector};
 use crate::tree::manifest::Role;
 use crate::tree::names::{
-    self, Endpoint, GENERATION, INSTALLED, config_id, generic, group, ignition, installed_id,
+    self, Endpoint, GENERATION, INSTALLED, ROLE, config_id, generic, group, ignition, installed_id,
 };
 use crate::tree::records::{self, Profile};
 use crate::tree::row::Row;
@@ -92,6 +92,9 @@ fn groups<'b>(built: &'b Built<'_>) -> impl Iterator<Item = Group<'b>> {
     let nodes = built.recipe.nodes.iter().filter_map(|node| {
         let mut group = Group::new(node.name.value.clone(), built.boot_of(node)?, Some(node));
         (group.record.selector, group.record.metadata) = (selector(node), metadata(node));
+        // The server lets controllers join one after another, and has to know them.
+        let role = built.recipe.profiles.get(&group.boot.profile).and_then(|profile| profile.role);
+        group.record.metadata.extend(role.map(|role| (ROLE.to_owned(), role.as_str().into())));
         Some(group)
     });
     let defaults = built.default_boots().into_iter().enumerate().map(|(index, boot)| {

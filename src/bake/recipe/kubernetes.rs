@@ -7,6 +7,7 @@ use super::Sysext;
 use super::keys::KUBERNETES;
 use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Spanned};
+use crate::tree::names;
 
 /// The settings below `kubernetes:`.
 #[derive(Debug)]
@@ -82,13 +83,23 @@ pub enum Role {
     Worker,
 }
 
+impl Role {
+    /// Its spelling in recipes and in groups.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Role::ControlPlane => names::CONTROL_PLANE,
+            Role::Worker => names::WORKER,
+        }
+    }
+}
+
 impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "control-plane" => Ok(Role::ControlPlane),
-            "worker" => Ok(Role::Worker),
+            names::CONTROL_PLANE => Ok(Role::ControlPlane),
+            names::WORKER => Ok(Role::Worker),
             _ => Err(format!("unknown role `{text}`: control-plane or worker")),
         }
     }

@@ -30,6 +30,7 @@ use crate::serve::http::limits;
 use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::server::Server;
 use crate::serve::lan::interface;
+use crate::serve::lan::netboot::Bound;
 use crate::serve::line::{Line, serving};
 use crate::serve::machines::monitor::Monitor;
 use crate::serve::machines::state;
@@ -94,6 +95,16 @@ enum LogFormat {
 impl ServeArgs {
     /// Serves until SIGINT or SIGTERM.
     pub(crate) fn run(self) -> Result<()> {
+        match self.prepare(Files::default())? {
+            Some(ready) => ready.run(|_| std::future::pending()),
+            None => Ok(()),
+        }
+    }
+
+    /// Binds the sockets, reads the content and gives up all rights but those to `files` and to what the server itself needs.
+    /// Whoever runs further tasks beside the server names their files here: afterwards it is too late. Must be called while
+    /// the process has one thread. `None` if a config for dnsmasq was asked for, which is printed then.
+    pub(crate) fn prepare(self, mut files: Files) -> Result<Option<Ready>> {
         if self.log_format == LogFormat::Json {
             say::take_form(|text| Line::message(text, SystemTime::now().into()).to_json());
         }
@@ -106,11 +117,10 @@ impl ServeArgs {
         let address = listen::host_of(&address, scheme)?.to_owned();
         let monitor = Arc::new(Monitor::open(self.state.clone())?);
         let notices = self.notices(monitor.clone())?;
-        let mut files = Files::default();
         if self.netboot.prints_dnsmasq() {
             let content = self.content(notices, &mut files)?;
             say_part!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
-            return Ok(());
+            return Ok(None);
         }
         // Operations that need privileges come first: opening sockets. Then files are read, and the remaining
         // privileges are dropped before the runtime starts its threads, which inherit this thread's rights.
@@ -137,58 +147,7 @@ impl ServeArgs {
         self.state.as_deref().map(state::must_be_writable).transpose()?;
         // Started here, because its thread inherits the reduced rights.
         say::queue();
-        runtime()?.block_on(async {
-            let stopping = stop_on_signals()?;
-            let urls: Vec<String> =
-                listeners.iter().map(Listener::url).collect::<io::Result<_>>().map_err(&socket)?;
-            let tftp = netboot.as_ref().and_then(|bound| bound.tftp_address());
-            let tftp = tftp.map(|address| format!("tftp://{address}"));
-            let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
-            let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
-            let proofs = self.storm.proofs(&content.site());
-            let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
-            let server = self.guard.apply(self.storm.apply(server));
-            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
-            let netboot = netboot.transpose().map_err(&socket)?;
-            // After everything that may fail: scripts take these lines for the sign of a server that answers.
-            let told = serving(&server.site());
-            let listening = tftp.iter().chain(&urls).map(|url| format!("listening on {url}"));
-            let first: Vec<String> =
-                places.lines().into_iter().chain(listening).chain([told.clone()]).collect();
-            say::release(&first);
-            places.warning().iter().for_each(|warning| tell!("warning: {warning}"));
-            server.site().lack.iter().for_each(|lack| tell!("warning: {lack}"));
-            let (ended, end) = watch::channel(false);
-            let netboot = netboot.map(|netboot| tokio::spawn(netboot.run(end)));
-            let watch = tokio::spawn(keep_watch(monitor.clone()));
-            manager.ready(&told);
-            let (mut interrupted, mut is_whole) = (false, true);
-            let (mut netboot, lost) = (netboot, &mut is_whole);
-            let stop = async {
-                tokio::select! {
-                    told = stopping => interrupted = told.unwrap_or_default(),
-                    () = manager.stay_alive() => {}
-                    // Otherwise starting machines would get no answer for ever, while everything else looks healthy.
-                    () = end_of(&mut netboot) => *lost = false,
-                }
-                manager.stopping();
-                ended.send_replace(true);
-            };
-            server.run(stop).await;
-            if let Some(netboot) = netboot {
-                let _ = netboot.await;
-            }
-            watch.abort();
-            monitor.save()?;
-            match (is_whole, interrupted) {
-                (false, _) => Err(Error::from(Lost)),
-                (true, false) => Ok(()),
-                (true, true) => {
-                    say::flush();
-                    std::process::exit(INTERRUPTED)
-                }
-            }
-        })
+        Ok(Some(Ready { args: self, address, listeners, manager, content, monitor, notices, netboot, places }))
     }
 
     /// Where browsers and machines find this server.
@@ -246,6 +205,88 @@ impl ServeArgs {
     }
 }
 
+/// A server that is bound and confined, and does not answer yet.
+pub(crate) struct Ready {
+    args: ServeArgs,
+    address: String,
+    listeners: Vec<Listener>,
+    manager: Manager,
+    content: Arc<Content>,
+    monitor: Arc<Monitor>,
+    notices: Notices,
+    netboot: Option<Bound>,
+    places: Places,
+}
+
+impl Ready {
+    /// Answers until SIGINT or SIGTERM, or until the task beside it has ended, whose result is then the server's. The task
+    /// begins when the server answers, and is given its monitor; it is dropped where it stands if the server is stopped.
+    pub(crate) fn run<F>(self, beside: impl FnOnce(Arc<Monitor>) -> F) -> Result<()>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let Ready { args, address, listeners, manager, content, monitor, notices, netboot, places } = self;
+        let socket = cannot_listen(&address);
+        runtime()?.block_on(async {
+            let stopping = stop_on_signals()?;
+            let urls: Vec<String> =
+                listeners.iter().map(Listener::url).collect::<io::Result<_>>().map_err(&socket)?;
+            let tftp = netboot.as_ref().and_then(|bound| bound.tftp_address());
+            let tftp = tftp.map(|address| format!("tftp://{address}"));
+            let loaders = netboot.as_ref().map(|bound| bound.loaders().clone()).unwrap_or_default();
+            let server = Server::new(listeners, content.clone(), monitor.clone(), notices.clone());
+            let proofs = args.storm.proofs(&content.site());
+            let server = server.map_err(&socket)?.loaders(loaders).rehash(proofs.clone());
+            let server = args.guard.apply(args.storm.apply(server));
+            let netboot = netboot.map(|bound| bound.start(Arc::new(move || content.site()), notices, proofs));
+            let netboot = netboot.transpose().map_err(&socket)?;
+            // After everything that may fail: scripts take these lines for the sign of a server that answers.
+            let told = serving(&server.site());
+            let listening = tftp.iter().chain(&urls).map(|url| format!("listening on {url}"));
+            let first: Vec<String> =
+                places.lines().into_iter().chain(listening).chain([told.clone()]).collect();
+            say::release(&first);
+            places.warning().iter().for_each(|warning| tell!("warning: {warning}"));
+            server.site().lack.iter().for_each(|lack| tell!("warning: {lack}"));
+            let (ended, end) = watch::channel(false);
+            let netboot = netboot.map(|netboot| tokio::spawn(netboot.run(end)));
+            let watch = tokio::spawn(keep_watch(monitor.clone()));
+            manager.ready(&told);
+            let mut beside = tokio::spawn(beside(monitor.clone()));
+            let (mut interrupted, mut is_whole, mut is_done) = (false, true, None);
+            let (mut netboot, lost, done) = (netboot, &mut is_whole, &mut is_done);
+            let stop = async {
+                tokio::select! {
+                    told = stopping => interrupted = told.unwrap_or_default(),
+                    () = manager.stay_alive() => {}
+                    // Otherwise starting machines would get no answer for ever, while everything else looks healthy.
+                    () = end_of(&mut netboot) => *lost = false,
+                    // A fault in it is one of prebake's, as that of the other tasks.
+                    ended = &mut beside => *done = Some(ended.unwrap_or_else(|_| Err(Lost::Companion.into()))),
+                }
+                beside.abort();
+                manager.stopping();
+                ended.send_replace(true);
+            };
+            server.run(stop).await;
+            if let Some(netboot) = netboot {
+                let _ = netboot.await;
+            }
+            watch.abort();
+            monitor.save()?;
+            match (is_done, is_whole, interrupted) {
+                (Some(done), ..) => done,
+                (None, false, _) => Err(Error::from(Lost::Netboot)),
+                (None, true, false) => Ok(()),
+                (None, true, true) => {
+                    say::flush();
+                    std::process::exit(INTERRUPTED)
+                }
+            }
+        })
+    }
+}
+
 /// The addresses of a server, for its first lines.
 #[derive(Default)]
 struct Places {
@@ -286,17 +327,22 @@ impl Places {
     }
 }
 
-fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error {
-    |source| listen::Error::Listen { address: address.to_owned(), source }
+fn cannot_listen(address: &str) -> impl Fn(io::Error) -> listen::Error + use<> {
+    let address = address.to_owned();
+    move |source| listen::Error::Listen { address: address.clone(), source }
 }
 
 /// Pause after an internal fault, so that a permanent one does not fill the log.
 const AFTER_A_FAULT: Duration = Duration::from_secs(1);
 
-/// DHCP and TFTP ended, although nobody stopped them.
+/// A part of the server ended, although nobody stopped it.
 #[derive(Debug, thiserror::Error)]
-#[error("DHCP and TFTP stopped by an error in prebake; the server exits so that all of it can be restarted")]
-struct Lost;
+enum Lost {
+    #[error("DHCP and TFTP stopped by an error in prebake; the server exits so that all of it can be restarted")]
+    Netboot,
+    #[error("the task beside the server stopped by an error in prebake; the server exits so that all of it can be restarted")]
+    Companion,
+}
 
 impl Advice for Lost {
     fn hint(&self) -> Option<String> {

@@ -29,7 +29,8 @@ pub(crate) fn settle(
     said: Labels,
 ) -> Result<Labels, Box<(Answer, Labels)>> {
     let installs = endpoint == Endpoint::Ignition && said.get(INSTALLED[0]) == INSTALLED[1];
-    if world.site.live.is_some() || !(installs || endpoint == Endpoint::Report) {
+    let is_running = matches!(endpoint, Endpoint::Report | Endpoint::Turn);
+    if world.site.live.is_some() || !(installs || is_running) {
         return Ok(said);
     }
     let refused = |why: String, said: Labels| Err(Box::new((conflict(&why), said)));

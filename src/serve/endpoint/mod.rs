@@ -16,3 +16,4 @@ pub(crate) mod routes;
 pub(crate) mod served;
 pub(crate) mod sign;
 pub mod sniff;
+pub(crate) mod turn;

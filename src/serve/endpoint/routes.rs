@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::guard::answer::guarded;
 use super::guard::{self, Machine};
-use super::{assets, boot, config, explain, identity, logs, matchbox, page, served};
+use super::{assets, boot, config, explain, identity, logs, matchbox, page, served, turn};
 use crate::serve::answer::{Answer, TEXT};
 use crate::serve::endpoint::request::{Request, World};
 use crate::serve::machines::report::{self, Report};
@@ -26,6 +26,7 @@ fn handler(endpoint: Endpoint) -> Handler {
         Endpoint::Cloud => config::cloud,
         Endpoint::Metadata => config::metadata,
         Endpoint::Report => report,
+        Endpoint::Turn => turn::answer,
         Endpoint::Status => page::status,
         Endpoint::Events => page::events,
         Endpoint::Metrics => page::metrics,

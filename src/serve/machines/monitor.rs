@@ -20,7 +20,7 @@ use super::stamp::Stamp;
 use super::state;
 use super::status::{MachineStatus, SCHEMA, Serving, Status, Traffic, standing};
 use super::throughput::{SECONDS, Throughput};
-use super::timeline::{Asked, Machine, Origin, Timeline, Trouble, Whose, plain_path, troubles};
+use super::timeline::{Asked, Machine, Origin, Timeline, Trouble, Waits, Whose, plain_path, troubles};
 use super::watchers::{Events, Watchers};
 use crate::base::{clock, disk};
 use crate::serve::line::Line;
@@ -238,6 +238,20 @@ impl Monitor {
         let is_named = origin.is_some_and(|origin| origin.is_named);
         [Some(line), news].iter().flatten().for_each(|line| self.logbook.keep(line, Some(&id), is_named));
         trouble
+    }
+
+    /// Gives a controller the turn to join its cluster; see [`Timeline::take_turn`].
+    ///
+    /// # Errors
+    /// Another one has the turn.
+    pub(crate) fn take_turn(&self, mac: &str, sender: IpAddr, now: SystemTime) -> Result<(), Waits> {
+        let mut seen = self.seen();
+        let Some(site) = seen.site.clone() else { return Ok(()) };
+        let waits = seen.timeline.take_turn(&site, mac, sender, now.into());
+        waits.map_err(|waits| {
+            let name = seen.timeline.about(&waits.of, "", None).and_then(|other| seen.roll.name_for(other));
+            Waits { of: name.unwrap_or(waits.of), ..waits }
+        })
     }
 
     /// The last report of the machine with this MAC address or UUID.

@@ -143,6 +143,9 @@ pub(crate) struct MachineStatus {
     pub state: State,
     /// Whether it waits for its turn to load.
     pub waits: bool,
+    /// Whether it has the turn to join its cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joins: bool,
     /// The time at which it reached that stage.
     pub since: Stamp,
     /// When it was last seen.
@@ -190,6 +193,7 @@ impl MachineStatus {
             profile: machine.profile.clone(),
             stage: last.map(|step| step.stage),
             waits: machine.boot.waits,
+            joins: machine.turn.is_some(),
             state: state(machine, !troubles.is_empty()),
             since: last.map_or(machine.last_seen, |step| step.began),
             last_seen: machine.last_seen,

@@ -11,7 +11,7 @@ use super::select::Groups;
 use crate::base::finding::{Finding, Findings, nearest};
 use crate::machine::network::Cidr;
 use crate::machine::node::{Node, metadata as node_metadata, selector as node_selector};
-use crate::tree::names::{GENERATION, INSTALLED, boot_id, installed_id};
+use crate::tree::names::{GENERATION, INSTALLED, ROLE, boot_id, installed_id};
 use crate::tree::records::Group;
 
 impl Site {
@@ -61,6 +61,9 @@ impl Site {
         let metadata = node_metadata(node);
         let name = String::new();
         let mut group = Group { id: node.name.value.clone(), name, profile, selector, metadata };
+        let same = self.groups.iter().filter(|known| known.profile == group.profile);
+        let role = same.filter_map(|known| known.metadata.get(ROLE)).next().cloned();
+        group.metadata.extend(role.map(|role| (ROLE.to_owned(), role)));
         let installed = installed_id(&group.profile);
         if !self.profiles.contains_key(&installed) {
             return Ok(vec![group]);

@@ -17,7 +17,7 @@ pub(crate) enum Asked {
     Ignition,
     /// Another kind of config.
     Config,
-    /// A report; the timeline gets it separately.
+    /// A report, or another word with a running system; the timeline gets it separately.
     Report,
     /// Status for people and their tools.
     Watch,
@@ -64,7 +64,7 @@ impl Asked {
             Endpoint::Ipxe | Endpoint::Grub => Asked::Script,
             Endpoint::Ignition => Asked::Ignition,
             Endpoint::Generic | Endpoint::Cloud | Endpoint::Metadata => Asked::Config,
-            Endpoint::Report => Asked::Report,
+            Endpoint::Report | Endpoint::Turn => Asked::Report,
             Endpoint::Page
             | Endpoint::Status
             | Endpoint::Events

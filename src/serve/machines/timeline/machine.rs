@@ -61,6 +61,9 @@ pub struct Machine {
     /// How often in a row it repeated the same report, shortly after the one before.
     #[serde(default)]
     pub repeated: u32,
+    /// The last sign of life since it was given the turn to join its cluster; `None` without the turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Stamp>,
     /// The current or last boot.
     pub boot: Boot,
     /// Its last report, possibly from an earlier boot.
@@ -209,6 +212,7 @@ impl Machine {
             fruitless: 0,
             returned: 0,
             repeated: 0,
+            turn: None,
             boot: Boot { began: now, ..Boot::default() },
             report: None,
             revision: 0,
@@ -237,6 +241,8 @@ impl Machine {
         let returned = self.boot.told.from_disk && now.since(self.boot.began) < LOOP;
         self.returned = if returned { self.returned.saturating_add(1) } else { 0 };
         self.boots = self.boots.saturating_add(1);
+        // Whatever joined is gone, and asks again.
+        self.turn = None;
         self.boot = Boot { began: now, ..Boot::default() };
     }
 
@@ -248,6 +254,8 @@ impl Machine {
         };
         let repeats = report.stage == Stage::Installed.word() && self.report.as_ref().is_some_and(same);
         self.repeated = if repeats { self.repeated.saturating_add(1) } else { 0 };
+        let is_through = report.stage == Stage::Joined.word() || report.is_failure();
+        self.turn = self.turn.filter(|_| !is_through).map(|_| report.at);
         self.report = Some(report);
     }
 

@@ -14,6 +14,7 @@ mod room;
 mod stage;
 mod told;
 mod trouble;
+mod turn;
 mod whose;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub(crate) use machine::{Boot, Fetch, Machine, Origin, Step};
 pub(crate) use stage::{STAGES, Stage};
 pub(crate) use told::{Load, Told};
 pub(crate) use trouble::{Trouble, UNMATCHED, installer_loop, troubles, wrong_architecture};
+pub(crate) use turn::Waits;
 pub(crate) use whose::{Whose, cards};
 
 /// The most bytes of all machines' journals: those of a thousand machines. Twice as much is kept for a while.
@@ -92,6 +94,8 @@ pub struct Timeline {
     /// The number of changes so far that may decide which nodes have come.
     arrivals: u64,
     gone: Vec<String>,
+    /// The machine that was last given the turn to join its cluster.
+    joins: Option<Key>,
     /// Bytes of the journals that machines sent since these were last counted, and then.
     logged: usize,
     /// The latest time of any notice; it is in the future if a clock was ahead.
@@ -116,6 +120,9 @@ impl Timeline {
             machine.boot.fetches.iter_mut().for_each(|fetch| fetch.is_over = true);
             timeline.latest = timeline.latest.max(machine.last_seen);
             timeline.count.add(&machine);
+            if machine.turn.is_some() {
+                timeline.joins = Some(key.clone());
+            }
             if let Some(same) = timeline.machines.insert(key, Arc::new(machine)) {
                 timeline.count.remove(&same);
             }
