@@ -19,3 +19,4 @@ pub mod kubeadm;
 pub mod pki;
 pub mod place;
 pub(crate) mod yaml;
+pub mod power;
