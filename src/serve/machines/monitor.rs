@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use super::formation::Formation;
 use super::logbook::{Logbook, Part};
 use super::metrics::{Counters, Gauges};
 use super::picture::{Event, Picture, Pictures};
@@ -42,6 +43,8 @@ const RECENT: usize = 5;
 /// Missing nodes for each tick that passes before they are sent again in a change, so that a hall of 10,000 nodes that is
 /// switched on does not send them all with each one that comes.
 const MISSING_A_TICK: usize = 500;
+/// The same for parts of a cluster, whose rows are longer: one with a thousand nodes is sent every two seconds.
+const PARTS_A_TICK: usize = 250;
 
 /// The most problems to show. If there are more, solving these reveals the others.
 const MAX_PROBLEMS: usize = 50;
@@ -93,6 +96,11 @@ struct Seen {
     /// The call that the watchers have, and the ticks that must pass before they get another one.
     told_call: Arc<Call>,
     rest: usize,
+    /// The cluster that the machines form, how often it was told, and how often watchers were.
+    cluster: Option<Arc<Formation>>,
+    formed: u64,
+    told_formed: u64,
+    cluster_rest: usize,
 }
 
 impl Monitor {
@@ -196,6 +204,15 @@ impl Monitor {
         line
     }
 
+    /// Records how far the cluster is that the machines form, as the process that forms it sees it.
+    pub(crate) fn forms(&self, formation: Formation) {
+        let mut seen = self.seen();
+        if seen.cluster.as_deref() != Some(&formation) {
+            seen.cluster = Some(Arc::new(formation));
+            seen.formed += 1;
+        }
+    }
+
     /// The log's lines after a number: of the machine that a person names, or all. Also its id if it was seen, and whether
     /// it is a node that never came.
     pub(crate) fn logs(&self, wanted: Option<&str>, after: u64) -> (Option<String>, bool, Part) {
@@ -288,10 +305,10 @@ impl Monitor {
 
     /// The whole status as a document that all clients share.
     pub(crate) fn picture(&self, now: SystemTime) -> Arc<Picture> {
-        let revision = self.seen().timeline.revision();
+        let revision = self.seen().revision();
         self.pictures.newest(revision, || {
             let moment = self.moment(None, SECONDS, now.into());
-            (moment.revision, moment.status())
+            (moment.picture, moment.status())
         })
     }
 
@@ -422,6 +439,7 @@ impl Monitor {
             seen.told = seen.timeline.revision();
             // The next watcher begins with the whole status.
             seen.told_call = seen.call();
+            seen.told_formed = seen.formed;
             return;
         }
         let look = count.is_multiple_of(LOOK);
@@ -431,7 +449,10 @@ impl Monitor {
         let after = {
             let mut seen = self.seen();
             seen.rest = seen.rest.saturating_sub(1);
-            let has_news = seen.timeline.revision() > seen.told || !seen.transfers.is_empty();
+            seen.cluster_rest = seen.cluster_rest.saturating_sub(1);
+            let has_news = seen.timeline.revision() > seen.told
+                || !seen.transfers.is_empty()
+                || seen.cluster_rest == 0 && seen.formed > seen.told_formed;
             if !(has_news || look || count.is_multiple_of(SILENCE)) || self.pictures.is_full() {
                 return;
             }
@@ -450,6 +471,7 @@ impl Monitor {
         let gone = if after.is_none() { Vec::new() } else { seen.timeline.take_gone() };
         let call = seen.call();
         let tells_missing = after.is_none() || seen.is_due(&call);
+        let cluster = if after.is_none() { seen.cluster.clone() } else { seen.cluster_news() };
         let machines = seen.timeline.machines();
         let machines = machines.filter(|machine| after.is_none_or(|after| machine.revision > after));
         // The problem would go unnoticed, since everything else works.
@@ -457,9 +479,11 @@ impl Monitor {
         let problems = clock.into_iter().chain(seen.problems.values().cloned());
         Moment {
             revision: seen.timeline.revision(),
+            picture: seen.revision(),
             machines: machines.cloned().collect(),
             call,
             tells_missing,
+            cluster,
             frame: Status {
                 schema: SCHEMA,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -476,6 +500,7 @@ impl Monitor {
                 machines: Vec::new(),
                 gone,
                 missing: None,
+                cluster: None,
             },
         }
     }
@@ -572,6 +597,20 @@ impl Seen {
         is_due
     }
 
+    /// A number that grows with each change of a machine or of the cluster.
+    fn revision(&self) -> u64 {
+        self.timeline.revision() + self.formed
+    }
+
+    /// The cluster for watchers, if it has changed and the last time was long enough ago.
+    fn cluster_news(&mut self) -> Option<Arc<Formation>> {
+        let cluster =
+            self.cluster.clone().filter(|_| self.cluster_rest == 0 && self.formed > self.told_formed)?;
+        self.told_formed = self.formed;
+        self.cluster_rest = cluster.len() / PARTS_A_TICK;
+        Some(cluster)
+    }
+
     /// Counts the bytes of an answer as they leave.
     fn count(&mut self, record: &Record, is_over: bool, now: Stamp) {
         let key = (record.peer, record.path.clone());
@@ -585,11 +624,14 @@ impl Seen {
 
 /// All data of a document at one moment. The document is made from it without the lock, which every request needs.
 struct Moment {
+    /// Of the timeline alone, and with the cluster.
     revision: u64,
+    picture: u64,
     machines: Vec<Arc<Machine>>,
     call: Arc<Call>,
     tells_missing: bool,
-    /// Everything but the machines and nodes.
+    cluster: Option<Arc<Formation>>,
+    /// Everything but the machines, nodes and the cluster.
     frame: Status,
 }
 
@@ -597,7 +639,8 @@ impl Moment {
     fn status(&self) -> Status {
         let of = |machine: &Arc<Machine>| MachineStatus::of(machine, &self.call, self.frame.now);
         let missing = self.tells_missing.then(|| self.call.missing().cloned().collect());
-        Status { machines: self.machines.iter().map(of).collect(), missing, ..self.frame.clone() }
+        let machines = self.machines.iter().map(of).collect();
+        Status { machines, missing, cluster: self.cluster.as_deref().cloned(), ..self.frame.clone() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::formation::Formation;
 use super::report::Report;
 use super::roll::{Call, Missing};
 use super::stamp::Stamp;
@@ -39,6 +40,9 @@ pub(crate) struct Status {
     /// Nodes for one machine alone that never came, sorted by name; in a change, `None` if they are still the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Vec<Missing>>,
+    /// The cluster that the machines form, if they form one; in a change, `None` if it is still the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Formation>,
 }
 
 /// A summary of the site that is served.
