@@ -231,6 +231,20 @@ mod tests {
         Part { name: name.into(), state, ..Part::default() }
     }
 
+    /// The document that tests of the page show.
+    #[test]
+    fn a_document_is_read_and_written_without_loss() {
+        let text = include_str!("../../../tests/data/cluster-formation.json");
+        let formation: Formation = serde_json::from_str(text).unwrap();
+        assert_eq!(formation.len(), 14);
+        let again: serde_json::Value = serde_json::to_value(&formation).unwrap();
+        assert_eq!(again, serde_json::from_str::<serde_json::Value>(text).unwrap());
+        for (title, group) in formation.groups() {
+            let again = Group::of(group.parts.clone());
+            assert_eq!(&again, group, "{title} are sorted as `of` sorts");
+        }
+    }
+
     #[test]
     fn the_worst_come_first_and_names_sort_as_people_count() {
         let parts = [("n10", Standing::Ready), ("n2", Standing::Ready), ("n9", Standing::Late)];

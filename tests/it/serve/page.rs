@@ -2,6 +2,8 @@
 //!
 //! `PREBAKE_PICTURES=DIR` keeps a picture of each view there, and makes docs/images/status.png again.
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};

@@ -85,7 +85,7 @@ function facts(item) {
   return make('dl', {}, [
     ['Address', some.address], ['MAC', some.mac && [make('span', {class: 'mono'}, some.mac), ' ', copier(some.mac, 'copy')]],
     ['UUID', some.uuid], ['Calls itself', some.hostname === some.name ? null : some.hostname], ['Firmware', some.firmware], ['Architecture', some.arch], ['Group', some.group],
-    ['Profile', some.profile], ['Boots', some.boots], ['Report', report],
+    ['Profile', some.profile], ['Boots', some.boots], ['Report', report], ['Kubernetes node', nodeFact(item)],
     ['Last seen', machine && `${span(Math.round(now() - at(machine.last_seen)))} ago`],
   ].filter(([, value]) => value).map(([title, value]) => [make('dt', {}, title), make('dd', {}, typeof value === 'number' ? String(value) : value)]));
 }

@@ -23,6 +23,7 @@ const JS: &str = concat!(
     include_str!("rack.js"),
     include_str!("list.js"),
     include_str!("detail.js"),
+    include_str!("cluster.js"),
     include_str!("side.js"),
     include_str!("top.js"),
     include_str!("served.js"),

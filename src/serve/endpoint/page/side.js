@@ -44,13 +44,21 @@ function troubleOf({kind, title, hint, look, who}) {
 function showTroubles() {
   // Strangers have a place of their own, with more to do about them.
   const kinds = kindsOfTrouble().filter(({who}) => view.wall || who.some(([{look}]) => look !== 'stranger'));
-  $('troubles').hidden = kinds.length === 0;
-  setText($('troubles-title'), `Needs a look${kinds.length > 1 ? `: ${kinds.length} kinds` : ''}`);
-  if (view.wall) { showWallTroubles(kinds); return; }
-  const shown = kinds.slice(0, expanded.has('kinds') ? Infinity : MOST_KINDS).map(troubleOf);
-  if (kinds.length > MOST_KINDS) shown.push(make('li', {class: 'rest'}, more('kinds', kinds.length - MOST_KINDS, 'kind')));
+  const ofCluster = partTroubles();
+  const all = kinds.length + ofCluster.length;
+  $('troubles').hidden = all === 0;
+  setText($('troubles-title'), `Needs a look${all > 1 ? `: ${all} kinds` : ''}`);
+  if (view.wall) { showWallTroubles([...ofCluster.map(asKind), ...kinds]); return; }
+  const shown = [...ofCluster.slice(0, expanded.has('kinds') ? Infinity : MOST_KINDS).map(partTroubleOf),
+    ...kinds.slice(0, expanded.has('kinds') ? Infinity : MOST_KINDS).map(troubleOf)];
+  const left = Math.max(0, kinds.length - MOST_KINDS) + Math.max(0, ofCluster.length - MOST_KINDS);
+  if (left > 0) shown.push(make('li', {class: 'rest'}, more('kinds', left, 'kind')));
   morphInto($('trouble-list'), shown);
 }
+
+// A trouble of the cluster as one of machines, for a wall.
+const asKind = ({state, group, why, hint, parts: some}) => ({title: `${group}: ${why || STANDINGS[state][1]}`, hint, look: STANDINGS[state][2],
+  who: some.map((part) => [{title: part.name}])});
 
 // Large, and in turns where there are more than can be read from afar.
 function showWallTroubles(kinds) {

@@ -21,7 +21,7 @@ function showCounts() {
     setAttribute(button, 'aria-pressed', String(view.state === look));
   }
   $('counts').style.setProperty('--digits', Math.max(2, ...RANK.map((look) => number(counted[look]).length)));
-  const bad = NEEDS_A_LOOK.reduce((sum, look) => sum + counted[look], 0);
+  const bad = NEEDS_A_LOOK.reduce((sum, look) => sum + counted[look], 0) + troubledParts().length;
   const name = status?.serving.name || 'prebake';
   const title = `${bad ? `(${bad}) ` : ''}${name}${gone ? ', no answer' : ''}`;
   if (document.title !== title) document.title = title;
