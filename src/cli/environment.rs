@@ -313,6 +313,11 @@ pub const VARIABLES: &[Variable] = &[
     machine("PREBAKE_FAILED", "`/run/prebake-failed`", "Directory where `report` notes a failure."),
     machine("PREBAKE_INSTALL_WAIT", "`3`", "Seconds between two attempts of `install`."),
     machine("PREBAKE_REPORT", "`/usr/libexec/prebake-report`", "Program by which `install` reports."),
+    machine(
+        "PREBAKE_COMPLETE",
+        "`/run/prebake-images.complete`",
+        "File that is there while `prebake-images` has imported all images.",
+    ),
     machine("PREBAKE_EFI", "`/sys/firmware/efi`", "Directory that UEFI machines have."),
     machine(
         "PREBAKE_LISTS",

@@ -1,6 +1,7 @@
 //! The node's script against a real containerd: `sysext/prebake-images`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
@@ -81,6 +82,7 @@ impl Node {
             .env("PATH", &self.containerd.path)
             .env("CONTAINERD_ADDRESS", &self.containerd.socket)
             .env("PREBAKE_LISTS", &self.lists)
+            .env("PREBAKE_COMPLETE", self.world.path("complete"))
             .env("PREBAKE_CMDLINE", cmdline)
             .env("PREBAKE_RETRIES", "3")
             .env("PREBAKE_RETRY_DELAY", "1")
@@ -92,6 +94,7 @@ impl Node {
     fn imports(&self) -> String {
         let output = self.import();
         assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(Path::new(&self.world.path("complete")).exists(), "Kubernetes may start");
         text(&output.stdout)
     }
 
@@ -100,6 +103,7 @@ impl Node {
         let output = self.import();
         let said = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(!Path::new(&self.world.path("complete")).exists(), "Kubernetes must not start: {said}");
         for word in words.iter().chain(&["Kubernetes must not start"]) {
             assert!(said.contains(word), "no {word:?} in {said}");
         }
@@ -257,6 +261,48 @@ fn a_server_that_stays_without_an_archive_is_named() {
     node.fails(&["error: 404", "assets/images/pause-3.10-amd64.tar"]);
     let asked = mirror.requests().iter().filter(|request| request.path.contains("pause")).count();
     assert_eq!(asked, 4, "once, and as often as it may retry");
+}
+
+// kubernetes-sigs/image-builder#939, flatcar/Flatcar#930: and in one of four proof boots `kubeadm-init.service` ran before
+// containerd, prebake-images and network-online.target were up, in spite of its Requires= and After=.
+#[test]
+fn units_of_kubernetes_wait_for_the_images_and_for_containerd_whatever_systemd_started_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let program = |name: &str, script: &str| {
+        let file = path("bin").join(name);
+        fs::create_dir_all(path("bin")).unwrap();
+        fs::write(&file, format!("#!/bin/sh\ncd {}\n{script}\n", directory.path().display())).unwrap();
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    program("ctr", "test -e answers");
+    program(
+        "systemctl",
+        r#"case $1 in start) echo "$*" >>started; echo activating >state ;; *) cat state ;; esac"#,
+    );
+    fs::write(path("state"), "inactive").unwrap();
+    let wait = || {
+        let mut command = Command::new(repository("sysext/prebake-images/files/usr/libexec/prebake-images"));
+        let bin = format!("{}:{}", path("bin").display(), std::env::var("PATH").unwrap());
+        let variables =
+            [("PATH", bin.into()), ("PREBAKE_LISTS", path("lists")), ("PREBAKE_COMPLETE", path("complete"))];
+        command.arg("wait").envs(variables).spawn().unwrap()
+    };
+    fs::create_dir(path("lists")).unwrap();
+    assert!(wait().wait().unwrap().success(), "a node without lists has nothing to wait for");
+    fs::write(path("lists").join("kubernetes-images.list"), "").unwrap();
+    let mut waits = wait();
+    let still = |waits: &mut std::process::Child, why: &str| {
+        thread::sleep(Duration::from_millis(2500));
+        assert!(waits.try_wait().unwrap().is_none(), "{why}");
+    };
+    still(&mut waits, "nothing is imported");
+    let started = fs::read_to_string(path("started")).unwrap();
+    assert_eq!(started, "start --no-block prebake-images.service\n", "once, as long as it is on its way");
+    fs::write(path("complete"), "").unwrap();
+    still(&mut waits, "containerd does not answer");
+    fs::write(path("answers"), "").unwrap();
+    assert!(waits.wait().unwrap().success());
 }
 
 /// What containerd's CRI says to each reference, as the kubelet asks before it pulls: `present` or `missing`.
