@@ -46,7 +46,7 @@ pub fn generate() -> Secret {
 /// The kept one cannot be read or written, or has a wrong form.
 pub fn ensure(place: &Place, cluster: &Cluster) -> Result<Secret, Error> {
     if let Join::Token(Some(given)) = &cluster.join {
-        return Ok(Secret(Zeroizing::new(given.clone())));
+        return Ok(Secret(given.0.clone()));
     }
     let path = place.own().join(FILE);
     if let Some((bytes, _)) = read_private(&path)? {
