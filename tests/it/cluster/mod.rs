@@ -1,0 +1,3 @@
+//! Tests of clusters: from their description to the moment when they are ready.
+
+mod power;
