@@ -95,6 +95,18 @@ impl Project {
         Project::with_lock(recipe, |_, path| Lock::load(path))
     }
 
+    /// The same by a lock that is at hand, wherever it came from.
+    pub(crate) fn by(recipe: &Path, lock: Lock) -> Result<Project> {
+        Project::with_lock(recipe, |_, _| Ok(Some(lock)))
+    }
+
+    /// The same with a lock that lies elsewhere: it is read from one path, and written to another if it moves.
+    pub(crate) fn load_elsewhere(recipe: &Path, read: &Path, written: &Path) -> Result<Project> {
+        let mut project = Project::with_lock(recipe, |_, _| Lock::load(read))?;
+        project.lock_path = written.to_owned();
+        Ok(project)
+    }
+
     /// The same, with a lock that git could not merge settled, and how many inputs came from each side. The file is not
     /// written yet.
     pub(crate) fn load_settled(recipe: &Path) -> Result<(Project, Option<Taken>)> {

@@ -37,7 +37,7 @@ impl Shipped {
     pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     /// The text of a file; `None` where there is none.
-    pub(super) fn text(&self, path: &str) -> Option<String> {
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
         self.entries.iter().find_map(|(known, item)| match item {
             Item::File { bytes, .. } if *known == path => Some(String::from_utf8_lossy(bytes).into_owned()),
             _ => None,

@@ -12,6 +12,7 @@ mod lab;
 mod bake;
 mod base;
 mod cli;
+#[cfg(feature = "cluster")]
 mod cluster;
 mod format;
 mod house;

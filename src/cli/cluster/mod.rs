@@ -1,6 +1,8 @@
 //! `prebake cluster`
 
-use std::path::PathBuf;
+pub(crate) mod generate;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -14,7 +16,9 @@ pub(crate) struct ClusterArgs {
 }
 
 #[derive(Subcommand)]
-enum Verb {}
+enum Verb {
+    Generate(generate::GenerateArgs),
+}
 
 /// The description and what is made from it, as all of its verbs name them.
 #[derive(Args)]
@@ -30,9 +34,34 @@ pub(super) struct Described {
     pub templates: Option<PathBuf>,
 }
 
+/// Where the container image has the description.
+const IN_CONTAINER: &str = "/config/cluster.yaml";
+/// Its name in the working directory.
+const HERE: &str = "cluster.yaml";
+
+impl Described {
+    /// The description's path.
+    pub(super) fn path(&self) -> PathBuf {
+        let usual = || PathBuf::from(if Path::new(IN_CONTAINER).exists() { IN_CONTAINER } else { HERE });
+        self.file.clone().unwrap_or_else(usual)
+    }
+
+    /// The arguments as a person gave them, to be typed behind another verb.
+    pub(super) fn as_typed(&self) -> String {
+        let mut text = self.file.iter().map(|file| format!(" {}", file.display())).collect::<String>();
+        if self.output != Path::new("output") {
+            text += &format!(" -o {}", self.output.display());
+        }
+        text += &self.templates.iter().map(|templates| format!(" --templates {}", templates.display())).collect::<String>();
+        text
+    }
+}
+
 impl ClusterArgs {
     /// Runs the verb.
     pub(crate) fn run(self) -> Result<()> {
-        match self.verb {}
+        match self.verb {
+            Verb::Generate(args) => args.run(),
+        }
     }
 }

@@ -9,10 +9,14 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::secrets::Kubeadm;
-use super::{Given, role};
+use super::role;
 use crate::base::error::Result;
+use crate::base::finding::Source;
+use crate::base::yaml::{self, Kind};
 use crate::cluster::description::{Cluster, Node, Role, Storage};
 use crate::cluster::kubeadm::{self, INTERFACE, vip};
+use crate::sysext::known::SYSEXT;
+use crate::sysext::shipped::Shipped;
 
 /// The file of the cluster's own layer.
 pub(super) const CLUSTER: &str = "cluster.bu";
@@ -100,7 +104,6 @@ pub(super) fn of_node(
     cluster: &Cluster,
     node: &Node,
     pods: &BTreeMap<&str, String>,
-    given: &Given<'_>,
     kubeadm: &Kubeadm,
 ) -> Result<String> {
     let name = &node.name.value;
@@ -125,11 +128,10 @@ pub(super) fn of_node(
     if let Some(subnet) = pods.get(name.as_str()) {
         files.push(file("/etc/cni/net.d/10-routes.conflist", 0o644, &conflist(subnet)));
     }
-    let image = format!("{KUBE_VIP}:{}", kube_vip_tag());
+    let image = format!("{KUBE_VIP}:{}", kube_vip_tag(cluster));
     if let Some(manifest) = vip::manifest(cluster, node, &image, kubeadm::Images::Carried)? {
         files.push(file(vip::MANIFEST, 0o600, &manifest));
     }
-    let _ = given;
     let mut units = vec![json!({"name": format!("kubeadm-{verb}.service"), "enabled": true})];
     let mut storage = json!({"files": files});
     if let Storage::State { device } = &node.storage {
@@ -161,8 +163,18 @@ fn bind(part: &str, path: &str) -> Value {
 }
 
 /// The tag of kube-vip's image that nodes carry.
-fn kube_vip_tag() -> String {
-    let shipped = crate::sysext::shipped::Shipped::find(crate::sysext::known::SYSEXT);
+fn kube_vip_tag(cluster: &Cluster) -> String {
+    // The variable of the sysext, if the description sets it.
+    let recipe = Source::new("recipe", cluster.recipe.clone().unwrap_or_default());
+    let sysexts = yaml::parse(&recipe).ok().and_then(|recipe| recipe.get("sysexts").cloned());
+    if let Some(Kind::Sequence(items)) = sysexts.map(|sysexts| sysexts.kind) {
+        let own = items.iter().find(|item| item.get("name").and_then(yaml::Node::scalar) == Some(SYSEXT));
+        let set = own.and_then(|own| own.get("set")?.get("kube_vip")?.scalar().map(str::to_owned));
+        if let Some(set) = set {
+            return set;
+        }
+    }
+    let shipped = Shipped::find(SYSEXT);
     let text = shipped.and_then(|shipped| shipped.text("sysext.yaml")).unwrap_or_default();
     let tag = text.lines().find_map(|line| line.trim().strip_prefix("kube_vip: "));
     tag.unwrap_or_default().trim().to_owned()

@@ -156,7 +156,7 @@ fn files(cluster: &Cluster, place: &Place, given: &Given<'_>) -> Result<(Files, 
         for (name, template) in [("common", "ignition/common.yaml.tmpl".to_owned()), (role(class.role), format!("ignition/{}.yaml.tmpl", role(class.role)))] {
             let Some(template) = given.templates.get(&template) else { continue };
             let filled: Vec<(&Node, Result<Filled, Findings>)> = {
-                let fill = |node: &&'_ Node| fill(template, &node_values(cluster, node, given).and(&shared));
+                let fill = |node: &&'_ Node| fill(template, &node_values(node, given).and(&shared));
                 let first = fill(&class.nodes[0]);
                 let is_own = first.as_ref().is_ok_and(|filled| is_of_node(filled));
                 let rest = class.nodes.iter().skip(1).filter(|_| is_own).map(|node| (*node, fill(node)));
@@ -199,7 +199,7 @@ fn files(cluster: &Cluster, place: &Place, given: &Given<'_>) -> Result<(Files, 
     let mut uuids = BTreeMap::new();
     for node in &cluster.nodes {
         let name = node.name.value.as_str();
-        let values = node_values(cluster, node, given).and(&shared);
+        let values = node_values(node, given).and(&shared);
         let kubeadm = match secrets::kubeadm(cluster, node, given, values) {
             Ok(kubeadm) => kubeadm,
             Err(secrets::Error::Template(Findings(told))) => {
@@ -208,22 +208,23 @@ fn files(cluster: &Cluster, place: &Place, given: &Given<'_>) -> Result<(Files, 
             }
             Err(secrets::Error::Other(error)) => return Err(error),
         };
-        let public = facts::of_node(cluster, node, &pods, given, &kubeadm)?;
+        let public = facts::of_node(cluster, node, &pods, &kubeadm)?;
         let own = layers.entry(name).or_default();
         let file = format!("{name}.bu");
         files.add(&file, public, false);
         own.public.insert(0, file);
-        if let Some(text) = secrets::layer_of_node(cluster, node, given, &kubeadm)? {
-            let file = format!("{name}.private.bu");
+        let file = format!("{name}.private.bu");
+        let earlier = disk::directory_of(&place.recipe()).join(&file);
+        if let Some(text) = secrets::layer_of_node(cluster, node, given, &kubeadm, &earlier)? {
             files.add(&file, text.as_bytes(), true);
             own.private.insert(0, file);
         }
-        match group_uuid(cluster, node, given, &shared) {
+        match group_uuid(node, given, &shared) {
             Ok(uuid) => uuids.extend(uuid.map(|uuid| (name, uuid))),
             Err(Findings(told)) => note(&mut findings, told),
         }
     }
-    beside(cluster, place, given, &shared, &mut files, (&mut findings, &mut warnings));
+    beside(place, given, &shared, &mut files, (&mut findings, &mut warnings));
     let (text, told) = recipe::text(cluster, given.images, &profiles, &layers, &uuids);
     note(&mut findings, told);
     files.add(format!("{}.yaml", cluster.name.value), text, false);
@@ -283,7 +284,7 @@ fn ssh_key(cluster: &Cluster) -> String {
 }
 
 /// The variables of one node.
-fn node_values(_: &Cluster, node: &Node, given: &Given<'_>) -> Values {
+fn node_values(node: &Node, given: &Given<'_>) -> Values {
     Values::default()
         .with("NODE_NAME", node.name.value.as_str())
         .with("NODE_IP", node.ip.value.to_string())
@@ -303,10 +304,10 @@ fn profile_adds(cluster: &Cluster, class: &Class<'_>, given: &Given<'_>, shared:
 }
 
 /// What a person's group adds to a node.
-fn group_uuid(cluster: &Cluster, node: &Node, given: &Given<'_>, shared: &Values) -> Result<Option<String>, Findings> {
+fn group_uuid(node: &Node, given: &Given<'_>, shared: &Values) -> Result<Option<String>, Findings> {
     let template = given.templates.get("groups/node.json.tmpl");
     let Some(template) = template.filter(|template| template.replaced) else { return Ok(None) };
-    let filled = fill(template, &node_values(cluster, node, given).and(shared))?;
+    let filled = fill(template, &node_values(node, given).and(shared))?;
     if filled.is_secret() {
         let place = crate::base::finding::Place { source: template.source.clone(), line: 1, column: 1 };
         let finding = Finding::error("groups are public, and this one names the bootstrap token").at(place);
@@ -318,7 +319,6 @@ fn group_uuid(cluster: &Cluster, node: &Node, given: &Given<'_>, shared: &Values
 
 /// Files that are part of no tree: for a bootstrap machine that runs Flatcar, and for a dnsmasq of one's own.
 fn beside(
-    _: &Cluster,
     place: &Place,
     given: &Given<'_>,
     shared: &Values,

@@ -1,8 +1,9 @@
 //! The addresses of each node's pods, where no program gives them out: for the network plugin `routes`.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
-use crate::cluster::description::{Cluster, Cni};
+use crate::cluster::description::{Cluster, Cni, Node};
 use crate::machine::network::Network;
 
 /// The most leading bits of a node's part: 14 addresses of pods.
@@ -25,13 +26,17 @@ pub(super) fn of(cluster: &Cluster) -> BTreeMap<&str, String> {
     let by_position = (bits(pods) + (u32::BITS - count.leading_zeros()) as u8).max(SHORTEST);
     let is_by_address = by_address <= LONGEST && bits(pods) + hosts <= by_address;
     let length = if is_by_address { by_address } else { by_position.min(30) };
-    let part = |(position, node): (usize, &crate::cluster::description::Node)| {
+    let part = |(position, node): (usize, &Node)| {
         let number = match is_by_address {
             true => node.ip.value.to_bits() - cluster.network.base.to_bits(),
             false => position as u32 + 1,
         };
         let base = pods.base.to_bits().wrapping_add(number << (32 - u32::from(length)));
-        (node.name.value.as_str(), format!("{}/{length}", std::net::Ipv4Addr::from_bits(base)))
+        format!("{}/{length}", Ipv4Addr::from_bits(base))
     };
-    cluster.nodes.iter().enumerate().map(part).collect()
+    let mut parts = BTreeMap::new();
+    for (position, node) in cluster.nodes.iter().enumerate() {
+        parts.insert(node.name.value.as_str(), part((position, node)));
+    }
+    parts
 }

@@ -1,6 +1,12 @@
 //! What a node is given once, and only by the guard: authorities, tokens, and configs that hold one.
 
-use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::facts::{file, layer};
@@ -66,7 +72,7 @@ pub(super) fn kubeadm(cluster: &Cluster, node: &Node, given: &Given<'_>, values:
 }
 
 /// The private layer of a node, if it has secrets.
-fn of_files(files: Vec<serde_json::Value>) -> Option<Zeroizing<String>> {
+fn of_files(files: Vec<Value>) -> Option<Zeroizing<String>> {
     (!files.is_empty()).then(|| Zeroizing::new(layer(json!({"files": files}), Vec::new())))
 }
 
@@ -79,6 +85,7 @@ pub(super) fn layer_of_node(
     node: &Node,
     given: &Given<'_>,
     kubeadm: &Kubeadm,
+    earlier: &Path,
 ) -> Result<Option<Zeroizing<String>>> {
     let mut files = Vec::new();
     if node.role == Role::Controller {
@@ -90,14 +97,34 @@ pub(super) fn layer_of_node(
         files.extend(kubeadm.configs.iter().map(|(path, text)| file(path, 0o600, text)));
     }
     if cluster.join == Join::Certificate && !cluster.begins(node) {
-        let lasts = DISCOVERY_LASTS;
-        let conf = given.pki.discovery(cluster, &node.name.value, lasts, std::time::SystemTime::now())?;
-        files.push(file(DISCOVERY, 0o600, conf.text()));
+        files.push(file(DISCOVERY, 0o600, &discovery(cluster, node, earlier, given)?));
     }
     Ok(of_files(files))
 }
 
-/// For how long a certificate to join with counts. The server makes a new one at each start; a machine may come up later.
-const DISCOVERY_LASTS: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+/// For how long a certificate to join with counts. A machine may come up later than the others.
+const LASTS: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The age from which it is made anew.
+const RENEWED: Duration = Duration::from_secs(24 * 3600);
+
+/// The kubeconfig to join with: that of an earlier layer, while it is young and of the same authority and address.
+fn discovery(cluster: &Cluster, node: &Node, earlier: &Path, given: &Given<'_>) -> Result<Zeroizing<String>> {
+    let now = SystemTime::now();
+    let age = |path| now.duration_since(fs::metadata(path).ok()?.modified().ok()?).ok();
+    let kept = || {
+        age(earlier).filter(|age| *age < RENEWED)?;
+        let text = Zeroizing::new(fs::read_to_string(earlier).ok()?);
+        let layer: Value = serde_json::from_str(text.split_once('\n')?.1).ok()?;
+        let files = layer["storage"]["files"].as_array()?;
+        let file = files.iter().find(|file| file["path"] == DISCOVERY)?;
+        let conf = file["contents"]["inline"].as_str()?;
+        let authority = STANDARD.encode(given.pki.ca_certificate());
+        (conf.contains(&authority) && conf.contains(&cluster.endpoint())).then(|| Zeroizing::new(conf.to_owned()))
+    };
+    match kept() {
+        Some(conf) => Ok(conf),
+        None => Ok(Zeroizing::new(given.pki.discovery(cluster, &node.name.value, LASTS, now)?.text().to_owned())),
+    }
+}
 
 

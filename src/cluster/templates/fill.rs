@@ -186,11 +186,10 @@ fn next(text: &str, from: usize, braces: bool) -> Option<Hit<'_>> {
     loop {
         at += text[at..].find(['$', '{'])?;
         let rest = &text[at..];
-        let shell = |rest: &str| Some(capitals(rest.strip_prefix("${")?)?).filter(|(_, rest)| rest.starts_with('}'));
-        if let Some((name, _)) = rest.strip_prefix('$').and_then(shell) {
+        if let Some(name) = rest.strip_prefix('$').and_then(shell) {
             return Some(Hit { at, end: at + 4 + name, name: &rest[3..3 + name], escaped: true });
         }
-        if let Some((name, _)) = shell(rest) {
+        if let Some(name) = shell(rest) {
             return Some(Hit { at, end: at + 3 + name, name: &rest[2..2 + name], escaped: false });
         }
         if braces
@@ -202,6 +201,12 @@ fn next(text: &str, from: usize, braces: bool) -> Option<Hit<'_>> {
         }
         at += 1;
     }
+}
+
+/// The length of the name in `${NAME}`.
+fn shell(text: &str) -> Option<usize> {
+    let (length, rest) = capitals(text.strip_prefix("${")?)?;
+    rest.starts_with('}').then_some(length)
 }
 
 /// The length of a name in capitals at the beginning, and what follows it.

@@ -1,3 +1,5 @@
 //! Tests of clusters: from their description to the moment when they are ready.
 
+mod generate;
 mod power;
+mod units;

@@ -26,7 +26,7 @@ use crate::world::{Run, World, repository};
 
 const KUBERNETES: &str = "v1.33.13";
 /// What kubeadm of that version lists, as repository and tag below registry.k8s.io.
-const IMAGES: [(&str, &str); 7] = [
+pub const IMAGES: [(&str, &str); 7] = [
     ("kube-apiserver", KUBERNETES),
     ("kube-controller-manager", KUBERNETES),
     ("kube-scheduler", KUBERNETES),
