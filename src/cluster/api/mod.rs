@@ -8,8 +8,11 @@
 //! Owns all that knows Kubernetes' API types: outside of this room there are [`change::Change`]s and a [`snapshot::Snapshot`] only. Leaves
 //! the order of forming a cluster to those who call, and words on screens to `cli`.
 
+pub mod addons;
+pub mod apply;
 pub mod change;
 pub mod client;
 pub mod follow;
 mod objects;
 pub mod snapshot;
+pub mod wait;

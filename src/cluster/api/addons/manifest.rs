@@ -1,0 +1,204 @@
+//! Manifests: objects of Kubernetes in files, as kubectl reads them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::scalar;
+use crate::base::finding::{Finding, Findings, Place, Source};
+use crate::base::yaml::{Kind, Node, merge};
+
+/// One object of a manifest.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Place of its first line.
+    pub place: Place,
+    /// Such as `apps/v1`.
+    pub api_version: String,
+    /// Such as `Deployment`.
+    pub kind: String,
+    /// Its namespace, if it names one.
+    pub namespace: Option<String>,
+    /// The namespace that it has if it names none and its kind has one.
+    pub home: String,
+    /// Its name.
+    pub name: String,
+    /// The whole of it, as JSON.
+    pub value: Value,
+    /// The same with places.
+    pub node: Node,
+}
+
+impl Document {
+    /// Its kind, namespace and name.
+    pub fn identity(&self) -> String {
+        let Document { kind, name, .. } = self;
+        match &self.namespace {
+            Some(namespace) => format!("{kind} {namespace}/{name}"),
+            None => format!("{kind} {name}"),
+        }
+    }
+}
+
+/// Reads the objects of a text; those of lists singly.
+///
+/// # Errors
+/// All findings, of every document.
+pub fn read(source: &Arc<Source>) -> Result<Vec<Document>, Findings> {
+    let mut documents = Vec::new();
+    let mut findings = Vec::new();
+    for part in split(&source.text) {
+        let part = Source::new(source.name.clone(), part);
+        match merge::parse(&part) {
+            Ok(root) if root.is_null() => {}
+            Ok(root) => match json(&root, &part) {
+                Ok(value) => flatten(root, value, &part, &mut documents, &mut findings),
+                Err(finding) => findings.push(finding),
+            },
+            Err(finding) => findings.push(finding),
+        }
+    }
+    Findings::settle(findings, documents).map(|(documents, _)| documents)
+}
+
+/// The documents of a text, each after as many empty lines as there are lines before it, so that its places are those of the file.
+fn split(text: &str) -> Vec<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    let mut is_empty = true;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let bare = line.trim_end();
+        let is_mark = |mark: &str| {
+            bare == mark || bare.strip_prefix(mark).is_some_and(|rest| rest.starts_with([' ', '\t']))
+        };
+        if is_mark("---") || is_mark("...") {
+            let before = std::mem::replace(&mut part, "\n".repeat(number));
+            if !is_empty {
+                parts.push(before);
+            }
+            let rest = line[3..].trim();
+            is_empty = is_mark("...") || rest.is_empty() || rest.starts_with('#');
+            if is_empty {
+                part.push('\n');
+            } else {
+                // What stands behind the mark is of the next document; blanks keep its columns.
+                part.push_str("   ");
+                part.push_str(&line[3..]);
+            }
+            continue;
+        }
+        // Directives such as `%YAML 1.2` stand before the first mark.
+        if is_empty && bare.starts_with('%') {
+            part.push('\n');
+            continue;
+        }
+        is_empty &= bare.is_empty() || bare.trim_start().starts_with('#');
+        part.push_str(line);
+    }
+    if !is_empty {
+        parts.push(part);
+    }
+    parts
+}
+
+/// A tree as JSON.
+fn json(node: &Node, source: &Arc<Source>) -> Result<Value, Finding> {
+    let wrong = |node: &Node, why: String| Finding::error(why).at(node.place(source));
+    match &node.kind {
+        Kind::Scalar(..) => scalar::value(node).map_err(|why| wrong(node, why)),
+        Kind::Sequence(items) => items.iter().map(|item| json(item, source)).collect(),
+        Kind::Mapping(entries) => {
+            let mut map = Map::new();
+            for (name, value) in entries {
+                let key = scalar::key(name).map_err(|why| wrong(name, why))?;
+                if map.insert(key.clone(), json(value, source)?).is_some() {
+                    return Err(wrong(name, format!("`{key}` is there twice")));
+                }
+            }
+            Ok(Value::Object(map))
+        }
+    }
+}
+
+/// Takes one document, or each item of a list.
+fn flatten(
+    node: Node,
+    value: Value,
+    source: &Arc<Source>,
+    documents: &mut Vec<Document>,
+    findings: &mut Vec<Finding>,
+) {
+    let text = |path: &str| {
+        value.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let place = node.place(source);
+    let (api_version, kind) = (text("/apiVersion"), text("/kind"));
+    let (Some(api_version), Some(kind)) = (api_version.clone(), kind.clone()) else {
+        let lacks = if kind.is_none() { "kind" } else { "apiVersion" };
+        let finding =
+            Finding::error(format!("this document has no `{lacks}`, so it is no object of Kubernetes"))
+                .at(place);
+        findings.push(finding.hint(
+            "values of charts and kustomizations are no manifests: name the rendered files, or keep others in another directory",
+        ));
+        return;
+    };
+    if kind.ends_with("List")
+        && let Some(Value::Array(values)) = value.get("items")
+    {
+        let nodes = match node.get("items").map(|items| &items.kind) {
+            Some(Kind::Sequence(nodes)) => nodes.clone(),
+            _ => Vec::new(),
+        };
+        for (node, value) in nodes.into_iter().zip(values.clone()) {
+            flatten(node, value, source, documents, findings);
+        }
+        return;
+    }
+    if api_version == "kustomize.config.k8s.io/v1beta1" {
+        let finding = Finding::error("a kustomization is no manifest").at(place);
+        findings.push(finding.hint("`kubectl kustomize DIR > manifest.yaml` makes one of it"));
+        return;
+    }
+    let Some(name) = text("/metadata/name") else {
+        let finding = Finding::error(format!("this {kind} has no `metadata.name`")).at(place);
+        findings.push(finding.hint("it is applied again and again, so it must have a name; `generateName` makes another one each time"));
+        return;
+    };
+    let namespace = text("/metadata/namespace");
+    let home = "default".to_owned();
+    documents.push(Document { place, api_version, kind, namespace, home, name, value, node });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        let documents = read(&Source::new("x.yaml", text)).unwrap();
+        documents.iter().map(|document| format!("{} {}", document.identity(), document.place.line)).collect()
+    }
+
+    #[test]
+    fn documents_are_split_as_kubectl_does_and_keep_their_lines() {
+        let text = "# a comment\n---\n---   # another\nkind: A\napiVersion: v1\nmetadata: {name: a}\n---\n\n--- {kind: B, apiVersion: v1, \
+            metadata: {name: b, namespace: n}}\n...\n---\n{\"kind\": \"List\", \"apiVersion\": \"v1\", \"items\": [\n{\"kind\": \"C\", \
+            \"apiVersion\": \"v1\", \"metadata\": {\"name\": \"c\"}}]}\n";
+        assert_eq!(names(text), ["A a 4", "B n/b 9", "C c 13"]);
+        // A mark inside of a text is none.
+        let text = "kind: A\napiVersion: v1\nmetadata: {name: a}\ndata:\n  x: |\n    ---\n    y\n";
+        assert_eq!(names(text), ["A a 1"]);
+        assert_eq!(names("%YAML 1.1\n---\nkind: A\napiVersion: v1\nmetadata: {name: a}\n"), ["A a 3"]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_a_finding_with_its_place_and_all_of_them_come_at_once() {
+        let text = "replicas: 3\n---\nkind: A\napiVersion: v1\nmetadata: {generateName: a-}\n---\nkind: B\nmetadata: {name: b}\n";
+        let Findings(findings) = read(&Source::new("x.yaml", text)).unwrap_err();
+        let lines: Vec<usize> =
+            findings.iter().filter_map(|finding| finding.place.as_ref().map(|place| place.line)).collect();
+        assert_eq!(lines, [1, 3, 7], "{findings:?}");
+        assert!(findings[2].message.contains("`apiVersion`"));
+    }
+}
