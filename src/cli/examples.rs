@@ -65,6 +65,36 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "cluster addons vendor",
+        &[
+            (
+                "prebake cluster addons vendor metallb",
+                "MetalLB's manifest, into addons/metallb beside cluster.yaml",
+            ),
+            (
+                "prebake cluster addons vendor own --url https://example.org/own.yaml",
+                "Any manifest, with a record of its digest",
+            ),
+        ],
+    ),
+    (
+        "cluster status",
+        &[
+            ("prebake cluster status", "The cluster of cluster.yaml"),
+            ("prebake cluster status --kubeconfig ~/.kube/config", "Any cluster"),
+        ],
+    ),
+    (
+        "cluster wait",
+        &[
+            ("prebake cluster wait", "Until the cluster of cluster.yaml is ready"),
+            (
+                "prebake cluster wait --kubeconfig admin.conf --nodes 3 --timeout 20m",
+                "Any cluster, until three nodes and its add-ons are",
+            ),
+        ],
+    ),
+    (
         "boot",
         &[
             (

@@ -1,8 +1,13 @@
 //! `prebake cluster`
 
+mod addons;
 pub(crate) mod generate;
+mod reach;
+mod status;
+mod wait;
 
 use std::path::{Path, PathBuf};
+
 
 use clap::{Args, Subcommand};
 
@@ -18,6 +23,9 @@ pub(crate) struct ClusterArgs {
 #[derive(Subcommand)]
 enum Verb {
     Generate(generate::GenerateArgs),
+    Addons(addons::AddonsArgs),
+    Status(status::ClusterStatusArgs),
+    Wait(wait::WaitArgs),
 }
 
 /// The description and what is made from it, as all of its verbs name them.
@@ -62,6 +70,9 @@ impl ClusterArgs {
     pub(crate) fn run(self) -> Result<()> {
         match self.verb {
             Verb::Generate(args) => args.run(),
+            Verb::Addons(args) => args.run(),
+            Verb::Status(args) => args.run(),
+            Verb::Wait(args) => args.run(),
         }
     }
 }

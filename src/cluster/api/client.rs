@@ -3,8 +3,11 @@
 use std::error::Error as StdError;
 use std::io;
 use std::iter;
+use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::{Deserialize, Serialize};
@@ -26,6 +29,8 @@ const NO_PROXY: &str = "http://none.invalid";
 #[derive(Clone)]
 pub struct Connection {
     config: Config,
+    /// The certificate by which it knows us, in PEM; `None` if it knows us by a token.
+    certificate: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -117,13 +122,31 @@ impl Connection {
                 _ => inner.proxy_url = Some(NO_PROXY.to_owned()),
             }
         }
+        // Paths are relative to the kubeconfig, as in kubectl.
+        let directory = Path::new(name).parent().unwrap_or(Path::new(""));
+        let settle = |path: &mut Option<String>| {
+            if let Some(path) = path.as_mut().filter(|path| !path.is_empty()) {
+                *path = directory.join(&*path).display().to_string();
+            }
+        };
+        for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+            settle(&mut cluster.certificate_authority);
+        }
+        for user in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+            settle(&mut user.client_certificate);
+            settle(&mut user.client_key);
+            settle(&mut user.token_file);
+        }
         let mut config =
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(told)?;
         config.proxy_url = None;
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(SILENCE);
         config.reset_reader_on_write = true;
-        let connection = Connection { config };
+        let user = &config.auth_info;
+        let data = user.client_certificate_data.as_deref().and_then(|data| STANDARD.decode(data.trim()).ok());
+        let certificate = data.or_else(|| std::fs::read(user.client_certificate.as_deref()?).ok());
+        let connection = Connection { config, certificate };
         // Keys that cannot be used are found now, not at the first request.
         connection.client().map_err(|source| Error::Client { name: name.to_owned(), source })?;
         Ok(connection)
@@ -137,6 +160,11 @@ impl Connection {
     /// A client with connections of its own: after a loss, those of the one before may be dead without knowing it.
     pub(super) fn client(&self) -> Result<Client, kube::Error> {
         Client::try_from(self.config.clone())
+    }
+
+    /// The certificate by which the cluster knows us, in PEM.
+    pub(super) fn client_certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
     }
 
     /// The kubeconfig's settings.

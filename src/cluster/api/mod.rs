@@ -10,6 +10,7 @@
 
 pub mod addons;
 pub mod apply;
+pub mod certificates;
 pub mod change;
 pub mod client;
 pub mod follow;

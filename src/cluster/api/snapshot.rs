@@ -1,12 +1,13 @@
 //! All that is known of a cluster, kept up to date by its changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Kind, Named, Node, Pod, Rollout, Set, Workload};
-use super::client::Trouble;
-use super::follow::SYSTEM;
+use super::client::{Connection, Trouble};
+use super::follow::{Follower, SYSTEM};
 
 /// What is known of a cluster: for tables, for the status page, and to wait by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,7 @@ pub struct Member {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Told {
     nodes: bool,
+    pods: bool,
     kinds: Vec<Kind>,
 }
 
@@ -104,6 +106,7 @@ impl Snapshot {
                 self.warnings = twice(&self.nodes);
             }
             Change::Pods(set) => {
+                self.told.pods |= matches!(set, Set::All(_));
                 self.blind.remove("pods");
                 merge(
                     &mut self.pods,
@@ -149,6 +152,29 @@ impl Snapshot {
     /// Kinds of workloads that are not known yet.
     pub fn unknown(&self) -> Vec<Kind> {
         Kind::ALL.into_iter().filter(|kind| !self.told.kinds.contains(kind)).collect()
+    }
+
+    /// Whether every kind of objects has come whole, or will not come.
+    pub fn is_whole(&self) -> bool {
+        let known = |told: bool, what: &str| told || self.blind.contains_key(what);
+        let kinds = Kind::ALL.into_iter();
+        self.is_ready()
+            && known(self.told.nodes, "nodes")
+            && known(self.told.pods, "pods")
+            && kinds.into_iter().all(|kind| known(self.told.kinds.contains(&kind), kind.plural()))
+    }
+
+    /// One look at a cluster: until all is known, the API server is lost, or the limit is over.
+    pub async fn look(connection: &Connection, limit: Duration) -> Snapshot {
+        let mut follower = Follower::new(connection);
+        let mut snapshot = Snapshot::default();
+        let _ = tokio::time::timeout(limit, async {
+            while !snapshot.is_whole() && !matches!(snapshot.api, Api::Lost(_)) {
+                snapshot.take(follower.next().await);
+            }
+        })
+        .await;
+        snapshot
     }
 
     /// The pods of the control plane.
