@@ -12,6 +12,15 @@ pub struct Release {
     pub harness: PathBuf,
 }
 
+/// Where what was built once is kept, outside the clone.
+pub fn cache() -> PathBuf {
+    let at = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || at("HOME").unwrap_or_else(|| PathBuf::from("/root"));
+    at("PREBAKE_CACHE").unwrap_or_else(|| {
+        at("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("prebake")
+    })
+}
+
 /// Builds the release, or finds it in the cache, and links it to `out`. The builder tells its story on stderr.
 pub fn build(out: &Path) -> io::Result<Release> {
     let builder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/release/build.sh");

@@ -10,6 +10,15 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prebake::base::digest::Sha256;
 
+use super::cluster::{VERSION, debian};
+
+/// What the sysexts' folders name for the version of Kubernetes that the peers are.
+const CNI: &str = "v1.6.2";
+const CRICTL: &str = "v1.32.0";
+/// The version of the peer `containerd`.
+pub const CONTAINERD: &str = "2.1.5";
+const RUNC: &str = "v1.3.3";
+
 /// A directory with upstream's files: `kubernetes/` has the paths of dl.k8s.io, `github/` those of GitHub.
 pub struct Upstream {
     /// Where it lies.
@@ -20,6 +29,43 @@ impl Upstream {
     /// Nothing yet.
     pub fn new(directory: &Path) -> Upstream {
         Upstream { directory: directory.to_owned() }
+    }
+
+    /// What the sysexts of a node are made of, out of the peers `kubernetes`, `containerd` and `cni`, and Debian's runc. (Of
+    /// crictl there are no sources to be had here; a line of text stands in, which nothing runs.)
+    pub fn of_a_node(
+        directory: &Path,
+        kubernetes: &Path,
+        containerd: &Path,
+        cni: &Path,
+    ) -> io::Result<Upstream> {
+        fs::create_dir(directory)?;
+        let upstream = Upstream::new(directory);
+        for program in ["kubeadm", "kubelet", "kubectl"] {
+            let path = format!("kubernetes/{VERSION}/bin/linux/amd64/{program}");
+            upstream.publish(&path, &kubernetes.join(program), &format!("{program}.sha256"))?;
+        }
+        let archive = |path: String, files: &[(String, PathBuf)], ending: &str| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            upstream.publish_archive(&format!("github/{path}"), files, &format!("{name}{ending}"))
+        };
+        let plugin = |name: &str| (format!("./{name}"), cni.join(name));
+        let project = format!("containernetworking/plugins/releases/download/{CNI}");
+        let files = ["bridge", "host-local", "loopback", "portmap"].map(plugin);
+        archive(format!("{project}/cni-plugins-linux-amd64-{CNI}.tgz"), &files, ".sha256")?;
+        let project = format!("kubernetes-sigs/cri-tools/releases/download/{CRICTL}");
+        let crictl = directory.join("crictl");
+        fs::write(&crictl, "there is no crictl in the lab\n")?;
+        let files = [("crictl".to_owned(), crictl)];
+        archive(format!("{project}/crictl-{CRICTL}-linux-amd64.tar.gz"), &files, ".sha256")?;
+        let program = |name: &str| (format!("bin/{name}"), containerd.join(name));
+        let project = format!("containerd/containerd/releases/download/v{CONTAINERD}");
+        let files = ["containerd", "containerd-shim-runc-v2", "ctr"].map(program);
+        archive(format!("{project}/containerd-static-{CONTAINERD}-linux-amd64.tar.gz"), &files, ".sha256sum")?;
+        let runc = debian("runc")?.join("usr/sbin/runc");
+        let path = format!("github/opencontainers/runc/releases/download/{RUNC}/runc.amd64");
+        upstream.publish(&path, &runc, "runc.sha256sum")?;
+        Ok(upstream)
     }
 
     /// A file, and beside it another, `digests`, that has its digest as `sha256sum` prints it.

@@ -16,7 +16,7 @@ use crate::judges;
 use crate::lab::cluster::{self, Cluster, Invitation};
 use crate::lab::machine::{self, Machine};
 use crate::lab::mirror::Mirror;
-use crate::lab::upstream::Upstream;
+use crate::lab::upstream::{CONTAINERD, Upstream};
 use crate::lab::{self, release};
 use crate::world::http::Server;
 use crate::world::registry;
@@ -24,12 +24,6 @@ use crate::world::{Run, repository};
 
 /// How long one stage may take on a busy machine. An idle one boots and joins in a minute.
 const PATIENCE: Duration = Duration::from_secs(400);
-
-/// What the sysexts' folders name for the Kubernetes version of the recipe.
-const CNI: &str = "v1.6.2";
-const CRICTL: &str = "v1.32.0";
-const CONTAINERD: &str = "2.1.5";
-const RUNC: &str = "v1.3.3";
 
 /// What a worker of that version needs, and the recipe's own image: registry, repository, tag.
 const WORKER: [(&str, &str, &str); 4] = [
@@ -107,39 +101,6 @@ spec:
       imagePullPolicy: Never
       command: [/program]
 ";
-
-/// What upstream publishes, made of the peers and of Debian's packages. (Of crictl there are no sources to be had here;
-/// nothing in this test runs it.)
-fn upstream(kubernetes: &Path, containerd: &Path, directory: &Path) -> Upstream {
-    fs::create_dir(directory).unwrap();
-    let upstream = Upstream::new(directory);
-    for program in ["kubeadm", "kubelet", "kubectl"] {
-        let path = format!("kubernetes/{}/bin/linux/amd64/{program}", cluster::VERSION);
-        upstream.publish(&path, &kubernetes.join(program), &format!("{program}.sha256")).unwrap();
-    }
-    let archive = |path: String, files: &[(String, PathBuf)], ending: &str| {
-        let name = path.rsplit('/').next().unwrap();
-        upstream.publish_archive(&format!("github/{path}"), files, &format!("{name}{ending}")).unwrap();
-    };
-    let plugins = cluster::debian("containernetworking-plugins").unwrap().join("usr/lib/cni");
-    let plugin = |name| (format!("./{name}"), plugins.join(name));
-    let project = format!("containernetworking/plugins/releases/download/{CNI}");
-    let files = ["bridge", "host-local", "loopback"].map(plugin);
-    archive(format!("{project}/cni-plugins-linux-amd64-{CNI}.tgz"), &files, ".sha256");
-    let project = format!("kubernetes-sigs/cri-tools/releases/download/{CRICTL}");
-    let crictl = directory.join("crictl");
-    fs::write(&crictl, "there is no crictl in the lab\n").unwrap();
-    let files = [("crictl".to_owned(), crictl)];
-    archive(format!("{project}/crictl-{CRICTL}-linux-amd64.tar.gz"), &files, ".sha256");
-    let program = |name| (format!("bin/{name}"), containerd.join(name));
-    let project = format!("containerd/containerd/releases/download/v{CONTAINERD}");
-    let files = ["containerd", "containerd-shim-runc-v2", "ctr"].map(program);
-    archive(format!("{project}/containerd-static-{CONTAINERD}-linux-amd64.tar.gz"), &files, ".sha256sum");
-    let runc = cluster::debian("runc").unwrap().join("usr/sbin/runc");
-    let path = format!("github/opencontainers/runc/releases/download/{RUNC}/runc.amd64");
-    upstream.publish(&path, &runc, "runc.sha256sum").unwrap();
-    upstream
-}
 
 /// A registry with the images, each of the program and a file that holds the nonce; and the digest of the config of the
 /// one that sandboxes are started with, by which CRI knows it.
@@ -292,16 +253,14 @@ fn ask(cluster: &Cluster, args: &[&str], words: &str) -> Value {
 
 #[test]
 fn a_machine_out_of_our_sysexts_joins_a_real_api_server_without_any_registry() {
-    let (Some(kubernetes), Some(containerd)) = (judges::build("kubernetes"), judges::build("containerd"))
-    else {
-        return;
-    };
+    let peers = ["kubernetes", "containerd", "cni"].map(judges::build);
+    let [Some(kubernetes), Some(containerd), Some(cni)] = peers else { return };
     let directory = TempDir::new().unwrap();
     let work = directory.path();
     let nonce = lab::nonce();
 
     let release = release::build(&work.join("lab")).unwrap();
-    let upstream = upstream(&kubernetes, &containerd, &work.join("upstream"));
+    let upstream = Upstream::of_a_node(&work.join("upstream"), &kubernetes, &containerd, &cni).unwrap();
     let (registry, sandbox) = registry(work, &nonce);
     let mirror = Mirror::builder()
         .directory("/flatcar/", &release.server)
