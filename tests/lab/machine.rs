@@ -315,10 +315,19 @@ impl Machine {
             if let Some(status) = ended {
                 return Err(Stall::Ended(status));
             }
-            if Instant::now() > deadline {
+            if Instant::now() >= deadline {
                 return Err(Stall::TimedOut(timeout));
             }
             thread::sleep(POLL);
+        }
+    }
+
+    /// Reads what is on the console by now, for [`last_lines`](Self::last_lines); fails if the boot is lost.
+    pub fn look(&mut self) -> Result<(), Stall> {
+        match self.wait_for(&[], Duration::ZERO) {
+            Err(Stall::TimedOut(_)) => Ok(()),
+            Err(stall) => Err(stall),
+            Ok(_) => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod cluster;
+pub mod formation;
 pub mod images;
 pub mod machine;
 pub mod merge;
