@@ -1,5 +1,5 @@
 # The menu. Every entry sets up what it needs.
-.PHONY: help demo test check bench fuzz dist clean
+.PHONY: help demo test flagship check bench fuzz dist clean
 
 help:           ## show this menu
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
@@ -20,10 +20,20 @@ check:          ## format, lints, links of the sources' documentation
 test:           ## everything, with the real judges
 	@tests/prerequisites.sh test
 	$(MAKE) --no-print-directory check
-	@echo "== the judges: Butane, Ignition, Matchbox, containerd, Kubernetes (built from source once, then kept in ~/.cache/prebake)"
-	tests/peers/build.sh butane ignition matchbox cri containerd containerd-1.7 kubernetes >/dev/null
+	@echo "== the judges: Butane, Ignition, Matchbox, containerd, Kubernetes and what it runs (built from source once, then kept in ~/.cache/prebake)"
+	tests/peers/build.sh butane ignition matchbox cri containerd containerd-1.7 kubernetes cni etcd coredns >/dev/null
 	@echo "== tests: of units, golden files, vectors, judges, and machines in QEMU"
 	PREBAKE_LAB_IGNITION=go cargo test
+
+CONTROLLERS ?= 3
+WORKERS ?= 1
+DISKS ?= 1
+CUT ?= w1 c2
+flagship:       ## form a cluster of emulated machines behind an air gap and cut its power (an hour): CONTROLLERS=3 WORKERS=1 DISKS=1 CUT="w1 c2"
+	@tests/prerequisites.sh test
+	tests/peers/build.sh kubernetes containerd cni etcd coredns kube-vip >/dev/null
+	cargo build --bin prebake --example flagship
+	@CONTROLLERS=$(CONTROLLERS) WORKERS=$(WORKERS) DISKS=$(DISKS) CUT="$(CUT)" target/debug/examples/flagship
 
 bench:          ## race against the peers
 	@tests/prerequisites.sh bench

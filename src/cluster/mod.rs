@@ -18,7 +18,7 @@ pub mod description;
 pub mod kubeadm;
 pub mod pki;
 pub mod place;
+pub mod power;
 pub mod project;
 pub mod templates;
 pub(crate) mod yaml;
-pub mod power;

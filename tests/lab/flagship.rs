@@ -1,7 +1,7 @@
 //! `make flagship`: clusters that are too large for `make test`, by hand and with figures.
 //!
 //! Forms a cluster behind an air gap out of emulated machines by `prebake cluster init`, asks a pod of it, and says what took how
-//! long. `CONTROLLERS`, `WORKERS` and `DISKS` say how large it is; with `CUT` the power of a machine is cut, and given again.
+//! long. `CONTROLLERS`, `WORKERS` and `DISKS` say how large it is; the power of those that `CUT` names is cut, and given again.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,8 @@ fn main() -> ExitCode {
 }
 
 fn flagship() -> Result<()> {
-    let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number =
+        |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (controllers, workers) = (number("CONTROLLERS", 1), number("WORKERS", 1));
     let shape = Shape { controllers, workers, disks: number("DISKS", 0) > 0 };
     let peers = Peers {
@@ -46,18 +47,21 @@ fn flagship() -> Result<()> {
     }
     let nonce = lab::nonce();
     let mut site = formation::carry_in(shape, &peers, &prebake()?, &work)?;
-    let init = site.init(&["--bundle", "lab.bundle"], FORMED)?;
+    let init = site.init(&[], FORMED)?;
     site.say(&format!("init ended; it held {} MiB at most", init.memory_kib >> 10));
     let [inside, outside] = site.answers(&nonce, ANSWERED)?;
     if inside != nonce || outside != nonce {
         return Err(format!("pods say {inside:?} and {outside:?}, not {nonce:?}").into());
     }
     println!("{}", site.kubectl(&["get", "nodes,pods", "-A", "-o", "wide"])?);
-    if let Ok(name) = std::env::var("CUT") {
-        cut(&mut site, &name)?;
+    for name in std::env::var("CUT").unwrap_or_default().split_whitespace() {
+        cut(&mut site, name)?;
     }
-    let again = site.init(&["--bundle", "lab.bundle"], ANSWERED)?;
-    site.say(&format!("a second init on the ready cluster ended; it held {} MiB at most", again.memory_kib >> 10));
+    let again = site.init(&[], ANSWERED)?;
+    site.say(&format!(
+        "a second init on the ready cluster ended; it held {} MiB at most",
+        again.memory_kib >> 10
+    ));
     Ok(())
 }
 
@@ -77,7 +81,9 @@ fn cut(site: &mut Formation, name: &str) -> Result<()> {
     let mut server = server.spawn()?;
     site.switch_on(&member)?;
     let back = site.await_answer(&["get", "node", name, "-o", boot], FORMED, |answer| answer != earlier);
-    let back = back.and_then(|_| site.await_answer(&["get", "node", name, "-o", ready], FORMED, |answer| answer == "True"));
+    let back = back.and_then(|_| {
+        site.await_answer(&["get", "node", name, "-o", ready], FORMED, |answer| answer == "True")
+    });
     server.kill()?;
     server.wait()?;
     back?;

@@ -31,7 +31,7 @@ const CONTROLLER: u32 = 4096;
 const WORKER: u32 = 3072;
 
 /// What `init` says when machines are to be switched on.
-const PROMPT: &str = "ower on";
+const PROMPT: &str = "Power on";
 
 /// How often something is looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -174,7 +174,7 @@ spec:
 
 /// A cluster's place: a directory of what was carried in, and the network.
 pub struct Formation {
-    /// Holds `cluster.yaml`, `lab.bundle` and, once it is made, `output`.
+    /// Holds `cluster.yaml`, `lab.bundle`, the key of who signed it and, once it is made, `output`.
     pub directory: PathBuf,
     shape: Shape,
     prebake: PathBuf,
@@ -214,17 +214,22 @@ pub fn carry_in(shape: Shape, peers: &Peers, prebake: &Path, work: &Path) -> Res
     let run = |args: &[&str]| -> Result<()> {
         let mut command = Command::new(prebake);
         command.args(args).current_dir(&outside).env("PREBAKE_STORE", outside.join("store"));
-        for (source, path) in [("FLATCAR", "/flatcar"), ("KUBERNETES", "/kubernetes"), ("GITHUB", "/github"), ("OCI", "")] {
+        for (source, path) in
+            [("FLATCAR", "/flatcar"), ("KUBERNETES", "/kubernetes"), ("GITHUB", "/github"), ("OCI", "")]
+        {
             command.env(format!("PREBAKE_MIRROR_{source}"), format!("{}{path}", mirror.url()));
         }
         succeed(&mut command).map(drop)
     };
     run(&["cluster", "generate", "cluster.yaml"])?;
-    run(&["bundle", "create", "output/lab/current", "-o", "lab.bundle", "--unsigned"])?;
+    run(&["key", "generate", "-o", "site", "--no-passphrase"])?;
+    run(&["bundle", "create", "output/lab/current", "-o", "lab.bundle", "--sign-key", "site.key"])?;
     let directory = work.join("inside");
     fs::create_dir(&directory)?;
     files(&directory)?;
-    fs::rename(outside.join("lab.bundle"), directory.join("lab.bundle"))?;
+    for name in ["lab.bundle", "site.pub"] {
+        fs::rename(outside.join(name), directory.join(name))?;
+    }
     // From here on there is no registry, nothing of upstream, and no key of the cluster.
     drop(mirror);
     fs::remove_dir_all(&outside)?;
@@ -258,7 +263,9 @@ impl Formation {
     /// `prebake cluster init` from the bundle to its end; machines are switched on when it asks for that.
     pub fn init(&mut self, args: &[&str], limit: Duration) -> Result<Init> {
         let mut command = self.command(&self.prebake);
-        command.args(["cluster", "init", "cluster.yaml"]).args(args);
+        command
+            .args(["cluster", "init", "cluster.yaml", "--bundle", "lab.bundle", "--trust", "site.pub"])
+            .args(args);
         self.started = Instant::now();
         let mut init = Init::start(&mut command)?;
         let deadline = Instant::now() + limit;
@@ -286,9 +293,10 @@ impl Formation {
                 }
             }
             init.look();
-            let stall = self.machines.iter_mut().find_map(|(name, machine)| {
-                machine.look().err().map(|stall| format!("{name}: {stall}"))
-            });
+            let stall = self
+                .machines
+                .iter_mut()
+                .find_map(|(name, machine)| machine.look().err().map(|stall| format!("{name}: {stall}")));
             if let Some(stall) = stall {
                 return Err(self.failed(&stall, &init));
             }
@@ -302,7 +310,10 @@ impl Formation {
     fn failed(&self, why: &str, init: &Init) -> Box<dyn Error> {
         let mut text = format!("{why}\ninit says:\n    {}", last(&init.log, 40).join("\n    "));
         for (name, machine) in &self.machines {
-            text.push_str(&format!("\nthe console of {name} ends with\n    {}", machine.last_lines(60).join("\n    ")));
+            text.push_str(&format!(
+                "\nthe console of {name} ends with\n    {}",
+                machine.last_lines(60).join("\n    ")
+            ));
         }
         text.into()
     }
@@ -346,14 +357,23 @@ impl Formation {
     }
 
     /// Asks until the answer is as wanted.
-    pub fn await_answer(&self, args: &[&str], limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
+    pub fn await_answer(
+        &self,
+        args: &[&str],
+        limit: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
         let deadline = Instant::now() + limit;
         loop {
             let answer = self.kubectl(args);
             match &answer {
                 Ok(text) if wanted(text) => return answer,
                 _ if Instant::now() < deadline => thread::sleep(4 * POLL),
-                Ok(text) => return Err(format!("kubectl {} still answers\n{text}\n{}", args.join(" "), self.pods()).into()),
+                Ok(text) => {
+                    return Err(
+                        format!("kubectl {} still answers\n{text}\n{}", args.join(" "), self.pods()).into()
+                    );
+                }
                 Err(_) => return answer,
             }
         }
@@ -361,7 +381,8 @@ impl Formation {
 
     /// All pods, for messages.
     pub fn pods(&self) -> String {
-        self.kubectl(&["get", "pods,nodes,events", "-A", "-o", "wide"]).unwrap_or_else(|error| error.to_string())
+        self.kubectl(&["get", "pods,nodes,events", "-A", "-o", "wide"])
+            .unwrap_or_else(|error| error.to_string())
     }
 
     /// Starts a pod that answers, and one that asks it by its service's name; what the second one was told. Then the answer on a
@@ -374,7 +395,16 @@ impl Formation {
         self.say(&format!("a pod that asked another one by name was told {}", inside.trim()));
         let url = format!("http://{}:30080/", self.shape.members()[0].ip);
         let mut curl = self.command(Path::new("curl"));
-        let outside = succeed(curl.args(["--silent", "--fail", "--retry", "20", "--retry-all-errors", "--max-time", "60", &url]))?;
+        let outside = succeed(curl.args([
+            "--silent",
+            "--fail",
+            "--retry",
+            "20",
+            "--retry-all-errors",
+            "--max-time",
+            "60",
+            &url,
+        ]))?;
         Ok([inside.trim().to_owned(), outside.trim().to_owned()])
     }
 
@@ -396,7 +426,8 @@ pub struct Init {
 
 impl Init {
     fn start(command: &mut Command) -> Result<Init> {
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (sender, lines) = mpsc::channel();
         let outputs: [Option<Box<dyn Read + Send>>; 2] = [
             process.stdout.take().map(|output| Box::new(output) as Box<dyn Read + Send>),

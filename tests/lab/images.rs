@@ -102,7 +102,8 @@ fn write(images: &Path, programs: &Programs<'_>, iptables: &[PathBuf], busybox: 
 
     push("pause:3.10", "/pause", &[&single("pause", &pause)?])?;
     fs::remove_file(&pause)?;
-    let mut servers = Content::default().file("usr/local/bin/kubernetes", &programs.kubernetes.join("kubernetes"));
+    let mut servers =
+        Content::default().file("usr/local/bin/kubernetes", &programs.kubernetes.join("kubernetes"));
     for name in SERVERS {
         servers = servers.link(&format!("usr/local/bin/{name}"), "kubernetes");
     }
@@ -186,7 +187,8 @@ impl Content {
         }
         for entry in fs::read_dir(from)? {
             let entry = entry?;
-            let (kind, path) = (entry.file_type()?, format!("{path}/{}", entry.file_name().to_string_lossy()));
+            let (kind, path) =
+                (entry.file_type()?, format!("{path}/{}", entry.file_name().to_string_lossy()));
             self = match kind {
                 kind if kind.is_dir() => self.tree(&entry.path(), &path)?,
                 kind if kind.is_symlink() => self.with(&path, Entry::Link(fs::read_link(entry.path())?)),

@@ -16,9 +16,8 @@ pub struct Release {
 pub fn cache() -> PathBuf {
     let at = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || at("HOME").unwrap_or_else(|| PathBuf::from("/root"));
-    at("PREBAKE_CACHE").unwrap_or_else(|| {
-        at("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("prebake")
-    })
+    at("PREBAKE_CACHE")
+        .unwrap_or_else(|| at("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("prebake"))
 }
 
 /// Builds the release, or finds it in the cache, and links it to `out`. The builder tells its story on stderr.

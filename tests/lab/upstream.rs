@@ -61,7 +61,11 @@ impl Upstream {
         let program = |name: &str| (format!("bin/{name}"), containerd.join(name));
         let project = format!("containerd/containerd/releases/download/v{CONTAINERD}");
         let files = ["containerd", "containerd-shim-runc-v2", "ctr"].map(program);
-        archive(format!("{project}/containerd-static-{CONTAINERD}-linux-amd64.tar.gz"), &files, ".sha256sum")?;
+        archive(
+            format!("{project}/containerd-static-{CONTAINERD}-linux-amd64.tar.gz"),
+            &files,
+            ".sha256sum",
+        )?;
         let runc = debian("runc")?.join("usr/sbin/runc");
         let path = format!("github/opencontainers/runc/releases/download/{RUNC}/runc.amd64");
         upstream.publish(&path, &runc, "runc.sha256sum")?;

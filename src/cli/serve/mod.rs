@@ -147,7 +147,17 @@ impl ServeArgs {
         self.state.as_deref().map(state::must_be_writable).transpose()?;
         // Started here, because its thread inherits the reduced rights.
         say::queue();
-        Ok(Some(Ready { args: self, address, listeners, manager, content, monitor, notices, netboot, places }))
+        Ok(Some(Ready {
+            args: self,
+            address,
+            listeners,
+            manager,
+            content,
+            monitor,
+            notices,
+            netboot,
+            places,
+        }))
     }
 
     /// Where browsers and machines find this server.
@@ -338,9 +348,13 @@ const AFTER_A_FAULT: Duration = Duration::from_secs(1);
 /// A part of the server ended, although nobody stopped it.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
-    #[error("DHCP and TFTP stopped by an error in prebake; the server exits so that all of it can be restarted")]
+    #[error(
+        "DHCP and TFTP stopped by an error in prebake; the server exits so that all of it can be restarted"
+    )]
     Netboot,
-    #[error("the task beside the server stopped by an error in prebake; the server exits so that all of it can be restarted")]
+    #[error(
+        "the task beside the server stopped by an error in prebake; the server exits so that all of it can be restarted"
+    )]
     Companion,
 }
 

@@ -31,7 +31,19 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long what it said is waited for after its end: something that it started may hold the pipe for ever.
 const TAIL: Duration = Duration::from_millis(500);
 /// Options behind which a password or key stands, of the programs that switch power.
-const SECRET_OPTIONS: &[&str] = &["-P", "-p", "-k", "-y", "--password", "--passwd", "--pass", "--token", "--key", "--secret", "--user-pass"];
+const SECRET_OPTIONS: &[&str] = &[
+    "-P",
+    "-p",
+    "-k",
+    "-y",
+    "--password",
+    "--passwd",
+    "--pass",
+    "--token",
+    "--key",
+    "--secret",
+    "--user-pass",
+];
 
 /// A command.
 pub struct Hook {
@@ -146,7 +158,9 @@ impl Hook {
         self.off().await?;
         let boot = match self.call("pxe").await {
             Ok(_) => Boot::Pxe { once: true },
-            Err(error @ (Error::Failed { .. } | Error::CommandTimedOut { .. })) => Boot::Hand { why: error.to_string() },
+            Err(error @ (Error::Failed { .. } | Error::CommandTimedOut { .. })) => {
+                Boot::Hand { why: error.to_string() }
+            }
             Err(error) => return Err(error),
         };
         let done = self.on().await?;
@@ -162,7 +176,12 @@ impl Hook {
                 return Ok(state);
             }
             if begun.elapsed() >= self.limits.follow {
-                return Err(Error::Stuck { subject: self.program(), wanted, state, patience: self.limits.follow });
+                return Err(Error::Stuck {
+                    subject: self.program(),
+                    wanted,
+                    state,
+                    patience: self.limits.follow,
+                });
             }
             tokio::time::sleep(self.limits.poll).await;
         }
@@ -195,13 +214,19 @@ impl Hook {
 
     /// The end of what it said, without its own secret words.
     fn told(&self, ended: &Ended) -> Option<String> {
-        let bytes = if ended.errors.iter().all(u8::is_ascii_whitespace) { &ended.output } else { &ended.errors };
+        let bytes =
+            if ended.errors.iter().all(u8::is_ascii_whitespace) { &ended.output } else { &ended.errors };
         let mut text = String::from_utf8_lossy(bytes).trim().to_owned();
         for secret in self.secrets() {
             text = text.replace(secret, "***");
         }
         let start = text.ceil_char_boundary(text.len().saturating_sub(SHOWN));
-        let text = text[start..].lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        let text = text[start..]
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ");
         (!text.is_empty()).then(|| words::printable(&text))
     }
 
@@ -220,7 +245,12 @@ impl Hook {
 }
 
 /// Runs a command to its end, or to that of its time; `true` if it was ended.
-fn run(words: &[String], word: &str, patience: Duration, stopped: &AtomicBool) -> std::io::Result<(Ended, bool)> {
+fn run(
+    words: &[String],
+    word: &str,
+    patience: Duration,
+    stopped: &AtomicBool,
+) -> std::io::Result<(Ended, bool)> {
     let program = words.first().map(Path::new).unwrap_or(Path::new(""));
     let mut command = Command::new(program);
     command.args(words.get(1..).unwrap_or_default()).arg(word).process_group(0);

@@ -70,7 +70,10 @@ impl<'c> Fleet<'c> {
         let found = names.iter().map(|name| {
             let node = all.iter().find(|node| node.name.value == *name);
             let known = || all.iter().map(|node| node.name.value.as_str());
-            let node = node.ok_or_else(|| Error::NoNode { name: name.clone(), meant: meant(name, known(), "; did you mean") })?;
+            let node = node.ok_or_else(|| Error::NoNode {
+                name: name.clone(),
+                meant: meant(name, known(), "; did you mean"),
+            })?;
             match node.power {
                 Some(_) => Ok(node),
                 None => Err(Error::NoPower { node: name.clone() }),

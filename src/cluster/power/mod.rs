@@ -231,9 +231,7 @@ impl Switch {
     pub async fn boot_as_usual(&self) -> Result<Done, Error> {
         match self {
             Switch::Redfish(bmc) => bmc.within(bmc.boot_as_usual()).await,
-            Switch::Command(hook) => {
-                Ok(Done { state: hook.state().await?, changed: false, boot: None })
-            }
+            Switch::Command(hook) => Ok(Done { state: hook.state().await?, changed: false, boot: None }),
         }
     }
 }
@@ -466,15 +464,25 @@ impl Advice for Error {
             Error::Denied { .. } => {
                 "nothing else was tried, for BMCs lock users out: correct `user` and `password`; the user needs the role Operator at least"
             }
-            Error::Stranger { .. } => "give the URL of the BMC with its scheme and without a path, such as https://10.0.9.11",
+            Error::Stranger { .. } => {
+                "give the URL of the BMC with its scheme and without a path, such as https://10.0.9.11"
+            }
             Error::NoSystem { .. } => "name the system in the URL: https://BMC/redfish/v1/Systems/ID",
-            Error::Stuck { .. } => "look at the machine's console in its BMC; some need longer, then the same command finds it done",
-            Error::NoReset { .. } | Error::Refused { .. } => "update the BMC's firmware, or use `power: {command: […]}` for this machine",
+            Error::Stuck { .. } => {
+                "look at the machine's console in its BMC; some need longer, then the same command finds it done"
+            }
+            Error::NoReset { .. } | Error::Refused { .. } => {
+                "update the BMC's firmware, or use `power: {command: […]}` for this machine"
+            }
             Error::Failed { .. } | Error::CommandTimedOut { .. } | Error::NotRun { .. } => {
                 "the command gets one of the words on, off, status and pxe as its last; docs/guides/power.md has an example"
             }
             Error::Disk(_) => return self.inner_hint(),
-            Error::NoPassword { .. } | Error::Client { .. } | Error::Elsewhere { .. } | Error::TimedOut { .. } | Error::NoCommand => {
+            Error::NoPassword { .. }
+            | Error::Client { .. }
+            | Error::Elsewhere { .. }
+            | Error::TimedOut { .. }
+            | Error::NoCommand => {
                 return None;
             }
         };

@@ -55,7 +55,8 @@ fn of_file(path: &Path) -> Result<Zeroizing<String>, Error> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 3));
     file.take(LONGEST as u64 + 3).read_to_end(&mut bytes).map_err(disk::Error::io("read", path))?;
     let text = std::str::from_utf8(&bytes);
-    let text = text.map_err(|_| Error::NoPassword { place: path.display().to_string(), why: "it is not UTF-8" })?;
+    let text =
+        text.map_err(|_| Error::NoPassword { place: path.display().to_string(), why: "it is not UTF-8" })?;
     let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     Ok(Zeroizing::new(line.to_owned()))
 }

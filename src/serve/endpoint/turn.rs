@@ -41,7 +41,8 @@ pub(crate) fn answer(world: &World<'_>, request: &Request<'_>, labels: &Labels) 
     match world.monitor.take_turn(mac, request.peer, request.now) {
         Ok(()) => Answer::text("join\n").matched(group),
         Err(Waits { of, silent }) => {
-            let text = format!("wait: {of} joins, last heard of {} ago\n", humantime::format_duration(silent));
+            let text =
+                format!("wait: {of} joins, last heard of {} ago\n", humantime::format_duration(silent));
             Answer::new(503, TEXT, text).header("retry-after", AGAIN).matched(group)
         }
     }
@@ -56,7 +57,9 @@ fn judge(group: &Group, peer: IpAddr) -> Result<(), String> {
     }
     let own = text("ip").and_then(|ip| ip.parse::<Cidr>().ok()).map(|ip| ip.address);
     match own.filter(|own| *own != peer.to_canonical()) {
-        Some(own) => Err(format!("{id} has the address {own}, and this was asked from {}", peer.to_canonical())),
+        Some(own) => {
+            Err(format!("{id} has the address {own}, and this was asked from {}", peer.to_canonical()))
+        }
         None => Ok(()),
     }
 }
@@ -102,7 +105,8 @@ mod tests {
             ];
             let manifest = Manifest::new("x", BTreeMap::new());
             let groups = Arc::new(Groups::new(nodes));
-            let site = Arc::new(Site::new(Place::Directory("/tree".into()), manifest, groups, Arc::default()));
+            let site =
+                Arc::new(Site::new(Place::Directory("/tree".into()), manifest, groups, Arc::default()));
             let monitor = Monitor::open(state.map(Into::into)).unwrap();
             monitor.serves(&site);
             Hall { site, monitor, now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) }
@@ -201,12 +205,19 @@ mod tests {
     fn only_controllers_from_their_own_addresses_have_a_turn_and_nobody_else_holds_it() {
         let hall = Hall::new(None);
         let ask = |query: &str, peer| hall.ask(Method::GET, query, peer).0;
-        assert_eq!(ask("mac=52:54:00:00:00:99", [10, 0, 0, 9]), 404, "a stranger, whom the default group takes");
+        assert_eq!(
+            ask("mac=52:54:00:00:00:99", [10, 0, 0, 9]),
+            404,
+            "a stranger, whom the default group takes"
+        );
         assert_eq!(ask(&format!("mac={}", mac(4)), [10, 0, 0, 4]), 403, "a worker");
         assert_eq!(ask(&format!("mac={}", mac(1)), [10, 0, 0, 66]), 403, "somebody who knows its card");
         assert_eq!(ask("", [10, 0, 0, 1]), 400);
         assert_eq!(hall.ask(Method::HEAD, &format!("mac={}", mac(1)), [10, 0, 0, 1]).0, 200);
-        assert_eq!(hall.monitor.picture(hall.now).event().bytes.windows(5).filter(|bytes| bytes == b"5254:").count(), 0);
+        assert_eq!(
+            hall.monitor.picture(hall.now).event().bytes.windows(5).filter(|bytes| bytes == b"5254:").count(),
+            0
+        );
         assert_eq!(hall.turn(2), 200, "none of them has it");
     }
 

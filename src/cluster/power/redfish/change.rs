@@ -63,7 +63,9 @@ impl Wish<'_> {
             Wish::Http(_) if now.targets.is_none() || lacks(&now.targets, "UefiHttp") => {
                 Some("its BMC has no UEFI HTTP boot")
             }
-            Wish::Http(_) if now.mode.as_deref() == Some("Legacy") => Some("its firmware boots in legacy mode"),
+            Wish::Http(_) if now.mode.as_deref() == Some("Legacy") => {
+                Some("its firmware boots in legacy mode")
+            }
             Wish::Pxe if lacks(&now.targets, "Pxe") => Some("its BMC does not offer PXE"),
             Wish::Http(_) | Wish::Pxe if lacks(&now.frequencies, "Once") => {
                 Some("its BMC has no boot override that is for one boot")
@@ -114,7 +116,9 @@ impl Wish<'_> {
             _ => true,
         };
         match self {
-            Wish::Usual => (enabled == Some("Disabled") || now.target.as_deref() == Some("None")).then_some(false),
+            Wish::Usual => {
+                (enabled == Some("Disabled") || now.target.as_deref() == Some("None")).then_some(false)
+            }
             _ if !is_target || !is_url => None,
             _ => match enabled {
                 Some("Once") => Some(true),

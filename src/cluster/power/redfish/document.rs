@@ -122,7 +122,8 @@ pub fn system(bytes: &[u8]) -> Result<System, String> {
         types: texts(&reset["ResetType@Redfish.AllowableValues"]),
         info: text(&reset["@Redfish.ActionInfo"]),
     });
-    let name = ["Name", "HostName", "Id"].iter().find_map(|key| text(&value[*key]).filter(|name| !name.is_empty()));
+    let name =
+        ["Name", "HostName", "Id"].iter().find_map(|key| text(&value[*key]).filter(|name| !name.is_empty()));
     Ok(System {
         name: name.unwrap_or_default(),
         state: state(&value["PowerState"]),
@@ -159,7 +160,8 @@ pub fn addresses(bytes: &[u8]) -> Result<Vec<String>, String> {
 pub fn reason(bytes: &[u8]) -> Option<String> {
     let value = object(bytes).ok()?;
     let error = &value["error"];
-    let infos = error["@Message.ExtendedInfo"].as_array().or_else(|| value["@Message.ExtendedInfo"].as_array());
+    let infos =
+        error["@Message.ExtendedInfo"].as_array().or_else(|| value["@Message.ExtendedInfo"].as_array());
     let said = |info: &Value| {
         let id = text(&info["MessageId"]).filter(|id| !id.is_empty());
         text(&info["Message"]).filter(|said| !said.is_empty()).or(id)
@@ -220,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_reason_is_what_the_service_says_and_safe_to_show() {
-        let extended = br#"{"error": {"code": "iLO.0.10.ExtendedInfo", "message": "See @Message.ExtendedInfo",
+        let extended =
+            br#"{"error": {"code": "iLO.0.10.ExtendedInfo", "message": "See @Message.ExtendedInfo",
             "@Message.ExtendedInfo": [{"MessageId": "iLO.2.30.UnsupportedOperation"}]}}"#;
         assert_eq!(reason(extended).unwrap(), "iLO.2.30.UnsupportedOperation");
         assert!(!reason(b"{\"error\": {\"message\": \"a\\u001b[31m\"}}").unwrap().contains('\u{1b}'));

@@ -84,7 +84,13 @@ impl Bmc {
     ) -> Result<Bmc, Error> {
         let path = url.path().trim_end_matches('/');
         let path = path.contains("/Systems/").then(|| path.to_owned());
-        Ok(Bmc { wire: Wire::new(url, user, password, insecure, limits)?, path, mac, limits, gate: Gate::default() })
+        Ok(Bmc {
+            wire: Wire::new(url, user, password, insecure, limits)?,
+            path,
+            mac,
+            limits,
+            gate: Gate::default(),
+        })
     }
 
     /// Two with the same key are let in by the same BMC.
@@ -112,7 +118,9 @@ impl Bmc {
         let read = self.find().await?;
         match read.system.state {
             State::On => Ok(Done { state: State::On, changed: false, boot: None }),
-            State::PoweringOn => self.follow(&read, State::On).await.map(|state| Done { state, changed: false, boot: None }),
+            State::PoweringOn => {
+                self.follow(&read, State::On).await.map(|state| Done { state, changed: false, boot: None })
+            }
             State::Off | State::PoweringOff | State::Unknown => self.give(&read).await,
         }
     }
@@ -136,7 +144,8 @@ impl Bmc {
         let wishes: Vec<Wish<'_>> = wishes.collect();
         let mut boot = self.wish(&read, &wishes).await?;
         // iLOs refuse changes during the self-test, and for some machines as long as they run.
-        if matches!(boot, Boot::Hand { .. }) && read.system.state != State::Off && read.system.boot.is_some() {
+        if matches!(boot, Boot::Hand { .. }) && read.system.state != State::Off && read.system.boot.is_some()
+        {
             self.take(&read).await?;
             read.system.state = State::Off;
             boot = self.wish(&read, &wishes).await?;
@@ -198,7 +207,11 @@ impl Bmc {
             if self.has_card(&read).await? {
                 return Ok(read);
             }
-            names.push(format!("{} ({})", crate::base::words::printable(&read.path), crate::base::words::printable(&read.system.name)));
+            names.push(format!(
+                "{} ({})",
+                crate::base::words::printable(&read.path),
+                crate::base::words::printable(&read.system.name)
+            ));
         }
         let why = match names.as_slice() {
             [] => "the BMC has no system that this user may see".to_owned(),
@@ -312,7 +325,9 @@ impl Bmc {
             answer = self.wire.send(Method::PATCH, &path, Some(body), etag.as_deref()).await?;
         }
         match answer.status {
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(self.wire.denied(&path, status)),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                Err(self.wire.denied(&path, status))
+            }
             _ => Ok(answer),
         }
     }
@@ -356,7 +371,9 @@ impl Bmc {
                         self.give(read).await
                     }
                     Err(error) => Err(error),
-                    Ok(()) => Ok(Done { state: self.follow(read, State::On).await?, changed: true, boot: None }),
+                    Ok(()) => {
+                        Ok(Done { state: self.follow(read, State::On).await?, changed: true, boot: None })
+                    }
                 }
             }
             State::PoweringOff => {
@@ -381,7 +398,13 @@ impl Bmc {
     async fn reset(&self, read: &Read, kinds: &[&str], wanted: State) -> Result<(), Error> {
         let url = || self.wire.shown(&read.path);
         let known = match &read.system.reset {
-            None => return Err(Error::NoReset { url: url(), wanted: kinds.join(", "), known: "no resets".into() }),
+            None => {
+                return Err(Error::NoReset {
+                    url: url(),
+                    wanted: kinds.join(", "),
+                    known: "no resets".into(),
+                });
+            }
             Some(reset) => match (&reset.types, &reset.info) {
                 (Some(types), _) => Some(types.clone()),
                 (None, Some(info)) => match self.wire.get(info).await {
@@ -404,7 +427,9 @@ impl Bmc {
         let answer = self.wire.send(Method::POST, target, Some(&json!({ "ResetType": kind })), None).await?;
         match answer.status {
             status if status.is_success() => Ok(()),
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(self.wire.denied(target, status)),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                Err(self.wire.denied(target, status))
+            }
             status => {
                 // An order that came too late is refused, too: iDRACs answer 409, iLOs 400.
                 let is_so = wanted != State::On || read.system.state != State::On;
@@ -425,7 +450,9 @@ impl Bmc {
             // A BMC may be silent for some seconds while it switches.
             match self.read(&read.path).await {
                 Ok(read) => state = read.system.state,
-                Err(error @ (Error::Denied { .. } | Error::Impostor { .. } | Error::Elsewhere { .. })) => return Err(error),
+                Err(error @ (Error::Denied { .. } | Error::Impostor { .. } | Error::Elsewhere { .. })) => {
+                    return Err(error);
+                }
                 Err(error) if begun.elapsed() >= self.limits.follow => return Err(error),
                 Err(_) => {}
             }

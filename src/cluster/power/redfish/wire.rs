@@ -10,7 +10,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -64,7 +65,10 @@ struct Session {
 /// Passwords and tokens are left out.
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("origin", &site(&self.origin)).field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Wire")
+            .field("origin", &site(&self.origin))
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,10 +191,12 @@ impl Wire {
     /// Makes a session; `false` if this BMC has none.
     async fn log_in(&self) -> Result<bool, Error> {
         // The path of the specification (DSP0266 §13.3.4.2), for a system that the description names: no root was read then.
-        let path = self.entry().sessions.clone().unwrap_or_else(|| "/redfish/v1/SessionService/Sessions".into());
+        let path =
+            self.entry().sessions.clone().unwrap_or_else(|| "/redfish/v1/SessionService/Sessions".into());
         let body = json!({ "UserName": self.user, "Password": self.password.as_str() });
         let answer = self.tried(&Method::POST, &path, Some(&body), None, false).await?;
-        let Some(mut token) = answer.headers.get(TOKEN).cloned().filter(|_| answer.status.is_success()) else {
+        let Some(mut token) = answer.headers.get(TOKEN).cloned().filter(|_| answer.status.is_success())
+        else {
             return match answer.status {
                 StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(false),
                 status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) => {
@@ -201,7 +207,8 @@ impl Wire {
         };
         token.set_sensitive(true);
         let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
-        let location = location.and_then(|location| self.target(location).ok()).map(|url| url.path().to_owned());
+        let location =
+            location.and_then(|location| self.target(location).ok()).map(|url| url.path().to_owned());
         self.entry().session = Some(Session { token, path: location });
         Ok(true)
     }
@@ -231,12 +238,21 @@ impl Wire {
             let again = match &answer {
                 _ if tries == TRIES => None,
                 // Neither was done. iDRACs answer so while they start, others while the machine does.
-                Ok(Answer { status: StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, headers, .. }) => {
-                    let asked = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
+                Ok(Answer {
+                    status: StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS,
+                    headers,
+                    ..
+                }) => {
+                    let asked =
+                        headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
                     Some(asked.map_or(pause, Duration::from_secs).min(LONGEST_PAUSE))
                 }
-                Ok(answer) if *method == Method::GET && answer.status.is_server_error() && tries < 3 => Some(pause),
-                Err(Error::Silent { source, .. }) if tries < 3 && may_be_repeated(method, source) => Some(pause),
+                Ok(answer) if *method == Method::GET && answer.status.is_server_error() && tries < 3 => {
+                    Some(pause)
+                }
+                Err(Error::Silent { source, .. }) if tries < 3 && may_be_repeated(method, source) => {
+                    Some(pause)
+                }
                 _ => None,
             };
             let Some(again) = again else { return answer };
@@ -256,7 +272,8 @@ impl Wire {
     ) -> Result<Answer, Error> {
         let mut url = self.target(path)?;
         for _ in 0..=REDIRECTS {
-            let mut request = self.client.request(method.clone(), url.clone()).header(ACCEPT, "application/json");
+            let mut request =
+                self.client.request(method.clone(), url.clone()).header(ACCEPT, "application/json");
             // OData-Version is asked for by DSP0266 §6.5, and refused without by some.
             request = request.header("OData-Version", "4.0");
             if with_proof {
@@ -272,7 +289,8 @@ impl Wire {
             }
             let silent = |source| self.failed(&url, source);
             let response = request.send().await.map_err(silent)?;
-            let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
+            let location =
+                response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
             match location.filter(|_| response.status().is_redirection() && *method == Method::GET) {
                 None => return self.answer(&url, response).await,
                 Some(to) => {
@@ -304,7 +322,8 @@ impl Wire {
     /// The URL of a path that the BMC or the description names.
     fn target(&self, path: &str) -> Result<Url, Error> {
         let url = self.origin.join(path).map_err(|_| self.elsewhere(&self.origin, path))?;
-        let is_ours = url.origin() == self.origin.origin() && url.username().is_empty() && url.password().is_none();
+        let is_ours =
+            url.origin() == self.origin.origin() && url.username().is_empty() && url.password().is_none();
         if is_ours { Ok(url) } else { Err(self.elsewhere(&self.origin, path)) }
     }
 
@@ -341,7 +360,8 @@ impl Wire {
         if self.password.len() > 2 {
             text = text.replace(self.password.as_str(), MASK);
         }
-        let token = self.entry().session.as_ref().and_then(|session| session.token.to_str().ok().map(str::to_owned));
+        let token =
+            self.entry().session.as_ref().and_then(|session| session.token.to_str().ok().map(str::to_owned));
         match token.filter(|token| !token.is_empty()) {
             Some(token) => text.replace(&token, MASK),
             None => text,

@@ -49,7 +49,8 @@ impl Timeline {
         let other = self.joins.as_ref().filter(|other| **other != key);
         if let Some(other) = other.and_then(|other| self.machines.get(other)).filter(|other| other.joins(now))
         {
-            let silent = other.turn.map_or(Duration::ZERO, |sign| Duration::from_secs(now.since(sign).as_secs()));
+            let silent =
+                other.turn.map_or(Duration::ZERO, |sign| Duration::from_secs(now.since(sign).as_secs()));
             return Err(Waits { of: other.id(), silent });
         }
         if let Some(late) = self.joins.take().filter(|late| *late != key) {

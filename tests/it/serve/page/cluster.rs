@@ -35,7 +35,8 @@ fn tell(browser: &mut Browser, cluster: &Value) {
     browser.eval(&format!("{{ {take} }}"));
 }
 
-const STEPS: &str = "[...document.querySelectorAll('#cluster .step')].map((step) => step.getAttribute('aria-label'))";
+const STEPS: &str =
+    "[...document.querySelectorAll('#cluster .step')].map((step) => step.getAttribute('aria-label'))";
 
 /// Texts of the strip and the parts that run over their boxes.
 const CUT: &str = "[...document.querySelectorAll('#cluster *, #formation *')]
@@ -85,7 +86,10 @@ fn a_cluster_of_3_and_60_forms_on_the_page_of_its_machines_on_a_desk_a_phone_and
                 let first = "document.querySelector('#formation [aria-label=Nodes] .part').innerText";
                 let first = browser.eval(first).as_str().unwrap().to_owned();
                 let hint = "kubectl -n kube-flannel get pods";
-                assert!(first.contains("r1-n04") && first.contains("cni plugin") && first.contains(hint), "{first}");
+                assert!(
+                    first.contains("r1-n04") && first.contains("cni plugin") && first.contains(hint),
+                    "{first}"
+                );
             }
             keep(&mut browser, &format!("cluster-{name}{}", if dark { "-dark" } else { "" }));
         }
