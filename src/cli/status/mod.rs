@@ -1,5 +1,6 @@
 //! `prebake status`
 
+mod cluster;
 mod wait;
 mod watch;
 
@@ -172,7 +173,11 @@ fn picture(status: &Status) -> String {
         picture +=
             "loaded is as far as can be seen: without the sysext `report` nobody hears whether they boot\n";
     }
-    picture + &troubles(&machines)
+    picture += &troubles(&machines);
+    if let Some(cluster) = &status.cluster {
+        picture += &cluster::section(cluster, status.now);
+    }
+    picture
 }
 
 /// A table of the nodes that never came.
@@ -262,11 +267,12 @@ fn boot(machine: &MachineStatus) -> String {
     }
 }
 
-/// A line for every machine whose stage or state changed.
-fn changes(before: &[MachineStatus], status: &Status) -> String {
+/// A line for every machine whose stage or state changed, and for every such part of the cluster.
+fn changes(before: Option<&Status>, status: &Status) -> String {
     let mut lines = String::new();
+    let machines = before.map(|status| status.machines.as_slice()).unwrap_or_default();
     for machine in &status.machines {
-        let known = before.iter().find(|known| known.id == machine.id);
+        let known = machines.iter().find(|known| known.id == machine.id);
         if known.is_some_and(|known| (known.stage, known.state) == (machine.stage, machine.state)) {
             continue;
         }
@@ -275,6 +281,10 @@ fn changes(before: &[MachineStatus], status: &Status) -> String {
         let trouble = trouble.unwrap_or_default();
         let (state, boot) = (machine.state.word(), boot(machine));
         lines += &format!("{} {} {state} {boot}{}\n", status.now, safe(name), safe(&trouble));
+    }
+    if let Some(cluster) = &status.cluster {
+        let known = before.and_then(|status| status.cluster.as_ref());
+        lines += &cluster::changes(known, cluster, status.now);
     }
     lines
 }
@@ -336,8 +346,54 @@ mod tests {
         let old = status(serde_json::json!([machine("a", "working", "script")]));
         let new =
             status(serde_json::json!([machine("a", "working", "kernel"), machine("b", "done", "disk")]));
-        assert_eq!(changes(&old.machines, &new).lines().count(), 2);
-        assert_eq!(changes(&new.machines, &new), "");
+        assert_eq!(changes(Some(&old), &new).lines().count(), 2);
+        assert_eq!(changes(Some(&new), &new), "");
+    }
+
+    /// A status with the cluster that tests of the page show, too.
+    pub(super) fn with_cluster(mut status: Status) -> Status {
+        let text = include_str!("../../../tests/data/cluster-formation.json");
+        status.cluster = serde_json::from_str(text).unwrap();
+        status
+    }
+
+    #[test]
+    fn a_cluster_is_told_with_what_is_awaited_and_the_parts_that_are_not_ready_the_worst_first() {
+        let status = with_cluster(status(serde_json::json!([])));
+        let picture = picture(&status);
+        let section = picture.split("\ncluster ").nth(1).unwrap();
+        let lines: Vec<&str> = section.lines().collect();
+        assert_eq!(
+            lines[..4],
+            [
+                "hall-3, Kubernetes v1.33.13 at https://10.0.3.10:6443: waiting for nodes to be ready for 6m",
+                "API server 1/1, etcd 2/3, nodes 1/4, pods 2/4, add-ons 0/2",
+                "Power on your nodes now: 2 of 63 have not come",
+                "kubeconfig: output/kubeconfig",
+            ]
+        );
+        assert!(
+            lines[5].starts_with("pods        coredns-7d764666f9-x2k4p  kube-system  failed"),
+            "{section}"
+        );
+        assert!(lines[6].starts_with("nodes       r1-n04"), "{section}");
+        assert!(!section.contains("etcd-r1-n01"), "what is ready is counted alone: {section}");
+        assert!(
+            section.contains("\n  hint: kubectl -n kube-system logs coredns-7d764666f9-x2k4p --previous\n")
+        );
+    }
+
+    #[test]
+    fn a_change_of_the_cluster_is_a_line_and_no_change_is_none() {
+        let old = with_cluster(status(serde_json::json!([])));
+        let mut new = old.clone();
+        let cluster = new.cluster.as_mut().unwrap();
+        cluster.nodes.parts[1].state = crate::serve::machines::formation::Standing::Ready;
+        cluster.nodes.parts[1].why.clear();
+        let lines = changes(Some(&old), &new);
+        assert_eq!(lines, format!("{} nodes r1-n02 ready\n", new.now));
+        assert_eq!(changes(Some(&new), &new), "");
+        assert_eq!(changes(None, &new).lines().count(), 1 + 14, "the phase, and each part");
     }
 
     /// ux 1.5 and 1.6: missing nodes were nowhere, and hints were repeated for each machine.

@@ -15,7 +15,7 @@ const MAX_SENTENCE: usize = 500;
 
 /// How far a cluster is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Formation {
+pub struct Formation {
     /// The cluster's name.
     pub name: String,
     /// The version of Kubernetes that it shall have, with a `v`.
@@ -47,7 +47,7 @@ pub(crate) struct Formation {
 /// The steps to a cluster, in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Machines are switched on, and boot.
     #[default]
     Machines,
@@ -67,7 +67,7 @@ pub(crate) enum Phase {
 
 /// Parts of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Group {
+pub struct Group {
     /// How many there are, or shall be.
     pub total: usize,
     /// How many of them are ready.
@@ -78,7 +78,7 @@ pub(crate) struct Group {
 
 /// A part of the cluster: an API server, a member of etcd, a node, a pod, an add-on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Part {
+pub struct Part {
     /// Its name; that of a node is the machine's.
     pub name: String,
     /// What kind of it: `controller`, `worker`; of a member `leader`, `voter`, `learner`; of a pod its namespace.
@@ -105,7 +105,7 @@ pub(crate) struct Part {
 /// How a part is, the worst first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Standing {
+pub enum Standing {
     /// It does not get better by waiting: a container that crashes, an image that is not there.
     Failed,
     /// It has taken longer than such a part should.
@@ -121,7 +121,7 @@ pub(crate) enum Standing {
 
 impl Standing {
     /// The word for it in documents.
-    pub(crate) fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Standing::Failed => "failed",
             Standing::Late => "late",
@@ -132,14 +132,14 @@ impl Standing {
     }
 
     /// Whether a person should look at it.
-    pub(crate) fn needs_a_look(self) -> bool {
+    pub fn needs_a_look(self) -> bool {
         self <= Standing::Late
     }
 }
 
 impl Phase {
     /// It in a sentence that says what is awaited.
-    pub(crate) fn sentence(self) -> &'static str {
+    pub fn sentence(self) -> &'static str {
         match self {
             Phase::Machines => "waiting for machines",
             Phase::Control => "waiting for the API server",
@@ -154,7 +154,7 @@ impl Phase {
 
 impl Group {
     /// The group of these parts, in any order.
-    pub(crate) fn of(parts: impl IntoIterator<Item = Part>) -> Group {
+    pub fn of(parts: impl IntoIterator<Item = Part>) -> Group {
         let mut parts: Vec<Part> = parts.into_iter().map(Part::bounded).collect();
         let (total, ready) = (parts.len(), parts.iter().filter(|part| part.state == Standing::Ready).count());
         // Names sort as people count: n2 before n10.
@@ -167,7 +167,7 @@ impl Group {
     }
 
     /// Those that a person should look at.
-    pub(crate) fn troubled(&self) -> impl Iterator<Item = &Part> {
+    pub fn troubled(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(|part| part.state.needs_a_look())
     }
 }
@@ -184,13 +184,13 @@ impl Part {
 
 impl Formation {
     /// The groups with what they are called, in the order in which they come to be.
-    pub(crate) fn groups(&self) -> [(&'static str, &Group); 5] {
+    pub fn groups(&self) -> [(&'static str, &Group); 5] {
         let Formation { api, members, nodes, pods, addons, .. } = self;
         [("API server", api), ("etcd", members), ("nodes", nodes), ("pods", pods), ("add-ons", addons)]
     }
 
     /// How many parts its documents list.
-    pub(crate) fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.groups().iter().map(|(_, group)| group.parts.len()).sum()
     }
 }
@@ -236,7 +236,7 @@ mod tests {
     fn a_document_is_read_and_written_without_loss() {
         let text = include_str!("../../../tests/data/cluster-formation.json");
         let formation: Formation = serde_json::from_str(text).unwrap();
-        assert_eq!(formation.len(), 14);
+        assert_eq!(formation.size(), 14);
         let again: serde_json::Value = serde_json::to_value(&formation).unwrap();
         assert_eq!(again, serde_json::from_str::<serde_json::Value>(text).unwrap());
         for (title, group) in formation.groups() {

@@ -1,7 +1,7 @@
 //! The machines that were seen, and how far they are: the timeline, their troubles, and the documents that show both.
 
 pub(crate) mod client;
-pub(crate) mod formation;
+pub mod formation;
 pub(crate) mod installed;
 pub(crate) mod logbook;
 pub(crate) mod metrics;

@@ -205,7 +205,7 @@ impl Monitor {
     }
 
     /// Records how far the cluster is that the machines form, as the process that forms it sees it.
-    pub(crate) fn forms(&self, formation: Formation) {
+    pub fn forms(&self, formation: Formation) {
         let mut seen = self.seen();
         if seen.cluster.as_deref() != Some(&formation) {
             seen.cluster = Some(Arc::new(formation));
@@ -607,7 +607,7 @@ impl Seen {
         let cluster =
             self.cluster.clone().filter(|_| self.cluster_rest == 0 && self.formed > self.told_formed)?;
         self.told_formed = self.formed;
-        self.cluster_rest = cluster.len() / PARTS_A_TICK;
+        self.cluster_rest = cluster.size() / PARTS_A_TICK;
         Some(cluster)
     }
 
@@ -647,6 +647,7 @@ impl Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::machines::formation::{self, Part};
     use crate::serve::notice::Dhcp;
     use crate::serve::site::select::Groups;
     use crate::tree::manifest::Manifest;
@@ -736,5 +737,50 @@ mod tests {
         }
         assert_eq!(told.iter().flatten().last(), Some(&1990), "{told:?}");
         assert_eq!(told.last(), Some(&None));
+    }
+
+    /// Issue 18: a cluster of many nodes changes with each pod; its watchers get all of it, and not twice a second.
+    #[tokio::test]
+    async fn a_cluster_is_sent_when_it_changes_and_the_more_rarely_the_larger_it_is() {
+        let monitor = Monitor::open(None).unwrap();
+        let now = Stamp::from(SystemTime::now());
+        let text = include_str!("../../../tests/data/cluster-formation.json");
+        let mut formation: Formation = serde_json::from_str(text).unwrap();
+        let picture =
+            || -> Status { serde_json::from_slice(&monitor.picture(now.into()).event().document()).unwrap() };
+        assert_eq!(picture().cluster, None, "a server of machines that form none");
+        let mut events = monitor.watch([192, 0, 2, 1].into(), now.into()).unwrap();
+        let mut cluster = async || {
+            let event = events.next().await.unwrap();
+            let text = String::from_utf8(event.to_vec()).unwrap();
+            serde_json::from_str::<Status>(text.split("\ndata: ").nth(1).unwrap()).unwrap().cluster
+        };
+        assert_eq!(cluster().await, None);
+        monitor.forms(formation.clone());
+        assert_eq!(picture().cluster.as_ref(), Some(&formation), "at once, though no machine changed");
+        monitor.tell(1, now);
+        assert_eq!(cluster().await.as_ref(), Some(&formation));
+        // The same again is no news.
+        monitor.forms(formation.clone());
+        monitor.tell(LOOK, now);
+        assert_eq!(cluster().await, None);
+
+        let part = |number: usize| Part { name: format!("n{number}"), ..Part::default() };
+        let mut told = 0;
+        for number in 0..20 {
+            formation.nodes = formation::Group::of((0..1000 + number).map(part));
+            monitor.forms(formation.clone());
+            monitor.tell(LOOK, now);
+            told += usize::from(cluster().await.is_some());
+        }
+        assert!((3..=5).contains(&told), "{told}");
+        for _ in 0..5 {
+            monitor.tell(LOOK, now);
+            if let Some(last) = cluster().await {
+                assert_eq!(last.nodes.total, 1019, "the last one is the whole truth");
+                told += 100;
+            }
+        }
+        assert_eq!(told / 100, 1);
     }
 }

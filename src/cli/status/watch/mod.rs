@@ -49,8 +49,7 @@ async fn in_lines(server: &Server) -> Result<()> {
     loop {
         match fetch(server).await {
             Ok(status) => {
-                let before = last.as_ref().map(|status| status.machines.as_slice()).unwrap_or_default();
-                say_part!("{}", changes(before, &status));
+                say_part!("{}", changes(last.as_ref(), &status));
                 last = Some(status);
             }
             Err(error) if last.is_none() => return Err(error.into()),

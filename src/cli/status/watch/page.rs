@@ -9,7 +9,8 @@ use super::keys::BINDINGS;
 use super::look::{Look, size, span, wrapped};
 use super::model::{Cause, Kind, Model, Row, Shown};
 use crate::base::count::counted;
-use crate::cli::status::safe;
+use crate::cli::status::{cluster, safe};
+use crate::serve::machines::formation::Standing;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::roll::Missing;
 use crate::serve::machines::stamp::Stamp;
@@ -38,6 +39,11 @@ pub(super) fn problems(model: &Model) -> impl Iterator<Item = String> {
     let is_deaf = !serving.reports && !serving.build.is_empty();
     let deaf = "no profile brings the sysext `report`, so nobody hears whether machines boot";
     model.status.problems.iter().map(|problem| safe(problem)).chain(is_deaf.then(|| deaf.to_owned()))
+}
+
+/// The kind of machine whose symbol and colour a part in trouble has.
+pub(super) fn kind_of(state: Standing) -> Kind {
+    if state == Standing::Failed { Kind::Failed } else { Kind::Stuck }
 }
 
 struct Page {
@@ -113,6 +119,14 @@ impl Page {
             self.heading("The server");
             for problem in problems {
                 self.text(&format!("! {problem}"), self.look.style(Kind::Stuck));
+            }
+        }
+        let cluster = model.status.cluster.as_ref();
+        let late: Vec<_> = cluster.into_iter().flat_map(cluster::troubles).collect();
+        if !late.is_empty() {
+            self.heading("The cluster");
+            for (state, what, hint) in late {
+                self.trouble(kind_of(state), &what, &hint);
             }
         }
         for Cause { kind, what, hint, rows } in model.causes() {

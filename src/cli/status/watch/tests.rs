@@ -163,6 +163,36 @@ fn no_size_however_small_breaks_it() {
     drawn(&mut empty, FULL, 80, 24);
 }
 
+/// Issue 18: the cluster is on the same screen as its machines.
+#[test]
+fn a_cluster_has_a_line_and_its_late_parts_are_among_the_troubles() {
+    let cluster = || -> Status {
+        let text = include_str!("../../../../tests/data/cluster-formation.json");
+        Status { cluster: serde_json::from_str(text).unwrap(), ..rack() }
+    };
+    let model = || Model::new("http://10.9.0.1:8080".into(), cluster());
+    for (width, height) in [(1, 1), (40, 12), (80, 24), (160, 45)] {
+        for look in [FULL, PLAIN] {
+            let screen = drawn(&mut model(), look, width, height);
+            let has_machines = height < 12 || screen.iter().any(|line| line.contains("r1-n1 "));
+            assert!(screen.len() == usize::from(height) && has_machines, "{screen:?}");
+        }
+    }
+    let screen = drawn(&mut model(), FULL, 160, 45);
+    let counts = "API server 1/1, etcd 2/3, nodes 1/4, pods 2/4, add-ons 0/2";
+    assert!(
+        screen[2].starts_with("› cluster: Power on your nodes now") && screen[2].trim_end().ends_with(counts)
+    );
+    let worst = "! pods: coredns-7d764666f9-x2k4p: its container crashes again and again (5 times)";
+    assert_eq!(screen[3].trim_end(), format!("{worst} (and 1 more: t)"));
+    assert!(screen[4].contains("--previous"), "{}", screen[4]);
+    let mut model = model();
+    keys(&mut model, "t");
+    let page = drawn(&mut model, FULL, 100, 50).join("\n");
+    assert!(page.contains("? nodes: r1-n04: container runtime network not ready"), "{page}");
+    assert!(page.contains("kubectl -n kube-flannel get pods -o wide"), "{page}");
+}
+
 #[test]
 fn like_troubles_are_one_line_with_one_hint() {
     // ux.md 1.6: hints were repeated verbatim for each machine.

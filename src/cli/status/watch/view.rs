@@ -14,7 +14,8 @@ use super::look::{Look, size, span};
 use super::model::{Cause, Kind, Model, Row, Shown};
 use super::page;
 use crate::base::count::counted;
-use crate::cli::status::safe;
+use crate::cli::status::{cluster, safe};
+use crate::serve::machines::formation::Phase;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::status::MachineStatus;
 use crate::serve::machines::timeline::Step;
@@ -27,6 +28,9 @@ const WITH_ADDRESS: u16 = 130;
 /// The least rows of a screen with problems of the server, and with hints below causes.
 const WITH_HINTS: u16 = 20;
 
+/// The rows of a screen below which it has no line of the cluster.
+const WITH_CLUSTER: u16 = 10;
+
 /// Keys of each page.
 const PAGE_KEYS: [&str; 3] = ["Esc back", "j/k scroll", "q quit"];
 
@@ -37,6 +41,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, look: Look) {
     let mut lines = Lines { buffer, area, used: 0 };
     lines.add(title(model, look, area.width));
     lines.add(counts(model, look, area.width));
+    if area.height > WITH_CLUSTER {
+        cluster(&mut lines, model, look);
+    }
     match model.shown {
         Shown::List => list(&mut lines, model, look),
         Shown::Detail | Shown::Troubles | Shown::Help => show_page(&mut lines, model, look),
@@ -113,6 +120,34 @@ fn title(model: &Model, look: Look, width: u16) -> Line<'static> {
         }
     };
     Line::styled(ends(look, name.trim_end(), &right, width), strong)
+}
+
+/// The cluster that the machines form: what is awaited and how far its parts are, and the first thing that is wrong.
+fn cluster(lines: &mut Lines<'_>, model: &Model, look: Look) {
+    let Some(cluster) = &model.status.cluster else { return };
+    let width = usize::from(lines.area.width);
+    let counts = cluster::counts(cluster);
+    let said = match &cluster.ask {
+        Some(ask) => safe(ask),
+        None => cluster.phase.sentence().to_owned(),
+    };
+    let kind = match cluster.phase {
+        Phase::Complete => Kind::Done,
+        Phase::Failed => Kind::Failed,
+        _ => Kind::Working,
+    };
+    let text = ends(look, &format!("{} cluster: {said}", look.symbol(kind)), &counts, lines.area.width);
+    lines.add(Line::styled(text, look.style(kind)));
+    let troubles: Vec<_> = cluster::troubles(cluster).collect();
+    let Some((state, what, hint)) = troubles.iter().min_by_key(|(state, ..)| *state) else { return };
+    let kind = page::kind_of(*state);
+    let more =
+        if troubles.len() > 1 { format!(" (and {} more: t)", troubles.len() - 1) } else { String::new() };
+    let text = look.cut(&format!("{} {what}", look.symbol(kind)), width.saturating_sub(more.width()));
+    lines.add(Line::styled(format!("{text}{more}"), look.style(kind)));
+    if lines.area.height >= WITH_HINTS && !hint.is_empty() {
+        lines.add(Line::styled(format!("  {}", look.cut(hint, width.saturating_sub(2))), look.faint()));
+    }
 }
 
 /// The word behind a count of machines.
