@@ -13,6 +13,7 @@ mod layers;
 mod modules;
 mod names;
 mod options;
+mod packages;
 mod paths;
 pub(crate) mod rust;
 mod texts;
