@@ -44,8 +44,9 @@ fuzz:           ## every parser of foreign bytes against libFuzzer, TIME=60 seco
 	@tests/prerequisites.sh fuzz
 	@fuzz/run.sh $(TIME) $(TARGETS)
 
-dist:           ## static binaries for amd64 and arm64 into dist/, the same bytes everywhere
+dist:           ## static binaries and packages for amd64 and arm64 into dist/, the same bytes everywhere
 	packaging/dist.sh
+	packaging/packages.sh
 
 clean:          ## remove what was built and published here
 	cargo clean

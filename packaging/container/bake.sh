@@ -16,7 +16,7 @@ work=$(mktemp -d)
 sed "s/^\( *channel:\).*/\1 $channel/; s/^\( *flatcar_version:\).*/\1 $flatcar/; s/^\( *k8s_version:\).*/\1 $kubernetes/" \
     "$1" >"$work/cluster.yaml"
 prebake cluster generate "$work/cluster.yaml" --output "$work/output" --store "$work/store"
-prebake mirror "$work"/output/.*/recipe/*.yaml --output "$2" --store "$work/store"
+prebake mirror "$work/cluster.lock" --output "$2" --store "$work/store"
 for source in flatcar kubernetes github oci web; do
     mkdir -p "$2/$source"
 done

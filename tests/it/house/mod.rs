@@ -3,6 +3,7 @@
 
 mod action;
 mod commands;
+mod container;
 pub(crate) mod damage;
 mod english;
 mod folders;

@@ -76,7 +76,9 @@ fn packages_have_the_same_bytes_twice_and_no_fault_that_their_own_judges_find() 
     let query = "%{ARCH} %{BUILDTIME} [%{FILEUSERNAME} ]%{REQUIRENAME}";
     let said = run(Command::new("rpm").args(["-qp", "--queryformat", query]).arg(at(RPM)));
     assert!(said.starts_with("x86_64 1750000000 root root ") && !said.contains("libc.so"), "{said}");
-    let arm = run(Command::new("rpm").args(["-qp", "--queryformat", "%{ARCH}"]).arg(at("prebake-0.1.0-1.aarch64.rpm")));
+    let arm = run(Command::new("rpm")
+        .args(["-qp", "--queryformat", "%{ARCH}"])
+        .arg(at("prebake-0.1.0-1.aarch64.rpm")));
     assert_eq!(arm, "aarch64");
 }
 

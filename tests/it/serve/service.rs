@@ -93,7 +93,7 @@ fn a_socket_that_means_nothing_here_is_refused() {
 /// The units, with the binary that is tested in the place of the installed one.
 fn units() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for unit in ["prebake-serve.service", "prebake-serve.socket"] {
+    for unit in ["prebake-serve.service", "prebake-serve.socket", "prebake-cluster.service"] {
         let text = fs::read_to_string(repository("templates/systemd").join(unit)).unwrap();
         let text = text.replace("/usr/local/bin/prebake", env!("CARGO_BIN_EXE_prebake"));
         fs::write(directory.path().join(unit), text).unwrap();
@@ -114,6 +114,12 @@ fn systemd_finds_no_fault_with_the_units_and_little_that_the_service_may_do() {
     assert!(fine && !said.contains("prebake-serve"), "{said}");
     // The scale goes from 0, nothing, to 10, everything: of ten times the threshold nothing may be above.
     let (fine, said) = analyze(&["security", "--offline=true", "--threshold=15", "./prebake-serve.service"]);
+    assert!(fine, "{said}");
+    let (fine, said) = analyze(&["verify", "./prebake-cluster.service"]);
+    assert!(fine && !said.contains("prebake-cluster"), "{said}");
+    // It listens below 1024 and asks the network for addresses: two capabilities more, and packets.
+    let (fine, said) =
+        analyze(&["security", "--offline=true", "--threshold=18", "./prebake-cluster.service"]);
     assert!(fine, "{said}");
 }
 
