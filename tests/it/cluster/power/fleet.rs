@@ -26,6 +26,8 @@ fn cluster(nodes: Vec<Node>) -> Cluster {
         join: Join::Certificate,
         cni: Cni::Routes,
         addons: Vec::new(),
+        etcd: None,
+        hooks: None,
         bootstrap: Bootstrap { name: None, ip: spanned("10.77.0.1".parse().unwrap()), mac: None, interface: None, dhcp: true },
         nodes,
         registry_mirrors: Vec::new(),
