@@ -8,6 +8,7 @@
 //!   recipe/NAME.yaml, *.bu                the recipe and its layers, written anew each time
 //!   private/NAME/                         what the guard gives to each machine once
 //!   state.json                            how far the cluster is
+//!   machines.json                         what the boot server saw of each machine
 //!   lock                                  held by the process that forms it
 //! ```
 
@@ -24,6 +25,11 @@ impl Place {
     /// The place of the cluster `name` below `output`.
     pub fn new(output: &Path, name: &str) -> Place {
         Place { output: output.to_owned(), name: name.to_owned() }
+    }
+
+    /// The cluster's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Directory of the trees.
@@ -64,6 +70,11 @@ impl Place {
     /// Record of how far the cluster is.
     pub fn state(&self) -> PathBuf {
         self.own().join("state.json")
+    }
+
+    /// What the boot server saw of the machines.
+    pub fn machines(&self) -> PathBuf {
+        self.own().join("machines.json")
     }
 
     /// Held by the process that forms the cluster.
