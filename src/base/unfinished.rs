@@ -110,14 +110,30 @@ fn outlives_its_terminal() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
+/// The thread that ends the process on signals.
+pub(crate) struct Ending {
+    stop: tokio::sync::oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Ending {
+    /// Ends the thread, for what comes takes care of signals itself. A signal in the moment between is lost.
+    pub(crate) fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
 /// Makes SIGINT, SIGTERM and the SIGHUP of a closed terminal end this process with exit code 130, leaving nothing
-/// unfinished. Not for servers, which end in their own way.
-pub(crate) fn end_on_signals() {
+/// unfinished. Servers end in their own way, and stop this before they begin; for all others it may be dropped. If it fails, a
+/// signal ends the process in the default way.
+pub(crate) fn end_on_signals() -> Option<Ending> {
     use tokio::signal::unix::{SignalKind, signal};
-    let wait = || -> io::Result<()> {
+    let wait = || -> io::Result<Ending> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (ready, is_ready) = std::sync::mpsc::channel();
-        thread::Builder::new().name("signals".into()).spawn(move || {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async {
                 let (Ok(mut interrupt), Ok(mut terminate)) =
                     (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -133,16 +149,26 @@ pub(crate) fn end_on_signals() {
                     }
                 };
                 let _ = ready.send(());
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, () = hung_up => {} }
+                // Whoever only drops the other end does not stop this.
+                let stopped = async {
+                    if stopped.await.is_err() {
+                        std::future::pending().await
+                    }
+                };
+                tokio::select! {
+                    () = stopped => return,
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    () = hung_up => {}
+                }
                 end();
             });
         })?;
         // Signals are handled from now on.
         let _ = is_ready.recv();
-        Ok(())
+        Ok(Ending { stop, thread })
     };
-    // If this fails, a signal ends the process in the default way.
-    let _ = wait();
+    wait().ok()
 }
 
 /// Registers a function that runs before an interrupted process ends. It is registered in time, or this does not return.

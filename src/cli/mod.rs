@@ -131,6 +131,18 @@ enum Verb {
     Version(version::VersionArgs),
 }
 
+impl Verb {
+    /// Whether it takes care of signals itself.
+    fn handles_signals(&self) -> bool {
+        match self {
+            Verb::Serve(_) | Verb::Status(_) | Verb::Explain(_) | Verb::Logs(_) => true,
+            #[cfg(feature = "cluster")]
+            Verb::Cluster(args) => args.serves(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs the command line, and prints an error with its causes and a hint.
 pub fn main() -> ExitCode {
     let (cli, options) = Cli::from_command_line();
@@ -224,7 +236,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<()> {
         // A server handles signals itself, and drops its privileges before the first thread starts; verbs that only
         // query a server leave nothing behind, and `status` may have a terminal to restore.
-        if !matches!(self.verb, Verb::Serve(_) | Verb::Status(_) | Verb::Explain(_) | Verb::Logs(_)) {
+        if !self.verb.handles_signals() {
             unfinished::end_on_signals();
         }
         match self.verb {

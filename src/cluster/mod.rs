@@ -13,12 +13,11 @@
 //! and the way to the moment when it is ready. Leaves building to `bake`, answers to machines to `serve`, and words and screens to
 //! `cli`.
 
-pub(crate) mod yaml;
-
 pub mod api;
 pub mod course;
 pub mod description;
 pub mod doctor;
+pub mod etcd;
 pub mod hold;
 pub mod kubeadm;
 pub mod pki;

@@ -1,9 +1,18 @@
 //! `prebake cluster`
 
+mod add;
 mod addons;
+mod doctor;
+mod forming;
 pub(crate) mod generate;
+mod init;
 mod reach;
+mod replace;
+mod serve;
+mod serving;
+mod show;
 mod status;
+mod teardown;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +31,13 @@ pub(crate) struct ClusterArgs {
 
 #[derive(Subcommand)]
 enum Verb {
+    Add(Box<add::AddArgs>),
+    Doctor(doctor::DoctorArgs),
     Generate(generate::GenerateArgs),
+    Init(Box<init::InitArgs>),
+    Replace(Box<replace::ReplaceArgs>),
+    Serve(serve::ServeArgs),
+    Teardown(teardown::TeardownArgs),
     Addons(addons::AddonsArgs),
     Status(status::ClusterStatusArgs),
     Wait(wait::WaitArgs),
@@ -66,10 +81,21 @@ impl Described {
 }
 
 impl ClusterArgs {
+    /// Whether the verb runs a server, which takes care of signals itself.
+    pub(super) fn serves(&self) -> bool {
+        matches!(self.verb, Verb::Add(_) | Verb::Init(_) | Verb::Replace(_) | Verb::Serve(_))
+    }
+
     /// Runs the verb.
     pub(crate) fn run(self) -> Result<()> {
         match self.verb {
+            Verb::Add(args) => args.run(),
+            Verb::Doctor(args) => args.run(),
             Verb::Generate(args) => args.run(),
+            Verb::Init(args) => args.run(),
+            Verb::Replace(args) => args.run(),
+            Verb::Serve(args) => args.run(),
+            Verb::Teardown(args) => args.run(),
             Verb::Addons(args) => args.run(),
             Verb::Status(args) => args.run(),
             Verb::Wait(args) => args.run(),

@@ -15,5 +15,6 @@ pub mod change;
 pub mod client;
 pub mod follow;
 mod objects;
+pub mod retire;
 pub mod snapshot;
 pub mod wait;

@@ -60,6 +60,7 @@ const BOOTSTRAPPERS: &str = "system:bootstrappers:kubeadm:default-node-token";
 pub struct Pki {
     directory: PathBuf,
     cluster: Authority,
+    etcd: Authority,
     files: BTreeMap<&'static str, Zeroizing<Vec<u8>>>,
     exposed: Vec<PathBuf>,
 }
@@ -119,8 +120,9 @@ impl Pki {
             // The table has rows.
             None => Authority::open(&store, AUTHORITIES[0].0, now)?,
         };
+        let etcd = Authority::open(&store, AUTHORITIES[2].0, now)?;
         let (directory, exposed) = store.end();
-        Ok(Pki { directory, cluster, files, exposed })
+        Ok(Pki { directory, cluster, etcd, files, exposed })
     }
 
     /// Their directory.
@@ -191,6 +193,21 @@ impl Pki {
         now: SystemTime,
     ) -> Result<Kubeconfig, Error> {
         self.kubeconfig(cluster, BOOTSTRAPPERS, node, lasts, now)
+    }
+
+    /// Certificate and key in PEM of a client of etcd, as kubeadm's own `healthcheck-client`: etcd asks only for its authority. They
+    /// last a day.
+    ///
+    /// # Errors
+    /// The authority cannot sign.
+    pub fn etcd_client(&self, now: SystemTime) -> Result<(String, Zeroizing<String>), Error> {
+        let client = self.etcd.issue(&Subject { group: MASTERS, user: "prebake" }, DAY, now)?;
+        Ok((client.certificate, client.key))
+    }
+
+    /// Certificate of etcd's authority, in PEM.
+    pub fn etcd_certificate(&self) -> &[u8] {
+        self.etcd.certificate()
     }
 
     fn kubeconfig(

@@ -12,7 +12,7 @@ use prebake::cluster::project;
 use prebake::tree::open::Tree;
 use serde_json::Value;
 
-use crate::bake::kubernetes::{run, source, world};
+use crate::bake::kubernetes::{command, run, source, world};
 use crate::judges;
 use crate::world::registry::{Builder, Registry};
 use crate::world::{Run, World, repository};
@@ -43,13 +43,13 @@ recipe:
   trust: {primary_fingerprint: 9B368570AEFD715B83A15ACE4F564163D3EA328A, key: recipes/lab.asc}
 "#;
 
-struct Site {
-    world: World,
+pub(super) struct Site {
+    pub world: World,
     registry: Registry,
 }
 
 impl Site {
-    fn new() -> Site {
+    pub fn new() -> Site {
         let world = world("images: asset", &source());
         let sysext = world.path("sysext/kubernetes/sysext.yaml");
         let text = fs::read_to_string(&sysext).unwrap() + "  kube-vip: [\"ghcr.io/kube-vip/kube-vip:v1.2.1\"]\n";
@@ -61,6 +61,16 @@ impl Site {
         world.write("cluster.yaml", DESCRIPTION.replace("KEY", KEY));
         world.write("gpu.bu", "variant: flatcar\nversion: 1.1.0\nstorage:\n  files:\n    - path: /etc/gpu\n      contents: {inline: yes}\n");
         Site { world, registry: builder.start() }
+    }
+
+    /// prebake with the site's mirrors.
+    pub fn command(&self, args: &[&str]) -> Command {
+        command(&self.world, &self.registry, args)
+    }
+
+    /// The same, to its end.
+    pub fn run(&self, args: &[&str]) -> Run {
+        Run::of(self.command(args).output().unwrap())
     }
 
     fn generate(&self, args: &[&str]) -> Run {

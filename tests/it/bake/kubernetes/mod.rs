@@ -107,7 +107,7 @@ pub fn registry() -> (Registry, Vec<Pushed>) {
     (builder.start(), pushed)
 }
 
-fn command(world: &World, registry: &Registry, args: &[&str]) -> Command {
+pub fn command(world: &World, registry: &Registry, args: &[&str]) -> Command {
     let mut command = world.command(args);
     command.env("PREBAKE_MIRROR_OCI", registry.url());
     for source in ["KUBERNETES", "GITHUB", "WEB"] {

@@ -1,0 +1,75 @@
+//! `prebake cluster serve`
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Described;
+use super::serving::{self, ServingArgs};
+use crate::base::error::{Advice, Exit, Result};
+use crate::base::unfinished;
+use crate::cluster::description::Cluster;
+use crate::cluster::hold::Hold;
+use crate::cluster::place::Place;
+use crate::cluster::templates::Templates;
+
+/// How often what machines join with is made anew; it lasts a day.
+const RENEWAL: Duration = Duration::from_secs(3600);
+
+/// Serve what `generate` or `init` made: for machines that boot over the network each time, and for later installations
+///
+/// The same server as in `init`: HTTP on port 8080, TFTP, and DHCP or proxyDHCP, with the configs with secrets for each machine. What
+/// machines join with is made anew each hour. `prebake serve` of the same tree serves it, too, but makes nothing anew.
+#[derive(Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    described: Described,
+    #[command(flatten)]
+    serving: ServingArgs,
+}
+
+/// There is nothing to serve.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no tree at {0}")]
+struct NoTree(String);
+
+impl Advice for NoTree {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("`prebake cluster generate` makes it; --output names another place".into())
+    }
+}
+
+impl ServeArgs {
+    /// Runs the verb.
+    pub(super) fn run(self) -> Result<()> {
+        let (cluster, warnings) = Cluster::load(&self.described.path())?;
+        warnings.iter().for_each(|warning| tell!("{warning}"));
+        let place = Place::new(&self.described.output, &cluster.name.value);
+        if !place.tree().exists() {
+            return Err(NoTree(place.tree().display().to_string()).into());
+        }
+        let hold = Hold::take(&place, "serve")?;
+        let signals = unfinished::end_on_signals();
+        let templates = Arc::new(Templates::load(self.described.templates.as_deref())?);
+        serving::renew(&cluster, &place, &templates)?;
+        signals.into_iter().for_each(unfinished::Ending::stop);
+        let reads: Vec<&Path> = self.described.templates.as_deref().into_iter().collect();
+        let Some(ready) = self.serving.prepare(&cluster, &place, &reads, false)? else { return Ok(()) };
+        let renew = serving::renewal(Arc::new(cluster), place, templates);
+        ready.run(move |_| async move {
+            let _hold = hold;
+            loop {
+                tokio::time::sleep(RENEWAL).await;
+                if let Err(error) = renew() {
+                    tell!("warning: what machines join with cannot be made anew: {error}");
+                }
+            }
+        })
+    }
+}
