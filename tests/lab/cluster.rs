@@ -37,6 +37,8 @@ pub struct Cluster {
     directory: PathBuf,
     port: u16,
     token: String,
+    /// What kubeadm said while it made keys.
+    keys_made: String,
     /// In the order they are ended: an API server whose etcd is gone does not end.
     servers: Vec<Server>,
 }
@@ -66,13 +68,22 @@ impl Cluster {
     /// Starts the servers and waits until nodes can join. `programs` holds the peer `kubernetes`; `directory`, which must
     /// not be there yet, all that is written.
     pub fn start(programs: &Path, directory: &Path) -> io::Result<Cluster> {
+        Cluster::start_with(programs, directory, None)
+    }
+
+    /// The same, with the authorities and keys in a directory as kubeadm has them below `/etc/kubernetes/pki`.
+    pub fn start_with(programs: &Path, directory: &Path, keys: Option<&Path>) -> io::Result<Cluster> {
         fs::create_dir(directory)?;
+        if let Some(keys) = keys {
+            run(Command::new("cp").arg("-rT").arg(keys).arg(directory.join("pki")), "")?;
+        }
         let [port, etcd, etcd_peer] = [(); 3].map(|()| ports::unused().port());
         let mut cluster = Cluster {
             programs: programs.to_owned(),
             directory: directory.to_owned(),
             port,
             token: String::new(),
+            keys_made: String::new(),
             servers: Vec::new(),
         };
         cluster.token = cluster.kubeadm(&["token", "generate"])?.trim_end().to_owned();
@@ -83,6 +94,21 @@ impl Cluster {
         cluster.start_controller_manager()?;
         cluster.await_signature()?;
         Ok(cluster)
+    }
+
+    /// The directory of the programs.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// The API server's URL, as this host reaches it.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// What kubeadm said while it made keys.
+    pub fn keys_made(&self) -> &str {
+        &self.keys_made
     }
 
     /// What a machine needs to join.
@@ -151,7 +177,7 @@ impl Cluster {
     }
 
     /// Keys, certificates and the administrator's kubeconfig, as `kubeadm init` makes them.
-    fn make_keys(&self) -> io::Result<()> {
+    fn make_keys(&mut self) -> io::Result<()> {
         // kubeadm refuses a loopback address as the one to advertise, and asks no interface whether it has this one.
         let config = |host: &str, pki: &str| {
             format!(
@@ -179,7 +205,7 @@ impl Cluster {
         fs::write(self.path("here.yaml"), config("127.0.0.1", &pki))?;
         // What nodes are given: their kubelets look for the authority in the directory that is kubeadm's default.
         fs::write(self.path("nodes.yaml"), config("10.0.2.2", ""))?;
-        self.kubeadm(&["init", "phase", "certs", "all", "--config", "here.yaml"])?;
+        self.keys_made = self.kubeadm(&["init", "phase", "certs", "all", "--config", "here.yaml"])?;
         let kubeconfig = ["init", "phase", "kubeconfig", "super-admin", "--config", "here.yaml"];
         self.kubeadm(&[&kubeconfig[..], &["--kubeconfig-dir", "."]].concat())?;
         Ok(())

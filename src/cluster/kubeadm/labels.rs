@@ -8,7 +8,7 @@ use crate::cluster::description::Node;
 /// Domains whose labels a kubelet sets, with those below them.
 const DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 /// Further labels that it sets (`k8s.io/kubelet/pkg/apis/well_known_labels.go`).
-const LABELS: [&str; 12] = [
+const LABELS: [&str; 11] = [
     "kubernetes.io/hostname",
     "topology.kubernetes.io/zone",
     "topology.kubernetes.io/region",
@@ -20,7 +20,6 @@ const LABELS: [&str; 12] = [
     "kubernetes.io/arch",
     "beta.kubernetes.io/os",
     "beta.kubernetes.io/arch",
-    "kubernetes.io/zone",
 ];
 
 /// Whether a kubelet may give itself this label.

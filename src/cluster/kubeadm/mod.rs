@@ -16,12 +16,12 @@ use zeroize::Zeroizing;
 
 use crate::base::error::{Advice, Exit};
 use crate::cluster::description::{Cluster, Join, Node, Role, Secret};
-use crate::cluster::pki::key::Algorithm;
+use crate::cluster::pki::{self, key::Algorithm};
 use crate::cluster::yaml::{document, documents};
 use types::{
     ApiServer, Args, BootstrapToken, ClusterConfiguration, Component, ControlPlane, Discovery, DiscoveryFile,
-    DiscoveryToken, Endpoint, Etcd, Form, InitConfiguration, JoinConfiguration, KubeletConfiguration,
-    LocalEtcd, Networking, NodeRegistration, Proxy, Taint, Timeouts,
+    DiscoveryToken, Endpoint, Etcd, ExternalEtcd, Form, InitConfiguration, JoinConfiguration,
+    KubeletConfiguration, LocalEtcd, Networking, NodeRegistration, Proxy, Taint, Timeouts,
 };
 
 /// Path of the config for kubeadm on a machine.
@@ -215,17 +215,30 @@ impl Writer<'_> {
             },
             controller_manager: component(manager),
             scheduler: component(when(emulated, &LEASE)),
-            etcd: Etcd {
-                local: LocalEtcd {
-                    data_dir: "/var/lib/etcd",
-                    extra_args: Args::of(
-                        form,
-                        when(emulated, &[("heartbeat-interval", "500"), ("election-timeout", "5000")]),
-                    ),
-                },
-            },
+            etcd: self.etcd(when(emulated, &[("heartbeat-interval", "500"), ("election-timeout", "5000")])),
             proxy: (form == Form::V1beta4 && !self.given.kube_proxy).then_some(Proxy { disabled: true }),
         }
+    }
+
+    fn etcd(&self, args: Vec<(String, String)>) -> Etcd {
+        let Some(etcd) = &self.cluster.etcd else {
+            return Etcd::Local(LocalEtcd {
+                data_dir: "/var/lib/etcd",
+                extra_args: Args::of(self.form, args),
+            });
+        };
+        let file = |name: &str| format!("/etc/kubernetes/pki/{name}");
+        let [ca, certificate, key] = pki::EXTERNAL_ETCD;
+        Etcd::External(ExternalEtcd {
+            endpoints: etcd
+                .endpoints
+                .iter()
+                .map(|url| url.value.as_str().trim_end_matches('/').to_owned())
+                .collect(),
+            ca_file: file(ca),
+            cert_file: file(certificate),
+            key_file: file(key),
+        })
     }
 
     fn kubelet(&self) -> KubeletConfiguration {
@@ -283,7 +296,11 @@ impl Writer<'_> {
             kubelet_extra_args: Args::of(self.form, args),
             ignore_preflight_errors: match self.which {
                 Try::First => Vec::new(),
-                Try::Again => preflight::left(self.node.role, self.cluster.begins(self.node)),
+                Try::Again => preflight::left(
+                    self.node.role,
+                    self.cluster.begins(self.node),
+                    self.cluster.etcd.is_none(),
+                ),
             },
         }
     }

@@ -4,19 +4,19 @@
 
 use crate::cluster::description::Role;
 
-/// What any controller has after a while: servers on their ports, manifests, a member's data.
-const CONTROLLER: [&str; 10] = [
+/// What any controller has after a while: servers on their ports, and manifests.
+const CONTROLLER: [&str; 6] = [
     "Port-6443",
     "Port-10257",
     "Port-10259",
-    "Port-2379",
-    "Port-2380",
     "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
     "FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml",
     "FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml",
-    "FileAvailable--etc-kubernetes-manifests-etcd.yaml",
-    "DirAvailable--var-lib-etcd",
 ];
+/// The manifest of etcd.
+const ETCD_MANIFEST: &str = "FileAvailable--etc-kubernetes-manifests-etcd.yaml";
+/// What a member of etcd has.
+const MEMBER: [&str; 3] = ["Port-2379", "Port-2380", "DirAvailable--var-lib-etcd"];
 /// The kubelet's port, which any member has taken.
 const KUBELET: &str = "Port-10250";
 /// What a machine has that began to join.
@@ -26,10 +26,14 @@ const JOINING: [&str; 2] =
 const WORKER: &str = "FileAvailable--etc-kubernetes-pki-ca.crt";
 
 /// The names for a member's next run.
-pub(super) fn left(role: Role, begins: bool) -> Vec<&'static str> {
+pub(super) fn left(role: Role, begins: bool, is_member: bool) -> Vec<&'static str> {
     let mut names = vec![KUBELET];
     if role == Role::Controller {
         names.extend(CONTROLLER);
+        if is_member {
+            names.push(ETCD_MANIFEST);
+            names.extend(MEMBER);
+        }
     }
     if !begins {
         names.extend(JOINING);

@@ -202,9 +202,21 @@ pub(super) struct Component {
     pub(super) extra_args: Option<Args>,
 }
 
+/// Members on the controllers, or others somewhere.
 #[derive(Serialize)]
-pub(super) struct Etcd {
-    pub(super) local: LocalEtcd,
+#[serde(rename_all = "camelCase")]
+pub(super) enum Etcd {
+    Local(LocalEtcd),
+    External(ExternalEtcd),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ExternalEtcd {
+    pub(super) endpoints: Vec<String>,
+    pub(super) ca_file: String,
+    pub(super) cert_file: String,
+    pub(super) key_file: String,
 }
 
 #[derive(Serialize)]

@@ -1,13 +1,14 @@
 //! One authority: its certificate, its key, and what it signs.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_cert::Certificate;
 use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::{Decode, Encode, Tag, Tagged};
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::key::{self, Algorithm};
-use super::store::Store;
+use super::store::{Store, read_given};
 use crate::base::clock::{self, LAST};
 
 /// Lifetime of an authority, as kubeadm's.
@@ -178,7 +179,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = self.has_identifier();
-        let end = since_1970(now) + lasts;
+        // A clock that is behind must not end it before it begins.
+        let end = since_1970(now).max(clock::EARLIEST) + lasts;
         params.not_before = date_time_ymd(1970, 1, 1) + self.begins;
         params.not_after = date_time_ymd(1970, 1, 1) + end.min(since_1970(self.ends())).min(LAST);
         // Always on this curve, whatever the authority's kind: hundreds of machines are given one in a moment.
@@ -198,6 +200,31 @@ fn names(base: &'static str) -> (&'static str, &'static str) {
         "front-proxy-ca" => ("front-proxy-ca.crt", "front-proxy-ca.key"),
         "etcd/ca" => ("etcd/ca.crt", "etcd/ca.key"),
         _ => ("ca.crt", "ca.key"),
+    }
+}
+
+/// Files of a client that somebody else's authority knows: that authority, the certificate, and its key.
+pub(super) fn client_files(
+    ca: &Path,
+    certificate: &Path,
+    key: &Path,
+) -> Result<[Zeroizing<Vec<u8>>; 3], Error> {
+    let files = [read_given(ca)?, read_given(certificate)?, read_given(key)?];
+    let unfit = |path: &Path| Error::Given {
+        path: path.to_owned(),
+        why: "it does not begin with a certificate in PEM",
+    };
+    first(&files[0]).ok_or_else(|| unfit(ca))?;
+    let client = first(&files[1]).ok_or_else(|| unfit(certificate))?;
+    let pair = PrivateKeyDer::from_pem_slice(&files[2]).ok().and_then(|der| KeyPair::try_from(&der).ok());
+    let pair =
+        pair.ok_or_else(|| Error::Given { path: key.to_owned(), why: "it is not a private key in PEM" })?;
+    let public = client.tbs_certificate.subject_public_key_info.to_der();
+    match public.is_ok_and(|der| der == pair.subject_public_key_info()) {
+        true => Ok(files),
+        false => {
+            Err(Error::Given { path: key.to_owned(), why: "it is not the key of the certificate beside it" })
+        }
     }
 }
 

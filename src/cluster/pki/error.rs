@@ -69,6 +69,14 @@ pub enum Error {
     /// A bootstrap token has a wrong form.
     #[error("{} does not hold a bootstrap token of the form [a-z0-9]{{6}}.[a-z0-9]{{16}}", .0.display())]
     Token(PathBuf),
+    /// A file that the description names has the wrong content.
+    #[error("{} cannot be used: {why}", path.display())]
+    Given {
+        /// The file.
+        path: PathBuf,
+        /// The reason, in words, without anything of its content.
+        why: &'static str,
+    },
     /// The library that makes keys and certificates refused.
     #[error("cannot make {what}")]
     Crypto {
@@ -98,7 +106,7 @@ impl Advice for Error {
         match self {
             Error::Store(_) => self.inner_exit(),
             Error::Absent(_) | Error::Crypto { .. } => Exit::Failed,
-            Error::Token(_) => Exit::Config,
+            Error::Token(_) | Error::Given { .. } => Exit::Config,
             Error::Lost { .. }
             | Error::Unfit { .. }
             | Error::Strangers { .. }
@@ -135,6 +143,7 @@ impl Advice for Error {
                 "move {} away if it is of another cluster, or give each cluster its own --output; put the earlier keys back if it is of this one",
                 kubeconfig.display()
             ),
+            Error::Given { .. } => "`etcd:` of the cluster's description names it".into(),
             Error::Token(path) => format!("remove {}, and a token is made anew", path.display()),
         })
     }

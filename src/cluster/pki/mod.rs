@@ -43,6 +43,13 @@ const COMPLETE: &str = ".complete";
 const COMPLETE_TEXT: &[u8] =
     b"The cluster's keys were all here once. Without this file, those that lack are made anew.\n";
 
+/// What the API server shows an etcd outside of the cluster, by kubeadm's usual names below `/etc/kubernetes/pki`: the authority,
+/// a client's certificate, and its key.
+pub(in crate::cluster) const EXTERNAL_ETCD: [&str; 3] =
+    ["etcd/ca.crt", "apiserver-etcd-client.crt", "apiserver-etcd-client.key"];
+/// Where the files of our own authority of etcd are.
+const ETCD: &str = "etcd/";
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long an administrator's certificate lasts, as kubeadm's.
 const ADMINISTRATOR_LASTS: Duration = Duration::from_secs(365 * DAY.as_secs());
@@ -139,6 +146,20 @@ impl Pki {
     /// to join with has the authority's certificate, and kubeadm refuses a worker that has `ca.crt` already.
     pub fn controller_files(&self) -> &BTreeMap<&'static str, Zeroizing<Vec<u8>>> {
         &self.files
+    }
+
+    /// The same for a cluster whose etcd may be outside: then the files that its description names, in place of an authority of ours.
+    ///
+    /// # Errors
+    /// Such a file cannot be read, is not of its kind, or does not belong to the one beside it.
+    pub fn files_for(&self, cluster: &Cluster) -> Result<BTreeMap<&'static str, Zeroizing<Vec<u8>>>, Error> {
+        let mut files = self.files.clone();
+        if let Some(etcd) = &cluster.etcd {
+            files.retain(|name, _| !name.starts_with(ETCD));
+            let [ca, certificate, key] = [&etcd.ca, &etcd.cert, &etcd.key].map(|path| path.value.as_path());
+            files.extend(EXTERNAL_ETCD.into_iter().zip(authority::client_files(ca, certificate, key)?));
+        }
+        Ok(files)
     }
 
     /// The kind of keys that the cluster's authority has, hence kubeadm's for what it makes on each machine.

@@ -52,6 +52,11 @@ pub(super) fn read_private(path: &Path) -> Result<Option<(Zeroizing<Vec<u8>>, bo
     Ok(Some((bytes, close(path, 0o600)?)))
 }
 
+/// A file that somebody named, whose permissions are their affair.
+pub(super) fn read_given(path: &Path) -> Result<Zeroizing<Vec<u8>>, disk::Error> {
+    disk::read_at_most(path, MAX_FILE).map(Zeroizing::new).map_err(disk::Error::io("read", path))
+}
+
 impl Store {
     /// Makes the directory if it is not there.
     pub(super) fn make(place: &Place) -> Result<Store, Error> {
