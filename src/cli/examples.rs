@@ -326,6 +326,20 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[("prebake bundle import edge.bundle --trust site.pub", "Verify, and publish below output")],
     ),
     (
+        "cluster generate",
+        &[
+            ("prebake cluster generate", "All that the machines of cluster.yaml boot, and output/kubeconfig"),
+            (
+                "prebake cluster generate site/cluster.yaml --locked --offline",
+                "The same from the lock and the store alone",
+            ),
+            (
+                "prebake cluster generate --templates mine --recipe",
+                "The recipe that it becomes, with templates of your own",
+            ),
+        ],
+    ),
+    (
         "key generate",
         &[("prebake key generate --output site", "site.key, sealed with a passphrase, and site.pub")],
     ),

@@ -164,7 +164,10 @@ pub(crate) fn claim(top: &Path, output: &Path) -> Result<(), disk::Error> {
         Ok(rest) => real.join(rest),
         Err(_) => real,
     });
-    if whole.starts_with(all) || all.starts_with(&whole) {
+    // No tree's name begins with a dot: a cluster keeps what is its own in such a directory.
+    let first = whole.strip_prefix(all).ok().and_then(|rest| rest.components().next());
+    let is_hidden = first.is_some_and(|first| first.as_os_str().as_encoded_bytes().starts_with(b"."));
+    if (whole.starts_with(all) && !is_hidden) || all.starts_with(&whole) {
         return Err(refused(format!("trees are published in {}: choose another DIR", all.display())));
     }
     let (owner, own) = (top.join(OWNER), owner_line(&output));
@@ -293,6 +296,17 @@ pub(crate) fn judge(tree: &Path, outside: Option<&Path>, name: &str) -> Result<b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_kept_beside_trees_only_in_a_directory_that_no_tree_can_have() {
+        let output = tempfile::tempdir().unwrap();
+        let tree = output.path().join("edge");
+        fs::create_dir(&tree).unwrap();
+        assert!(claim(&output.path().join(".edge/private/edge"), &tree).is_ok());
+        for refused in ["other/private", "edge", "."] {
+            assert!(claim(&output.path().join(refused), &tree).is_err(), "{refused}");
+        }
+    }
 
     #[test]
     fn only_the_owner_reads_what_is_private_and_what_is_no_longer_wanted_is_gone() {

@@ -54,10 +54,19 @@ pub(crate) struct BuildingArgs {
     /// Resolve all inputs anew, as `prebake lock --update` does
     #[arg(long)]
     pub update: bool,
+    /// Let members wait longer for each other: for machines that are emulated without KVM, or as slow
+    #[arg(long)]
+    pub emulated: bool,
     #[command(flatten)]
     pub store: StoreArg,
     #[command(flatten)]
     pub fetch: FetchArgs,
+}
+
+impl BuildingArgs {
+    fn pace(&self) -> Pace {
+        if self.emulated { Pace::Emulated } else { Pace::Metal }
+    }
 }
 
 /// A cluster whose tree, private part and kubeconfig are there.
@@ -84,9 +93,10 @@ impl GenerateArgs {
         let templates = Templates::load(self.described.templates.as_deref())?;
         let place = Place::new(&self.described.output, &cluster.name.value);
         if self.recipe {
-            prepare(&cluster, &place, &templates)?;
+            prepare(&cluster, &place, &templates, self.building.pace())?;
             let recipe = place.recipe();
-            let text = std::fs::read_to_string(&recipe).map_err(disk::Error::io("read the recipe", &recipe))?;
+            let text =
+                std::fs::read_to_string(&recipe).map_err(disk::Error::io("read the recipe", &recipe))?;
             say_part!("{text}");
             return Ok(());
         }
@@ -104,10 +114,15 @@ impl GenerateArgs {
 }
 
 /// Makes the keys of a cluster if there are none, and writes its project.
-pub(crate) fn prepare(cluster: &Cluster, place: &Place, templates: &Templates) -> Result<(Pki, Vec<Finding>)> {
+pub(crate) fn prepare(
+    cluster: &Cluster,
+    place: &Place,
+    templates: &Templates,
+    pace: Pace,
+) -> Result<(Pki, Vec<Finding>)> {
     let pki = Pki::ensure(place, Algorithm::default(), SystemTime::now())?;
     let token = token::ensure(place, cluster)?;
-    let given = Given { pki: &pki, token: &token, templates, images: &[], pace: Pace::default() };
+    let given = Given { pki: &pki, token: &token, templates, images: &[], pace };
     let warnings = project::write(cluster, place, &given)?;
     Ok((pki, warnings))
 }
@@ -120,7 +135,7 @@ pub(crate) fn generate(
     templates: &Templates,
     building: &BuildingArgs,
 ) -> Result<Generated> {
-    let (pki, mut warnings) = prepare(cluster, &place, templates)?;
+    let (pki, mut warnings) = prepare(cluster, &place, templates, building.pace())?;
     for path in pki.exposed() {
         let text = format!("{} was open to others", path.display());
         let hint = "it is closed now, but others may have read it: replace the cluster's keys";
@@ -132,8 +147,12 @@ pub(crate) fn generate(
         project.lock = None;
     }
     let store = building.fetch.trusting(building.store.open()?);
-    let limits =
-        Limits { locked: building.locked, offline: building.offline, rebuild: false, http: building.fetch.options() };
+    let limits = Limits {
+        locked: building.locked,
+        offline: building.offline,
+        rebuild: false,
+        http: building.fetch.options(),
+    };
     let private = place.private();
     let destination = Destination { output: place.output(), private: Some(&private) };
     let progress = Progress::new();
@@ -167,6 +186,7 @@ impl Generated {
             "unchanged": self.report.published.unchanged,
             "private": self.place.private().join(&self.report.published.manifest.name),
             "kubeconfig": self.place.kubeconfig(),
+            "ca_hash": self.pki.ca_hash(),
             "lock": self.lock,
             "release": self.report.lock.release,
         })
@@ -185,16 +205,25 @@ impl Generated {
             cluster.kubernetes.value,
             self.report.version,
         );
+        let kubeconfig = match self.kubeconfig {
+            Written::Kept => "kubeconfig",
+            Written::Made => "kubeconfig, new",
+            Written::Renewed => "kubeconfig, renewed",
+        };
         let rows = [
             ("tree", published.path.clone()),
             ("secrets", self.place.own()),
-            ("kubeconfig", self.place.kubeconfig()),
+            (kubeconfig, self.place.kubeconfig()),
             ("lock", self.lock.clone()),
         ];
         for (name, path) in rows {
-            text += &format!("  {name:<11}{}\n", path.display());
+            text += &format!("  {name:<20}{}\n", path.display());
         }
-        text += &format!("Next: `prebake cluster init{}` on {}, and power on the machines.\n", described.as_typed(), cluster.bootstrap.ip.value);
+        text += &format!(
+            "Next: `prebake cluster init{}` on {}, and power on the machines.\n",
+            described.as_typed(),
+            cluster.bootstrap.ip.value
+        );
         text
     }
 }

@@ -75,7 +75,11 @@ impl Described {
         if self.output != Path::new("output") {
             text += &format!(" -o {}", self.output.display());
         }
-        text += &self.templates.iter().map(|templates| format!(" --templates {}", templates.display())).collect::<String>();
+        text += &self
+            .templates
+            .iter()
+            .map(|templates| format!(" --templates {}", templates.display()))
+            .collect::<String>();
         text
     }
 }

@@ -8,8 +8,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::secrets::Kubeadm;
 use super::role;
+use super::secrets::Kubeadm;
 use crate::base::error::Result;
 use crate::base::finding::Source;
 use crate::base::yaml::{self, Kind};
@@ -25,7 +25,8 @@ const KUBE_VIP: &str = "ghcr.io/kube-vip/kube-vip";
 
 /// The head of each layer.
 pub(super) fn layer(storage: Value, units: Vec<Value>) -> String {
-    let layer = json!({"variant": "flatcar", "version": "1.1.0", "storage": storage, "systemd": {"units": units}});
+    let layer =
+        json!({"variant": "flatcar", "version": "1.1.0", "storage": storage, "systemd": {"units": units}});
     format!("# Written by prebake from cluster.yaml; changes here are lost.\n{layer:#}\n")
 }
 
@@ -73,9 +74,20 @@ pub(super) fn of_cluster(cluster: &Cluster) -> String {
 /// Hosts and networks that containerd asks without the proxy.
 fn except(cluster: &Cluster) -> Vec<String> {
     let vip = cluster.vip.iter().map(|vip| vip.address.value.to_string());
-    let own = ["localhost".to_owned(), "127.0.0.0/8".to_owned(), cluster.network.to_string(), cluster.pods.value.to_string(), cluster.services.value.to_string(), cluster.bootstrap.ip.value.to_string()];
+    let own = [
+        "localhost".to_owned(),
+        "127.0.0.0/8".to_owned(),
+        cluster.network.to_string(),
+        cluster.pods.value.to_string(),
+        cluster.services.value.to_string(),
+        cluster.bootstrap.ip.value.to_string(),
+    ];
     let names = [".svc".to_owned(), ".cluster.local".to_owned()];
-    let mirrors = cluster.registry_mirrors.iter().flat_map(|(_, mirrors)| mirrors).filter_map(|url| url.host_str().map(str::to_owned));
+    let mirrors = cluster
+        .registry_mirrors
+        .iter()
+        .flat_map(|(_, mirrors)| mirrors)
+        .filter_map(|url| url.host_str().map(str::to_owned));
     let said = cluster.proxy.iter().flat_map(|proxy| proxy.except.iter().cloned());
     let mut all: Vec<String> = Vec::new();
     for host in own.into_iter().chain(vip).chain(names).chain(mirrors).chain(said) {
@@ -94,7 +106,11 @@ fn hosts_toml<'u>(host: &str, mirrors: impl Iterator<Item = &'u str>) -> String 
         _ => format!("server = \"https://{server}\"\n"),
     };
     for mirror in mirrors {
-        let _ = write!(text, "\n[host.\"{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n", mirror.trim_end_matches('/'));
+        let _ = write!(
+            text,
+            "\n[host.\"{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n",
+            mirror.trim_end_matches('/')
+        );
     }
     text
 }
@@ -121,7 +137,11 @@ pub(super) fn of_node(
         file("/etc/hostname", 0o644, &format!("{name}\n")),
         file("/etc/hosts", 0o644, &hosts(cluster)),
         file("/etc/prebake/node.env", 0o644, &environment),
-        file("/etc/systemd/network/05-lan0.link", 0o644, &format!("[Match]\nMACAddress={}\nType=ether\n\n[Link]\nName={INTERFACE}\n", node.mac.value)),
+        file(
+            "/etc/systemd/network/05-lan0.link",
+            0o644,
+            &format!("[Match]\nMACAddress={}\nType=ether\n\n[Link]\nName={INTERFACE}\n", node.mac.value),
+        ),
         file("/etc/systemd/network/05-lan0.network", 0o644, &network(cluster, node, pods)),
     ];
     files.extend(kubeadm.public().map(|(path, text)| file(path, 0o600, text)));
@@ -141,7 +161,8 @@ pub(super) fn of_node(
             "path": "/etc/kubernetes", "with_mount_unit": true,
         }]);
         let parts = [("etcd", "/var/lib/etcd"), ("kubelet", "/var/lib/kubelet")];
-        storage["directories"] = parts.map(|(part, _)| json!({"path": format!("{STATE}/{part}"), "mode": 0o700})).into();
+        storage["directories"] =
+            parts.map(|(part, _)| json!({"path": format!("{STATE}/{part}"), "mode": 0o700})).into();
         for (part, path) in parts {
             units.push(bind(part, path));
         }

@@ -57,6 +57,9 @@ pub enum Error {
         /// Its name.
         name: crate::base::yaml::decode::Spanned<String>,
     },
+    /// An etcd outside of the cluster.
+    #[error("the cluster {0} has an etcd of its own outside, of which configs for kubeadm do not know yet")]
+    Etcd(String),
 }
 
 impl Advice for Error {
@@ -65,7 +68,9 @@ impl Advice for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        let Error::Installed { .. } = self;
+        if let Error::Etcd(_) = self {
+            return Some("leave `etcd:` out, and give each controller a `state:` disk".into());
+        }
         Some("give it a `state:` disk, which keeps what a power cut must not take; the system itself is booted from here".into())
     }
 }
@@ -145,6 +150,9 @@ fn files(cluster: &Cluster, place: &Place, given: &Given<'_>) -> Result<(Files, 
     if let Some(node) = cluster.nodes.iter().find(|node| matches!(node.storage, Storage::Installed(_))) {
         return Err(Error::Installed { name: node.name.clone() }.into());
     }
+    if cluster.etcd.is_some() {
+        return Err(Error::Etcd(cluster.name.value.clone()).into());
+    }
     let mut files = Files::default();
     let (mut findings, mut warnings) = (Vec::new(), Vec::new());
     let shared = shared_values(cluster);
@@ -153,7 +161,10 @@ fn files(cluster: &Cluster, place: &Place, given: &Given<'_>) -> Result<(Files, 
     let mut profiles = Vec::new();
     for class in &classes {
         let mut of_profile = Vec::new();
-        for (name, template) in [("common", "ignition/common.yaml.tmpl".to_owned()), (role(class.role), format!("ignition/{}.yaml.tmpl", role(class.role)))] {
+        for (name, template) in [
+            ("common", "ignition/common.yaml.tmpl".to_owned()),
+            (role(class.role), format!("ignition/{}.yaml.tmpl", role(class.role))),
+        ] {
             let Some(template) = given.templates.get(&template) else { continue };
             let filled: Vec<(&Node, Result<Filled, Findings>)> = {
                 let fill = |node: &&'_ Node| fill(template, &node_values(node, given).and(&shared));
@@ -294,7 +305,12 @@ fn node_values(node: &Node, given: &Given<'_>) -> Values {
 }
 
 /// What a person's profile of a role adds to it.
-fn profile_adds(cluster: &Cluster, class: &Class<'_>, given: &Given<'_>, shared: &Values) -> Result<Adds, Findings> {
+fn profile_adds(
+    cluster: &Cluster,
+    class: &Class<'_>,
+    given: &Given<'_>,
+    shared: &Values,
+) -> Result<Adds, Findings> {
     let role = role(class.role);
     let template = given.templates.get(&format!("profiles/{role}.json.tmpl"));
     let Some(template) = template.filter(|template| template.replaced) else { return Ok(Adds::default()) };
@@ -325,12 +341,18 @@ fn beside(
     files: &mut Files,
     (findings, warnings): (&mut Vec<Finding>, &mut Vec<Finding>),
 ) {
-    if let Some(template) = given.templates.get("profiles/bootstrap.json.tmpl").filter(|template| template.replaced) {
+    if let Some(template) =
+        given.templates.get("profiles/bootstrap.json.tmpl").filter(|template| template.replaced)
+    {
         findings.push(matchbox::bootstrap(template));
     }
     for (template, file, of) in [
         ("ignition/bootstrap.yaml.tmpl", "bootstrap.bu", "for a bootstrap machine that runs Flatcar"),
-        ("dnsmasq.conf.tmpl", "dnsmasq.conf", "for a dnsmasq of one's own; prebake's own DHCP server does not read it"),
+        (
+            "dnsmasq.conf.tmpl",
+            "dnsmasq.conf",
+            "for a dnsmasq of one's own; prebake's own DHCP server does not read it",
+        ),
     ] {
         let Some(template) = given.templates.get(template) else { continue };
         match fill(template, shared) {
@@ -339,7 +361,11 @@ fn beside(
         }
         if template.replaced {
             let path = disk::directory_of(&place.recipe()).join(file);
-            warnings.push(Finding::warning(format!("{} is written to {}, {of}", template.source.name, path.display())));
+            warnings.push(Finding::warning(format!(
+                "{} is written to {}, {of}",
+                template.source.name,
+                path.display()
+            )));
         }
     }
 }
@@ -347,7 +373,11 @@ fn beside(
 /// Makes a directory hold exactly these files, as far as they are of a project.
 fn place_files(directory: &Path, files: &Files) -> Result<(), disk::Error> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(disk::Error::io("create", directory))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(disk::Error::io("create", directory))?;
     for (name, file) in &files.0 {
         let path = directory.join(name);
         let mode = if file.is_secret { 0o600 } else { 0o644 };
@@ -380,7 +410,8 @@ fn place_files(directory: &Path, files: &Files) -> Result<(), disk::Error> {
 fn shipped_beside(cluster: &Cluster, directory: &Path) -> Result<(), disk::Error> {
     let link = directory.join("sysext");
     let all = std::path::absolute(&cluster.directory).unwrap_or_else(|_| cluster.directory.clone());
-    let folder: Option<PathBuf> = all.ancestors().map(|above| above.join("sysext")).find(|folder| folder.is_dir());
+    let folder: Option<PathBuf> =
+        all.ancestors().map(|above| above.join("sysext")).find(|folder| folder.is_dir());
     if fs::read_link(&link).ok() == folder {
         return Ok(());
     }

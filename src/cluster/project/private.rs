@@ -107,12 +107,16 @@ fn walk(ours: &Value, theirs: &Value, path: &str) -> Option<String> {
             })
         }
         (Value::Array(one), Value::Array(other)) => {
-            let id = |value: &Value| ["path", "name"].iter().find_map(|key| value.get(key)?.as_str().map(str::to_owned));
-            let find = |list: &[Value], wanted: &str| list.iter().find(|item| id(item).as_deref() == Some(wanted)).cloned();
+            let id = |value: &Value| {
+                ["path", "name"].iter().find_map(|key| value.get(key)?.as_str().map(str::to_owned))
+            };
+            let find = |list: &[Value], wanted: &str| {
+                list.iter().find(|item| id(item).as_deref() == Some(wanted)).cloned()
+            };
             for item in one {
                 let Some(name) = id(item) else { break };
                 match find(other, &name) {
-                    Some(theirs) if theirs != *item => return walk(item, &theirs, &name),
+                    Some(theirs) if theirs != *item => return Some(format!("{name} differs")),
                     Some(_) => {}
                     None => return Some(format!("{name} is missing there")),
                 }

@@ -34,7 +34,8 @@ pub(super) fn text(
     layers: &BTreeMap<&str, Layers>,
     uuids: &BTreeMap<&str, String>,
 ) -> (String, Vec<Finding>) {
-    let mut text = String::from("# Written by prebake from cluster.yaml; changes here are lost.\nschema: 1\n");
+    let mut text =
+        String::from("# Written by prebake from cluster.yaml; changes here are lost.\nschema: 1\n");
     let _ = writeln!(text, "name: {}", scalar(&cluster.name.value));
     let version = match &cluster.flatcar {
         VersionWish::Latest => String::new(),
@@ -69,7 +70,8 @@ pub(super) fn text(
             Role::Controller => "control-plane",
             Role::Worker => "worker",
         };
-        let _ = writeln!(text, "  {}:\n    role: {role}\n    ignition: {}", scalar(&class.name), list(layers));
+        let _ =
+            writeln!(text, "  {}:\n    role: {role}\n    ignition: {}", scalar(&class.name), list(layers));
         let args = class.nodes[0].kernel_args.iter().map(|arg| &arg.value).chain(&adds.args);
         let args: Vec<&String> = args.collect();
         if !args.is_empty() {
@@ -83,7 +85,8 @@ pub(super) fn text(
     let _ = writeln!(text, "nodes:");
     let empty = Layers::default();
     for node in &cluster.nodes {
-        let profile = profiles.iter().find(|profile| profile.class.nodes.iter().any(|own| std::ptr::eq(*own, node)));
+        let profile =
+            profiles.iter().find(|profile| profile.class.nodes.iter().any(|own| std::ptr::eq(*own, node)));
         let Some(profile) = profile else { continue };
         let own = layers.get(node.name.value.as_str()).unwrap_or(&empty);
         let uuid = uuids.get(node.name.value.as_str());

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::facts::{file, layer};
 use super::Given;
+use super::facts::{file, layer};
 use crate::base::error::Result;
 use crate::base::finding::Findings;
 use crate::cluster::description::{Cluster, Join, Node, Role};
@@ -41,7 +41,12 @@ pub(super) enum Error {
 }
 
 /// kubeadm's configs of a node, by the template of its part.
-pub(super) fn kubeadm(cluster: &Cluster, node: &Node, given: &Given<'_>, values: Values) -> Result<Kubeadm, Error> {
+pub(super) fn kubeadm(
+    cluster: &Cluster,
+    node: &Node,
+    given: &Given<'_>,
+    values: Values,
+) -> Result<Kubeadm, Error> {
     let begins = cluster.begins(node);
     let name = match (begins, node.role) {
         (true, _) => "kubeadm/init.yaml.tmpl",
@@ -60,7 +65,8 @@ pub(super) fn kubeadm(cluster: &Cluster, node: &Node, given: &Given<'_>, values:
     // The config to begin with has a token and what follows from the keys; one to join with may have neither.
     let mut is_secret = begins || cluster.join != Join::Certificate;
     let mut text = |which| {
-        let config = kubeadm::config(cluster, node, &facts, which).map_err(|error| Error::Other(error.into()))?;
+        let config =
+            kubeadm::config(cluster, node, &facts, which).map_err(|error| Error::Other(error.into()))?;
         let Some(template) = given.templates.get(name) else { return Ok(config) };
         let values = Values::default().and(&values).with("KUBEADM_CONFIG", config.as_str());
         let filled = fill(template, &values).map_err(Error::Template)?;
@@ -119,12 +125,13 @@ fn discovery(cluster: &Cluster, node: &Node, earlier: &Path, given: &Given<'_>) 
         let file = files.iter().find(|file| file["path"] == DISCOVERY)?;
         let conf = file["contents"]["inline"].as_str()?;
         let authority = STANDARD.encode(given.pki.ca_certificate());
-        (conf.contains(&authority) && conf.contains(&cluster.endpoint())).then(|| Zeroizing::new(conf.to_owned()))
+        (conf.contains(&authority) && conf.contains(&cluster.endpoint()))
+            .then(|| Zeroizing::new(conf.to_owned()))
     };
     match kept() {
         Some(conf) => Ok(conf),
-        None => Ok(Zeroizing::new(given.pki.discovery(cluster, &node.name.value, LASTS, now)?.text().to_owned())),
+        None => {
+            Ok(Zeroizing::new(given.pki.discovery(cluster, &node.name.value, LASTS, now)?.text().to_owned()))
+        }
     }
 }
-
-

@@ -107,13 +107,18 @@ impl Filler<'_> {
         if !self.findings.is_empty() {
             return filled;
         }
-        let data: serde_json::Map<_, _> =
-            self.values.names().filter_map(|name| Some((name.to_owned(), self.values.get(name)?.into()))).collect();
+        let data: serde_json::Map<_, _> = self
+            .values
+            .names()
+            .filter_map(|name| Some((name.to_owned(), self.values.get(name)?.into())))
+            .collect();
         let rendered = gotemplate::Template::parse(filled.as_bytes())
             .and_then(|template| template.render(&gotemplate::Value::from(serde_json::Value::from(data))));
         match rendered.map(String::from_utf8) {
             Ok(Ok(text)) => return text,
-            Ok(Err(_)) => self.findings.push(Finding::error(format!("{} does not become text", self.source.name))),
+            Ok(Err(_)) => {
+                self.findings.push(Finding::error(format!("{} does not become text", self.source.name)))
+            }
             Err(error) => {
                 let place = error.line().map(|line| Place { source: self.source.clone(), line, column: 1 });
                 let finding = Finding::error(error.message());
@@ -140,7 +145,8 @@ impl Filler<'_> {
         let finding = match known {
             Some(_) => {
                 let text = format!("templates/{} has no variable `{name}`", self.name);
-                Finding::error(text).hint(format!("it has {}", self.values.names().collect::<Vec<_>>().join(", ")))
+                Finding::error(text)
+                    .hint(format!("it has {}", self.values.names().collect::<Vec<_>>().join(", ")))
             }
             None => {
                 let near = meant(name, self.values.names(), "variables are ");
@@ -259,17 +265,52 @@ fn is_control(inside: &str) -> bool {
 /// The fields `.NAME` in an action, by where they begin, counted from the braces.
 fn fields(inside: &str) -> Vec<(usize, &str)> {
     let starts = inside.match_indices('.').filter(|(at, _)| {
-        inside[..*at].chars().next_back().is_none_or(|before| before.is_whitespace() || "(-!|".contains(before))
+        inside[..*at]
+            .chars()
+            .next_back()
+            .is_none_or(|before| before.is_whitespace() || "(-!|".contains(before))
     });
-    starts.filter_map(|(at, _)| capitals(&inside[at + 1..]).map(|(length, _)| (at + 2, &inside[at + 1..at + 1 + length]))).collect()
+    starts
+        .filter_map(|(at, _)| {
+            capitals(&inside[at + 1..]).map(|(length, _)| (at + 2, &inside[at + 1..at + 1 + length]))
+        })
+        .collect()
 }
 
 /// Variables that a shell or a service of systemd has by itself.
 const SHELLS: [&str; 32] = [
-    "BASHPID", "BASH_SOURCE", "CREDENTIALS_DIRECTORY", "CACHE_DIRECTORY", "CONFIGURATION_DIRECTORY", "EUID", "EXIT_CODE", "EXIT_STATUS",
-    "FUNCNAME", "HOME", "HOSTNAME", "IFS", "INVOCATION_ID", "KUBECONFIG", "LANG", "LINENO", "LOGNAME", "LOGS_DIRECTORY", "MAINPID",
-    "NOTIFY_SOCKET", "OLDPWD", "OPTARG", "PATH", "PIPESTATUS", "PWD", "RANDOM", "REPLY", "RUNTIME_DIRECTORY", "SECONDS", "SERVICE_RESULT",
-    "STATE_DIRECTORY", "USER",
+    "BASHPID",
+    "BASH_SOURCE",
+    "CREDENTIALS_DIRECTORY",
+    "CACHE_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+    "EUID",
+    "EXIT_CODE",
+    "EXIT_STATUS",
+    "FUNCNAME",
+    "HOME",
+    "HOSTNAME",
+    "IFS",
+    "INVOCATION_ID",
+    "KUBECONFIG",
+    "LANG",
+    "LINENO",
+    "LOGNAME",
+    "LOGS_DIRECTORY",
+    "MAINPID",
+    "NOTIFY_SOCKET",
+    "OLDPWD",
+    "OPTARG",
+    "PATH",
+    "PIPESTATUS",
+    "PWD",
+    "RANDOM",
+    "REPLY",
+    "RUNTIME_DIRECTORY",
+    "SECONDS",
+    "SERVICE_RESULT",
+    "STATE_DIRECTORY",
+    "USER",
 ];
 /// Commands and settings that assign variables without an equals sign right behind them.
 const ASSIGNERS: [&str; 9] =
@@ -286,7 +327,8 @@ fn is_shells(name: &str, text: &str) -> bool {
         let assigns = line.split_whitespace().any(|word| ASSIGNERS.contains(&word));
         line.match_indices(name).any(|(at, _)| {
             let (before, after) = (&line[..at], &line[at + name.len()..]);
-            let whole = !before.ends_with(|c| is_part(c) || c == '$' || c == '{') && !after.starts_with(is_part);
+            let whole =
+                !before.ends_with(|c| is_part(c) || c == '$' || c == '{') && !after.starts_with(is_part);
             whole && (after.starts_with('=') || after.starts_with("+=") || assigns)
         })
     })
@@ -312,7 +354,8 @@ mod tests {
     }
 
     fn filled(text: &str) -> Result<String, Findings> {
-        let template = Template { name: "ignition/worker.yaml.tmpl", source: Source::new("t", text), replaced: true };
+        let template =
+            Template { name: "ignition/worker.yaml.tmpl", source: Source::new("t", text), replaced: true };
         fill(&template, &values()).map(|filled| filled.text)
     }
 
@@ -340,19 +383,30 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_an_error_with_its_place_and_the_nearest_name() {
-        let Err(Findings(findings)) = filled("a\n  b ${CLUSTR_NAME} {{ .NODE_NAM }}\n${KUBEADM_TOKEN} ${NODE_NAM:-x}\n") else {
+        let Err(Findings(findings)) =
+            filled("a\n  b ${CLUSTR_NAME} {{ .NODE_NAM }}\n${KUBEADM_TOKEN} ${NODE_NAM:-x}\n")
+        else {
             panic!("three findings expected");
         };
         let told: Vec<String> = findings
             .iter()
             .map(|finding| {
                 let place = finding.place.as_ref().unwrap();
-                format!("{}:{} {} ({})", place.line, place.column, finding.message, finding.hint.as_deref().unwrap_or_default())
+                format!(
+                    "{}:{} {} ({})",
+                    place.line,
+                    place.column,
+                    finding.message,
+                    finding.hint.as_deref().unwrap_or_default()
+                )
             })
             .collect();
         assert_eq!(told.len(), 3, "{told:#?}");
         assert!(told[0].starts_with("2:5 there is no variable `CLUSTR_NAME` (did you mean `CLUSTER_NAME`?; write `$${CLUSTR_NAME}`"), "{told:#?}");
-        assert!(told[1].starts_with("2:21 there is no variable `NODE_NAM` (did you mean `NODE_NAME`?)"), "{told:#?}");
+        assert!(
+            told[1].starts_with("2:21 there is no variable `NODE_NAM` (did you mean `NODE_NAME`?)"),
+            "{told:#?}"
+        );
         assert!(told[2].contains("has no variable `KUBEADM_TOKEN`"), "{told:#?}");
     }
 

@@ -43,12 +43,24 @@ pub fn profile(
         match key.as_str() {
             "id" | "name" if value == role => {}
             "id" | "name" => {
-                reader.refuse(key, format!("`{key}` is {value}, but nodes boot the profile of their role"), format!("let it be \"{role}\"; a node's own settings belong to the node in cluster.yaml"));
+                reader.refuse(
+                    key,
+                    format!("`{key}` is {value}, but nodes boot the profile of their role"),
+                    format!("let it be \"{role}\"; a node's own settings belong to the node in cluster.yaml"),
+                );
             }
             "ignition_id" if stem(value) == role => {}
-            "ignition_id" => reader.refuse(key, format!("`ignition_id` is {value}, but the configs of a tree are its own"), format!("leave it out, and let the config be ignition/{role}.yaml.tmpl")),
+            "ignition_id" => reader.refuse(
+                key,
+                format!("`ignition_id` is {value}, but the configs of a tree are its own"),
+                format!("leave it out, and let the config be ignition/{role}.yaml.tmpl"),
+            ),
             "cloud_id" | "generic_id" if is_empty(value) => {}
-            "cloud_id" | "generic_id" => reader.refuse(key, format!("`{key}` has no effect: machines get one Ignition config"), format!("write what it does into ignition/{role}.yaml.tmpl")),
+            "cloud_id" | "generic_id" => reader.refuse(
+                key,
+                format!("`{key}` has no effect: machines get one Ignition config"),
+                format!("write what it does into ignition/{role}.yaml.tmpl"),
+            ),
             "boot" => adds = reader.boot(value, role, server, directory),
             _ => reader.refuse(key, format!("a profile has no `{key}`"), "leave it out".into()),
         }
@@ -60,7 +72,11 @@ pub fn profile(
 ///
 /// # Errors
 /// Everything in it that would not count, with the way out.
-pub fn group(template: &Template, text: &str, [name, ip, mac, role]: [&str; 4]) -> Result<Option<String>, Findings> {
+pub fn group(
+    template: &Template,
+    text: &str,
+    [name, ip, mac, role]: [&str; 4],
+) -> Result<Option<String>, Findings> {
     let mut reader = Reader { template, findings: Vec::new() };
     let mut uuid = None;
     for (key, value) in &reader.record(text) {
@@ -109,7 +125,11 @@ impl Reader<'_> {
         match serde_json::from_str(text) {
             Ok(Value::Object(record)) => record,
             Ok(_) => {
-                self.refuse("", "this is no JSON object".into(), "a profile or group of Matchbox is one".into());
+                self.refuse(
+                    "",
+                    "this is no JSON object".into(),
+                    "a profile or group of Matchbox is one".into(),
+                );
                 Map::new()
             }
             Err(error) => {
@@ -143,8 +163,12 @@ impl Reader<'_> {
                             file if file.is_file() => adds.initrds.push(file),
                             file => self.refuse(
                                 text,
-                                format!("there is no file {} to be an initrd before Flatcar's own", file.display()),
-                                "name a file, relative to cluster.yaml; Flatcar's own initrd is there anyway".into(),
+                                format!(
+                                    "there is no file {} to be an initrd before Flatcar's own",
+                                    file.display()
+                                ),
+                                "name a file, relative to cluster.yaml; Flatcar's own initrd is there anyway"
+                                    .into(),
                             ),
                         }
                     }
@@ -160,7 +184,11 @@ impl Reader<'_> {
                         }
                     }
                 }
-                _ => self.refuse(key, format!("`boot` of the profile `{role}` has no `{key}`"), "leave it out".into()),
+                _ => self.refuse(
+                    key,
+                    format!("`boot` of the profile `{role}` has no `{key}`"),
+                    "leave it out".into(),
+                ),
             }
         }
         adds
@@ -168,7 +196,8 @@ impl Reader<'_> {
 
     fn refuse(&mut self, word: &str, text: String, hint: String) {
         let source = self.template.source.clone();
-        let line = source.text.lines().position(|line| !word.is_empty() && line.contains(word)).unwrap_or(0) + 1;
+        let line =
+            source.text.lines().position(|line| !word.is_empty() && line.contains(word)).unwrap_or(0) + 1;
         self.findings.push(Finding::error(text).at(Place { source, line, column: 1 }).hint(hint));
     }
 }
@@ -189,7 +218,11 @@ mod tests {
     use crate::base::finding::Source;
 
     fn template(text: &str) -> Template {
-        Template { name: "profiles/worker.json.tmpl", source: Source::new("worker.json.tmpl", text), replaced: true }
+        Template {
+            name: "profiles/worker.json.tmpl",
+            source: Source::new("worker.json.tmpl", text),
+            replaced: true,
+        }
     }
 
     #[test]
@@ -203,7 +236,13 @@ mod tests {
                      "flatcar.config.url=http://10.0.0.2:8080/ignition?mac=x"]}}"#;
         let read = |text: &str| profile(&template(text), text, "worker", "10.0.0.2", directory.path());
         let adds = read(text).unwrap();
-        assert_eq!(adds, Adds { args: vec!["console=ttyS0".into()], initrds: vec![directory.path().join("early.cpio.gz")] });
+        assert_eq!(
+            adds,
+            Adds {
+                args: vec!["console=ttyS0".into()],
+                initrds: vec![directory.path().join("early.cpio.gz")]
+            }
+        );
         for (from, to, words) in [
             ("\"id\": \"worker\"", "\"id\": \"gpu\"", "`id` is \"gpu\""),
             ("worker.ign", "other.ign", "`ignition_id` is"),
@@ -222,7 +261,8 @@ mod tests {
     fn a_group_as_the_seed_has_it_is_its_node_and_its_uuid_counts() {
         let text = r#"{"id": "c1", "name": "c1", "profile": "controller", "selector": {"mac": "52-54-00-00-00-0A", "uuid": "u"},
             "metadata": {"node_ip": "10.0.0.11"}}"#;
-        let read = |text: &str| group(&template(text), text, ["c1", "10.0.0.11", "52:54:00:00:00:0a", "controller"]);
+        let read =
+            |text: &str| group(&template(text), text, ["c1", "10.0.0.11", "52:54:00:00:00:0a", "controller"]);
         assert_eq!(read(text).unwrap().as_deref(), Some("u"));
         for (from, to, words) in [
             ("\"controller\"", "\"gpu\"", "`profile` is \"gpu\""),

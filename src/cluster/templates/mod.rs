@@ -90,7 +90,8 @@ impl Templates {
                 findings.extend(stranger(&whole, &path));
                 continue;
             };
-            let bytes = disk::read_at_most(&whole, MAX_TEXT).map_err(disk::Error::io("read the template", &whole))?;
+            let bytes =
+                disk::read_at_most(&whole, MAX_TEXT).map_err(disk::Error::io("read the template", &whole))?;
             let shown = whole.display().to_string();
             let text = String::from_utf8(bytes).map_err(|_| not_text(&shown))?;
             let template = Template { name, source: Source::new(shown, text), replaced: true };
@@ -154,7 +155,11 @@ mod tests {
         write("ignition/controler.yaml.tmpl", "");
         write("ignition/worker.yaml", "");
         let refused = Templates::load(Some(directory.path())).unwrap_err().to_string();
-        for words in ["controler.yaml.tmpl replaces no template", "did you mean `ignition/controller.yaml.tmpl`?", "call it ignition/worker.yaml.tmpl"] {
+        for words in [
+            "controler.yaml.tmpl replaces no template",
+            "did you mean `ignition/controller.yaml.tmpl`?",
+            "call it ignition/worker.yaml.tmpl",
+        ] {
             assert!(refused.contains(words), "no {words:?} in {refused}");
         }
     }

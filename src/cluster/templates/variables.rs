@@ -65,7 +65,11 @@ pub static VARIABLES: [Variable; 14] = [
     of("NODE_ROLE", Scope::Node, "`controller` or `worker`."),
     Variable {
         secret: true,
-        ..of("KUBEADM_CONFIG", Scope::Kubeadm, "The config that follows from the description, of several lines.")
+        ..of(
+            "KUBEADM_CONFIG",
+            Scope::Kubeadm,
+            "The config that follows from the description, of several lines.",
+        )
     },
 ];
 

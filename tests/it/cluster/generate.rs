@@ -52,7 +52,8 @@ impl Site {
     pub fn new() -> Site {
         let world = world("images: asset", &source());
         let sysext = world.path("sysext/kubernetes/sysext.yaml");
-        let text = fs::read_to_string(&sysext).unwrap() + "  kube-vip: [\"ghcr.io/kube-vip/kube-vip:v1.2.1\"]\n";
+        let text =
+            fs::read_to_string(&sysext).unwrap() + "  kube-vip: [\"ghcr.io/kube-vip/kube-vip:v1.2.1\"]\n";
         fs::write(sysext, text).unwrap();
         let mut builder = Builder::default();
         for (name, tag) in crate::bake::kubernetes::IMAGES.iter().chain(&[("kube-vip/kube-vip", "v1.2.1")]) {
@@ -92,7 +93,9 @@ impl Site {
     fn private(&self) -> BTreeMap<String, Vec<u8>> {
         let directory = self.world.path("output/.edge/private/edge/ignition");
         let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
-        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+        entries
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+            .collect()
     }
 }
 
@@ -142,12 +145,35 @@ fn a_description_becomes_a_tree_a_private_part_and_a_kubeconfig_whose_bytes_foll
     // Each controller has the authorities, each joining node a certificate to join with, and only there.
     let private = site.private();
     let ids: Vec<&str> = private.keys().map(String::as_str).collect();
-    assert_eq!(ids, ["controller+c1.ign", "controller+c2.ign", "controller+c3.ign", "worker+w1.ign", "worker-as-w2+w2.ign"]);
+    assert_eq!(
+        ids,
+        [
+            "controller+c1.ign",
+            "controller+c2.ign",
+            "controller+c3.ign",
+            "worker+w1.ign",
+            "worker-as-w2+w2.ign"
+        ]
+    );
     let paths = |id: &str| files(&String::from_utf8_lossy(&private[id])).into_keys().collect::<Vec<_>>();
-    let pki: Vec<String> = ["ca.crt", "ca.key", "etcd/ca.crt", "etcd/ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"]
-        .map(|name| format!("/etc/kubernetes/pki/{name}")).into();
-    let with = |own: &[&str]| own.iter().map(|path| (*path).to_owned()).chain(pki.clone()).collect::<Vec<_>>();
-    assert_eq!(paths("controller+c1.ign"), with(&["/etc/kubernetes/kubeadm-retry.yaml", "/etc/kubernetes/kubeadm.yaml"]));
+    let pki: Vec<String> = [
+        "ca.crt",
+        "ca.key",
+        "etcd/ca.crt",
+        "etcd/ca.key",
+        "front-proxy-ca.crt",
+        "front-proxy-ca.key",
+        "sa.key",
+        "sa.pub",
+    ]
+    .map(|name| format!("/etc/kubernetes/pki/{name}"))
+    .into();
+    let with =
+        |own: &[&str]| own.iter().map(|path| (*path).to_owned()).chain(pki.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        paths("controller+c1.ign"),
+        with(&["/etc/kubernetes/kubeadm-retry.yaml", "/etc/kubernetes/kubeadm.yaml"])
+    );
     assert_eq!(paths("controller+c2.ign"), with(&["/etc/kubernetes/discovery.conf"]));
     assert_eq!(paths("worker+w1.ign"), ["/etc/kubernetes/discovery.conf"]);
 
@@ -158,16 +184,26 @@ fn a_description_becomes_a_tree_a_private_part_and_a_kubeconfig_whose_bytes_foll
     assert!(own["/etc/hosts"].contains("10.77.0.21 w1\n"));
     assert!(own["/etc/systemd/network/05-lan0.link"].contains("MACAddress=52:54:00:77:00:12"));
     let network = &own["/etc/systemd/network/05-lan0.network"];
-    assert!(network.contains("Address=10.77.0.12/24\n") && network.contains("Destination=10.244.21.0/24\nGateway=10.77.0.21\n"), "{network}");
+    assert!(
+        network.contains("Address=10.77.0.12/24\n")
+            && network.contains("Destination=10.244.21.0/24\nGateway=10.77.0.21\n"),
+        "{network}"
+    );
     assert!(own["/etc/cni/net.d/10-routes.conflist"].contains("10.244.12.0/24"));
     assert!(own["/etc/kubernetes/manifests/kube-vip.yaml"].contains("10.77.0.5"));
-    assert!(own["/etc/kubernetes/kubeadm.yaml"].contains("kubeConfigPath: "), "a join by certificate has no secret in its config");
+    assert!(
+        own["/etc/kubernetes/kubeadm.yaml"].contains("kubeConfigPath: "),
+        "a join by certificate has no secret in its config"
+    );
     assert!(own["/etc/containerd/certs.d/docker.io/hosts.toml"].contains("registry-1.docker.io"));
     assert!(own["/etc/prebake/node.env"].contains("TURN=yes\n"));
     assert!(config.contains("\"kubeadm-join.service\"") && config.contains("NO_PROXY=localhost"), "{config}");
     let config: Value = serde_json::from_str(&config).unwrap();
     let state = &config["storage"]["filesystems"][0];
-    assert_eq!((&state["device"], &state["path"]), (&"/dev/disk/by-id/virtio-c2".into(), &"/etc/kubernetes".into()));
+    assert_eq!(
+        (&state["device"], &state["path"]),
+        (&"/dev/disk/by-id/virtio-c2".into(), &"/etc/kubernetes".into())
+    );
     assert_ne!(state["wipeFilesystem"], true);
     assert_eq!(files(&site.config("worker-as-w2+w2"))["/etc/gpu"], "yes");
 
@@ -188,7 +224,8 @@ fn a_description_becomes_a_tree_a_private_part_and_a_kubeconfig_whose_bytes_foll
 }
 
 #[test]
-fn the_private_part_is_made_without_the_store_and_a_tree_of_another_description_is_refused_by_its_first_difference() {
+fn the_private_part_is_made_without_the_store_and_a_tree_of_another_description_is_refused_by_its_first_difference()
+ {
     let site = Site::new();
     site.generate(&[]).ok();
     let place = Place::new(&site.world.path("output"), "edge");
@@ -220,7 +257,10 @@ fn templates_of_the_seed_take_effect_and_what_would_not_is_refused_with_the_way_
     assert_eq!(files(&site.config("worker+w1"))["/etc/mine"], "w1 worker 1.33.13 10.244.0.0/16 $HOME\n");
     let profile = fs::read_to_string(site.tree().join("profiles/worker+w1.json")).unwrap();
     assert!(profile.contains("\"quiet\""), "{profile}");
-    assert_eq!(fs::read_to_string(world.path("output/.edge/recipe/dnsmasq.conf")).unwrap(), "dhcp-range=10.77.0.1,proxy\n");
+    assert_eq!(
+        fs::read_to_string(world.path("output/.edge/recipe/dnsmasq.conf")).unwrap(),
+        "dhcp-range=10.77.0.1,proxy\n"
+    );
 
     // A layer with the token is none of the public ones.
     world.edit("mine/ignition/worker.yaml.tmpl", "${NODE_NAME} ", "${KUBEADM_TOKEN} ");
@@ -233,9 +273,21 @@ fn templates_of_the_seed_take_effect_and_what_would_not_is_refused_with_the_way_
         site.generate(&["--templates", "mine"]).fails(3, words);
         fs::remove_file(world.path(path)).unwrap();
     };
-    refused("mine/ignition/worker.yaml.tmpl", "a: 1\nb: ${NODE_NAM}\n", &["mine/ignition/worker.yaml.tmpl:2:4", "no variable `NODE_NAM`", "did you mean `NODE_NAME`?"]);
-    refused("mine/profiles/worker.json.tmpl", r#"{"id": "worker", "boot": {"kernel": "/my/vmlinuz"}}"#, &["boot.kernel", "leave it out"]);
-    refused("mine/groups/node.json.tmpl", r#"{"metadata": {"gpu": "yes"}}"#, &["reaches no machine", "ignition/"]);
+    refused(
+        "mine/ignition/worker.yaml.tmpl",
+        "a: 1\nb: ${NODE_NAM}\n",
+        &["mine/ignition/worker.yaml.tmpl:2:4", "no variable `NODE_NAM`", "did you mean `NODE_NAME`?"],
+    );
+    refused(
+        "mine/profiles/worker.json.tmpl",
+        r#"{"id": "worker", "boot": {"kernel": "/my/vmlinuz"}}"#,
+        &["boot.kernel", "leave it out"],
+    );
+    refused(
+        "mine/groups/node.json.tmpl",
+        r#"{"metadata": {"gpu": "yes"}}"#,
+        &["reaches no machine", "ignition/"],
+    );
     refused("mine/profiles/bootstrap.json.tmpl", "{}", &["never boots from them", "remove the file"]);
     refused("mine/ignition/wroker.yaml.tmpl", "", &["replaces no template", "ignition/worker.yaml.tmpl"]);
     refused("mine/dnsmasq.conf.tmpl", "x ${NODE_NAME}\n", &["has no variable `NODE_NAME`"]);
@@ -262,10 +314,14 @@ fn butane_and_ignition_take_what_is_generated() {
         for entry in fs::read_dir(site.world.path(directory)).unwrap() {
             let path = entry.unwrap().path();
             let output = Command::new(ignition.join("ignition-validate")).arg(&path).output().unwrap();
-            assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}: {}",
+                path.display(),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     }
-    let _ = repository("");
 }
 
 #[test]
@@ -278,4 +334,19 @@ fn the_recipe_is_an_ordinary_one_and_members_that_install_themselves_are_refused
     assert_eq!(cluster.nodes.len(), 5);
     site.world.edit("cluster.yaml", "memory: 4GiB", "install: {device: /dev/vda}");
     site.generate(&[]).fails(3, &["cluster.yaml:", "w1 cannot be installed", "`state:` disk"]);
+}
+
+#[test]
+fn the_guide_has_every_variable_of_the_templates() {
+    let path = repository("docs/guides/cluster-templates.md");
+    let guide = fs::read_to_string(&path).unwrap();
+    let (before, rest) = guide.split_once("cargo test --test it cluster -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- variables: end -->").unwrap();
+    let table = prebake::cluster::templates::variables::table();
+    let expected = format!("{before}cargo test --test it cluster -->\n{table}<!-- variables: end -->{after}");
+    if std::env::var_os("PREBAKE_BLESS").is_some() {
+        fs::write(&path, expected).unwrap();
+        return;
+    }
+    assert_eq!(guide, expected, "PREBAKE_BLESS=1 cargo test --test it cluster");
 }

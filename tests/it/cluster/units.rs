@@ -27,7 +27,10 @@ impl Machine {
         machine.program("ip", "echo '2: lan0 inet 10.0.0.12/24 scope global lan0'");
         machine.program("timedatectl", "echo no");
         machine.program("sleep", "exit 0");
-        machine.program("kubeadm", r#"echo "$*" >>asked; echo "[preflight] Running"; echo "[certs] Using"; cat outcome"#);
+        machine.program(
+            "kubeadm",
+            r#"echo "$*" >>asked; echo "[preflight] Running"; echo "[certs] Using"; cat outcome"#,
+        );
         fs::write(machine.path("outcome"), "").unwrap();
         machine
     }
@@ -48,7 +51,8 @@ impl Machine {
 
     /// Runs a script of the template `common`, with the machine's own paths in place of absolute ones.
     fn run(&self, script: &str, args: &[&str]) -> Output {
-        let template = fs::read_to_string(repository("src/cluster/templates/ignition/common.yaml.tmpl")).unwrap();
+        let template =
+            fs::read_to_string(repository("src/cluster/templates/ignition/common.yaml.tmpl")).unwrap();
         let (_, after) = template.split_once(&format!("path: /etc/prebake/{script}\n")).unwrap();
         let (_, text) = after.split_once("inline: |\n").unwrap();
         let lines = text.lines().take_while(|line| line.is_empty() || line.starts_with("          "));
@@ -107,7 +111,8 @@ fn a_try_after_one_that_got_past_its_checks_is_told_what_that_leaves_and_no_othe
     let output = machine.run("kubeadm", &["join"]);
     assert!(output.status.success(), "{}", said(&output));
     assert!(machine.path("etc/.joined").exists());
-    let asked: Vec<String> = machine.read("asked").lines().map(|line| line.rsplit('/').next().unwrap().to_owned()).collect();
+    let asked: Vec<String> =
+        machine.read("asked").lines().map(|line| line.rsplit('/').next().unwrap().to_owned()).collect();
     assert_eq!(asked, ["kubeadm.yaml", "kubeadm.yaml", "kubeadm-retry.yaml"]);
 }
 
@@ -120,7 +125,11 @@ fn a_state_disk_of_another_cluster_is_named_and_left_alone() {
     let output = machine.run("kubeadm", &["join"]);
     assert!(!output.status.success() && said(&output).contains("cluster other"), "{}", said(&output));
     assert_eq!(machine.read("asked"), "");
-    assert!(machine.read("reports").contains("failed the disk of this machine"), "{}", machine.read("reports"));
+    assert!(
+        machine.read("reports").contains("failed the disk of this machine"),
+        "{}",
+        machine.read("reports")
+    );
 }
 
 // kubernetes/kubeadm#2005, kubernetes/kubernetes#122826: controllers that join at once.
@@ -184,9 +193,20 @@ fn the_clock_is_set_from_the_server_only_if_it_is_wrong_and_never_fails_the_boot
         machine.read("set")
     };
     // 1700000000 is 2023-11-14 22:13:20.
-    assert_eq!(set("printf 'HTTP/1.1 200 OK\\r\\nDate: Tue, 14 Nov 2023 22:13:50 GMT\\r\\n\\r\\n'"), "", "half a minute");
-    assert_eq!(set("printf 'HTTP/1.1 200 OK\\r\\ndate: Wed, 15 Nov 2023 00:13:20 GMT\\r\\n\\r\\n'"), "--set=@1700007200\n");
-    assert_eq!(set("printf 'Date: Thu, 01 Jan 1970 00:00:00 GMT\\r\\n'"), "", "a server without a clock of its own");
+    assert_eq!(
+        set("printf 'HTTP/1.1 200 OK\\r\\nDate: Tue, 14 Nov 2023 22:13:50 GMT\\r\\n\\r\\n'"),
+        "",
+        "half a minute"
+    );
+    assert_eq!(
+        set("printf 'HTTP/1.1 200 OK\\r\\ndate: Wed, 15 Nov 2023 00:13:20 GMT\\r\\n\\r\\n'"),
+        "--set=@1700007200\n"
+    );
+    assert_eq!(
+        set("printf 'Date: Thu, 01 Jan 1970 00:00:00 GMT\\r\\n'"),
+        "",
+        "a server without a clock of its own"
+    );
     assert_eq!(set("printf 'Date: Fri, 01 Jan 2150 00:00:00 GMT\\r\\n'"), "");
     assert_eq!(set("printf 'Date: yesterday-ish\\r\\n'"), "");
     assert_eq!(set("exit 7"), "");
