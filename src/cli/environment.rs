@@ -319,10 +319,21 @@ pub const VARIABLES: &[Variable] = &[
         "File that is there while `prebake-images` has imported all images.",
     ),
     machine("PREBAKE_EFI", "`/sys/firmware/efi`", "Directory that UEFI machines have."),
+    machine("PREBAKE_ERROR", "`/run/prebake-kubeadm.error`", "File of kubeadm's last errors."),
+    machine(
+        "PREBAKE_KUBERNETES",
+        "`/etc/kubernetes`",
+        "Directory in which a member of a cluster looks for kubeadm's configs.",
+    ),
     machine(
         "PREBAKE_LISTS",
         "the directory in its image",
         "Directory of the lists of images that `prebake-images` imports.",
+    ),
+    machine(
+        "PREBAKE_NODE",
+        "`/etc/prebake/node.env`",
+        "File with what a member of a cluster is told about itself.",
     ),
     machine("PREBAKE_RETRIES", "`120`", "Number of attempts of `prebake-images` for each image."),
     machine("PREBAKE_RETRY_DELAY", "`5`", "Seconds between two of them."),

@@ -11,12 +11,11 @@ use crate::world::repository;
 /// A machine: directories, programs that stand in for its own, and a server.
 struct Machine {
     directory: tempfile::TempDir,
-    url: String,
 }
 
 impl Machine {
     fn new(url: &str) -> Machine {
-        let machine = Machine { directory: tempfile::tempdir().unwrap(), url: url.to_owned() };
+        let machine = Machine { directory: tempfile::tempdir().unwrap() };
         for directory in ["bin", "etc"] {
             fs::create_dir(machine.path(directory)).unwrap();
         }
