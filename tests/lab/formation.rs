@@ -221,7 +221,7 @@ pub fn carry_in(shape: Shape, peers: &Peers, prebake: &Path, work: &Path) -> Res
         }
         succeed(&mut command).map(drop)
     };
-    run(&["cluster", "generate", "cluster.yaml"])?;
+    run(&["cluster", "generate", "cluster.yaml", "--emulated"])?;
     run(&["key", "generate", "-o", "site", "--no-passphrase"])?;
     run(&["bundle", "create", "output/lab/current", "-o", "lab.bundle", "--sign-key", "site.key"])?;
     let directory = work.join("inside");

@@ -108,7 +108,9 @@ pub enum Error {
 
 impl Advice for Error {
     fn exit(&self) -> Exit {
-        Exit::Config
+        match self {
+            Error::Version(_) => Exit::Config,
+        }
     }
 }
 
@@ -247,6 +249,9 @@ impl Writer<'_> {
             kind: "KubeletConfiguration",
             cgroup_driver: "systemd",
             volume_plugin_dir: VOLUME_PLUGINS,
+            // A container's image is unpacked while it is created. After two minutes, the kubelet's own limit, all of that is thrown
+            // away and begun anew, for ever on a slow disk (seen in the lab: an API server that never came).
+            runtime_request_timeout: "15m0s",
         }
     }
 

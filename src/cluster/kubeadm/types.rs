@@ -144,7 +144,7 @@ pub(super) struct Timeouts {
 pub(super) const TIMEOUTS: Timeouts = Timeouts {
     control_plane_component_health_check: "10m0s",
     kubelet_health_check: "10m0s",
-    kubernetes_api_call: "5m0s",
+    kubernetes_api_call: "10m0s",
     etcd_api_call: "10m0s",
     tls_bootstrap: "10m0s",
     discovery: "15m0s",
@@ -283,4 +283,5 @@ pub(super) struct KubeletConfiguration {
     pub(super) kind: &'static str,
     pub(super) cgroup_driver: &'static str,
     pub(super) volume_plugin_dir: &'static str,
+    pub(super) runtime_request_timeout: &'static str,
 }
