@@ -89,7 +89,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("prebake cluster wait", "Until the cluster of cluster.yaml is ready"),
             (
-                "prebake cluster wait --kubeconfig admin.conf --nodes 3 --timeout 20m",
+                "prebake cluster wait --kubeconfig admin.conf --count 3 --timeout 20m",
                 "Any cluster, until three nodes and its add-ons are",
             ),
         ],

@@ -36,6 +36,7 @@ pub struct Cluster {
     programs: PathBuf,
     directory: PathBuf,
     port: u16,
+    etcd: u16,
     token: String,
     /// What kubeadm said while it made keys.
     keys_made: String,
@@ -82,6 +83,7 @@ impl Cluster {
             programs: programs.to_owned(),
             directory: directory.to_owned(),
             port,
+            etcd,
             token: String::new(),
             keys_made: String::new(),
             servers: Vec::new(),
@@ -89,7 +91,7 @@ impl Cluster {
         cluster.token = cluster.kubeadm(&["token", "generate"])?.trim_end().to_owned();
         cluster.make_keys()?;
         cluster.start_etcd(etcd, etcd_peer)?;
-        cluster.start_api_server(etcd)?;
+        cluster.start_api_server()?;
         cluster.upload()?;
         cluster.start_controller_manager()?;
         cluster.await_signature()?;
@@ -162,6 +164,21 @@ impl Cluster {
         }
     }
 
+    /// Ends one of the servers.
+    pub fn end(&mut self, name: &str) {
+        self.servers.retain(|server| server.name != name);
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.path("super-admin.conf")
+    }
+
+    /// A file of the cluster's keys, by kubeadm's name.
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.path("pki").join(name)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -222,9 +239,10 @@ impl Cluster {
         self.start_server("etcd", etcd)
     }
 
-    fn start_api_server(&mut self, etcd: u16) -> io::Result<()> {
+    /// Starts the API server, after [`Cluster::end`] too, and waits until it is ready.
+    pub fn start_api_server(&mut self) -> io::Result<()> {
         let mut server = Command::new(self.programs.join("kube-apiserver"));
-        server.arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"));
+        server.arg(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd));
         server.arg(format!("--secure-port={}", self.port));
         server.args([
             "--bind-address=127.0.0.1",

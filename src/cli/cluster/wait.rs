@@ -22,8 +22,8 @@ pub(crate) struct WaitArgs {
     #[command(flatten)]
     reach: ReachArgs,
     /// Wait for this many Ready nodes, whichever they are, instead of those of the description
-    #[arg(long, value_name = "N")]
-    nodes: Option<usize>,
+    #[arg(long, value_name = "N", alias = "nodes")]
+    count: Option<usize>,
     /// How long to wait for all of it, instead of the limits of each stage
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
@@ -34,7 +34,7 @@ impl WaitArgs {
     pub(crate) fn run(self) -> Result<()> {
         block_on(async {
             let reached = self.reach.reach().await?;
-            let wish = self.nodes.map_or_else(|| reached.wish(), Wish::Count);
+            let wish = self.count.map_or_else(|| reached.wish(), Wish::Count);
             let limits = self.timeout.map_or_else(Limits::default, Limits::together);
             let mut waiter = Waiter::new(Follower::new(&reached.connection), wish, limits);
             let mut told = |_: &Snapshot, line: &str| tell!("{line}");

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
@@ -264,7 +265,7 @@ impl Applier {
             false => Api::all_with(self.client.clone(), &route.resource),
         };
         let before = match api.get_metadata_opt(&document.name).await {
-            Ok(before) => before.and_then(|before| before.metadata.resource_version),
+            Ok(before) => before.map(|before| before.metadata),
             Err(error) => return Err(failure(&error)),
         };
         let params = PatchParams::apply(MANAGER);
@@ -281,7 +282,7 @@ impl Applier {
             self.established(&document.name).await?;
         }
         self.done.objects += 1;
-        self.done.changed += usize::from(before != after.metadata.resource_version);
+        self.done.changed += usize::from(!before.is_some_and(|before| is_same(&before, &after.metadata)));
         Ok(())
     }
 
@@ -322,6 +323,14 @@ impl Applier {
         let why = refused.and_then(|condition| condition.message.clone());
         Err(Failure::Passing(why.unwrap_or_else(|| "it is not established yet".into())))
     }
+}
+
+/// Whether an object is as it was before it was applied. Its controllers may write its status at the same time, which gives it another
+/// version and the same generation.
+fn is_same(before: &ObjectMeta, after: &ObjectMeta) -> bool {
+    let has_generation = before.generation.is_some() && before.generation == after.generation;
+    let is_told = before.labels == after.labels && before.annotations == after.annotations;
+    before.resource_version == after.resource_version || has_generation && is_told
 }
 
 /// Texts of answers that pass by themselves, whatever their code.

@@ -217,7 +217,9 @@ impl Trouble {
 
     /// The words for one link of the chain, if it is one that says something.
     fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Trouble> {
-        if let Some(status) = cause.downcast_ref::<kube::core::Status>() {
+        // The source of an error of the API is the box that it is in.
+        let boxed = cause.downcast_ref::<Box<kube::core::Status>>().map(|status| &**status);
+        if let Some(status) = boxed.or_else(|| cause.downcast_ref()) {
             return Some(Trouble::of_status(status));
         }
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
@@ -299,10 +301,13 @@ impl Trouble {
             403 => Some("take the administrator's kubeconfig"),
             _ => None,
         };
+        // What kube calls an answer that is no document of Kubernetes.
+        let is_foreign = status.reason == "Failed to parse error data";
         let why = match (status.code, status.message.trim()) {
             (401, _) => "it does not accept the kubeconfig's credentials".to_owned(),
+            (code, _) if is_foreign && code < 500 => format!("something else than an API server answers there, with {code}"),
             (code, "") => format!("it answers {code} {}", status.reason),
-            (_, message) => message.to_owned(),
+            (_, message) => message.split_whitespace().collect::<Vec<_>>().join(" "),
         };
         let is_network = matches!(status.code, 500 | 502 | 503 | 504 | 429);
         Trouble { why, hint: hint.map(str::to_owned), is_network, is_refusal: status.code == 401 }

@@ -1,5 +1,7 @@
 //! Tests of clusters: from their description to the moment when they are ready.
 
+mod addons;
+mod api;
 mod doctor;
 mod flagship;
 mod generate;

@@ -35,7 +35,7 @@ pub(crate) struct VendorArgs {
     #[arg(long, value_name = "FILE")]
     values: Vec<PathBuf>,
     /// One value of the chart
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
     /// Namespace of the chart's release
     #[arg(long, value_name = "NAME")]

@@ -185,7 +185,7 @@ fn one(
     let mut command = Command::new(absolute(path)?);
     command.env_clear();
     command.envs(KEPT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    command.env("KUBECONFIG", absolute(kubeconfig)?).env("PREBAKE_CLUSTER", cluster);
+    command.env("KUBECONFIG", absolute(kubeconfig)?).env("CLUSTER_NAME", cluster);
     command.current_dir(absolute(path.parent().unwrap_or(Path::new(".")))?);
     command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(start)?).stderr(writer);
     // A group of its own, so that what it started ends with it.
@@ -276,7 +276,7 @@ mod tests {
             directory.path(),
             "10-first.sh",
             0o700,
-            "#!/bin/sh\necho $PREBAKE_CLUSTER ${KUBECONFIG##*/} ${CARGO_MANIFEST_DIR-none}\n",
+            "#!/bin/sh\necho $CLUSTER_NAME ${KUBECONFIG##*/} ${CARGO_MANIFEST_DIR-none}\n",
         );
         hook(directory.path(), "15-off", 0o644, "#!/bin/sh\nexit 1\n");
         hook(directory.path(), "16-backup~", 0o755, "#!/bin/sh\nexit 1\n");
