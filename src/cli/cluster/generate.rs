@@ -15,6 +15,7 @@ use crate::base::finding::Finding;
 use crate::cli::lock::tell_cached;
 use crate::cli::progress::Progress;
 use crate::cli::project::{FetchArgs, StoreArg, block_on};
+use crate::cluster::api::addons::{self, vendor};
 use crate::cluster::description::Cluster;
 use crate::cluster::kubeadm::Pace;
 use crate::cluster::pki::kubeconfig::Written;
@@ -120,9 +121,10 @@ pub(crate) fn prepare(
     templates: &Templates,
     pace: Pace,
 ) -> Result<(Pki, Vec<Finding>)> {
+    let images: Vec<String> = addons::images(cluster)?.into_iter().map(|image| image.value).collect();
     let pki = Pki::ensure(place, Algorithm::default(), SystemTime::now())?;
     let token = token::ensure(place, cluster)?;
-    let given = Given { pki: &pki, token: &token, templates, images: &[], pace };
+    let given = Given { pki: &pki, token: &token, templates, images: &images, pace };
     let warnings = project::write(cluster, place, &given)?;
     Ok((pki, warnings))
 }
@@ -135,6 +137,13 @@ pub(crate) fn generate(
     templates: &Templates,
     building: &BuildingArgs,
 ) -> Result<Generated> {
+    // As a lock is written when there is none: from then on the manifests are the site's own files.
+    if !building.offline && !building.locked {
+        for (wish, directory) in vendor::missing(cluster) {
+            let vendored = block_on(async { Ok(vendor::vendor(&wish, &directory).await?) })?;
+            tell!("{} {} is in {}", wish.name, vendored.record.version, directory.display());
+        }
+    }
     let (pki, mut warnings) = prepare(cluster, &place, templates, building.pace())?;
     for path in pki.exposed() {
         let text = format!("{} was open to others", path.display());

@@ -20,8 +20,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::base::error::{Advice, Exit};
 use crate::base::unfinished;
 
-/// Directory of the hooks, beside the description.
-pub const DIRECTORY: &str = "hooks/ready.d";
 /// How long one hook may take.
 pub const LIMIT: Duration = Duration::from_secs(10 * 60);
 /// Variables that hooks keep.

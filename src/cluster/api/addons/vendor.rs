@@ -12,6 +12,7 @@ use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Findings, MAX_TEXT, Source, meant};
+use crate::cluster::description::Cluster;
 use crate::source::Mirrors;
 use crate::source::http::{self, Http, Options};
 
@@ -175,6 +176,33 @@ pub async fn vendor(wish: &Wish, directory: &Path) -> Result<Vendored, Error> {
     let record = bundle.record(name, version);
     disk::write_atomic(&directory.join(record::NAME), record.text().as_bytes())?;
     Ok(Vendored { images: all, record, remark: known.map_or("", |known| known.remark) })
+}
+
+/// The known add-ons of a description whose manifests are not there yet, with the directory of each.
+pub fn missing(cluster: &Cluster) -> Vec<(Wish, PathBuf)> {
+    let has_own = |name: &str| {
+        cluster.addons.iter().any(|addon| addon.name.value == name && !addon.manifests.is_empty())
+    };
+    let network = cluster.cni.addon().into_iter().map(str::to_owned);
+    let mut names: Vec<String> = network.chain(cluster.addons.iter().map(|addon| addon.name.value.clone())).collect();
+    names.sort();
+    names.dedup();
+    names.retain(|name| known::of(name).is_some() && !has_own(name));
+    let of_name = |name: String| {
+        let directory = cluster.directory.join(super::DIRECTORY).join(&name);
+        let wish = Wish {
+            name,
+            version: None,
+            from: None,
+            values: Vec::new(),
+            settings: Vec::new(),
+            namespace: None,
+            kubernetes: Some(cluster.kubernetes.value.clone()),
+            pods: Some(cluster.pods.value.to_string()),
+        };
+        (wish, directory)
+    };
+    names.into_iter().map(of_name).filter(|(_, directory)| !directory.exists()).collect()
 }
 
 /// All that was fetched, in memory.
