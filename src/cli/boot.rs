@@ -22,7 +22,7 @@ use crate::base::size::Bytes;
 use crate::base::unfinished::{Directory, on_interrupt};
 use crate::flatcar::memory;
 use crate::machine::vm::firmware::Image;
-use crate::machine::vm::{Accelerator, Disk, Error, HOST, Start, Vm, in_path, program};
+use crate::machine::vm::{Accelerator, Bus, Disk, Error, HOST, Start, Vm, in_path, program};
 use crate::serve::endpoint::guard::Guard;
 use crate::serve::http::listen::Listener;
 use crate::serve::http::server::Server;
@@ -211,6 +211,8 @@ impl BootArgs {
             serial: player.serial.clone(),
             start,
             disk,
+            bus: Bus::default(),
+            console: None,
             log: self.log.clone(),
         })
     }

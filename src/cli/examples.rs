@@ -340,6 +340,23 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "cluster power",
+        &[
+            ("prebake cluster power status", "Which machines have power?"),
+            ("prebake cluster power on w1 w2", "Give it to two of them"),
+            ("prebake cluster power cycle w1 --force", "Boot one anew, even if it is Ready"),
+        ],
+    ),
+    (
+        "cluster rehearse",
+        &[
+            ("prebake cluster rehearse cluster.yaml", "Form the cluster here, and take it down again"),
+            ("prebake cluster rehearse cluster.yaml --keep", "Leave it, to look at"),
+            ("prebake cluster rehearse cluster.yaml --tree output/edge/current", "Only boot the machines"),
+            ("prebake cluster rehearse cluster.yaml --libvirt=xml", "Files for virsh instead"),
+        ],
+    ),
+    (
         "key generate",
         &[("prebake key generate --output site", "site.key, sealed with a passphrase, and site.pub")],
     ),

@@ -24,5 +24,6 @@ pub mod pki;
 pub mod place;
 pub mod power;
 pub mod project;
+pub mod rehearsal;
 pub mod templates;
 pub(crate) mod yaml;

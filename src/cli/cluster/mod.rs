@@ -6,7 +6,9 @@ mod doctor;
 mod forming;
 pub(crate) mod generate;
 mod init;
+mod power;
 mod reach;
+mod rehearse;
 mod replace;
 mod serve;
 mod serving;
@@ -17,6 +19,8 @@ mod wait;
 
 use std::path::{Path, PathBuf};
 
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -41,6 +45,8 @@ enum Verb {
     Addons(addons::AddonsArgs),
     Status(status::ClusterStatusArgs),
     Wait(wait::WaitArgs),
+    Power(power::PowerArgs),
+    Rehearse(rehearse::RehearseArgs),
 }
 
 /// The description and what is made from it, as all of its verbs name them.
@@ -103,6 +109,21 @@ impl ClusterArgs {
             Verb::Addons(args) => args.run(),
             Verb::Status(args) => args.run(),
             Verb::Wait(args) => args.run(),
+/// Where a container finds the description that it is given.
+const MOUNTED: &str = "/config/cluster.yaml";
+
+/// The file of a description: as it is said, or where a container or a person has it.
+pub(super) fn description(said: Option<&Path>) -> PathBuf {
+    let usual = || if Path::new(MOUNTED).exists() { MOUNTED } else { "cluster.yaml" };
+    said.map_or_else(|| PathBuf::from(usual()), Path::to_owned)
+}
+
+impl ClusterArgs {
+    /// Runs the verb.
+    pub(crate) fn run(self) -> Result<()> {
+        match self.verb {
+            Verb::Power(args) => args.run(),
+            Verb::Rehearse(args) => args.run(),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -48,6 +48,7 @@ const SECRET_OPTIONS: &[&str] = &[
 /// A command.
 pub struct Hook {
     words: Vec<String>,
+    directory: PathBuf,
     limits: Limits,
 }
 
@@ -108,9 +109,11 @@ impl Drop for Cancel {
 }
 
 impl Hook {
-    pub(super) fn new(words: &[String], limits: Limits) -> Result<Hook, Error> {
+    /// A program with a slash in its name is relative to `directory`, in which it runs; others are in `PATH`.
+    pub(super) fn new(words: &[String], directory: &Path, limits: Limits) -> Result<Hook, Error> {
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         match words.first() {
-            Some(program) if !program.is_empty() => Ok(Hook { words: words.to_vec(), limits }),
+            Some(program) if !program.is_empty() => Ok(Hook { words: words.to_vec(), directory, limits }),
             _ => Err(Error::NoCommand),
         }
     }
@@ -188,11 +191,12 @@ impl Hook {
     }
 
     async fn call(&self, word: &'static str) -> Result<Ended, Error> {
-        let (words, patience) = (self.words.clone(), self.limits.command);
+        let (words, directory, patience) = (self.words.clone(), self.directory.clone(), self.limits.command);
         let stopped = Arc::new(AtomicBool::new(false));
         let _cancel = Cancel(stopped.clone());
         let not_run = |source| Error::NotRun { program: self.program(), word, source };
-        let ran = tokio::task::spawn_blocking(move || run(&words, word, patience, &stopped)).await;
+        let ran =
+            tokio::task::spawn_blocking(move || run(&words, &directory, word, patience, &stopped)).await;
         let ran = ran.map_err(|error| not_run(std::io::Error::other(error)))?.map_err(not_run)?;
         match ran {
             (ended, false) if ended.status.success() => Ok(ended),
@@ -247,13 +251,17 @@ impl Hook {
 /// Runs a command to its end, or to that of its time; `true` if it was ended.
 fn run(
     words: &[String],
+    directory: &Path,
     word: &str,
     patience: Duration,
     stopped: &AtomicBool,
 ) -> std::io::Result<(Ended, bool)> {
-    let program = words.first().map(Path::new).unwrap_or(Path::new(""));
-    let mut command = Command::new(program);
-    command.args(words.get(1..).unwrap_or_default()).arg(word).process_group(0);
+    let program = words.first().map(String::as_str).unwrap_or_default();
+    let mut command = match program.contains('/') {
+        true => Command::new(directory.join(program)),
+        false => Command::new(program),
+    };
+    command.args(words.get(1..).unwrap_or_default()).arg(word).process_group(0).current_dir(directory);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let group = Arc::new(Group { pid: Pid::from_child(&child), over: Mutex::new(false) });

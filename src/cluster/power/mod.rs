@@ -153,14 +153,14 @@ pub enum Switch {
 
 impl Switch {
     /// The switch of a node; `None` if its description has none. `directory` is that of the description, to which files of passwords
-    /// are relative.
+    /// and programs are relative.
     ///
     /// # Errors
     /// The password cannot be had, or others can read its file.
     pub fn of(node: &Node, directory: &Path, limits: Limits) -> Result<Option<Switch>, Error> {
         Ok(match &node.power {
             None => None,
-            Some(Power::Command(words)) => Some(Switch::Command(Hook::new(words, limits)?)),
+            Some(Power::Command(words)) => Some(Switch::Command(Hook::new(words, directory, limits)?)),
             Some(Power::Redfish { url, user, password, insecure }) => {
                 let password = password::read(password, directory)?;
                 Some(Switch::Redfish(Bmc::new(url, user, password, *insecure, node.mac.value, limits)?))
@@ -248,7 +248,7 @@ pub enum Error {
         meant: String,
     },
     /// The description has no `power` for a node.
-    #[error("{node}: its description has no `power`")]
+    #[error("{node}: its description has neither `bmc` nor `power`")]
     NoPower {
         /// Its name.
         node: String,
@@ -450,7 +450,7 @@ impl Advice for Error {
         let text = match self {
             Error::NoNode { .. } => "the names are those of `nodes:`",
             Error::NoPower { .. } => {
-                "give it one, `power: {redfish: {url: …, user: …, password: …}}` or `power: {command: [PROGRAM, …]}`, or switch it by hand"
+                "give it one, `bmc: {redfish: URL, user: …, password: …}` or `power: {command: [PROGRAM, …]}`, or switch it by hand"
             }
             Error::Ready { .. } => "drain it first, or repeat with --force",
             Error::NoVariable { name } => return Some(format!("set {name} for this command")),
@@ -459,7 +459,7 @@ impl Advice for Error {
                 "is it the BMC's own address, and its network reachable from here? Proxies are not used for BMCs"
             }
             Error::Impostor { .. } => {
-                "BMCs have certificates of their own making: give it one of your authority, or say `insecure: true` beside its `url`"
+                "BMCs have certificates of their own making: give it one of your authority, or say `insecure: true` in its `bmc`"
             }
             Error::Denied { .. } => {
                 "nothing else was tried, for BMCs lock users out: correct `user` and `password`; the user needs the role Operator at least"

@@ -2,7 +2,7 @@
 //!
 //! Owns QEMU's options, the search for its program and for UEFI firmware, and whether KVM can be used. The machine stands in
 //! QEMU's user network, where the host's loopback is [`HOST`]; there it boots over its network card as it would in a rack, or
-//! from files that QEMU hands it. Leaves the process to the caller.
+//! from files that QEMU hands it. Or its card is the other end of a tap device. Leaves the process to the caller.
 
 pub(crate) mod firmware;
 
@@ -15,6 +15,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use self::firmware::Image;
 use super::node::Mac;
@@ -39,6 +41,11 @@ pub(crate) enum Start {
         /// The first script.
         url: String,
     },
+    /// By the iPXE in its network card's ROM, which asks those at the other end of a tap device.
+    Wire {
+        /// The device's name.
+        tap: String,
+    },
     /// By QEMU, as a loader would.
     Files {
         /// The kernel.
@@ -52,7 +59,7 @@ pub(crate) enum Start {
 
 /// The executor of a machine's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accelerator {
+pub enum Accelerator {
     /// The processor itself.
     Kvm,
     /// A program, some twenty times slower.
@@ -128,6 +135,48 @@ impl FromStr for Disk {
     }
 }
 
+/// How a disk is attached, by which the machine knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bus {
+    /// `/dev/vda`, `/dev/disk/by-id/virtio-SERIAL`.
+    Virtio {
+        /// Its serial number, of 20 characters at most.
+        serial: String,
+    },
+    /// `/dev/sda`, `/dev/disk/by-id/ata-MODEL_SERIAL`.
+    Ata {
+        /// Its model, of 40 characters at most.
+        model: String,
+        /// Its serial number, of 20 characters at most.
+        serial: String,
+    },
+    /// `/dev/nvme0n1`, `/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_SERIAL`.
+    Nvme {
+        /// Its serial number, of 20 characters at most.
+        serial: String,
+    },
+}
+
+impl Default for Bus {
+    fn default() -> Bus {
+        Bus::Virtio { serial: "prebake".into() }
+    }
+}
+
+impl Bus {
+    /// QEMU's device for it.
+    fn device(&self) -> String {
+        let quoted = |text: &str| text.replace(',', ",,");
+        match self {
+            Bus::Virtio { serial } => format!("virtio-blk-pci,drive=disk,serial={}", quoted(serial)),
+            Bus::Ata { model, serial } => {
+                format!("ide-hd,drive=disk,model={},serial={}", quoted(model), quoted(serial))
+            }
+            Bus::Nvme { serial } => format!("nvme,drive=disk,serial={}", quoted(serial)),
+        }
+    }
+}
+
 /// A machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Vm {
@@ -151,6 +200,10 @@ pub(crate) struct Vm {
     pub start: Start,
     /// The file that is its disk.
     pub disk: Option<PathBuf>,
+    /// How the disk is attached.
+    pub bus: Bus,
+    /// The socket at which its console is; standard input and output without.
+    pub console: Option<PathBuf>,
     /// A file that gets all that its console says.
     pub log: Option<PathBuf>,
 }
@@ -161,7 +214,7 @@ impl Vm {
         std::thread::available_parallelism().map_or(1, |count| count.get().min(PROCESSORS))
     }
 
-    /// QEMU's arguments. Its console is on standard input and output; Ctrl-A X ends it, and Ctrl-C is the machine's.
+    /// QEMU's arguments. Ctrl-A X on its console ends it; on a terminal, Ctrl-C is the machine's.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
@@ -176,27 +229,34 @@ impl Vm {
         // Rounded up to whole MiB.
         add(&["-m", &format!("{}M", self.memory.0.div_ceil(1 << 20))]);
         let log = self.log.as_deref().map(|log| format!(",logfile={}", option(log))).unwrap_or_default();
-        add(&["-chardev", &format!("stdio,id=console,mux=on,signal=off{log}")]);
+        let console = match &self.console {
+            None => "stdio,signal=off".into(),
+            Some(path) => format!("socket,path={},server=on,wait=off", option(path)),
+        };
+        add(&["-chardev", &format!("{console},id=console,mux=on{log}")]);
         add(&["-serial", "chardev:console", "-mon", "chardev=console,mode=readline"]);
         if let Some(image) = &self.firmware {
             let [name, value] = image.arguments();
             add(&[&name, &value]);
         }
-        let boot_file = match &self.start {
-            Start::Network { url } => format!(",bootfile={}", url.replace(',', ",,")),
-            Start::Files { .. } => String::new(),
+        let network = match &self.start {
+            Start::Network { url } => {
+                format!("user,id=net,net=10.0.2.0/24,bootfile={}", url.replace(',', ",,"))
+            }
+            Start::Wire { tap } => format!("tap,id=net,ifname={tap},script=no,downscript=no"),
+            Start::Files { .. } => "user,id=net,net=10.0.2.0/24".into(),
         };
-        add(&["-netdev", &format!("user,id=net,net=10.0.2.0/24{boot_file}")]);
+        add(&["-netdev", &network]);
         // A ROM would only wait for DHCP where the network has nothing to boot.
-        let rom = if boot_file.is_empty() { ",romfile=" } else { "" };
-        let index = if boot_file.is_empty() { "" } else { ",bootindex=1" };
-        add(&["-device", &format!("virtio-net-pci,netdev=net,mac={}{index}{rom}", self.mac)]);
+        let boots = !matches!(self.start, Start::Files { .. });
+        let boots = if boots { ",bootindex=1" } else { ",romfile=" };
+        add(&["-device", &format!("virtio-net-pci,netdev=net,mac={}{boots}", self.mac)]);
         add(&["-device", "virtio-rng-pci"]);
         if let Some(disk) = &self.disk {
             let format =
                 if disk.extension().is_some_and(|extension| extension == "qcow2") { "qcow2" } else { "raw" };
             add(&["-drive", &format!("id=disk,if=none,format={format},file={}", option(disk))]);
-            add(&["-device", "virtio-blk-pci,drive=disk,serial=prebake,bootindex=2"]);
+            add(&["-device", &format!("{},bootindex=2", self.bus.device())]);
         }
         if let Some(uuid) = &self.uuid {
             add(&["-uuid", uuid]);
@@ -242,7 +302,7 @@ fn package(arch: Arch) -> &'static str {
 
 /// Why there is no machine.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// QEMU is not installed.
     #[error("there is no {name} in PATH")]
     NoQemu {
@@ -339,6 +399,8 @@ mod tests {
             serial: None,
             start: Start::Network { url: "http://10.0.2.2:8080/boot.ipxe".into() },
             disk: None,
+            bus: Bus::default(),
+            console: None,
             log: None,
         }
     }
@@ -374,6 +436,22 @@ mod tests {
             line.contains("romfile=") && !line.contains("bootfile") && line.contains("-accel kvm"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_machine_on_a_wire_boots_from_those_at_its_other_end() {
+        let start = Start::Wire { tap: "tap3".into() };
+        let bus = Bus::Ata { model: "A,B".into(), serial: "S1".into() };
+        let line = line(&Vm { start, disk: Some("d".into()), bus, console: Some("c.sock".into()), ..vm() });
+        for said in [
+            "-chardev socket,path=c.sock,server=on,wait=off,id=console,mux=on ",
+            "-netdev tap,id=net,ifname=tap3,script=no,downscript=no ",
+            "mac=52:54:00:00:00:01,bootindex=1 ",
+            "ide-hd,drive=disk,model=A,,B,serial=S1,bootindex=2",
+        ] {
+            assert!(line.contains(said), "{said}: {line}");
+        }
+        assert!(!line.contains("user,id=net") && !line.contains("romfile"), "{line}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod init;
 mod keys;
 mod kubeadm;
 mod power;
+mod rehearsal;
 mod rights;
 mod units;
 

@@ -207,11 +207,7 @@ impl Bmc {
             if self.has_card(&read).await? {
                 return Ok(read);
             }
-            names.push(format!(
-                "{} ({})",
-                crate::base::words::printable(&read.path),
-                crate::base::words::printable(&read.system.name)
-            ));
+            names.push(self.wire.said(&format!("{} ({})", read.path, read.system.name)));
         }
         let why = match names.as_slice() {
             [] => "the BMC has no system that this user may see".to_owned(),
@@ -244,7 +240,7 @@ impl Bmc {
     }
 
     fn parsed<T>(&self, path: &str, read: Result<T, String>) -> Result<T, Error> {
-        read.map_err(|why| Error::Stranger { url: self.wire.shown(path), why })
+        read.map_err(|why| Error::Stranger { url: self.wire.shown(path), why: self.wire.said(&why) })
     }
 
     /// Has the next boot be the first of the wishes that can be had.
@@ -420,8 +416,7 @@ impl Bmc {
             Some(known) => kinds.iter().find(|kind| known.iter().any(|one| one == *kind)),
         };
         let Some(kind) = kind else {
-            let known = known.unwrap_or_default().join(", ");
-            let known = crate::base::words::printable(&known);
+            let known = self.wire.said(&known.unwrap_or_default().join(", "));
             return Err(Error::NoReset { url: url(), wanted: kinds.join(", "), known });
         };
         let answer = self.wire.send(Method::POST, target, Some(&json!({ "ResetType": kind })), None).await?;

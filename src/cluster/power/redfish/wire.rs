@@ -125,7 +125,12 @@ impl Wire {
 
     /// The URL of a resource, for people.
     pub(super) fn shown(&self, path: &str) -> String {
-        words::printable(&self.hidden(&format!("{}{path}", self.name())))
+        self.said(&format!("{}{path}", self.name()))
+    }
+
+    /// Whatever this BMC says, for people: safe for a terminal, and without what it was told in confidence.
+    pub(super) fn said(&self, text: &str) -> String {
+        words::printable(&self.hidden(text))
     }
 
     pub(super) fn denied(&self, path: &str, status: StatusCode) -> Error {
@@ -138,7 +143,7 @@ impl Wire {
 
     /// A refusal's reason, for people.
     pub(super) fn told(&self, status: StatusCode, body: &[u8]) -> String {
-        document::reason(body).map_or_else(|| status.to_string(), |reason| self.hidden(&reason))
+        document::reason(body).map_or_else(|| status.to_string(), |reason| self.said(&reason))
     }
 
     /// Fetches a resource that anybody may read.
@@ -165,7 +170,7 @@ impl Wire {
                 Err(Error::Stranger { url: self.shown(path), why: "it has no such resource (404)".into() })
             }
             status => {
-                let words = document::reason(&answer.body).map(|reason| self.hidden(&reason));
+                let words = document::reason(&answer.body).map(|reason| self.said(&reason));
                 Err(Error::Refused { url: self.shown(path), action: "the request", status, words })
             }
         }
@@ -328,7 +333,7 @@ impl Wire {
     }
 
     fn elsewhere(&self, url: &Url, to: &str) -> Error {
-        let to = words::printable(&self.hidden(&crate::base::url::masked(to)));
+        let to = self.said(&crate::base::url::masked(to));
         Error::Elsewhere { url: self.shown(url.path()), to }
     }
 

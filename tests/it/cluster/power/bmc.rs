@@ -143,7 +143,10 @@ fn answer(status: u16, body: Value) -> Answer {
 }
 
 fn refusal(status: u16, words: &str) -> Answer {
-    answer(status, json!({"error": {"code": "Base.1.0.GeneralError", "message": "see", "@Message.ExtendedInfo": [{"Message": words}]}}))
+    answer(
+        status,
+        json!({"error": {"code": "Base.1.0.GeneralError", "message": "see", "@Message.ExtendedInfo": [{"Message": words}]}}),
+    )
 }
 
 impl Bmc {
@@ -209,7 +212,8 @@ fn tls() -> Arc<rustls::ServerConfig> {
     let made = rcgen::generate_simple_self_signed(vec!["bmc.example".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     Arc::new(config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap())
 }
 
@@ -236,9 +240,13 @@ fn read(reader: &mut impl BufRead, head: &mut Vec<u8>) -> Option<Asked> {
     let mut lines = text.split("\r\n");
     let mut words = lines.next()?.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+    let pair =
+        |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
     let headers: Vec<(String, String)> = lines.filter_map(pair).collect();
-    let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, length)| length.parse().unwrap());
+    let length = headers
+        .iter()
+        .find(|(name, _)| name == "content-length")
+        .map_or(0, |(_, length)| length.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     Some(Asked { method, path, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
@@ -256,7 +264,8 @@ fn write(output: &mut impl Write, answer: Answer) {
         text += &format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk));
     }
     text += "0\r\n\r\n";
-    let text = if answer.status == 204 { text.replace("transfer-encoding: chunked\r\n\r\n0\r\n", "") } else { text };
+    let text =
+        if answer.status == 204 { text.replace("transfer-encoding: chunked\r\n\r\n0\r\n", "") } else { text };
     let _ = output.write_all(text.as_bytes());
 }
 
@@ -266,7 +275,10 @@ fn react(asked: Asked, machine: &Mutex<Machine>, manners: &Manners) -> Answer {
     machine.log.push(asked.clone());
     if machine.busy > 0 {
         machine.busy -= 1;
-        return Answer { headers: vec![("retry-after", "0".into())], ..refusal(503, "The service is starting") };
+        return Answer {
+            headers: vec![("retry-after", "0".into())],
+            ..refusal(503, "The service is starting")
+        };
     }
     if let Some((on, when)) = machine.next.filter(|(_, when)| when.elapsed() >= manners.lag) {
         let _ = when;
@@ -282,17 +294,26 @@ fn react(asked: Asked, machine: &Mutex<Machine>, manners: &Manners) -> Answer {
     };
     if path == "/redfish/v1" {
         if let Some(Elsewhere::Redirect(to)) = manners.elsewhere {
-            return Answer { headers: vec![("location", format!("http://{to}/redfish/v1/"))], ..answer(302, Value::Null) };
+            return Answer {
+                headers: vec![("location", format!("http://{to}/redfish/v1/"))],
+                ..answer(302, Value::Null)
+            };
         }
-        return answer(200, json!({"RedfishVersion": "1.6.0", "Systems": {"@odata.id": "/redfish/v1/Systems"},
-            "Links": {"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}}}));
+        return answer(
+            200,
+            json!({"RedfishVersion": "1.6.0", "Systems": {"@odata.id": "/redfish/v1/Systems"},
+            "Links": {"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}}}),
+        );
     }
     if path == "/redfish/v1/SessionService/Sessions" && asked.method == "POST" {
         if asked.body != json!({"UserName": USER, "Password": PASSWORD}) {
             return refusal(401, "wrong");
         }
         machine.sessions += 1;
-        let headers = vec![("x-auth-token", TOKEN.to_owned()), ("location", "/redfish/v1/SessionService/Sessions/9".into())];
+        let headers = vec![
+            ("x-auth-token", TOKEN.to_owned()),
+            ("location", "/redfish/v1/SessionService/Sessions/9".into()),
+        ];
         return Answer { headers, ..answer(201, json!({"Id": "9"})) };
     }
     let basic = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
@@ -305,7 +326,11 @@ fn react(asked: Asked, machine: &Mutex<Machine>, manners: &Manners) -> Answer {
             true => format!("no {PASSWORD} {}", asked.header("authorization").unwrap_or_default()),
             false => "who are you".into(),
         };
-        let challenge = if manners.challenges { vec![("www-authenticate", "Basic realm=\"x\"".to_owned())] } else { vec![] };
+        let challenge = if manners.challenges {
+            vec![("www-authenticate", "Basic realm=\"x\"".to_owned())]
+        } else {
+            vec![]
+        };
         return Answer { headers: challenge, ..refusal(401, &words) };
     }
     if path == "/redfish/v1/SessionService/Sessions/9" && asked.method == "DELETE" {
@@ -314,7 +339,9 @@ fn react(asked: Asked, machine: &Mutex<Machine>, manners: &Manners) -> Answer {
     }
     match (asked.method.as_str(), path) {
         ("GET", "/redfish/v1/Systems") => {
-            let mut members: Vec<Value> = (0..manners.others).map(|n| json!({"@odata.id": format!("/redfish/v1/Systems/x{n}")})).collect();
+            let mut members: Vec<Value> = (0..manners.others)
+                .map(|n| json!({"@odata.id": format!("/redfish/v1/Systems/x{n}")}))
+                .collect();
             members.push(match manners.elsewhere {
                 Some(Elsewhere::Member(to)) => json!({"@odata.id": format!("//{to}{SYSTEM}")}),
                 _ => json!({"@odata.id": SYSTEM}),
@@ -324,10 +351,17 @@ fn react(asked: Asked, machine: &Mutex<Machine>, manners: &Manners) -> Answer {
         ("GET", path) if path.starts_with("/redfish/v1/Systems/x") => match path.strip_suffix("/E") {
             Some(path) => answer(200, json!({"Members": [{"@odata.id": format!("{path}/E/1")}]})),
             None if path.ends_with("/E/1") => answer(200, json!({"MACAddress": "52:54:00:99:99:99"})),
-            None => answer(200, json!({"Name": "another", "PowerState": "On", "EthernetInterfaces": {"@odata.id": format!("{path}/E")}})),
+            None => answer(
+                200,
+                json!({"Name": "another", "PowerState": "On", "EthernetInterfaces": {"@odata.id": format!("{path}/E")}}),
+            ),
         },
-        ("GET", "/redfish/v1/Systems/1/E") => answer(200, json!({"Members": [{"@odata.id": "/redfish/v1/Systems/1/E/1"}]})),
-        ("GET", "/redfish/v1/Systems/1/E/1") => answer(200, json!({"MACAddress": MAC.to_uppercase().replace(':', "-")})),
+        ("GET", "/redfish/v1/Systems/1/E") => {
+            answer(200, json!({"Members": [{"@odata.id": "/redfish/v1/Systems/1/E/1"}]}))
+        }
+        ("GET", "/redfish/v1/Systems/1/E/1") => {
+            answer(200, json!({"MACAddress": MAC.to_uppercase().replace(':', "-")}))
+        }
         ("GET", SYSTEM) => system(&mut machine, manners),
         ("GET", FUTURE) if manners.future => {
             let boot = machine.boot.clone();
@@ -339,7 +373,9 @@ fn react(asked: Asked, machine: &Mutex<Machine>, manners: &Manners) -> Answer {
         ),
         ("PATCH", SYSTEM) if manners.future => refusal(405, "The settings are at /SD"),
         ("PATCH", SYSTEM | FUTURE) => patch(&mut machine, manners, &asked),
-        ("POST", "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset") => reset(&mut machine, manners, &asked),
+        ("POST", "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset") => {
+            reset(&mut machine, manners, &asked)
+        }
         _ => refusal(404, "no such resource"),
     }
 }
@@ -363,13 +399,15 @@ fn tagged(machine: &mut Machine, manners: &Manners, body: Value) -> Answer {
 
 fn system(machine: &mut Machine, manners: &Manners) -> Answer {
     let mut boot = machine.boot.clone();
-    let targets: &[&str] = if manners.http { &["None", "Pxe", "Hdd", "UefiHttp"] } else { &["None", "Pxe", "Hdd"] };
+    let targets: &[&str] =
+        if manners.http { &["None", "Pxe", "Hdd", "UefiHttp"] } else { &["None", "Pxe", "Hdd"] };
     boot["BootSourceOverrideTarget@Redfish.AllowableValues"] = json!(targets);
     let mut reset = json!({"target": "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset"});
     match manners.action_info {
         true => reset["@Redfish.ActionInfo"] = json!("/redfish/v1/Systems/1/ResetInfo"),
         false => {
-            reset["ResetType@Redfish.AllowableValues"] = json!(manners.resets.unwrap_or(&["On", "ForceOff", "GracefulShutdown", "ForceRestart"]));
+            reset["ResetType@Redfish.AllowableValues"] =
+                json!(manners.resets.unwrap_or(&["On", "ForceOff", "GracefulShutdown", "ForceRestart"]));
         }
     }
     let mut body = json!({"Id": "1", "Name": "c1", "PowerState": if machine.on { "On" } else { "Off" }, "Boot": boot,
@@ -398,14 +436,16 @@ fn patch(machine: &mut Machine, manners: &Manners, asked: &Asked) -> Answer {
     }
     let boot = &asked.body["Boot"];
     let has = |key: &str| boot.get(key).is_some();
-    let (mode, target, enabled) = (has("BootSourceOverrideMode"), has("BootSourceOverrideTarget"), has("BootSourceOverrideEnabled"));
+    let (mode, target, enabled) =
+        (has("BootSourceOverrideMode"), has("BootSourceOverrideTarget"), has("BootSourceOverrideEnabled"));
     if manners.refuses_mode && mode {
         return refusal(400, "The property BootSourceOverrideMode is read-only");
     }
     if manners.wants_mode && !mode {
         return refusal(400, "The property BootSourceOverrideMode is missing");
     }
-    let none = boot["BootSourceOverrideTarget"] == "None" || (!target && enabled && machine.boot["BootSourceOverrideTarget"] == "None");
+    let none = boot["BootSourceOverrideTarget"] == "None"
+        || (!target && enabled && machine.boot["BootSourceOverrideTarget"] == "None");
     if manners.refuses_none && none {
         return refusal(400, "The target must not be None");
     }

@@ -31,7 +31,7 @@ fn machine(directory: &TempDir, status: &str) -> String {
         "cd {}\necho \"$*\" >>calls\ncase $2 in on|off) echo $2 >power;; status) {status};; pxe) exit 0;; *) exit 9;; esac\n",
         directory.path().display()
     );
-    script(directory.path(), "power", &text)
+    script(directory.path(), "switch", &text)
 }
 
 #[test]
@@ -63,7 +63,11 @@ fn a_command_that_does_not_tell_the_power_is_believed() {
 #[test]
 fn an_exit_code_is_told_with_what_was_said_and_without_passwords() {
     let directory = tempfile::tempdir().unwrap();
-    let program = script(directory.path(), "fails", "echo \"no way to $4 with $3\" >&2; printf '\\033[31m' >&2; exit 3\n");
+    let program = script(
+        directory.path(),
+        "fails",
+        "echo \"no way to $4 with $3\" >&2; printf '\\033[31m' >&2; exit 3\n",
+    );
     let switch = switch(&[&program, "-U", "-P", "geheim-word"], QUICK);
     let told = words(run(switch.on()));
     assert!(told.contains("fails status: exit code 3: no way to status with ***"), "{told}");
@@ -78,18 +82,23 @@ fn an_exit_code_is_told_with_what_was_said_and_without_passwords() {
 fn a_word_that_a_command_does_not_know_leaves_pxe_to_a_person() {
     let directory = tempfile::tempdir().unwrap();
     let program = machine(&directory, "echo $(cat power 2>/dev/null || echo off)");
-    let text = fs::read_to_string(&program).unwrap().replace("pxe) exit 0", "pxe) echo 'Invalid command' >&2; exit 1");
+    let text = fs::read_to_string(&program)
+        .unwrap()
+        .replace("pxe) exit 0", "pxe) echo 'Invalid command' >&2; exit 1");
     fs::write(&program, text).unwrap();
     let done = run(switch(&[&program, "x"], QUICK).boot_once(None)).unwrap();
     assert_eq!(done.state, State::On);
-    assert!(done.boot.unwrap().to_string().contains("set PXE by hand") );
+    assert!(done.boot.unwrap().to_string().contains("set PXE by hand"));
 }
 
 #[test]
 fn a_command_that_hangs_is_ended_with_all_that_it_started() {
     let directory = tempfile::tempdir().unwrap();
     let pids = directory.path().join("pids");
-    let text = format!("sleep 300 & echo $! >{0}; echo half a word; trap '' TERM; sleep 300 & echo $! >>{0}; wait; wait\n", pids.display());
+    let text = format!(
+        "sleep 300 & echo $! >{0}; echo half a word; trap '' TERM; sleep 300 & echo $! >>{0}; wait; wait\n",
+        pids.display()
+    );
     let program = script(directory.path(), "hangs", &text);
     let limits = Limits { command: Duration::from_millis(700), ..QUICK };
     let begun = Instant::now();
@@ -157,22 +166,33 @@ impl Drop for Simulator {
 /// Programs and libraries of Debian packages that are not installed.
 fn debian(program: &str, packages: &[&str]) -> (PathBuf, String) {
     let places: Vec<PathBuf> = packages.iter().map(|package| cluster::debian(package).unwrap()).collect();
-    let libraries: Vec<String> = places.iter().flat_map(|place| {
-        ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|inner| place.join(inner).display().to_string())
-    }).collect();
+    let libraries: Vec<String> = places
+        .iter()
+        .flat_map(|place| {
+            ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
+                .map(|inner| place.join(inner).display().to_string())
+        })
+        .collect();
     let found = places.iter().map(|place| place.join("usr/bin").join(program)).find(|path| path.is_file());
     (found.unwrap_or_else(|| panic!("no {program} in {places:?}")), libraries.join(":"))
 }
 
 impl Simulator {
     fn start() -> Simulator {
-        let (program, libraries) = debian("ipmi_sim", &["openipmi", "libopenipmi0", "libsnmp40", "libpopt0", "libglib2.0-0"]);
+        let (program, libraries) =
+            debian("ipmi_sim", &["openipmi", "libopenipmi0", "libsnmp40", "libpopt0", "libglib2.0-0"]);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let chassis = script(path, "chassis", &format!(
-            "cd {}; echo \"$*\" >>log; shift\ncase $1 in\n\
+        let chassis = script(
+            path,
+            "chassis",
+            &format!(
+                "cd {}; echo \"$*\" >>log; shift\ncase $1 in\n\
              get) shift; for what; do case $what in power) echo power:$(cat power 2>/dev/null || echo 0);; boot) echo boot:$(cat boot 2>/dev/null || echo default);; esac; done;;\n\
-             set) shift; while [ $# -gt 1 ]; do echo \"$2\" >$1; shift 2; done;;\nesac\n", path.display()));
+             set) shift; while [ $# -gt 1 ]; do echo \"$2\" >$1; shift 2; done;;\nesac\n",
+                path.display()
+            ),
+        );
         let port = ports::unused().port();
         fs::write(path.join("lan.conf"), format!(
             "name \"lab\"\nset_working_mc 0x20\n  startlan 1\n    addr 127.0.0.1 {port}\n    priv_limit admin\n\
@@ -183,7 +203,14 @@ impl Simulator {
              user 2 true \"admin\" \"geheim-word\" admin 10 none md2 md5 straight\n")).unwrap();
         fs::write(path.join("lab.emu"), "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\nsel_enable 0x20 1000 0x0a\nmc_enable 0x20\n").unwrap();
         let mut command = Command::new(program);
-        command.arg("-c").arg(path.join("lan.conf")).arg("-f").arg(path.join("lab.emu")).arg("-s").arg(path.join("state")).arg("-n");
+        command
+            .arg("-c")
+            .arg(path.join("lan.conf"))
+            .arg("-f")
+            .arg(path.join("lab.emu"))
+            .arg("-s")
+            .arg(path.join("state"))
+            .arg("-n");
         // It ends with its standard input.
         command.env("LD_LIBRARY_PATH", libraries).stdin(Stdio::piped()).stdout(Stdio::null());
         command.stderr(fs::File::create(path.join("story")).unwrap());
@@ -192,14 +219,26 @@ impl Simulator {
 
     /// The script of docs/guides/power.md, for this simulator.
     fn command(&self) -> Vec<String> {
-        let (program, libraries) = debian("ipmitool", &["ipmitool", "libfreeipmi17", "libgcrypt20", "libgpg-error0"]);
+        let (program, libraries) =
+            debian("ipmitool", &["ipmitool", "libfreeipmi17", "libgcrypt20", "libgpg-error0"]);
         let guide = fs::read_to_string(crate::world::repository("docs/guides/power.md")).unwrap();
         let text = guide.split("#!/bin/sh\n").nth(1).unwrap().split("```").next().unwrap();
-        let text = text.replace("ipmitool -I lanplus", &format!(
-            "LD_LIBRARY_PATH={libraries} {} -I lanplus -C 3 -p {} -N 5 -R 2", program.display(), self.port));
+        let text = text.replace(
+            "ipmitool -I lanplus",
+            &format!(
+                "LD_LIBRARY_PATH={libraries} {} -I lanplus -C 3 -p {} -N 5 -R 2",
+                program.display(),
+                self.port
+            ),
+        );
         let password = self.directory.path().join("password");
         fs::write(&password, "geheim-word\n").unwrap();
-        vec![script(self.directory.path(), "ipmi", &text), "127.0.0.1".into(), "admin".into(), password.to_str().unwrap().into()]
+        vec![
+            script(self.directory.path(), "ipmi", &text),
+            "127.0.0.1".into(),
+            "admin".into(),
+            password.to_str().unwrap().into(),
+        ]
     }
 }
 

@@ -66,7 +66,10 @@ impl Emulator {
         });
         let story = fs::File::create(directory.path().join("story")).unwrap();
         let mut command = Command::new("python3");
-        command.args(["-m", "sushy_tools.emulator.main", "--fake", "--config"]).arg(&config).env("PYTHONPATH", place);
+        command
+            .args(["-m", "sushy_tools.emulator.main", "--fake", "--config"])
+            .arg(&config)
+            .env("PYTHONPATH", place);
         command.current_dir(directory.path()).env("TMPDIR", directory.path());
         command.stdin(Stdio::null()).stdout(story.try_clone().unwrap()).stderr(story);
         let child = command.spawn().unwrap();
@@ -75,7 +78,12 @@ impl Emulator {
 
     fn switch(&self, mac: &str) -> Switch {
         let url = format!("http://{}", self.address);
-        let limits = Limits { follow: Duration::from_secs(60), settle: Duration::from_secs(5), poll: Duration::from_millis(200), ..QUICK };
+        let limits = Limits {
+            follow: Duration::from_secs(60),
+            settle: Duration::from_secs(5),
+            poll: Duration::from_millis(200),
+            ..QUICK
+        };
         let node = node("m", mac, Some(redfish(&url, "any password", false)));
         Switch::of(&node, "/".as_ref(), limits).unwrap().unwrap()
     }
@@ -97,12 +105,17 @@ fn sushys_emulator_switches_the_system_with_the_nodes_card_and_no_other() {
     assert!(matches!(boot, Boot::Pxe { .. }), "{boot}: {}", emulator.story());
     assert_eq!(done.state, State::On);
     assert_eq!(run(emulator.switch(MACS[0]).state()).unwrap(), State::Off);
-    let system = get(&emulator.address, "/redfish/v1/Systems/aaaaaaaa-0000-4000-8000-000000000001", "").text();
+    let system =
+        get(&emulator.address, "/redfish/v1/Systems/aaaaaaaa-0000-4000-8000-000000000001", "").text();
     let system: serde_json::Value = serde_json::from_str(&system).unwrap();
-    assert_eq!((&system["PowerState"], &system["Boot"]["BootSourceOverrideTarget"]), (&"On".into(), &"Pxe".into()));
+    assert_eq!(
+        (&system["PowerState"], &system["Boot"]["BootSourceOverrideTarget"]),
+        (&"On".into(), &"Pxe".into())
+    );
     assert_eq!(run(second.cycle()).unwrap().state, State::On);
     assert_eq!(run(second.off()).unwrap().state, State::Off);
     assert!(!run(second.off()).unwrap().changed);
+    // Whoever is told of its changes, such as a test that starts a machine, is told of each order.
     let told: Vec<String> = emulator.told.try_iter().collect();
-    eprintln!("{} notices: {:?}", told.len(), told.first());
+    assert!(told.iter().any(|notice| notice.contains("PUT ")), "{told:?}");
 }

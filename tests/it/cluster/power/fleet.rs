@@ -3,43 +3,35 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use prebake::cluster::description::{Bootstrap, Cluster, Cni, Join, Node};
+use prebake::base::finding::Source;
+use prebake::cluster::description::{Cluster, Node};
 use prebake::cluster::power::{Action, Error, Fleet, Limits, State};
-use prebake::flatcar::version::VersionWish;
 
 use super::bmc::{Bmc, MAC, Manners, PASSWORD};
-use super::{QUICK, node, redfish, run, spanned};
+use super::{QUICK, node, redfish, run};
 
+/// A cluster of these nodes. Their power is set by hand, for a description in clear text has no passwords.
 fn cluster(nodes: Vec<Node>) -> Cluster {
-    Cluster {
-        name: spanned("lab".into()),
-        kubernetes: spanned("v1.33.13".into()),
-        channel: spanned("stable".into()),
-        flatcar: VersionWish::Latest,
-        pods: spanned("10.244.0.0/16".parse().unwrap()),
-        services: spanned("10.96.0.0/12".parse().unwrap()),
-        network: "10.77.0.0/24".parse().unwrap(),
-        gateway: None,
-        dns: Vec::new(),
-        vip: None,
-        ssh_keys: Vec::new(),
-        join: Join::Certificate,
-        cni: Cni::Routes,
-        addons: Vec::new(),
-        etcd: None,
-        hooks: None,
-        bootstrap: Bootstrap { name: None, ip: spanned("10.77.0.1".parse().unwrap()), mac: None, interface: None, dhcp: true },
-        nodes,
-        registry_mirrors: Vec::new(),
-        proxy: None,
-        ntp: Vec::new(),
-        recipe: None,
-        directory: "/".into(),
-    }
+    let text = "\
+cluster:
+  name: lab
+  k8s_version: 1.33.13
+  flatcar_version: 4593.2.5
+  pod_subnet: 10.244.0.0/16
+  service_subnet: 10.96.0.0/12
+  ssh_authorized_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt me@host
+bootstrap:
+  ip: 10.77.0.1
+nodes:
+  - {name: c1, ip: 10.77.0.11, mac: '52:54:00:00:00:11', role: controller, state: /dev/disk/by-id/virtio-state}
+";
+    let (cluster, _) = Cluster::parse(&Source::new("cluster.yaml", text), "/".into()).unwrap();
+    Cluster { nodes, ..cluster }
 }
 
 fn of(bmcs: &[Bmc]) -> Cluster {
-    let node = |(n, bmc): (usize, &Bmc)| node(&format!("n{n}"), MAC, Some(redfish(&bmc.url(), PASSWORD, false)));
+    let node =
+        |(n, bmc): (usize, &Bmc)| node(&format!("n{n}"), MAC, Some(redfish(&bmc.url(), PASSWORD, false)));
     let mut nodes: Vec<Node> = bmcs.iter().enumerate().map(node).collect();
     nodes.push(super::node("bare", "52:54:00:77:00:99", None));
     cluster(nodes)
@@ -56,16 +48,27 @@ fn machines_are_switched_side_by_side_and_told_in_their_order() {
     let together = begun.elapsed();
     let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.node.as_str()).collect();
     assert_eq!(names, ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"]);
-    assert!(outcomes.iter().all(|outcome| outcome.done.as_ref().unwrap().state == State::On) && *seen.borrow() == 8);
+    assert!(
+        outcomes.iter().all(|outcome| outcome.done.as_ref().unwrap().state == State::On)
+            && *seen.borrow() == 8
+    );
     let begun = Instant::now();
     run(Fleet::of(&cluster).within(Limits { together: 1, ..QUICK }).run(&Action::Cycle, |_| {}));
-    assert!(begun.elapsed() > together, "one after the other took {:?}, together {together:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > together,
+        "one after the other took {:?}, together {together:?}",
+        begun.elapsed()
+    );
     assert_eq!(Fleet::of(&cluster).by_hand().collect::<Vec<_>>(), ["bare"]);
 }
 
 #[test]
 fn a_machine_that_fails_leaves_the_others_theirs() {
-    let bmcs = [Bmc::start(Manners::default()), Bmc::start(Manners { stuck: true, ..Manners::default() }), Bmc::start(Manners::default())];
+    let bmcs = [
+        Bmc::start(Manners::default()),
+        Bmc::start(Manners { stuck: true, ..Manners::default() }),
+        Bmc::start(Manners::default()),
+    ];
     let cluster = of(&bmcs);
     let limits = Limits { follow: Duration::from_millis(200), ..QUICK };
     let outcomes = run(Fleet::of(&cluster).within(limits).run(&Action::On, |_| {}));
@@ -75,7 +78,10 @@ fn a_machine_that_fails_leaves_the_others_theirs() {
 
 #[test]
 fn a_ready_node_keeps_its_power() {
-    let bmcs = [Bmc::start(Manners { on: true, ..Manners::default() }), Bmc::start(Manners { on: true, ..Manners::default() })];
+    let bmcs = [
+        Bmc::start(Manners { on: true, ..Manners::default() }),
+        Bmc::start(Manners { on: true, ..Manners::default() }),
+    ];
     let cluster = of(&bmcs);
     for action in [Action::Off, Action::Cycle, Action::Boot(None)] {
         let fleet = Fleet::of(&cluster).within(QUICK).spare(["n0".to_owned()].into());
@@ -101,7 +107,9 @@ fn names_that_are_none_are_refused_with_the_nearest() {
 #[test]
 fn a_user_who_is_refused_by_a_bmc_is_not_tried_for_its_other_systems() {
     let bmc = Bmc::start(Manners { challenges: true, ..Manners::default() });
-    let nodes = (0..16).map(|n| node(&format!("b{n}"), MAC, Some(redfish(&bmc.url(), "falsch-und-lang", false)))).collect();
+    let nodes = (0..16)
+        .map(|n| node(&format!("b{n}"), MAC, Some(redfish(&bmc.url(), "falsch-und-lang", false))))
+        .collect();
     let cluster = cluster(nodes);
     let outcomes = run(Fleet::of(&cluster).within(QUICK).run(&Action::On, |_| {}));
     assert!(outcomes.iter().all(|outcome| matches!(outcome.done, Err(Error::Denied { .. }))));

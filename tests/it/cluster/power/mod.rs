@@ -5,6 +5,7 @@ mod commands;
 mod emulator;
 mod fleet;
 mod redfish;
+mod verb;
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use prebake::base::finding::{Place, Source};
 use prebake::base::yaml::decode::Spanned;
 use prebake::cluster::description::{Node, Password, Power, Role, Secret, Storage};
 use prebake::cluster::power::{Done, Error, Limits, Switch};
-use zeroize::Zeroizing;
 
 /// Limits under which a fault is found within a second.
 const QUICK: Limits = Limits {
@@ -53,7 +53,7 @@ fn redfish(url: &str, password: &str, insecure: bool) -> Power {
     Power::Redfish {
         url: spanned(url.parse().unwrap()),
         user: bmc::USER.into(),
-        password: Password::Text(Secret(Zeroizing::new(password.into()))),
+        password: Password::Text(Secret::new(password)),
         insecure,
     }
 }

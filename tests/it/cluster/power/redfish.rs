@@ -77,7 +77,13 @@ fn an_override_ends_without_the_target_none() {
     for manners in [
         Manners { has: Some(("Pxe", "Continuous")), refuses_none: true, ..Manners::default() },
         Manners { has: Some(("Pxe", "Once")), refuses_none: true, wants_mode: true, ..Manners::default() },
-        Manners { has: Some(("UefiHttp", "Once")), refuses_none: true, refuses_mode: true, on: true, ..Manners::default() },
+        Manners {
+            has: Some(("UefiHttp", "Once")),
+            refuses_none: true,
+            refuses_mode: true,
+            on: true,
+            ..Manners::default()
+        },
     ] {
         let bmc = Bmc::start(manners);
         let done = run(switch(&bmc).boot_as_usual()).unwrap();
@@ -95,7 +101,9 @@ fn future_settings_are_followed_with_the_tag_of_what_was_read() {
         let bmc = by_pxe(Manners { future: true, tags, ..Manners::default() });
         let log = bmc.log();
         let patches: Vec<_> = log.iter().filter(|asked| asked.method == "PATCH").collect();
-        assert!(patches.iter().all(|asked| asked.path.ends_with("/SD") && asked.header("if-match").is_some()));
+        assert!(
+            patches.iter().all(|asked| asked.path.ends_with("/SD") && asked.header("if-match").is_some())
+        );
         assert_eq!(patches.len(), if tags == Tags::Needed { 1 } else { patches.len().min(3) });
     }
 }
@@ -260,7 +268,10 @@ fn a_blade_is_found_by_its_card_or_by_its_path() {
     let other = super::node("w9", "52:54:00:00:00:99", Some(redfish(&bmc.url(), PASSWORD, false)));
     let other = Switch::of(&other, "/".as_ref(), QUICK).unwrap().unwrap();
     let told = words(run(other.on()));
-    assert!(told.contains("none of the BMC's systems") && told.contains("/redfish/v1/Systems/x2 (another)"), "{told}");
+    assert!(
+        told.contains("none of the BMC's systems") && told.contains("/redfish/v1/Systems/x2 (another)"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -282,7 +293,11 @@ fn resets_are_those_that_the_bmc_has() {
     let bmc = Bmc::start(Manners { resets: Some(&["On", "ForceOff"]), on: true, ..Manners::default() });
     run(switch(&bmc).cycle()).unwrap();
     assert_eq!(bmc.sent("POST"), [json!({"ResetType": "ForceOff"}), json!({"ResetType": "On"})]);
-    let bmc = Bmc::start(Manners { resets: Some(&["ForceOn", "PowerCycle"]), action_info: true, ..Manners::default() });
+    let bmc = Bmc::start(Manners {
+        resets: Some(&["ForceOn", "PowerCycle"]),
+        action_info: true,
+        ..Manners::default()
+    });
     run(switch(&bmc).on()).unwrap();
     run(switch(&bmc).cycle()).unwrap();
     assert_eq!(bmc.sent("POST"), [json!({"ResetType": "ForceOn"}), json!({"ResetType": "PowerCycle"})]);

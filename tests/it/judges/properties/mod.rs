@@ -17,6 +17,8 @@ use prebake::bake::recipe::Recipe;
 use prebake::bake::roster::{self, Rows, Target, Wishes};
 use prebake::base::arch::Arch;
 use prebake::base::finding::{Finding, Findings, Source};
+use prebake::cluster::power::redfish::change::{LADDER, Wish};
+use prebake::cluster::power::redfish::document;
 use prebake::format::archive::{self, Selection};
 use prebake::format::gotemplate::{self, Template};
 use prebake::format::gpt::Table;
@@ -39,6 +41,31 @@ use prebake::tree::secrets::scan;
 use prebake::trust::minisign::{PublicKey, Secret, SecretKey, Signature};
 use prebake::trust::openpgp::Certificate;
 use prebake::trust::rotation::Rotation;
+
+/// Documents of a BMC are read or refused, within limits, and a change that it holds is not sent again.
+pub fn redfish(bytes: &[u8]) {
+    let is_short = |text: &String| assert!(text.len() <= 4096);
+    if let Ok(root) = document::root(bytes) {
+        is_short(&root.systems);
+    }
+    if let Ok(page) = document::page(bytes) {
+        assert!(page.members.len() <= 512);
+        page.members.iter().for_each(is_short);
+    }
+    let _ = (document::addresses(bytes), document::reset_types(bytes), document::reason(bytes));
+    let Ok(system) = document::system(bytes) else { return };
+    assert_eq!(Ok(&system), document::system(bytes).as_ref());
+    let Some(now) = system.boot else { return };
+    for wish in [Wish::Http("http://10.0.0.1/a.efi"), Wish::Pxe, Wish::Usual] {
+        for scope in LADDER {
+            let body = wish.body(&now, scope).map(|body| body.to_string()).unwrap_or_default();
+            assert!(!body.contains(r#""BootSourceOverrideTarget":"None""#), "{body}");
+        }
+        if wish.held(&now) == Some(true) && wish == Wish::Pxe {
+            assert_eq!(wish.body(&now, LADDER[0]), None);
+        }
+    }
+}
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
 const BETWEEN_LAYERS: u8 = 0;

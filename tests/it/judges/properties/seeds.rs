@@ -281,6 +281,21 @@ pub fn answers() -> Seeds {
     seeds
 }
 
+/// Documents of a BMC.
+pub fn redfish() -> Seeds {
+    texts([
+        r##"{"Systems": {"@odata.id": "/redfish/v1/Systems"}, "Links": {"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}}}"##,
+        r##"{"Members": [{"@odata.id": "/redfish/v1/Systems/1"}, {"@odata.id": ""}, null], "Members@odata.nextLink": "/redfish/v1/Systems?$skip=2"}"##,
+        r##"{"@odata.etag": "W/\"1\"", "Id": "1", "Name": "c1", "PowerState": "Off", "Boot": {"BootSourceOverrideTarget": "None",
+            "BootSourceOverrideEnabled": "Disabled", "BootSourceOverrideMode": "UEFI", "HttpBootUri": null,
+            "BootSourceOverrideTarget@Redfish.AllowableValues": ["None", "Pxe", "UefiHttp"]},
+            "@Redfish.Settings": {"SettingsObject": {"@odata.id": "/redfish/v1/Systems/1/SD"}},
+            "Actions": {"#ComputerSystem.Reset": {"target": "/r", "ResetType@Redfish.AllowableValues": ["On", "ForceOff"]}}}"##,
+        r##"{"Parameters": [{"Name": "ResetType", "AllowableValues": ["On"]}], "MACAddress": "52-54-00-77-00-11"}"##,
+        r##"{"error": {"code": "x", "message": "see", "@Message.ExtendedInfo": [{"MessageId": "iLO.2.30.Unsupported", "Message": "no"}]}}"##,
+    ])
+}
+
 /// Butane, of the vectors.
 pub fn butane() -> Seeds {
     below("tests/vectors/ignition/butane", "config.bu", 200)

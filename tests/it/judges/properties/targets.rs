@@ -19,7 +19,7 @@ const fn target(name: &'static str, holds: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>
 }
 
 /// All of them. `fuzz/README.md` tells which sources each is for.
-pub const TARGETS: [Target; 33] = [
+pub const TARGETS: [Target; 34] = [
     target("answer", words::answer, seeds::answers, 2000),
     target("archive", super::archive, seeds::archives, 150),
     target("bundle", super::bundle, seeds::bundles, 150),
@@ -40,6 +40,7 @@ pub const TARGETS: [Target; 33] = [
     target("program", super::program, seeds::programs, 1000),
     target("recipe", super::recipe, seeds::recipes, 150),
     target("records", super::records, seeds::records, 1000),
+    target("redfish", super::redfish, seeds::redfish, 1500),
     target("reference", words::reference, seeds::references, 1000),
     target("registry", words::registry, seeds::registry, 1000),
     target("request", super::request, seeds::requests, 2000),
