@@ -146,7 +146,7 @@ impl Plan {
             name: cluster.name.value.clone(),
             bridge: bridge.unwrap_or("br0").into(),
             address: cluster.bootstrap.ip.value,
-            prefix: cluster.network.prefix,
+            prefix: cluster.network.prefix(),
             machines: cluster.nodes.iter().map(machine).collect(),
         }
     }
