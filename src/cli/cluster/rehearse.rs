@@ -140,6 +140,9 @@ impl RehearseArgs {
             )),
             true => {
                 let path = output.join(format!(".{}-rehearsal", plan.name));
+                if path.exists() {
+                    return Err(Error::Left { path }.into());
+                }
                 disk::create_directories(&path)?;
                 Ok(Work::Kept(path))
             }
@@ -216,10 +219,11 @@ fn act(work: &Path) -> Result<()> {
                 None => tell!("  {} is process {}", left.name, left.pid),
             }
         }
-        tell!(
-            "their network: nsenter --net --target {pid} COMMAND, such as kubectl --kubeconfig {}",
-            work.join("output/kubeconfig").display()
-        );
+        tell!("their network: nsenter --net --target {pid} COMMAND");
+        let kubeconfig = work.join("output/kubeconfig");
+        if kubeconfig.exists() {
+            tell!("the cluster: kubectl --kubeconfig {} there", kubeconfig.display());
+        }
         let pids: Vec<String> = left.iter().map(|left| left.pid.to_string()).collect();
         tell!("to end them: kill {}; rm -r {}", pids.join(" "), work.display());
     }

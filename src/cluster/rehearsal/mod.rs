@@ -242,7 +242,8 @@ impl Plan {
             start: Start::Wire { tap: tap(number) },
             disk: machine.disk.is_some().then(|| of("disk")),
             bus: machine.disk.as_ref().map(|disk| disk.bus.clone()).unwrap_or_default(),
-            console: Some(of("console")),
+            // The name of a socket has 107 bytes at most: it is relative to the directory, in which QEMU runs.
+            console: Some(console(machine)),
             log: Some(of("log")),
         })
     }
@@ -262,6 +263,10 @@ fn memory_of(node: &Node) -> u64 {
         Role::Worker => WORKER,
     };
     node.memory.as_ref().map_or(usual, |memory| memory.value).0
+}
+
+fn console(machine: &Machine) -> PathBuf {
+    format!("{}.console", machine.name).into()
 }
 
 fn tap(number: usize) -> String {
@@ -358,6 +363,12 @@ pub enum Error {
         /// Where the consoles are, if they were kept.
         log: Option<PathBuf>,
     },
+    /// Machines of an earlier rehearsal may use the files that this one would make.
+    #[error("a rehearsal was left in {}", path.display())]
+    Left {
+        /// Its directory.
+        path: PathBuf,
+    },
     /// The plan cannot be read.
     #[error("the plan of the rehearsal is damaged: {why}")]
     Plan {
@@ -410,6 +421,9 @@ impl Advice for Error {
                     .into(),
             ),
             Error::Failed { .. } => Some("--keep leaves the machines as they are, to look at".into()),
+            Error::Left { path } => {
+                Some(format!("end its machines, whose processes it named, and remove it: rm -r {}", path.display()))
+            }
             Error::Vm(_) | Error::Disk(_) => self.inner_hint(),
             Error::Run { .. } | Error::Ip { .. } | Error::Died { .. } | Error::Plan { .. } => None,
         }

@@ -18,7 +18,7 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{DISK, Error, Host, Plan, tap, tool};
+use super::{DISK, Error, Host, Plan, console, tap, tool};
 use crate::base::disk;
 use crate::base::unfinished::on_interrupt;
 use crate::base::words;
@@ -153,7 +153,7 @@ pub fn act(work: &Path, tell: &dyn Fn(String)) -> Result<End, Error> {
         }
         let words = std::iter::once(host.qemu.clone().into()).chain(vm.arguments()).collect();
         let log = work.join(format!("{}.qemu", machine.name));
-        cast.add(machine.name.clone(), words, &log, vm.console.clone())?;
+        cast.add(machine.name.clone(), words, &log, Some(work.join(console(machine))))?;
         tell(format!("{machine} has power"));
     }
     let mut about = bound();
@@ -241,6 +241,9 @@ impl Cast {
                 command(&all)
             }
         };
+        if console.is_some() {
+            command.current_dir(disk::directory_of(log));
+        }
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().map_err(run)?;
         register(&child);
         self.players.push(Player { name, child, log: log.to_owned(), console });

@@ -132,7 +132,7 @@ impl Running {
 
     fn is_up(&self) {
         soon(|| {
-            self.story().contains("w1 (52:54:00:00:00:21, 10.77.0.21, 256 MiB) has power")
+            self.story().contains("w1 (52:54:00:00:00:21, 10.77.0.21, 256.00 MiB) has power")
                 || self.story().contains("error")
         });
         soon(|| machines(&self.world.path("output")).len() == 2 || self.story().contains("error"));
@@ -166,7 +166,7 @@ fn a_rehearsal_that_is_too_late_says_so_by_its_exit_code_and_leaves_nothing() {
     let mut running = Running::start(&["--timeout", "2s"]);
     let status = running.child.wait().unwrap();
     assert_eq!(status.code(), Some(8), "{}", running.story());
-    assert!(running.story().contains("2 machines with 512 MiB of memory"), "{}", running.story());
+    assert!(running.story().contains("2 machines with 512.00 MiB of memory"), "{}", running.story());
     assert!(about(&running.world.path("output")).is_empty());
 }
 
