@@ -19,6 +19,40 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "cluster init",
+        &[
+            (
+                "prebake cluster init",
+                "From ./cluster.yaml to output/kubeconfig; the same command goes on after an interruption",
+            ),
+            (
+                "prebake cluster init --bundle edge.tar --trust site.pub",
+                "Without the internet: the tree comes from a bundle",
+            ),
+            ("prebake cluster init --keep-serving", "And go on serving, for machines that run from memory"),
+        ],
+    ),
+    ("cluster serve", &[("prebake cluster serve", "The boot server of a cluster that was formed")]),
+    (
+        "cluster add",
+        &[(
+            "prebake cluster add --node w3",
+            "A node that was added to cluster.yaml, into the cluster that runs",
+        )],
+    ),
+    (
+        "cluster replace",
+        &[("prebake cluster replace --node c2", "A new machine takes the place of a dead one")],
+    ),
+    ("cluster doctor", &[("prebake cluster doctor", "What would keep machines from booting here")]),
+    (
+        "cluster teardown",
+        &[
+            ("prebake cluster teardown", "Stop the servers, and take back what machines join with"),
+            ("prebake cluster teardown --destroy", "And delete the cluster's keys, after its name was typed"),
+        ],
+    ),
+    (
         "sysext new",
         &[("prebake sysext new tools", "The folder of a sysext of your own, with its description")],
     ),

@@ -116,7 +116,8 @@ pub async fn remove(cluster: &Cluster, pki: &Pki, node: &Node) -> Result<Option<
 /// A member that never started has no name, and is known by its address.
 fn is_of(member: &Member, node: &Node) -> bool {
     let peer = format!("https://{}:", node.ip.value);
-    member.name == node.name.value || member.name.is_empty() && member.peers.iter().any(|url| url.starts_with(&peer))
+    member.name == node.name.value
+        || member.name.is_empty() && member.peers.iter().any(|url| url.starts_with(&peer))
 }
 
 async fn members(client: &Client, base: &str) -> Result<Vec<Member>, String> {

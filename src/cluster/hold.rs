@@ -96,10 +96,12 @@ impl Advice for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Held { .. } => Some(
-                "`prebake cluster status` shows how far it is, and `prebake cluster teardown` stops it".into(),
+                "`prebake cluster status` shows how far it is, and `prebake cluster teardown` stops it"
+                    .into(),
             ),
             Error::Elsewhere { .. } => Some(
-                "it runs in another container or on another host that shares this directory: stop it there".into(),
+                "it runs in another container or on another host that shares this directory: stop it there"
+                    .into(),
             ),
             Error::Stays { holder, .. } => {
                 Some(format!("a second signal ends it at once: `kill {}`", holder.pid))
@@ -190,7 +192,9 @@ impl Hold {
 pub(super) fn make_private(path: &Path) -> Result<(), disk::Error> {
     disk::create_directories(disk::directory_of(path))?;
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(disk::Error::io("create", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(disk::Error::io("create", path)(error))
+        }
         _ => Ok(()),
     }
 }
@@ -214,7 +218,8 @@ fn locks(path: &PathBuf, pid: u32) -> bool {
     table.lines().any(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, "FLOCK", _, _, owner, file, ..] = words[..] else { return false };
-        owner.parse() == Ok(pid) && file.rsplit(':').next().and_then(|number| number.parse().ok()) == Some(inode)
+        owner.parse() == Ok(pid)
+            && file.rsplit(':').next().and_then(|number| number.parse().ok()) == Some(inode)
     })
 }
 

@@ -50,7 +50,10 @@ impl DoctorArgs {
         let subject = Subject { cluster: &cluster, place: &place, store, ipxe: self.ipxe_dir, ends };
         let checks = doctor::examine(&subject);
         match self.json {
-            true => say!("{:#}", serde_json::json!({"schema": 1, "cluster": cluster.name.value, "checks": checks})),
+            true => say!(
+                "{:#}",
+                serde_json::json!({"schema": 1, "cluster": cluster.name.value, "checks": checks})
+            ),
             false => checks.iter().for_each(|check| say!("{}", told(check))),
         }
         let wrong: Vec<&str> =

@@ -91,7 +91,10 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Unfit(_) => Some("put that right (`prebake cluster doctor` looks again), or go on all the same with --force".into()),
+            Error::Unfit(_) => Some(
+                "put that right (`prebake cluster doctor` looks again), or go on all the same with --force"
+                    .into(),
+            ),
             Error::NoNode { meant, .. } => meant.as_ref().map(|meant| format!("did you mean `{meant}`?")),
         }
     }
@@ -145,7 +148,10 @@ impl FormingArgs {
         show.step(Step::Examine);
         record.begin(Step::Examine)?;
         let checks = self.examine(&cluster, &place, Some(pki.ends()));
-        checks.iter().filter(|check| check.verdict < Verdict::Unknown).for_each(|check| tell!("{}", told(check)));
+        checks
+            .iter()
+            .filter(|check| check.verdict < Verdict::Unknown)
+            .for_each(|check| tell!("{}", told(check)));
         if doctor::is_wrong(&checks) && !self.force {
             let wrong = checks.iter().filter(|check| check.verdict == Verdict::Wrong);
             return Err(Error::Unfit(wrong.map(|check| check.found.clone()).collect()).into());
@@ -158,7 +164,9 @@ impl FormingArgs {
         // The server takes care of signals itself, and gives up rights, for which the process may have one thread only.
         signals.into_iter().for_each(unfinished::Ending::stop);
         let reads: Vec<&Path> = self.described.templates.as_deref().into_iter().collect();
-        let Some(ready) = self.serving.prepare(&cluster, &place, &reads, show.is_table())? else { return Ok(()) };
+        let Some(ready) = self.serving.prepare(&cluster, &place, &reads, show.is_table())? else {
+            return Ok(());
+        };
         record.end(Step::Serve)?;
         let cluster = Arc::new(cluster);
         let renew = serving::renewal(cluster.clone(), place.clone(), templates);
@@ -204,7 +212,8 @@ impl FormingArgs {
             site.refuse_older(&bundle)?;
         }
         let bundle = Arc::new(bundle);
-        Import { bundle: &bundle, store: &store, output: place.output(), trust: trust.as_ref() }.run(|_| {})?;
+        Import { bundle: &bundle, store: &store, output: place.output(), trust: trust.as_ref() }
+            .run(|_| {})?;
         let (pki, warnings) = generate::prepare(cluster, place, templates)?;
         warnings.iter().for_each(|warning| tell!("{warning}"));
         let tree = Tree::directory(&place.tree())?;
@@ -250,7 +259,9 @@ fn is_ready(cluster: &Cluster, place: &Place, awaited: &BTreeSet<String>) -> Res
 
 /// Runs the site's own programs on the cluster that is ready.
 async fn run_hooks(cluster: &Arc<Cluster>, place: &Place) -> Result<()> {
-    let Some(directory) = cluster.hooks.as_ref().map(|hooks| cluster.directory.join(&hooks.value)) else { return Ok(()) };
+    let Some(directory) = cluster.hooks.as_ref().map(|hooks| cluster.directory.join(&hooks.value)) else {
+        return Ok(());
+    };
     let (name, kubeconfig) = (cluster.name.value.clone(), place.kubeconfig());
     let work = move || {
         let mut told = |path: &Path, line: &str| tell!("{}: {line}", path.display());

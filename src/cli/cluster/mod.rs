@@ -19,9 +19,6 @@ mod wait;
 
 use std::path::{Path, PathBuf};
 
-
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand};
 
 use crate::base::error::Result;
@@ -68,11 +65,16 @@ const IN_CONTAINER: &str = "/config/cluster.yaml";
 /// Its name in the working directory.
 const HERE: &str = "cluster.yaml";
 
+/// The file of a description: as it is said, or where a container or a person has it.
+pub(super) fn description(said: Option<&Path>) -> PathBuf {
+    let usual = || if Path::new(IN_CONTAINER).exists() { IN_CONTAINER } else { HERE };
+    said.map_or_else(|| PathBuf::from(usual()), Path::to_owned)
+}
+
 impl Described {
     /// The description's path.
     pub(super) fn path(&self) -> PathBuf {
-        let usual = || PathBuf::from(if Path::new(IN_CONTAINER).exists() { IN_CONTAINER } else { HERE });
-        self.file.clone().unwrap_or_else(usual)
+        description(self.file.as_deref())
     }
 
     /// The arguments as a person gave them, to be typed behind another verb.
@@ -109,19 +111,6 @@ impl ClusterArgs {
             Verb::Addons(args) => args.run(),
             Verb::Status(args) => args.run(),
             Verb::Wait(args) => args.run(),
-/// Where a container finds the description that it is given.
-const MOUNTED: &str = "/config/cluster.yaml";
-
-/// The file of a description: as it is said, or where a container or a person has it.
-pub(super) fn description(said: Option<&Path>) -> PathBuf {
-    let usual = || if Path::new(MOUNTED).exists() { MOUNTED } else { "cluster.yaml" };
-    said.map_or_else(|| PathBuf::from(usual()), Path::to_owned)
-}
-
-impl ClusterArgs {
-    /// Runs the verb.
-    pub(crate) fn run(self) -> Result<()> {
-        match self.verb {
             Verb::Power(args) => args.run(),
             Verb::Rehearse(args) => args.run(),
         }

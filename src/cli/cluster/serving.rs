@@ -45,7 +45,13 @@ struct Alone {
 
 impl ServingArgs {
     /// Binds the server of a cluster, and gives up all other rights. Must be called while the process has one thread.
-    pub(super) fn prepare(&self, cluster: &Cluster, place: &Place, reads: &[&Path], quiet: bool) -> Result<Option<Ready>> {
+    pub(super) fn prepare(
+        &self,
+        cluster: &Cluster,
+        place: &Place,
+        reads: &[&Path],
+        quiet: bool,
+    ) -> Result<Option<Ready>> {
         let mut files = Files::default();
         // The record, what the server saw, private configs and what they are made of; a kubeconfig is made before.
         files.write(&place.own());
@@ -58,14 +64,17 @@ impl ServingArgs {
         let has_bmcs = cluster.nodes.iter().any(|node| matches!(node.power, Some(Power::Redfish { .. })));
         if has_bmcs {
             // Names, and authorities of certificates.
-            ["/etc", "/usr/share/ca-certificates", "/usr/lib/ssl"].iter().for_each(|path| files.read(Path::new(path)));
+            ["/etc", "/usr/share/ca-certificates", "/usr/lib/ssl"]
+                .iter()
+                .for_each(|path| files.read(Path::new(path)));
         }
         for node in &cluster.nodes {
             if let Some(Power::Redfish { password: Password::File(path), .. }) = &node.power {
                 files.read(&cluster.directory.join(path));
             }
         }
-        let args = Alone::try_parse_from(self.flags(cluster, place, quiet)).unwrap_or_else(|error| error.exit());
+        let args =
+            Alone::try_parse_from(self.flags(cluster, place, quiet)).unwrap_or_else(|error| error.exit());
         args.serve.prepare(files)
     }
 
@@ -80,8 +89,14 @@ impl ServingArgs {
                 false => add(&["--proxy-dhcp".into()]),
                 true => {
                     add(&["--dhcp".into()]);
-                    cluster.gateway.iter().for_each(|gateway| add(&["--gateway".into(), gateway.value.to_string().into()]));
-                    cluster.dns.iter().for_each(|server| add(&["--dns".into(), server.value.to_string().into()]));
+                    cluster
+                        .gateway
+                        .iter()
+                        .for_each(|gateway| add(&["--gateway".into(), gateway.value.to_string().into()]));
+                    cluster
+                        .dns
+                        .iter()
+                        .for_each(|server| add(&["--dns".into(), server.value.to_string().into()]));
                 }
             }
         }

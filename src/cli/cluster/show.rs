@@ -73,7 +73,10 @@ impl Show {
         say!("  kubectl --kubeconfig {} get nodes", kubeconfig.display());
         let memory = from_memory(cluster);
         if !memory.is_empty() {
-            say!("  {} boot over the network each time, and need a boot server for that: `prebake cluster serve`", memory.join(", "));
+            say!(
+                "  {} boot over the network each time, and need a boot server for that: `prebake cluster serve`",
+                memory.join(", ")
+            );
         }
     }
 }
@@ -87,7 +90,8 @@ impl Inner {
             News::Line { node: None, text } => self.line(text),
             News::Line { node: Some(node), text } => self.line(&format!("{node}: {text}")),
             News::Ask { text, machines } => {
-                let list: Vec<String> = machines.iter().map(|(name, mac)| format!("  {name}  {mac}")).collect();
+                let list: Vec<String> =
+                    machines.iter().map(|(name, mac)| format!("  {name}  {mac}")).collect();
                 self.line(&format!("{text}:\n{}", list.join("\n")));
             }
         }
@@ -130,13 +134,21 @@ impl Inner {
 fn rows(cluster: &str, step: Step, seconds: u64, nodes: &[Sight], most: usize) -> Vec<String> {
     let ready = nodes.iter().filter(|node| node.ready == Some(true)).count();
     let title = step.title();
-    let mut rows =
-        vec![format!("{cluster}: {title}, {}:{:02}; {ready} of {} nodes Ready", seconds / 60, seconds % 60, nodes.len())];
+    let mut rows = vec![format!(
+        "{cluster}: {title}, {}:{:02}; {ready} of {} nodes Ready",
+        seconds / 60,
+        seconds % 60,
+        nodes.len()
+    )];
     let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);
     let mut order: Vec<&Sight> = nodes.iter().collect();
     order.sort_by_key(|node| (node.ready == Some(true), !node.failed));
     let shown = if order.len() + 1 > most { most.saturating_sub(2) } else { order.len() };
-    rows.extend(order[..shown].iter().map(|node| format!("  {:<width$}  {:<10}  {}", node.name, node.role, node.words())));
+    rows.extend(
+        order[..shown]
+            .iter()
+            .map(|node| format!("  {:<width$}  {:<10}  {}", node.name, node.role, node.words())),
+    );
     if shown < order.len() {
         rows.push(format!("  and {} more", order.len() - shown));
     }

@@ -91,9 +91,14 @@ impl TeardownArgs {
         let typed = match &self.confirm {
             Some(typed) => typed.clone(),
             None => {
-                insist!("the keys of {name} are deleted: nobody gets into the cluster any more. Type its name:");
+                insist!(
+                    "the keys of {name} are deleted: nobody gets into the cluster any more. Type its name:"
+                );
                 let mut line = String::new();
-                io::stdin().lock().read_line(&mut line).map_err(disk::Error::io("read", Path::new("stdin")))?;
+                io::stdin()
+                    .lock()
+                    .read_line(&mut line)
+                    .map_err(disk::Error::io("read", Path::new("stdin")))?;
                 line.trim().to_owned()
             }
         };
@@ -105,7 +110,10 @@ impl TeardownArgs {
 
     fn tell(&self, name: &str, stopped: Option<String>, bindings: &[&str], destroyed: bool) -> Result<()> {
         if self.json {
-            say!("{:#}", json!({"cluster": name, "stopped": stopped, "bindings": bindings, "destroyed": destroyed}));
+            say!(
+                "{:#}",
+                json!({"cluster": name, "stopped": stopped, "bindings": bindings, "destroyed": destroyed})
+            );
             return Ok(());
         }
         match stopped {

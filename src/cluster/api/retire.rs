@@ -19,7 +19,8 @@ const NODES: &str = "system:node:";
 /// The API server does not answer, or refuses.
 pub async fn node(connection: &Connection, name: &str) -> Result<(bool, usize), Error> {
     let client = connection.client().map_err(|error| connection.failed(&error))?;
-    let there = delete(&Api::<Node>::all(client.clone()), name).await.map_err(|error| connection.failed(&error))?;
+    let there =
+        delete(&Api::<Node>::all(client.clone()), name).await.map_err(|error| connection.failed(&error))?;
     let requests = Api::<CertificateSigningRequest>::all(client);
     let all = requests.list(&ListParams::default()).await.map_err(|error| connection.failed(&error))?;
     let is_its = |user: &str| user == name || user.strip_prefix(NODES) == Some(name);

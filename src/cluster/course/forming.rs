@@ -16,7 +16,9 @@ pub(super) fn formation(run: &Run) -> Formation {
     let (state, why, hint) = match &run.snapshot.api {
         Api::Ready { .. } => (Standing::Ready, String::new(), String::new()),
         Api::Unknown => (Standing::Awaited, String::new(), String::new()),
-        Api::Lost(trouble) => (Standing::Coming, trouble.why.clone(), trouble.hint.clone().unwrap_or_default()),
+        Api::Lost(trouble) => {
+            (Standing::Coming, trouble.why.clone(), trouble.hint.clone().unwrap_or_default())
+        }
     };
     let version = match &run.snapshot.api {
         Api::Ready { version } => version.clone(),
@@ -38,7 +40,7 @@ pub(super) fn formation(run: &Run) -> Formation {
         endpoint: format!("https://{}", cluster.endpoint()),
         phase,
         since: run.phase,
-        ask: None,
+        ask: ask(run, phase),
         kubeconfig: (phase >= Phase::Nodes).then(|| run.course.place.kubeconfig().display().to_string()),
         api: Group::of([since.of("api", api)]),
         members: Group::of(run.snapshot.etcd.iter().map(|one| since.of("member", member(one)))),
@@ -46,6 +48,18 @@ pub(super) fn formation(run: &Run) -> Formation {
         pods: Group::of(run.snapshot.pods.values().map(|one| since.of("pod", pod(one)))),
         addons: Group::of(run.snapshot.addons.iter().map(|one| since.of("add-on", addon(one)))),
     }
+}
+
+/// The machines that a person has to switch on, if nothing else is awaited.
+fn ask(run: &Run, phase: Phase) -> Option<String> {
+    let by_hand = |sight: &&Sight| {
+        let node = run.course.cluster.nodes.iter().find(|node| node.name.value == sight.name);
+        let is_switched = run.course.switches && node.is_some_and(|node| node.power.is_some());
+        sight.stage.is_none() && !is_switched && run.course.awaited.contains(&sight.name)
+    };
+    let names: Vec<&str> = run.sights.iter().filter(by_hand).map(|sight| sight.name.as_str()).collect();
+    let is_asked = !names.is_empty() && phase < Phase::Settling;
+    is_asked.then(|| format!("power on: {}", names.join(", ")))
 }
 
 fn phase(run: &Run) -> Phase {
@@ -121,7 +135,10 @@ impl Since<'_> {
             _ => &told.addons,
         });
         let same = before.and_then(|group| {
-            group.parts.iter().find(|known| known.name == part.name && known.kind == part.kind && known.state == part.state)
+            group
+                .parts
+                .iter()
+                .find(|known| known.name == part.name && known.kind == part.kind && known.state == part.state)
         });
         let since = same.map_or_else(|| Stamp::from(SystemTime::now()), |known| known.since);
         Part { since, ..part }

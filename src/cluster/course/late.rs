@@ -76,7 +76,8 @@ impl Run {
         let waited = self.began.elapsed();
         match self.step {
             Step::Answer => {
-                let began = self.sights.iter().filter(|sight| sight.role == "controller" && sight.stage.is_some());
+                let began =
+                    self.sights.iter().filter(|sight| sight.role == "controller" && sight.stage.is_some());
                 let longest = began.map(|sight| Duration::from_secs(sight.booted)).max();
                 longest.map_or(Duration::ZERO, |longest| waited.min(longest))
             }
@@ -88,7 +89,11 @@ impl Run {
         let mut lines = Vec::new();
         if let crate::cluster::api::snapshot::Api::Lost(trouble) = &self.snapshot.api {
             let hint = trouble.hint.as_ref().map(|hint| format!(": {hint}")).unwrap_or_default();
-            lines.push(format!("the API server at {}: {}{hint}", self.course.connection.server(), trouble.why));
+            lines.push(format!(
+                "the API server at {}: {}{hint}",
+                self.course.connection.server(),
+                trouble.why
+            ));
         }
         let is_late = |sight: &&Sight| self.course.awaited.contains(&sight.name) && sight.ready != Some(true);
         let mut late: Vec<&Sight> = self.sights.iter().filter(is_late).collect();
@@ -99,11 +104,18 @@ impl Run {
     }
 
     fn addons(&self) -> Vec<String> {
-        let late = self.snapshot.addons.iter().filter(|addon| addon.state != crate::cluster::api::change::Rollout::Done);
+        let late = self
+            .snapshot
+            .addons
+            .iter()
+            .filter(|addon| addon.state != crate::cluster::api::change::Rollout::Done);
         late.map(|addon| {
             let (kind, namespace, name) = (addon.kind.name(), &addon.namespace, &addon.name);
             let why = addon.why.clone().unwrap_or_else(|| format!("{} of {}", addon.available, addon.wanted));
-            format!("{kind} {namespace}/{name}: {why}: `kubectl -n {namespace} describe {} {name}`", kind.to_lowercase())
+            format!(
+                "{kind} {namespace}/{name}: {why}: `kubectl -n {namespace} describe {} {name}`",
+                kind.to_lowercase()
+            )
         })
         .collect()
     }
@@ -121,7 +133,9 @@ fn told(sight: &Sight) -> String {
     let why = why.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
     let look = hint.clone().unwrap_or_else(|| match ready {
         Some(_) => format!("`kubectl describe node {name}`"),
-        None => format!("`prebake logs {name}`, and on it `journalctl -b -u 'kubeadm*' -u containerd -u kubelet`"),
+        None => {
+            format!("`prebake logs {name}`, and on it `journalctl -b -u 'kubeadm*' -u containerd -u kubelet`")
+        }
     });
     format!("{name}: {stage} for {for_}{why}: {look}")
 }

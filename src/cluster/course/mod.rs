@@ -232,17 +232,25 @@ impl Run {
     /// Switches the machines on that a program can switch, and has a person switch on the others.
     fn power(&mut self, told: mpsc::UnboundedSender<(String, String)>) {
         let course = &self.course;
-        let is_awaited = |node: &&Node| course.awaited.contains(&node.name.value) && !self.is_ready(&node.name.value);
+        let is_awaited =
+            |node: &&Node| course.awaited.contains(&node.name.value) && !self.is_ready(&node.name.value);
         // A machine that has been seen, in this run or before it was restarted, has power.
-        let is_off = |node: &&Node| Sight::of(node, &course.monitor, &self.snapshot, SystemTime::now()).stage.is_none();
+        let is_off = |node: &&Node| {
+            Sight::of(node, &course.monitor, &self.snapshot, SystemTime::now()).stage.is_none()
+        };
         let wanted: Vec<&Node> = course.cluster.nodes.iter().filter(is_awaited).collect();
         let (by_program, by_hand): (Vec<&Node>, Vec<&Node>) =
             wanted.into_iter().filter(is_off).partition(|node| course.switches && node.power.is_some());
         let by_program: Vec<String> = by_program.iter().map(|node| node.name.value.clone()).collect();
         if !by_program.is_empty() {
             let cluster = course.cluster.clone();
-            let ready: BTreeSet<String> =
-                self.snapshot.nodes.values().filter(|node| node.ready).map(|node| node.name.clone()).collect();
+            let ready: BTreeSet<String> = self
+                .snapshot
+                .nodes
+                .values()
+                .filter(|node| node.ready)
+                .map(|node| node.name.clone())
+                .collect();
             let runtime = tokio::runtime::Handle::current();
             // Commands and BMCs take their time, and have a thread of their own.
             tokio::task::spawn_blocking(move || {
@@ -262,7 +270,9 @@ impl Run {
     }
 
     fn enter(&mut self, step: Step) -> Result<()> {
-        for before in step::STEPS.iter().map(|row| row.step).filter(|before| *before < step && *before >= Step::Power) {
+        for before in
+            step::STEPS.iter().map(|row| row.step).filter(|before| *before < step && *before >= Step::Power)
+        {
             let open = self.course.record.steps.get(&before).is_some_and(|times| times.ended.is_none());
             if open {
                 self.course.record.end(before)?;
@@ -334,7 +344,8 @@ impl Run {
             (true, false) if self.are_nodes_ready() => true,
             _ => return,
         };
-        let (plan, connection, tell) = (self.course.plan.clone(), self.course.connection.clone(), self.course.tell.clone());
+        let (plan, connection, tell) =
+            (self.course.plan.clone(), self.course.connection.clone(), self.course.tell.clone());
         let work = async move {
             let mut told = |line: String| tell(&News::Line { node: None, text: &line });
             let addons: Vec<&Addon> = match others {
@@ -352,8 +363,13 @@ impl Run {
     /// Looks at the machines, and tells what has changed.
     fn look(&mut self) {
         let now = SystemTime::now();
-        let sights: Vec<Sight> =
-            self.course.cluster.nodes.iter().map(|node| Sight::of(node, &self.course.monitor, &self.snapshot, now)).collect();
+        let sights: Vec<Sight> = self
+            .course
+            .cluster
+            .nodes
+            .iter()
+            .map(|node| Sight::of(node, &self.course.monitor, &self.snapshot, now))
+            .collect();
         for (at, sight) in sights.iter().enumerate() {
             if let Some(text) = sight.news(self.sights.get(at)) {
                 self.course.line(Some(&sight.name), &text);

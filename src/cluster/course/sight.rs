@@ -46,8 +46,10 @@ impl Sight {
         let machine = monitor.machine(&Labels::default().with("mac", mac.clone()), now);
         let known = snapshot.nodes.get(&node.name.value);
         let ready = known.map(|node| node.ready);
-        let trouble = machine.as_ref().and_then(|machine| machine.troubles.first()).filter(|_| ready != Some(true));
-        let why = trouble.map(|trouble| trouble.what.clone()).or_else(|| known.and_then(|node| node.why.clone()));
+        let trouble =
+            machine.as_ref().and_then(|machine| machine.troubles.first()).filter(|_| ready != Some(true));
+        let why =
+            trouble.map(|trouble| trouble.what.clone()).or_else(|| known.and_then(|node| node.why.clone()));
         let (stage, detail, since) = machine.as_ref().map(reached).unwrap_or_default();
         let age = |stamp: SystemTime| now.duration_since(stamp).unwrap_or_default().as_secs();
         Sight {

@@ -183,12 +183,18 @@ fn is_local(address: Ipv4Addr) -> bool {
 pub fn examine(subject: &Subject<'_>) -> Vec<Check> {
     let interface = found(subject.cluster);
     let held = Hold::holder(subject.place).ok().flatten();
-    let served = held.map(|holder| holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string()));
+    let served =
+        held.map(|holder| holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string()));
     let own = subject.cluster.bootstrap.ip.value;
     let offers = match &interface {
         None => Err("the interface is not known".to_owned()),
         Some(interface) => offers::ask(interface, PATIENCE)
-            .map(|offers| offers.into_iter().filter(|offer| offer.server != own && offer.server != interface.address).collect())
+            .map(|offers| {
+                offers
+                    .into_iter()
+                    .filter(|offer| offer.server != own && offer.server != interface.address)
+                    .collect()
+            })
             .map_err(|error| format!("no DHCP request can be sent on {}: {error}", interface.name)),
     };
     let site = Site { subject, interface, served, offers };
@@ -223,7 +229,8 @@ fn rights(_: &Site<'_>) -> Found {
 
 fn of_clock(site: &Site<'_>) -> Found {
     let now = SystemTime::now();
-    let way_out = "set the clock (`date -u -s`, `timedatectl set-time`): machines take their time from this server";
+    let way_out =
+        "set the clock (`date -u -s`, `timedatectl set-time`): machines take their time from this server";
     // The newest of what was written here before: a clock that is behind it was set back, or its battery is empty.
     let Subject { place, ends, .. } = site.subject;
     let written = [place.tree().join(crate::tree::names::MANIFEST), place.state(), place.kubeconfig()];
@@ -232,7 +239,10 @@ fn of_clock(site: &Site<'_>) -> Found {
     match (clock::is_behind(now), newest, ends) {
         (true, ..) => wrong(format!("the clock shows {shows}, before this program was written"), way_out),
         (_, Some(newest), _) if newest > now + Duration::from_secs(60) => wrong(
-            format!("the clock shows {shows}, before {}, when this cluster's files were written", clock::date(newest)),
+            format!(
+                "the clock shows {shows}, before {}, when this cluster's files were written",
+                clock::date(newest)
+            ),
             way_out,
         ),
         (.., Some(ends)) if *ends <= now => wrong(
@@ -263,7 +273,12 @@ fn room(site: &Site<'_>) -> Found {
             "make room (`prebake prune`, `prebake store gc`), or choose another place with --output and --store",
         ),
         Some((free, path)) if free < needed => doubtful(
-            format!("{} are free in {}, and a first build takes up to {}", Bytes(free), path.display(), Bytes(needed)),
+            format!(
+                "{} are free in {}, and a first build takes up to {}",
+                Bytes(free),
+                path.display(),
+                Bytes(needed)
+            ),
             "make room (`prebake prune`, `prebake store gc`), or choose another place with --output and --store",
         ),
         Some((free, path)) => well(format!("{} are free in {}", Bytes(free), path.display())),
@@ -348,15 +363,18 @@ fn of_ports(site: &Site<'_>) -> Found {
 
 fn loaders(site: &Site<'_>) -> Found {
     let directory = &site.subject.ipxe;
-    let (there, lack): (Vec<&str>, Vec<&str>) =
-        PLATFORMS[..2].iter().map(|platform| platform.loader).partition(|loader| directory.join(loader).is_file());
+    let (there, lack): (Vec<&str>, Vec<&str>) = PLATFORMS[..2]
+        .iter()
+        .map(|platform| platform.loader)
+        .partition(|loader| directory.join(loader).is_file());
     let way_out = "install Debian's package `ipxe`, or name a directory of iPXE binaries with --ipxe-dir";
     match (there.is_empty(), lack.is_empty()) {
         (_, true) => well(format!("{} has {}", directory.display(), there.join(" and "))),
         (true, _) => wrong(format!("{} has no iPXE binaries", directory.display()), way_out),
-        (false, _) => {
-            doubtful(format!("{} has no {}, which some machines need", directory.display(), lack.join(", ")), way_out)
-        }
+        (false, _) => doubtful(
+            format!("{} has no {}, which some machines need", directory.display(), lack.join(", ")),
+            way_out,
+        ),
     }
 }
 
@@ -371,7 +389,9 @@ fn dhcp(site: &Site<'_>) -> Found {
     let names = lenders.into_iter().collect::<Vec<_>>().join(", ");
     match (gives, names.is_empty()) {
         (true, true) => well("no other DHCP server answers, and this one gives the addresses"),
-        (false, false) => well(format!("the DHCP server {names} gives the addresses, and this one the boot files")),
+        (false, false) => {
+            well(format!("the DHCP server {names} gives the addresses, and this one the boot files"))
+        }
         (true, false) => wrong(
             format!("another DHCP server answers: {names}; machines take the first answer, by chance"),
             "stop that one, or take `dhcp: true` out of `bootstrap:`, so that it gives the addresses and this one the boot files",
@@ -420,12 +440,18 @@ fn addresses(site: &Site<'_>) -> Found {
             // Of the shared address, any controller is the owner.
             (None, Some(_)) => there += 1,
             (Some(node), Some(owner)) if node.name.value == owner.name.value => there += 1,
-            (None, None) => taken.push(format!("{address}, the address of the API server, is that of {card}")),
+            (None, None) => {
+                taken.push(format!("{address}, the address of the API server, is that of {card}"))
+            }
             (Some(node), Some(owner)) => {
-                taken.push(format!("{address}, the address of {}, is that of {}", node.name.value, owner.name.value));
+                taken.push(format!(
+                    "{address}, the address of {}, is that of {}",
+                    node.name.value, owner.name.value
+                ));
             }
             // Installed on disk, or with a bond: a machine may answer with another of its cards.
-            (Some(node), None) => taken.push(format!("{address}, the address of {}, is that of the card {card}", node.name.value)),
+            (Some(node), None) => taken
+                .push(format!("{address}, the address of {}, is that of the card {card}", node.name.value)),
         }
     }
     match taken.is_empty() {

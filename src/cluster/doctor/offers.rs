@@ -51,7 +51,8 @@ impl Offer {
     fn read(bytes: &[u8], xid: u32, sender: Ipv4Addr) -> Option<Offer> {
         let message = Message::decode(&mut Decoder::new(bytes)).ok()?;
         let options = message.opts();
-        let is_offer = matches!(options.get(OptionCode::MessageType), Some(DhcpOption::MessageType(MessageType::Offer)));
+        let is_offer =
+            matches!(options.get(OptionCode::MessageType), Some(DhcpOption::MessageType(MessageType::Offer)));
         if message.opcode() != Opcode::BootReply || message.xid() != xid || !is_offer {
             return None;
         }
@@ -83,7 +84,11 @@ impl Offer {
 /// The request: from a card that nobody has, so that no server keeps an address for one of our machines.
 fn discover(card: [u8; 6], xid: u32) -> Option<Vec<u8>> {
     let mut message = Message::default();
-    message.set_opcode(Opcode::BootRequest).set_xid(xid).set_chaddr(&card).set_flags(Flags::default().set_broadcast());
+    message
+        .set_opcode(Opcode::BootRequest)
+        .set_xid(xid)
+        .set_chaddr(&card)
+        .set_flags(Flags::default().set_broadcast());
     let options = message.opts_mut();
     options.insert(DhcpOption::MessageType(MessageType::Discover));
     options.insert(DhcpOption::ParameterRequestList(vec![

@@ -55,10 +55,20 @@ impl Site {
     /// The checks by their names, and the exit code.
     fn examine(&self) -> (Vec<Value>, Option<i32>) {
         let mut command: Command = self.network.command(env!("CARGO_BIN_EXE_prebake"));
-        command.args(["cluster", "doctor", "cluster.yaml", "--json", "--ipxe-dir", "ipxe", "--store", "store"]);
+        command.args([
+            "cluster",
+            "doctor",
+            "cluster.yaml",
+            "--json",
+            "--ipxe-dir",
+            "ipxe",
+            "--store",
+            "store",
+        ]);
         let output = command.current_dir(self.directory.path()).output().unwrap();
         let story = String::from_utf8_lossy(&output.stderr);
-        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{why}: {story}"));
+        let document: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{why}: {story}"));
         (document["checks"].as_array().unwrap().clone(), output.status.code())
     }
 
@@ -142,7 +152,10 @@ fn a_site_that_is_fit_is_and_each_thing_in_the_way_is_found_with_its_way_out() {
     let squatter = site.network.client("52:54:00:77:00:77");
     squatter.ip("addr add 10.77.0.5/24 dev eth0");
     assert_eq!(site.wrong(), ["addresses"]);
-    assert!(site.found("addresses").contains("10.77.0.5, the address of the API server, is that of 52:54:00:77:00:77"));
+    assert!(
+        site.found("addresses")
+            .contains("10.77.0.5, the address of the API server, is that of 52:54:00:77:00:77")
+    );
     squatter.ip("addr del 10.77.0.5/24 dev eth0");
     let own = site.network.client("52:54:00:77:00:21");
     own.ip("addr add 10.77.0.21/24 dev eth0");

@@ -23,7 +23,8 @@ struct Init {
 
 impl Init {
     fn start(site: &Site, args: &[&str]) -> Init {
-        let mut command: Command = site.command(&[&["cluster", "init", "--json", "--ipxe-dir", "ipxe"], args].concat());
+        let mut command: Command =
+            site.command(&[&["cluster", "init", "--json", "--ipxe-dir", "ipxe"], args].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, news) = std::sync::mpsc::channel();
         let stdout = child.stdout.take().unwrap();
@@ -33,7 +34,9 @@ impl Init {
             }
         });
         let stderr = child.stderr.take().unwrap();
-        thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| eprintln!("init: {line}")));
+        thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| eprintln!("init: {line}"))
+        });
         Init { child, news }
     }
 
@@ -118,14 +121,21 @@ fn init_serves_and_asks_for_power_and_goes_on_after_a_kill_at_each_step_and_anot
 
         // A machine that reports is news, and its stage the table's.
         let form = "mac=52:54:00:77:00:11&stage=images&detail=3 of 8";
-        let posted = Command::new("curl").args(["-sf", "-d", form, "http://10.77.0.1:8080/report"]).status().unwrap();
+        let posted =
+            Command::new("curl").args(["-sf", "-d", form, "http://10.77.0.1:8080/report"]).status().unwrap();
         assert!(posted.success());
-        init.hears(|news| news["node"] == "c1" && news["text"].as_str().is_some_and(|text| text.starts_with("images")));
+        init.hears(|news| {
+            news["node"] == "c1" && news["text"].as_str().is_some_and(|text| text.starts_with("images"))
+        });
 
         let refused = site.run(&["cluster", "init", "--ipxe-dir", "ipxe"]);
         assert_eq!(refused.code, Some(1), "{}", refused.stderr);
         let pid = format!("process {}", init.child.id());
-        assert!(refused.stderr.contains("`prebake cluster init`") && refused.stderr.contains(&pid), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("`prebake cluster init`") && refused.stderr.contains(&pid),
+            "{}",
+            refused.stderr
+        );
 
         // Teardown stops it, and leaves keys and kubeconfig.
         let mut init = init;
@@ -133,7 +143,10 @@ fn init_serves_and_asks_for_power_and_goes_on_after_a_kill_at_each_step_and_anot
         assert!(torn.stdout.contains("is stopped"), "{}", torn.stdout);
         assert_eq!(init.child.wait().unwrap().code(), Some(0));
         assert!(!site.world.path("output/.edge/private").exists());
-        assert!(site.world.path("output/.edge/pki/ca.key").exists() && site.world.path("output/kubeconfig").exists());
+        assert!(
+            site.world.path("output/.edge/pki/ca.key").exists()
+                && site.world.path("output/kubeconfig").exists()
+        );
 
         // `serve` makes the private part anew, and `--destroy` needs the name.
         let wrong = site.run(&["cluster", "teardown", "--destroy", "--confirm", "other"]);
@@ -154,7 +167,11 @@ fn a_time_limit_names_what_is_late_and_ends_with_8() {
         let site = site();
         let late = site.run(&["cluster", "init", "--ipxe-dir", "ipxe", "--timeout", "3s"]);
         assert_eq!(late.code, Some(8), "{}", late.stderr);
-        for words in ["waiting for the API server", "c1 (52:54:00:77:00:11) was never seen", "the same command goes on"] {
+        for words in [
+            "waiting for the API server",
+            "c1 (52:54:00:77:00:11) was never seen",
+            "the same command goes on",
+        ] {
             assert!(late.stderr.contains(words), "{words}: {}", late.stderr);
         }
     })
