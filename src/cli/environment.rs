@@ -213,6 +213,20 @@ pub const VARIABLES: &[Variable] = &[
         "`/run/containers/UID`",
         "`containers/auth.json` below it has podman's logins.",
     ),
+    #[cfg(feature = "cluster")]
+    system(
+        "SOPS_AGE_KEY",
+        Verbs::Words("`prebake cluster`"),
+        "the other places are looked at alone",
+        "age identities, a line each, that open an encrypted `cluster.yaml`.",
+    ),
+    #[cfg(feature = "cluster")]
+    system(
+        "SOPS_AGE_KEY_FILE",
+        Verbs::Words("`prebake cluster`"),
+        "`~/.config/sops/age/keys.txt` is looked at alone",
+        "File with such identities.",
+    ),
     system("XDG_CONFIG_HOME", FETCHING, "`~/.config`", "`containers/auth.json` below it has logins, too."),
     system(
         "XDG_CACHE_HOME",

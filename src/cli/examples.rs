@@ -80,6 +80,17 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ),
         ],
     ),
+    #[cfg(feature = "cluster")]
+    (
+        "cluster validate",
+        &[
+            ("prebake cluster validate", "Everything that is wrong with cluster.yaml, with line and column"),
+            (
+                "sops decrypt cluster.yaml | prebake cluster validate -",
+                "One that is encrypted for something other than age",
+            ),
+        ],
+    ),
     ("nodes ls", &[("prebake nodes ls recipes/edge.yaml", "The machines of a recipe")]),
     (
         "mirror",

@@ -17,7 +17,7 @@ use crate::base::error::{Advice, Exit, Result};
 /// To read one: prebake man sysext build | man -l -
 #[derive(Args)]
 pub(crate) struct ManArgs {
-    /// The verb, such as `build` or `sysext build`, or `recipe` or `environment`; all of prebake if absent
+    /// The verb, such as `build` or `sysext build`, or `recipe`, `cluster.yaml` or `environment`; all of prebake if absent
     verb: Vec<String>,
     /// Write every page into this directory, such as /usr/local/share/man/man1
     #[arg(long, short, value_name = "DIR", conflicts_with = "verb")]
@@ -59,7 +59,7 @@ impl ManArgs {
         prebake.build();
         let Some(directory) = self.output else {
             if let [name] = self.verb.as_slice()
-                && let Some(page) = reference::pages().into_iter().find(|page| page.topic == name)
+                && let Some(page) = reference::pages().into_iter().find(|page| page.asked == name)
             {
                 say_part!("{}", in_ascii(&page.text));
                 return Ok(());

@@ -11,7 +11,7 @@ use crate::base::finding::meant;
 /// A file takes it by a first line such as `# yaml-language-server: $schema=recipe.schema.json`.
 #[derive(Args)]
 pub(crate) struct SchemaArgs {
-    /// `recipe`, `nodes`, `sysext`, `lock`, `plan` or `events`; the list of them if absent
+    /// `recipe`, `nodes`, `sysext`, `lock`, `cluster`, `plan` or `events`; the list of them if absent
     name: Option<String>,
 }
 

@@ -25,5 +25,6 @@ pub mod place;
 pub mod power;
 pub mod project;
 pub mod rehearsal;
+pub mod sops;
 pub mod templates;
 pub(crate) mod yaml;

@@ -15,6 +15,7 @@ mod serving;
 mod show;
 mod status;
 mod teardown;
+mod validate;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ enum Verb {
     Wait(wait::WaitArgs),
     Power(power::PowerArgs),
     Rehearse(rehearse::RehearseArgs),
+    Validate(validate::ValidateArgs),
 }
 
 /// The description and what is made from it, as all of its verbs name them.
@@ -113,6 +115,7 @@ impl ClusterArgs {
             Verb::Wait(args) => args.run(),
             Verb::Power(args) => args.run(),
             Verb::Rehearse(args) => args.run(),
+            Verb::Validate(args) => args.run(),
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct Format {
 }
 
 /// All of them.
-pub const FORMATS: [Format; 4] = [
+pub const FORMATS: [Format; if cfg!(feature = "cluster") { 5 } else { 4 }] = [
     Format {
         name: "recipe",
         title: "A recipe of prebake",
@@ -57,6 +57,13 @@ pub const FORMATS: [Format; 4] = [
         title: "The lock of a recipe of prebake",
         mapping: &LOCK,
         document: include_str!("../../../docs/formats/lock.md"),
+    },
+    #[cfg(feature = "cluster")]
+    Format {
+        name: "cluster",
+        title: "cluster.yaml: a Kubernetes cluster as `prebake cluster` forms it",
+        mapping: &crate::cluster::description::keys::CLUSTER_FILE,
+        document: include_str!("../../../docs/formats/cluster.md"),
     },
 ];
 
@@ -82,6 +89,8 @@ impl Format {
 /// A manual page that is of no verb.
 pub(super) struct Page {
     /// Name for `prebake man`.
+    pub asked: &'static str,
+    /// Name of its file.
     pub topic: &'static str,
     /// Its section of the manual.
     pub section: u8,
@@ -97,17 +106,33 @@ impl Page {
 }
 
 /// Every such page.
-pub(super) fn pages() -> [Page; 2] {
+pub(super) fn pages() -> Vec<Page> {
     let [recipe, ..] = &FORMATS;
     let file = "A recipe says what a tree has: the release of Flatcar, the classes of machines, and what machines load. \
                 It is a file in YAML, `recipes/NAME.yaml`; paths in it are relative to its directory. Keys that \
                 begin with `x-` are ignored at the top level: they hold values for anchors. \
                 `prebake schema recipe` prints its JSON Schema.";
     let also = ["`prebake-build`(1)", "`prebake-lock`(1)", "`prebake-schema`(1)", "`prebake-environment`(7)"];
-    [
-        Page { topic: "recipe", section: 5, text: roff::format_page(recipe, file, &also) },
-        Page { topic: "environment", section: 7, text: environment::page() },
+    vec![
+        Page { asked: "recipe", topic: "recipe", section: 5, text: roff::format_page(recipe, file, &also) },
+        Page { asked: "environment", topic: "environment", section: 7, text: environment::page() },
+        #[cfg(feature = "cluster")]
+        cluster_page(),
     ]
+}
+
+/// The page of `cluster.yaml`. `prebake man cluster` is that of the verb.
+#[cfg(feature = "cluster")]
+fn cluster_page() -> Page {
+    let file = "A cluster's description says which machines there are, what each is for, and how the cluster that they form is to be. \
+                It is a file in YAML, `cluster.yaml`; paths in it are relative to its directory. Keys that begin with `x-` are \
+                ignored at the top level: they hold values for anchors. The file may be encrypted with SOPS for age. \
+                `prebake schema cluster` prints its JSON Schema, and `prebake cluster validate` checks it.";
+    let also =
+        ["`prebake-cluster`(1)", "`prebake-recipe`(5)", "`prebake-schema`(1)", "`prebake-environment`(7)"];
+    let cluster = FORMATS.iter().find(|format| format.name == "cluster");
+    let text = cluster.map(|cluster| roff::format_page(cluster, file, &also)).unwrap_or_default();
+    Page { asked: "cluster.yaml", topic: "cluster", section: 5, text }
 }
 
 /// The table that a key's value refers to by name.

@@ -23,6 +23,12 @@ fn decoded(format: &Format, text: &str) -> Result<String, String> {
         "recipe" => format!("{:?}", Recipe::parse(&source, PathBuf::new(), outputs::read).map_err(told)?),
         "nodes" => format!("{:?}", parse_inventory(&source, &[Arch::Amd64]).map_err(told)?),
         "sysext" => format!("{:?}", schema::parse(&source, "kubernetes").map_err(told)?),
+        #[cfg(feature = "cluster")]
+        "cluster" => {
+            let (cluster, _) =
+                crate::cluster::description::Cluster::parse(&source, PathBuf::new()).map_err(told)?;
+            format!("{cluster:?}")
+        }
         _ => format!("{:?}", serde_yaml::from_str::<Lock>(text).map_err(|error| error.to_string())?),
     };
     let plain = ["Place {", "Source {", "Node {"].iter().fold(decoded, |text, name| without(&text, name));
@@ -111,6 +117,9 @@ fn file(format: &Format, path: &[&'static Key], given: Map<String, Json>) -> Str
         if depth == 0 && format.name == "recipe" {
             inner.entry("outputs").or_insert(json!({"pxe": {}, "disk": {}, "matchbox": {}, "ipxe": {}}));
         }
+        if format.name == "cluster" {
+            completed(mapping, depth, &mut inner);
+        }
         if depth == 0 && format.name == "sysext" {
             let variables = read("{cni: v1.7.1, etcd: null, greeting: hello}").unwrap();
             inner.entry("variables").or_insert(variables);
@@ -118,6 +127,19 @@ fn file(format: &Format, path: &[&'static Key], given: Map<String, Json>) -> Str
         inner = smallest(mapping, inner);
     }
     Json::Object(inner).to_string()
+}
+
+/// Adds to a description of a cluster what only the whole of it needs: a bootstrap machine, and a disk of its controller.
+fn completed(mapping: &Mapping, depth: usize, keys: &mut Map<String, Json>) {
+    if depth == 0 {
+        keys.entry("bootstrap").or_insert(json!({"ip": "10.0.0.2"}));
+    }
+    if mapping.what == "`bootstrap`" {
+        keys.entry("ip").or_insert(json!("10.0.0.2"));
+    }
+    if mapping.what == "a node" && !keys.contains_key("install") {
+        keys.entry("state").or_insert(json!("/dev/disk/by-id/virtio-state"));
+    }
 }
 
 /// Every key of a file, with the keys that lead to it.
@@ -204,7 +226,7 @@ fn defaults_of_which_a_recipe_keeps_whether_they_were_written_are_those_that_cou
 /// The whole examples of the documents are files that the decoders take, and leave no key out.
 #[test]
 fn the_example_of_each_document_is_taken_and_has_every_key() {
-    for format in FORMATS.iter().filter(|format| ["recipe", "nodes"].contains(&format.name)) {
+    for format in FORMATS.iter().filter(|format| ["recipe", "nodes", "cluster"].contains(&format.name)) {
         if let Err(why) = decoded(format, format.example()) {
             panic!("{}: {why}", format.name);
         }

@@ -1,5 +1,6 @@
 //! From YAML to a [`Draft`] of a [`Cluster`], with every finding about one value. `judge` has those about several.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,8 +17,8 @@ use crate::bake::recipe::Install;
 use crate::base::finding::{Finding, Place, Source, meant, nearest};
 use crate::base::reader::{Reader, SCHEMA};
 use crate::base::size::Bytes;
-use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
+use crate::base::yaml::{self, Node as Yaml, Position};
 use crate::flatcar::version::{Version, VersionWish};
 use crate::machine::network::{Cidr, Network};
 use crate::machine::node::{Mac, judge_mac};
@@ -26,13 +27,15 @@ use crate::source::{shown, unfit};
 use crate::sysext::packaging;
 use crate::tree::secrets::masked_place;
 
-/// Whether a description was encrypted as a whole, which decides what may be in it.
+/// How a description came, which decides what may be in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// Anybody who sees the file sees everything in it.
+pub(super) enum Origin<'a> {
+    /// A file: anybody who sees it sees everything in it.
     Plain,
-    /// It was encrypted with SOPS.
-    Encrypted,
+    /// A pipe, into which a program wrote what it decrypted.
+    Piped,
+    /// A file of SOPS, with the places of its sealed leaves; by its rules it may have others.
+    Encrypted(&'a BTreeSet<Position>),
 }
 
 /// A description as far as its values could be read, before they are judged together.
@@ -59,6 +62,8 @@ pub(super) struct Draft {
     pub ntp: Vec<Spanned<String>>,
     pub hooks: Option<Spanned<PathBuf>>,
     pub recipe: Option<String>,
+    /// Whether the recipe's further sysexts have a containerd in place of Flatcar's own.
+    pub own_containerd: bool,
     /// Place of the whole text, for what is missing.
     pub top: Place,
     /// Place of `cluster:`.
@@ -114,7 +119,7 @@ pub(super) fn draft(
     root: &Yaml,
     source: &Arc<Source>,
     directory: &Path,
-    origin: Origin,
+    origin: Origin<'_>,
 ) -> Draft {
     let reader = Reader { decoder, directory };
     Description { decoder, reader: &reader, directory, origin }.draft(root, source)
@@ -124,7 +129,7 @@ struct Description<'a> {
     decoder: &'a Decoder,
     reader: &'a Reader<'a>,
     directory: &'a Path,
-    origin: Origin,
+    origin: Origin<'a>,
 }
 
 impl Description<'_> {
@@ -172,6 +177,7 @@ impl Description<'_> {
             proxy: fields.get("proxy").and_then(|node| self.proxy(node)),
             ntp: self.ntp(&fields),
             hooks: fields.get("hooks").and_then(|node| self.path(node)),
+            own_containerd: fields.get("recipe").is_some_and(|node| self.own_containerd(node)),
             recipe: fields.get("recipe").map(|node| self.recipe(node)),
             cluster: cluster.map_or_else(|| top.clone(), |node| node.place(source)),
             top,
@@ -430,11 +436,13 @@ impl Description<'_> {
 
     /// Refuses a secret that everybody sees who sees the file.
     fn clear_text(&self, node: &Yaml, what: &str) {
-        if self.origin == Origin::Encrypted {
-            return;
-        }
-        let finding =
-            Finding::error(format!("{what} stands here in clear text, and this file is not encrypted"));
+        let why = match self.origin {
+            Origin::Piped => return,
+            Origin::Encrypted(sealed) if sealed.contains(&node.start) => return,
+            Origin::Encrypted(_) => "the rules of this file leave it so",
+            Origin::Plain => "this file is not encrypted",
+        };
+        let finding = Finding::error(format!("{what} stands here in clear text, and {why}"));
         let hint = "name where it is (`password: {env: NAME}` or `{file: PATH}`), or encrypt the file: `sops encrypt --age RECIPIENT`";
         self.decoder.push(self.hidden(finding, node).hint(hint));
     }
@@ -532,7 +540,11 @@ impl Description<'_> {
             Storage::Installed(flow::text(node))
         });
         let state = fields.get("state").and_then(|node| {
-            let device = self.read(node, forms::state)?;
+            let device = self.text(node)?;
+            // One that is refused is a disk nevertheless: that there is none is not told besides.
+            if let Err(fault) = forms::state(&device.value) {
+                self.decoder.push(fault.at(device.place.clone()));
+            }
             Some(Storage::State { device })
         });
         if let (Some(_), Some(node)) = (&install, fields.get("state")) {
@@ -672,6 +684,14 @@ impl Description<'_> {
 
     fn ntp(&self, fields: &Fields<'_>) -> Vec<Spanned<String>> {
         self.each(fields, "ntp", |node| self.read(node, forms::server))
+    }
+
+    fn own_containerd(&self, recipe: &Yaml) -> bool {
+        let Some(yaml::Kind::Sequence(items)) = recipe.get("sysexts").map(|node| &node.kind) else {
+            return false;
+        };
+        let name = |item: &Yaml| item.scalar().or_else(|| item.get("name")?.scalar()).map(str::to_owned);
+        items.iter().filter_map(name).any(|name| name.rsplit('/').next() == Some("containerd"))
     }
 
     /// Judges further settings of the recipe as the recipe's decoder does, and copies them.

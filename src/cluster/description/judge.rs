@@ -410,11 +410,10 @@ impl Together<'_> {
                     "{name} {} and {other_name} {} have addresses in common",
                     network.value, other.value
                 );
-                // A default has no place of its own.
-                let (place, related) = match network.place == self.draft.top
-                    || *other_name == "the machines' network" && network.place != self.draft.top
-                {
-                    true if network.place == self.draft.top => (&other.place, &network.place),
+                // The finding points at what was chosen freely: not at a default, nor at the machines' network if it can.
+                let top = &self.draft.top;
+                let of_machines = *other_name == "the machines' network";
+                let (place, related) = match other.place == *top || of_machines && network.place != *top {
                     true => (&network.place, &other.place),
                     false => (&other.place, &network.place),
                 };
@@ -692,22 +691,44 @@ impl Together<'_> {
         }
     }
 
-    /// The version of Flatcar is one of its channel.
+    /// The version of Flatcar is one of its channel, and goes with that of Kubernetes.
     fn versions(&self) {
-        let (Some(VersionWish::Exactly(version)), Some(place)) = (
-            self.draft.flatcar.as_ref().map(|flatcar| &flatcar.value),
-            self.draft.flatcar.as_ref().map(|flatcar| &flatcar.place),
-        ) else {
-            return;
+        let kubernetes = self.draft.kubernetes.as_ref();
+        let named = self.draft.flatcar.as_ref().and_then(|flatcar| match flatcar.value {
+            VersionWish::Exactly(version) => Some((version, &flatcar.place)),
+            VersionWish::Latest => None,
+        });
+        let channel = self.draft.channel.as_ref();
+        let of_channel = || {
+            let name = channel.map_or("stable", |channel| channel.value.as_str());
+            Some((
+                versions::current(name)?,
+                channel.map_or(kubernetes.map(|version| &version.place)?, |channel| &channel.place),
+            ))
         };
-        let Some(own) = versions::channel(*version) else {
-            let finding = Finding::error(format!(
+        let Some((version, place)) = named.or_else(of_channel) else { return };
+        for finding in versions::pair(
+            kubernetes.map(|version| version.value.as_str()),
+            version,
+            self.draft.own_containerd,
+        ) {
+            let finding = finding.at(place.clone());
+            self.decoder.push(match kubernetes {
+                Some(kubernetes) if finding.message.contains("Kubernetes") && kubernetes.place != *place => {
+                    finding.related(kubernetes.place.clone(), "the version of Kubernetes")
+                }
+                _ => finding,
+            });
+        }
+        let Some((version, place)) = named else { return };
+        let Some(own) = versions::channel(version) else {
+            let text = format!(
                 "there is no Flatcar {version}: the second number is 0 to 3, for alpha, beta, stable and lts"
-            ));
-            self.push(finding, place, "https://www.flatcar.org/releases lists them");
+            );
+            self.push(Finding::error(text), place, "https://www.flatcar.org/releases lists them");
             return;
         };
-        let Some(channel) = &self.draft.channel else { return };
+        let Some(channel) = channel else { return };
         if channel.value.split('-').next() != Some(own) {
             let text = format!("Flatcar {version} is of the channel {own}, not {}", channel.value);
             let finding =

@@ -1,6 +1,9 @@
 //! `cluster.yaml`: a cluster as a person wants it.
 //!
-//! Owns the values and their verdicts; the decoder and its tables of keys are beside. Leaves files that are encrypted to `sops`, and
+//! ```text
+//! file ─▶ (sops) ─▶ YAML ─decode─▶ Draft: each value by itself ─judge─▶ all values together ─▶ Cluster, and the doubts about it
+//! ```
+//! Owns the values and their verdicts; the tables of keys are in [`keys`]. Leaves files that are encrypted to `sops`, and
 //! everything that follows from the description to the other rooms.
 
 mod decode;
@@ -8,6 +11,7 @@ mod flow;
 mod forms;
 mod judge;
 pub mod keys;
+mod load;
 mod ssh;
 #[cfg(test)]
 mod tests;
@@ -19,14 +23,13 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::base::disk;
 use crate::base::error::Result;
-use crate::base::finding::{Finding, Findings, MAX_TEXT, Source, not_text};
+use crate::base::finding::{Finding, Findings, Source};
 use crate::base::reader::another_kind;
 use crate::base::size::Bytes;
-use crate::base::yaml;
 use crate::base::yaml::decode::{Decoder, Spanned};
 use crate::base::yaml::kinds::Kind;
+use crate::base::yaml::{self, Node as Yaml};
 use crate::flatcar::version::VersionWish;
 use crate::machine::network::Network;
 use crate::machine::node::Mac;
@@ -268,40 +271,44 @@ pub struct Proxy {
     pub except: Vec<String>,
 }
 
+/// From a tree to a cluster, with every finding about it.
+fn decode(
+    root: &Yaml,
+    source: &Arc<Source>,
+    directory: PathBuf,
+    origin: decode::Origin<'_>,
+) -> Result<(Cluster, Vec<Finding>), Findings> {
+    another_kind(root, source, Kind::Cluster)?;
+    let decoder = Decoder::new(source);
+    let draft = decode::draft(&decoder, root, source, &directory, origin);
+    judge::together(&decoder, &draft);
+    match draft.complete(directory) {
+        Some(cluster) => decoder.settle(cluster),
+        // A value that is missing has left a finding.
+        None => match decoder.finish(()) {
+            Err(findings) => Err(findings),
+            Ok(()) => Err(Finding::error(format!("{} is not a complete description", source.name)).into()),
+        },
+    }
+}
+
 impl Cluster {
-    /// Reads a description. Beside it come the doubts about it.
+    /// Reads a description, encrypted or not; `-` is standard input. Beside it come the doubts about it. Of the files that it names,
+    /// it looks into those with SSH keys alone.
     ///
     /// # Errors
-    /// All findings in it at once, or a failure to read it.
+    /// All findings in it at once, or a failure to read it or to open it.
     pub fn load(path: &Path) -> Result<(Cluster, Vec<Finding>)> {
-        let bytes = disk::read_at_most(path, MAX_TEXT)
-            .map_err(disk::Error::io("read the cluster's description", path))?;
-        let name = path.display().to_string();
-        let text = String::from_utf8(bytes).map_err(|_| not_text(&name))?;
-        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Cluster::parse(&Source::new(name, text), directory)?)
+        load::load(path)
     }
 
-    /// Checks a description that is already in memory, as [`load`](Self::load) does.
+    /// Checks an unencrypted description that is already in memory, without the files that it names.
     ///
     /// # Errors
     /// All findings in it at once.
     pub fn parse(source: &Arc<Source>, directory: PathBuf) -> Result<(Cluster, Vec<Finding>), Findings> {
         let root = yaml::merge::parse(source)?;
-        another_kind(&root, source, Kind::Cluster)?;
-        let decoder = Decoder::new(source);
-        let draft = decode::draft(&decoder, &root, source, &directory, decode::Origin::Plain);
-        judge::together(&decoder, &draft);
-        match draft.complete(directory) {
-            Some(cluster) => decoder.settle(cluster),
-            // A value that is missing has left a finding.
-            None => match decoder.finish(()) {
-                Err(findings) => Err(findings),
-                Ok(()) => {
-                    Err(Finding::error(format!("{} is not a complete description", source.name)).into())
-                }
-            },
-        }
+        decode(&root, source, directory, decode::Origin::Plain)
     }
 
     /// `HOST:6443` of the API server: the shared address, or the first controller's.

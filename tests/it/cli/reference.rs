@@ -54,7 +54,7 @@ fn the_published_schemas_are_those_that_the_program_prints() {
     let list = prebake().arg("schema").output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     let names: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["recipe", "nodes", "sysext", "lock", "plan", "events"]);
+    assert_eq!(names, ["recipe", "nodes", "sysext", "lock", "cluster", "plan", "events"]);
     let unknown = prebake().args(["schema", "recpie"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("did you mean `recipe`?"));

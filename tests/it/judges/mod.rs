@@ -13,6 +13,7 @@ mod imports;
 mod inputs;
 pub(crate) mod matchbox;
 pub mod properties;
+mod sops;
 mod yaml;
 
 use std::cell::RefCell;

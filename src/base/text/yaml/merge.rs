@@ -17,13 +17,17 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
     Ok(root)
 }
 
-/// Whether a key is a merge key: plain, without a tag.
+/// Whether a key is a merge key: plain without a tag, or with the tag of merge keys, as sops writes it.
 pub fn is_merge(key: &Node) -> bool {
-    matches!(&key.kind, Kind::Scalar(text, Style::Plain) if text == "<<") && key.tag.is_none()
+    matches!(&key.kind, Kind::Scalar(text, Style::Plain) if text == "<<")
+        && key.tag.as_deref().is_none_or(|tag| tag == "!!merge")
 }
 
-/// Resolves merge keys. Aliases were expanded within the limits of the tree, so nothing grows here.
-fn resolve(node: &mut Node, source: &Arc<Source>) -> Result<(), Finding> {
+/// Resolves merge keys in a tree. Aliases were expanded within the limits of the tree, so nothing grows here.
+///
+/// # Errors
+/// A `<<` whose value is not a mapping.
+pub fn resolve(node: &mut Node, source: &Arc<Source>) -> Result<(), Finding> {
     match &mut node.kind {
         Kind::Scalar(..) => {}
         Kind::Sequence(items) => {
@@ -80,6 +84,9 @@ mod tests {
         assert_eq!([value("n", "p"), value("n", "q"), value("n", "r")], ["1", "2", "3"]);
         assert_eq!([value("l", "p"), value("l", "q"), value("l", "r")], ["1", "1", "2"]);
         assert!(root.get("<<").is_some() && root.get("z").is_none(), "a quoted key is a name");
+        // As sops 3.13.3 writes one.
+        let tagged = read("- !!merge <<:\n    p: 1\n  q: 2\n").unwrap();
+        assert!(matches!(&tagged.kind, Kind::Sequence(items) if items[0].get("p").is_some()));
         assert!(read("a: {<<: 5}\n").unwrap_err().message.contains("map merge"));
         assert!(read("a: &a {b: 1}\nc: {<<: [*a, 5]}\n").unwrap_err().message.contains("map merge"));
     }

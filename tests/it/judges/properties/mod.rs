@@ -391,6 +391,31 @@ pub fn recipe(bytes: &[u8]) {
     }
 }
 
+/// Whatever a description of a cluster says, findings stand in its text; whatever is in an encrypted one, no finding shows what
+/// was sealed.
+pub fn cluster(bytes: &[u8]) {
+    use prebake::cluster::description::Cluster;
+    use prebake::cluster::sops::{self, identities::Identities};
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let source = Source::new("fuzzed.yaml", text);
+    match Cluster::parse(&source, "/nowhere".into()) {
+        Ok((cluster, _)) => assert!(cluster.controllers().count() > 0, "a cluster without a controller"),
+        Err(Findings(findings)) => {
+            assert!(!findings.is_empty(), "refused without a word");
+            findings.iter().for_each(|finding| stands_in(finding, &source));
+        }
+    }
+    let Ok(root) = prebake::base::yaml::parse(&source) else { return };
+    if !sops::is_encrypted(&root) {
+        return;
+    }
+    let identities = Identities::parse(seeds::SOPS_IDENTITY, "keys.txt").unwrap();
+    if let Err(finding) = sops::open(root, &source, &identities) {
+        stands_in(&finding, &source);
+        assert!(!finding.to_string().contains(seeds::SOPS_SECRET), "{finding}");
+    }
+}
+
 /// Whatever a list of machines says, it is refused, or its lines make an inventory with as many nodes; and findings stand
 /// in its text.
 pub fn roster(bytes: &[u8]) {

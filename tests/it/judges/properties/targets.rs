@@ -23,6 +23,7 @@ pub const TARGETS: [Target; 34] = [
     target("answer", words::answer, seeds::answers, 2000),
     target("archive", super::archive, seeds::archives, 150),
     target("bundle", super::bundle, seeds::bundles, 150),
+    target("cluster", super::cluster, seeds::clusters, 200),
     target("dhcp", super::dhcp, seeds::dhcp, 1000),
     target("disk", super::disk, seeds::disks, 400),
     target("documents", words::documents, seeds::documents, 150),
