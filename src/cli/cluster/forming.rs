@@ -169,7 +169,7 @@ impl FormingArgs {
         };
         record.end(Step::Serve)?;
         let cluster = Arc::new(cluster);
-        let renew = serving::renewal(cluster.clone(), place.clone(), templates);
+        let renew = serving::renewal(cluster.clone(), place.clone(), templates, self.building.pace.pace());
         let FormingArgs { timeout, keep_serving, no_power, .. } = self;
         ready.run(move |monitor| async move {
             let _hold = hold;
@@ -214,7 +214,7 @@ impl FormingArgs {
         let bundle = Arc::new(bundle);
         Import { bundle: &bundle, store: &store, output: place.output(), trust: trust.as_ref() }
             .run(|_| {})?;
-        let (pki, warnings) = generate::prepare(cluster, place, templates)?;
+        let (pki, warnings) = generate::prepare(cluster, place, templates, self.building.pace.pace())?;
         warnings.iter().for_each(|warning| tell!("{warning}"));
         let tree = Tree::directory(&place.tree())?;
         // Compares what the bundle has with the description, too.

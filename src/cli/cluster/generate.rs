@@ -55,17 +55,25 @@ pub(crate) struct BuildingArgs {
     /// Resolve all inputs anew, as `prebake lock --update` does
     #[arg(long)]
     pub update: bool,
-    /// Let members wait longer for each other: for machines that are emulated without KVM, or as slow
-    #[arg(long)]
-    pub emulated: bool,
+    #[command(flatten)]
+    pub pace: PaceArg,
     #[command(flatten)]
     pub store: StoreArg,
     #[command(flatten)]
     pub fetch: FetchArgs,
 }
 
-impl BuildingArgs {
-    fn pace(&self) -> Pace {
+/// How long the members wait for each other, in the configs of their machines.
+#[derive(Args)]
+pub(crate) struct PaceArg {
+    /// Let members wait longer for each other: for machines that are emulated without KVM, or as slow
+    #[arg(long)]
+    emulated: bool,
+}
+
+impl PaceArg {
+    /// The pace of the machines.
+    pub(super) fn pace(&self) -> Pace {
         if self.emulated { Pace::Emulated } else { Pace::Metal }
     }
 }
@@ -94,7 +102,7 @@ impl GenerateArgs {
         let templates = Templates::load(self.described.templates.as_deref())?;
         let place = Place::new(&self.described.output, &cluster.name.value);
         if self.recipe {
-            prepare(&cluster, &place, &templates, self.building.pace())?;
+            prepare(&cluster, &place, &templates, self.building.pace.pace())?;
             let recipe = place.recipe();
             let text =
                 std::fs::read_to_string(&recipe).map_err(disk::Error::io("read the recipe", &recipe))?;
@@ -144,7 +152,7 @@ pub(crate) fn generate(
             tell!("{} {} is in {}", wish.name, vendored.record.version, directory.display());
         }
     }
-    let (pki, mut warnings) = prepare(cluster, &place, templates, building.pace())?;
+    let (pki, mut warnings) = prepare(cluster, &place, templates, building.pace.pace())?;
     for path in pki.exposed() {
         let text = format!("{} was open to others", path.display());
         let hint = "it is closed now, but others may have read it: replace the cluster's keys";

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Described;
+use super::generate::PaceArg;
 use super::serving::{self, ServingArgs};
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::unfinished;
@@ -28,6 +29,8 @@ pub(super) struct ServeArgs {
     described: Described,
     #[command(flatten)]
     serving: ServingArgs,
+    #[command(flatten)]
+    pace: PaceArg,
 }
 
 /// There is nothing to serve.
@@ -57,11 +60,11 @@ impl ServeArgs {
         let hold = Hold::take(&place, "serve")?;
         let signals = unfinished::end_on_signals();
         let templates = Arc::new(Templates::load(self.described.templates.as_deref())?);
-        serving::renew(&cluster, &place, &templates)?;
+        serving::renew(&cluster, &place, &templates, self.pace.pace())?;
         signals.into_iter().for_each(unfinished::Ending::stop);
         let reads: Vec<&Path> = self.described.templates.as_deref().into_iter().collect();
         let Some(ready) = self.serving.prepare(&cluster, &place, &reads, false)? else { return Ok(()) };
-        let renew = serving::renewal(Arc::new(cluster), place, templates);
+        let renew = serving::renewal(Arc::new(cluster), place, templates, self.pace.pace());
         ready.run(move |_| async move {
             let _hold = hold;
             loop {

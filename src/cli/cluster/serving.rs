@@ -14,6 +14,7 @@ use crate::cli::serve::{Ready, ServeArgs};
 use crate::cluster::course::Renew;
 use crate::cluster::description::{Cluster, Password, Power};
 use crate::cluster::doctor::{self, HTTP};
+use crate::cluster::kubeadm::Pace;
 use crate::cluster::place::Place;
 use crate::cluster::project;
 use crate::cluster::templates::Templates;
@@ -122,13 +123,13 @@ fn runs_programs(cluster: &Cluster) -> bool {
 }
 
 /// Makes the private part of the tree that is served, with certificates that last for another day.
-pub(super) fn renewal(cluster: Arc<Cluster>, place: Place, templates: Arc<Templates>) -> Renew {
-    Box::new(move || renew(&cluster, &place, &templates))
+pub(super) fn renewal(cluster: Arc<Cluster>, place: Place, templates: Arc<Templates>, pace: Pace) -> Renew {
+    Box::new(move || renew(&cluster, &place, &templates, pace))
 }
 
 /// See [`renewal`].
-pub(super) fn renew(cluster: &Cluster, place: &Place, templates: &Templates) -> Result<()> {
-    let (pki, _) = generate::prepare(cluster, place, templates)?;
+pub(super) fn renew(cluster: &Cluster, place: &Place, templates: &Templates, pace: Pace) -> Result<()> {
+    let (pki, _) = generate::prepare(cluster, place, templates, pace)?;
     let tree = Tree::directory(&place.tree())?;
     let files = project::private(place, &tree)?;
     let top = private::directory(&place.tree(), Some(&place.private()), place.name());

@@ -305,7 +305,9 @@ impl Trouble {
         let is_foreign = status.reason == "Failed to parse error data";
         let why = match (status.code, status.message.trim()) {
             (401, _) => "it does not accept the kubeconfig's credentials".to_owned(),
-            (code, _) if is_foreign && code < 500 => format!("something else than an API server answers there, with {code}"),
+            (code, _) if is_foreign && code < 500 => {
+                format!("something else than an API server answers there, with {code}")
+            }
             (code, "") => format!("it answers {code} {}", status.reason),
             (_, message) => message.split_whitespace().collect::<Vec<_>>().join(" "),
         };

@@ -421,9 +421,10 @@ impl Advice for Error {
                     .into(),
             ),
             Error::Failed { .. } => Some("--keep leaves the machines as they are, to look at".into()),
-            Error::Left { path } => {
-                Some(format!("end its machines, whose processes it named, and remove it: rm -r {}", path.display()))
-            }
+            Error::Left { path } => Some(format!(
+                "end its machines, whose processes it named, and remove it: rm -r {}",
+                path.display()
+            )),
             Error::Vm(_) | Error::Disk(_) => self.inner_hint(),
             Error::Run { .. } | Error::Ip { .. } | Error::Died { .. } | Error::Plan { .. } => None,
         }

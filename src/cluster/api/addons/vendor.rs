@@ -184,7 +184,8 @@ pub fn missing(cluster: &Cluster) -> Vec<(Wish, PathBuf)> {
         cluster.addons.iter().any(|addon| addon.name.value == name && !addon.manifests.is_empty())
     };
     let network = cluster.cni.addon().into_iter().map(str::to_owned);
-    let mut names: Vec<String> = network.chain(cluster.addons.iter().map(|addon| addon.name.value.clone())).collect();
+    let mut names: Vec<String> =
+        network.chain(cluster.addons.iter().map(|addon| addon.name.value.clone())).collect();
     names.sort();
     names.dedup();
     names.retain(|name| known::of(name).is_some() && !has_own(name));

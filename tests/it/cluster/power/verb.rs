@@ -41,12 +41,18 @@ fn machines_are_switched_by_name_or_all_at_once() {
     described(directory.path(), &bmc, "{env: BMC_PASSWORD}");
     let told = power(directory.path(), &["status"]).ok();
     let rows: Vec<Vec<&str>> = told.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[1..], [["c1", "off", "as", "it", "was"], ["w1", "off", "as", "it", "was"]], "{}", told.stdout);
+    assert_eq!(
+        rows[1..],
+        [["c1", "off", "as", "it", "was"], ["w1", "off", "as", "it", "was"]],
+        "{}",
+        told.stdout
+    );
     power(directory.path(), &["on", "w1"]).ok();
     assert!(!bmc.is_on());
     let told = power(directory.path(), &["on", "--json"]).ok();
     let told: Value = serde_json::from_str(&told.stdout).unwrap();
-    let row = |node: &str, changed: bool| json!({"node": node, "state": "on", "changed": changed, "boot": null});
+    let row =
+        |node: &str, changed: bool| json!({"node": node, "state": "on", "changed": changed, "boot": null});
     assert_eq!(told["nodes"], json!([row("c1", true), row("w1", false)]));
     power(directory.path(), &["cycle", "c1"]).ok();
     assert_eq!(bmc.sent("POST"), [json!({"ResetType": "On"}), json!({"ResetType": "ForceRestart"})]);
@@ -63,7 +69,11 @@ fn what_fails_is_told_with_its_way_out_and_no_secret() {
     described(directory.path(), &bmc, "{file: password}");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let told = power(directory.path(), &["status"]);
-    assert!(told.code == Some(1) && told.stderr.contains("others can read") && told.stderr.contains("chmod 600"), "{}", told.stderr);
+    assert!(
+        told.code == Some(1) && told.stderr.contains("others can read") && told.stderr.contains("chmod 600"),
+        "{}",
+        told.stderr
+    );
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     for args in [&["status"][..], &["on", "--json"]] {
         let told = power(directory.path(), args);
@@ -72,7 +82,11 @@ fn what_fails_is_told_with_its_way_out_and_no_secret() {
         assert!(!all.contains("falsch") && all.contains("w1"), "{all}");
     }
     let told = power(directory.path(), &["on", "w2"]);
-    assert!(told.code == Some(2) && told.stderr.contains("w2: its description has neither"), "{}", told.stderr);
+    assert!(
+        told.code == Some(2) && told.stderr.contains("w2: its description has neither"),
+        "{}",
+        told.stderr
+    );
     let told = power(directory.path(), &["off", "w3"]);
     assert!(told.code == Some(2) && told.stderr.contains("no node `w3`"), "{}", told.stderr);
 }

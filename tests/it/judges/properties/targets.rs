@@ -19,7 +19,7 @@ const fn target(name: &'static str, holds: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>
 }
 
 /// All of them. `fuzz/README.md` tells which sources each is for.
-pub const TARGETS: [Target; 34] = [
+pub const TARGETS: [Target; 35] = [
     target("answer", words::answer, seeds::answers, 2000),
     target("archive", super::archive, seeds::archives, 150),
     target("bundle", super::bundle, seeds::bundles, 150),
