@@ -278,11 +278,12 @@ impl Applier {
             other => other,
         };
         let after = after.map_err(|error| failure(&error))?;
+        // Before a definition is awaited: the next try of it finds what this one wrote.
+        self.done.changed += usize::from(!before.is_some_and(|before| is_same(&before, &after.metadata)));
         if document.kind == "CustomResourceDefinition" {
             self.established(&document.name).await?;
         }
         self.done.objects += 1;
-        self.done.changed += usize::from(!before.is_some_and(|before| is_same(&before, &after.metadata)));
         Ok(())
     }
 
