@@ -142,17 +142,16 @@ impl Pki {
         &self.exposed
     }
 
-    /// What each controller needs before `kubeadm init` or `join`, by path below `/etc/kubernetes/pki`. Workers need none: the config
-    /// to join with has the authority's certificate, and kubeadm refuses a worker that has `ca.crt` already.
-    pub fn controller_files(&self) -> &BTreeMap<&'static str, Zeroizing<Vec<u8>>> {
-        &self.files
-    }
-
-    /// The same for a cluster whose etcd may be outside: then the files that its description names, in place of an authority of ours.
+    /// What each controller needs before `kubeadm init` or `join`, by path below `/etc/kubernetes/pki`; for an etcd outside of the
+    /// cluster, the files that the description names, in place of an authority of ours. Workers need none: the config to join with has
+    /// the authority's certificate, and kubeadm refuses a worker that has `ca.crt` already.
     ///
     /// # Errors
-    /// Such a file cannot be read, is not of its kind, or does not belong to the one beside it.
-    pub fn files_for(&self, cluster: &Cluster) -> Result<BTreeMap<&'static str, Zeroizing<Vec<u8>>>, Error> {
+    /// A file that the description names cannot be read, is not of its kind, or does not belong to the one beside it.
+    pub fn controller_files(
+        &self,
+        cluster: &Cluster,
+    ) -> Result<BTreeMap<&'static str, Zeroizing<Vec<u8>>>, Error> {
         let mut files = self.files.clone();
         if let Some(etcd) = &cluster.etcd {
             files.retain(|name, _| !name.starts_with(ETCD));

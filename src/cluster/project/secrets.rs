@@ -95,8 +95,8 @@ pub(super) fn layer_of_node(
 ) -> Result<Option<Zeroizing<String>>> {
     let mut files = Vec::new();
     if node.role == Role::Controller {
-        for (name, bytes) in given.pki.controller_files() {
-            files.push(file(&format!("/etc/kubernetes/pki/{name}"), 0o600, &String::from_utf8_lossy(bytes)));
+        for (name, bytes) in given.pki.controller_files(cluster)? {
+            files.push(file(&format!("/etc/kubernetes/pki/{name}"), 0o600, &String::from_utf8_lossy(&bytes)));
         }
     }
     if kubeadm.is_secret {

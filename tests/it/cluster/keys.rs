@@ -485,7 +485,7 @@ fn nothing_of_a_key_is_in_what_is_printed_about_keys() {
     let kubeconfig = pki.admin_kubeconfig(&cluster, SystemTime::now()).unwrap();
     let printed = format!("{pki:?} {kubeconfig:?}");
     assert!(printed.len() < 300 && !printed.contains("PRIVATE") && !printed.contains("LS0t"), "{printed}");
-    let controllers = pki.controller_files();
+    let controllers = pki.controller_files(&cluster).unwrap();
     assert_eq!(controllers.keys().map(|name| (*name).to_owned()).collect::<Vec<_>>(), {
         let mut names: Vec<String> = FILES[..8].iter().map(|name| (*name).to_owned()).collect();
         names.sort();
@@ -527,7 +527,7 @@ fn an_etcd_outside_brings_its_own_files_which_are_judged_and_none_of_ours_is_giv
             cert: said(made.join(cert)),
             key: said(made.join(key)),
         });
-        pki.files_for(&cluster)
+        pki.controller_files(&cluster)
     };
     let files = with(["ca.crt", "client.crt", "client.key"]).unwrap();
     let names: Vec<_> = files.keys().copied().filter(|name| name.contains("etcd")).collect();
