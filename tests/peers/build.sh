@@ -3,7 +3,6 @@
 #
 # A peer is a directory here with go.mod, go.sum, its Go files and build.txt, one line per binary:
 #   BINARY PACKAGE [LDFLAGS...]
-#   NAME = BINARY          another name of a binary that looks at the name it is called by
 # Results are kept outside the clone under the digest of those files, so a warm call builds nothing.
 set -eu
 
@@ -25,7 +24,6 @@ for name; do
         # A build that fails, as one without a network does, leaves nothing.
         trap 'rm -rf "$work"' EXIT
         while read -r binary package ldflags; do
-            [ "$package" != = ] || { ln -s "$ldflags" "$work/$binary"; continue; }
             # Without cgo they are static, and run in the lab's machines as they do here.
             (cd "$peer" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 \
                 go build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$work/$binary" "$package") >&2
