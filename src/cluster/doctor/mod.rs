@@ -37,6 +37,9 @@ pub const HTTP: u16 = 8080;
 /// The ports of TFTP and DHCP.
 const TFTP: u16 = 69;
 const DHCP: u16 = 67;
+/// The kernel's table of interfaces, and where their properties are.
+const INTERFACES: &str = "/proc/net/dev";
+const CARDS: &str = "/sys/class/net";
 /// How long answers of other machines are awaited. A DHCP server that looks whether an address is in use takes a second or two.
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// Free space that a first build needs: Flatcar, images, and the tree.
@@ -169,9 +172,18 @@ fn found(cluster: &Cluster) -> Option<Interface> {
     }
 }
 
+/// The interfaces of this process's network namespace. `/sys` shows those of the namespace that it was mounted in, which may be
+/// another one (sysfs(5), network_namespaces(7)).
 fn interfaces() -> impl Iterator<Item = String> {
-    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+    let table = fs::read_to_string(INTERFACES).unwrap_or_default();
+    let names: Vec<String> = table.lines().filter_map(interface_of).map(str::to_owned).collect();
+    names.into_iter()
+}
+
+/// The interface of a line of the kernel's table: its name, a colon, and numbers. The lines above have no colon behind one word.
+fn interface_of(line: &str) -> Option<&str> {
+    let (name, _) = line.split_once(':')?;
+    Some(name.trim()).filter(|name| !name.is_empty() && !name.contains(char::is_whitespace))
 }
 
 /// Whether this host has an address.
@@ -305,8 +317,14 @@ fn link(site: &Site<'_>) -> Found {
     let Some(Interface { name, .. }) = &site.interface else {
         return unknown("the interface is not known", "see `address`");
     };
+    if !Path::new(CARDS).join(name).exists() {
+        return unknown(
+            format!("whether {name} has a link is not shown here: {CARDS} is of another network namespace"),
+            format!("look at `ip link show {name}`"),
+        );
+    }
     let read = |file: &str| {
-        fs::read_to_string(format!("/sys/class/net/{name}/{file}")).unwrap_or_default().trim().to_owned()
+        fs::read_to_string(format!("{CARDS}/{name}/{file}")).unwrap_or_default().trim().to_owned()
     };
     // `unknown` is what virtual interfaces say that are up; reading `carrier` of one that is down fails.
     match (read("operstate").as_str(), read("carrier").as_str()) {
@@ -491,4 +509,17 @@ pub fn must_be_writable(place: &Place) -> Result<(), disk::Error> {
     crate::base::unfinished::Unfinished::in_directory(&own, 0o600)
         .map(drop)
         .map_err(disk::Error::io("write in", &own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_those_of_the_kernels_table_and_its_heading_is_none() {
+        let table = "Inter-|   Receive                |  Transmit\n face |bytes    packets errs\n    lo: 1 2 3\n  br0:9 8\nenp0s31f6.7: 0 0\n";
+        let names: Vec<&str> = table.lines().filter_map(interface_of).collect();
+        assert_eq!(names, ["lo", "br0", "enp0s31f6.7"]);
+        assert!(interfaces().any(|name| name == "lo"));
+    }
 }

@@ -118,7 +118,7 @@ fn lend(client: Client, file: Option<&'static str>) -> mpsc::Sender<()> {
                 answer.extend(file.bytes());
             }
             answer.push(255);
-            let _ = socket.send_to(&answer, "255.255.255.255:68");
+            socket.send_to(&answer, "255.255.255.255:68").unwrap();
         }
         drop(client);
     });
@@ -136,6 +136,8 @@ fn a_site_that_is_fit_is_and_each_thing_in_the_way_is_found_with_its_way_out() {
 
     let stranger = site.network.client("52:54:00:77:00:66");
     stranger.ip("addr add 10.77.0.66/24 dev eth0");
+    // Without it the kernel has no way to everybody, and the server's answers would go nowhere.
+    stranger.ip("route add default dev eth0");
     let server = lend(stranger, Some("other.efi"));
     assert_eq!(site.wrong(), ["dhcp", "rivals"]);
     assert!(site.found("dhcp").contains("10.77.0.66"));
