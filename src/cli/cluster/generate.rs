@@ -99,7 +99,7 @@ impl GenerateArgs {
     pub(crate) fn run(self) -> Result<()> {
         let file = self.described.path();
         let (cluster, warnings) = Cluster::load(&file)?;
-        let templates = Templates::load(self.described.templates.as_deref())?;
+        let templates = Templates::load(self.described.templates())?;
         let place = Place::new(&self.described.output, &cluster.name.value);
         if self.recipe {
             prepare(&cluster, &place, &templates, self.building.pace.pace())?;

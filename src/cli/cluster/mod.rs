@@ -57,13 +57,14 @@ pub(super) struct Described {
     /// Directory for trees, the cluster's keys and its kubeconfig
     #[arg(short, long, value_name = "DIR", default_value = "output")]
     pub output: PathBuf,
-    /// Files that replace the templates of the same names
+    /// Files that replace the templates of the same names [default: /templates if it is there]
     #[arg(long, value_name = "DIR")]
-    pub templates: Option<PathBuf>,
+    templates: Option<PathBuf>,
 }
 
-/// Where the container image has the description.
+/// Where the container image has the description, and files that replace templates.
 const IN_CONTAINER: &str = "/config/cluster.yaml";
+const TEMPLATES: &str = "/templates";
 /// Its name in the working directory.
 const HERE: &str = "cluster.yaml";
 
@@ -73,10 +74,20 @@ pub(super) fn description(said: Option<&Path>) -> PathBuf {
     said.map_or_else(|| PathBuf::from(usual()), Path::to_owned)
 }
 
+/// A directory of templates: as it is said, or the usual one if it is there.
+fn templates<'p>(said: Option<&'p Path>, usual: &'p Path) -> Option<&'p Path> {
+    said.or_else(|| Some(usual).filter(|path| path.is_dir()))
+}
+
 impl Described {
     /// The description's path.
     pub(super) fn path(&self) -> PathBuf {
         description(self.file.as_deref())
+    }
+
+    /// The directory of files that replace templates: as it is said, or where a container has it.
+    pub(super) fn templates(&self) -> Option<&Path> {
+        templates(self.templates.as_deref(), Path::new(TEMPLATES))
     }
 
     /// The arguments as a person gave them, to be typed behind another verb.
@@ -117,5 +128,19 @@ impl ClusterArgs {
             Verb::Rehearse(args) => args.run(),
             Verb::Validate(args) => args.run(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_those_that_are_said_else_those_of_the_container_else_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let (there, missing) = (directory.path(), directory.path().join("templates"));
+        assert_eq!(templates(None, there), Some(there));
+        assert_eq!(templates(None, &missing), None);
+        assert_eq!(templates(Some(&missing), there), Some(missing.as_path()), "what is said is looked for");
     }
 }

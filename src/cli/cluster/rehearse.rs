@@ -184,7 +184,7 @@ impl RehearseArgs {
             None => {
                 let output = work.join("output");
                 let mut words: Vec<OsString> = vec![file.into(), "--output".into(), output.into()];
-                if let Some(templates) = &self.described.templates {
+                if let Some(templates) = self.described.templates() {
                     words.extend(["--templates".into(), templates.into()]);
                 }
                 let generated = Command::new(own).args(["cluster", "generate"]).args(&words).status();

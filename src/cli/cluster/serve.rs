@@ -59,10 +59,10 @@ impl ServeArgs {
         }
         let hold = Hold::take(&place, "serve")?;
         let signals = unfinished::end_on_signals();
-        let templates = Arc::new(Templates::load(self.described.templates.as_deref())?);
+        let templates = Arc::new(Templates::load(self.described.templates())?);
         serving::renew(&cluster, &place, &templates, self.pace.pace())?;
         signals.into_iter().for_each(unfinished::Ending::stop);
-        let reads: Vec<&Path> = self.described.templates.as_deref().into_iter().collect();
+        let reads: Vec<&Path> = self.described.templates().into_iter().collect();
         let Some(ready) = self.serving.prepare(&cluster, &place, &reads, false)? else { return Ok(()) };
         let renew = serving::renewal(Arc::new(cluster), place, templates, self.pace.pace());
         ready.run(move |_| async move {
