@@ -129,6 +129,28 @@ fn data_url(url: &str) -> Vec<u8> {
     }
 }
 
+/// A unit of the sysext `report` with the drop-ins of a config behind it, as systemd reads them.
+fn dropin(config: &str, unit: &str) -> String {
+    let own = fs::read_to_string(repository(&format!("sysext/report/files/usr/lib/systemd/system/{unit}")));
+    let config: Value = serde_json::from_str(config).unwrap();
+    let units = config["systemd"]["units"].as_array().unwrap();
+    let ours = units.iter().filter(|known| known["name"] == unit);
+    let dropins = ours.flat_map(|unit| unit["dropins"].as_array().cloned().unwrap_or_default());
+    let texts: Vec<String> = dropins.map(|one| one["contents"].as_str().unwrap().to_owned()).collect();
+    [vec![own.unwrap()], texts].concat().join("\n")
+}
+
+/// The paths that a unit waits for: an empty assignment forgets those above it (systemd.path(5)).
+fn watched(unit: &str) -> Vec<&str> {
+    unit.lines().filter_map(|line| line.strip_prefix("PathExists=")).fold(Vec::new(), |mut paths, path| {
+        match path {
+            "" => paths.clear(),
+            path => paths.push(path),
+        }
+        paths
+    })
+}
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
@@ -206,6 +228,11 @@ fn a_description_becomes_a_tree_a_private_part_and_a_kubeconfig_whose_bytes_foll
     );
     assert_ne!(state["wipeFilesystem"], true);
     assert_eq!(files(&site.config("worker-as-w2+w2"))["/etc/gpu"], "yes");
+    // A controller has kubelet.conf before it is a member of etcd, and the turn of the next one begins with its report.
+    for id in ["controller+c1", "controller+c2", "worker+w1"] {
+        let merged = dropin(&site.config(id), "prebake-joined.path");
+        assert_eq!(watched(&merged), ["/etc/kubernetes/.joined"], "{id}: {merged}");
+    }
 
     // A second run changes nothing; other keys neither, in public.
     let second = site.json(&["--locked", "--offline"]);
