@@ -44,7 +44,7 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     json: bool,
     /// Wait until machines have reached this stage: dhcp, tftp, script, disk, kernel, initrd, ignition, installing,
-    /// installed, booted or joined
+    /// installed, booted, images, kubeadm or joined
     #[arg(long, value_name = "STAGE")]
     wait: Option<Stage>,
     /// Wait for this many machines, whichever they are, instead of all nodes that the server knows

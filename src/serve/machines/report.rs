@@ -31,7 +31,7 @@ pub struct Report {
     pub mac: String,
     /// SMBIOS UUID, lower case.
     pub uuid: String,
-    /// How far the machine is: `installing`, `installed`, `booted`, `joined`, `failed`.
+    /// How far the machine is: `installing`, `installed`, `booted`, `images`, `kubeadm`, `joined`, `failed`.
     pub stage: String,
     /// Further details, for people.
     pub detail: String,

@@ -17,12 +17,12 @@ const PARTS = [
   ['network', ['dhcp', 'tftp'], 'another server lends addresses'], ['script', ['script'], 'it came from elsewhere'],
   ['kernel', ['kernel'], 'it came from elsewhere'], ['initrd', ['initrd'], 'it came from elsewhere'],
   ['config', ['ignition'], 'it came with the initrd'],
-  ['system', ['disk', 'installing', 'installed', 'booted', 'joined'], 'it sends no report'],
+  ['system', ['disk', 'installing', 'installed', 'booted', 'images', 'kubeadm', 'joined'], 'it sends no report'],
 ];
 const TITLES = {
   dhcp: 'got an address', tftp: 'fetched its loader', script: 'fetched its script', disk: 'boots from its disk',
   kernel: 'kernel', initrd: 'initrd', ignition: 'fetched its config', installing: 'is installing',
-  installed: 'installed', booted: 'booted', joined: 'joined its cluster',
+  installed: 'installed', booted: 'booted', images: 'waits for its images', kubeadm: 'runs kubeadm', joined: 'joined its cluster',
 };
 
 // A node with attributes and children. Attributes that are null or false are left out.

@@ -30,6 +30,10 @@ pub enum Stage {
     Installed,
     /// It reports that its system is running.
     Booted,
+    /// It reports that it unpacks container images, or waits for what `kubeadm` needs.
+    Images,
+    /// It reports a phase of `kubeadm`.
+    Kubeadm,
     /// It reports that it has joined a cluster.
     Joined,
 }
@@ -51,7 +55,7 @@ const fn row(stage: Stage, word: &'static str, seconds: u64) -> Row {
 
 /// All stages, in order. A loader continues within seconds. Between the last initrd and the first report, a slow
 /// machine unpacks a gigabyte, runs Ignition and starts its system; an installation to disk takes its time.
-pub(crate) const STAGES: [Row; 11] = [
+pub(crate) const STAGES: [Row; 13] = [
     row(Stage::Dhcp, "dhcp", 60),
     row(Stage::Tftp, "tftp", 60),
     row(Stage::Script, "script", 30),
@@ -62,6 +66,8 @@ pub(crate) const STAGES: [Row; 11] = [
     row(Stage::Installing, "installing", 3600),
     row(Stage::Installed, "installed", 0),
     row(Stage::Booted, "booted", 0),
+    row(Stage::Images, "images", 0),
+    row(Stage::Kubeadm, "kubeadm", 0),
     row(Stage::Joined, "joined", 0),
 ];
 
