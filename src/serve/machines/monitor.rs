@@ -384,8 +384,17 @@ impl Monitor {
         self.watchers.enter(client, self.picture(now).event().bytes.clone())
     }
 
-    /// Ends the watchers' streams; otherwise a stopping server would wait for them.
+    /// Ends the watchers' streams; otherwise a stopping server would wait for them. That a cluster is complete, or given up, is
+    /// said just before the server stops, and is their last news.
     pub(crate) fn close(&self) {
+        let is_due = {
+            let mut seen = self.seen();
+            seen.cluster_rest = 0;
+            seen.formed > seen.told_formed
+        };
+        if is_due {
+            self.tell(LOOK, SystemTime::now().into());
+        }
         self.watchers.close();
     }
 
@@ -737,6 +746,29 @@ mod tests {
         }
         assert_eq!(told.iter().flatten().last(), Some(&1990), "{told:?}");
         assert_eq!(told.last(), Some(&None));
+    }
+
+    /// A page that was open while a cluster was given up went on to say that its nodes are awaited.
+    #[tokio::test]
+    async fn how_a_cluster_ended_is_the_last_that_watchers_hear_of_a_server_that_stops() {
+        let monitor = Monitor::open(None).unwrap();
+        let now = Stamp::from(SystemTime::now());
+        let text = include_str!("../../../tests/data/cluster-formation.json");
+        let formation: Formation = serde_json::from_str(text).unwrap();
+        let mut events = monitor.watch([192, 0, 2, 1].into(), now.into()).unwrap();
+        events.next().await.unwrap();
+        monitor.forms(formation.clone());
+        monitor.tell(LOOK, now);
+        events.next().await.unwrap();
+        // A large cluster is told more rarely, and its end all the same.
+        monitor.seen().cluster_rest = 9;
+        let failed = Formation { phase: formation::Phase::Failed, ..formation };
+        monitor.forms(failed.clone());
+        monitor.close();
+        let event = String::from_utf8(events.next().await.unwrap().to_vec()).unwrap();
+        let status: Status = serde_json::from_str(event.split("\ndata: ").nth(1).unwrap()).unwrap();
+        assert_eq!(status.cluster, Some(failed));
+        assert_eq!(events.next().await, None);
     }
 
     /// Issue 18: a cluster of many nodes changes with each pod; its watchers get all of it, and not twice a second.

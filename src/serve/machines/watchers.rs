@@ -70,11 +70,11 @@ impl Watchers {
         Audience(self.places().taken.iter().map(|(_, queue)| queue.clone()).collect())
     }
 
-    /// Ends all streams and accepts no new ones.
+    /// Ends all streams behind what they were told, and accepts no new ones.
     pub(crate) fn close(&self) {
         let mut places = self.places();
         places.is_closed = true;
-        places.taken.iter().for_each(|(_, queue)| lock(queue).end());
+        places.taken.iter().for_each(|(_, queue)| lock(queue).finish());
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -126,6 +126,12 @@ impl Queue {
     fn end(&mut self) {
         self.is_over = true;
         self.events.clear();
+        self.wake();
+    }
+
+    /// Ends the stream behind its waiting events.
+    fn finish(&mut self) {
+        self.is_over = true;
         self.wake();
     }
 
@@ -195,7 +201,9 @@ mod tests {
         assert_eq!(watchers.count(), MOST_OF_ONE + 1);
         drop((events, lagging));
         assert_eq!(watchers.count(), 1);
+        watchers.present().tell(&event("last"));
         watchers.close();
+        assert_eq!(other.next().await.unwrap(), "last", "what it was told before the end");
         assert_eq!(other.next().await, None);
         assert!(watchers.enter(ONE, event("whole")).is_none());
     }
