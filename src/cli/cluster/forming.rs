@@ -139,7 +139,7 @@ impl FormingArgs {
         let signals = unfinished::end_on_signals();
         first(&cluster, &place)?;
         let mut record = Record::open(&place)?;
-        let templates = Arc::new(Templates::load(self.described.templates.as_deref())?);
+        let templates = Arc::new(Templates::load(self.described.templates())?);
         show.step(Step::Generate);
         record.begin(Step::Generate)?;
         let (pki, build) = self.make(&cluster, &place, &templates)?;
@@ -163,7 +163,7 @@ impl FormingArgs {
         record.begin(Step::Serve)?;
         // The server takes care of signals itself, and gives up rights, for which the process may have one thread only.
         signals.into_iter().for_each(unfinished::Ending::stop);
-        let reads: Vec<&Path> = self.described.templates.as_deref().into_iter().collect();
+        let reads: Vec<&Path> = self.described.templates().into_iter().collect();
         let Some(ready) = self.serving.prepare(&cluster, &place, &reads, show.is_table())? else {
             return Ok(());
         };
@@ -237,8 +237,12 @@ pub(super) fn told(check: &Check) -> String {
     format!("{:<9} {name:<10} {found}{way_out}", verdict.word())
 }
 
-/// Whether the API server says at once that all awaited nodes are Ready.
+/// Whether the last run came to its end, and the API server says at once that all awaited nodes are Ready. Nodes are Ready before
+/// the add-ons are applied, so that a run that was killed in between is to be gone on with.
 fn is_ready(cluster: &Cluster, place: &Place, awaited: &BTreeSet<String>) -> Result<bool> {
+    if !Record::open(place)?.is_complete() {
+        return Ok(false);
+    }
     let Ok(pki) = Pki::open(place, SystemTime::now()) else { return Ok(false) };
     let Ok(kubeconfig) = pki.super_admin_kubeconfig(cluster, SystemTime::now()) else { return Ok(false) };
     crate::cli::project::block_on(async {

@@ -85,7 +85,7 @@ impl Inner {
     fn news(&self, news: &News<'_>) {
         match news {
             _ if self.json && !matches!(news, News::View { .. }) => say!("{}", json(news)),
-            News::View { step, seconds, nodes } => self.draw(*step, *seconds, nodes),
+            News::View { step, seconds, ask, nodes } => self.draw((*step, *seconds), *ask, nodes),
             News::Step { title, .. } => self.line(title),
             News::Line { node: None, text } => self.line(text),
             News::Line { node: Some(node), text } => self.line(&format!("{node}: {text}")),
@@ -113,7 +113,7 @@ impl Inner {
         }
     }
 
-    fn draw(&self, step: Step, seconds: u64, nodes: &[Sight]) {
+    fn draw(&self, at: (Step, u64), ask: Option<&str>, nodes: &[Sight]) {
         let Some(screen) = &self.screen else { return };
         self.erase();
         // The log's thread writes what has waited before the rows are drawn again.
@@ -121,7 +121,7 @@ impl Inner {
         let columns = terminal::columns_of_stderr().unwrap_or(terminal::WIDEST);
         let most = usize::from(terminal::rows_of_stderr().unwrap_or(24)).saturating_sub(REST).max(3);
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
-        for row in rows(&self.cluster, step, seconds, nodes, most) {
+        for row in rows(&self.cluster, at, ask, nodes, most) {
             let _ = screen.write_line(&elided(&say::printable(&row), columns.saturating_sub(1)));
         }
         let _ = screen.flush();
@@ -130,8 +130,14 @@ impl Inner {
     }
 }
 
-/// The table: what is awaited, then the nodes, those that are not ready first.
-fn rows(cluster: &str, step: Step, seconds: u64, nodes: &[Sight], most: usize) -> Vec<String> {
+/// The table: what is awaited, what a person has to do, then the nodes, those that are not ready first.
+fn rows(
+    cluster: &str,
+    (step, seconds): (Step, u64),
+    ask: Option<&str>,
+    nodes: &[Sight],
+    most: usize,
+) -> Vec<String> {
     let ready = nodes.iter().filter(|node| node.ready == Some(true)).count();
     let title = step.title();
     let mut rows = vec![format!(
@@ -140,10 +146,14 @@ fn rows(cluster: &str, step: Step, seconds: u64, nodes: &[Sight], most: usize) -
         seconds % 60,
         nodes.len()
     )];
+    rows.extend(ask.map(|ask| format!("  {ask}")));
     let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);
     let mut order: Vec<&Sight> = nodes.iter().collect();
     order.sort_by_key(|node| (node.ready == Some(true), !node.failed));
-    let shown = if order.len() + 1 > most { most.saturating_sub(2) } else { order.len() };
+    let shown = match order.len() + rows.len() > most {
+        true => most.saturating_sub(rows.len() + 1),
+        false => order.len(),
+    };
     rows.extend(
         order[..shown]
             .iter()
@@ -176,7 +186,10 @@ mod tests {
             hint: None,
         };
         let nodes: Vec<Sight> = (0..100).map(|number| node(number, (number != 7).then_some(true))).collect();
-        let rows = rows("k", Step::Nodes, 61, &nodes, 20);
+        let asked = rows("k", (Step::Answer, 61), Some("power on: n7"), &nodes, 20);
+        assert_eq!((asked.len(), asked[1].as_str()), (20, "  power on: n7"));
+        assert_eq!(asked[19], "  and 83 more");
+        let rows = rows("k", (Step::Nodes, 61), None, &nodes, 20);
         assert_eq!(rows.len(), 20);
         assert_eq!(rows[0], "k: waiting for all nodes, 1:01; 99 of 100 nodes Ready");
         assert!(rows[1].contains("n7 ") && rows[1].ends_with("booted"), "{rows:?}");

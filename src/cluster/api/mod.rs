@@ -3,6 +3,7 @@
 //! ```text
 //! kubeconfig ─▶ Connection ─┬─ follow ──▶ Change… ─▶ Snapshot ─▶ wait     (watches; nothing is asked again and again)
 //!                           ├─ apply ◀── manifests of add-ons            (server-side, in waves)
+//!                           ├─ labels ◀── what a kubelet may not say of its node
 //!                           └─ certificates
 //! ```
 //! Owns all that knows Kubernetes' API types: outside of this room there are [`change::Change`]s and a [`snapshot::Snapshot`] only. Leaves
@@ -14,6 +15,7 @@ pub mod certificates;
 pub mod change;
 pub mod client;
 pub mod follow;
+pub mod labels;
 mod objects;
 pub mod retire;
 pub mod snapshot;

@@ -9,6 +9,9 @@ use crate::cluster::course::step::Step;
 use crate::serve::machines::formation::{Formation, Group, Part, Phase, Standing};
 use crate::serve::machines::stamp::Stamp;
 
+/// The most machines that are named.
+const ASKED: usize = 12;
+
 /// How the cluster is now.
 pub(super) fn formation(run: &Run) -> Formation {
     let cluster = &run.course.cluster;
@@ -40,7 +43,7 @@ pub(super) fn formation(run: &Run) -> Formation {
         endpoint: format!("https://{}", cluster.endpoint()),
         phase,
         since: run.phase,
-        ask: ask(run, phase),
+        ask: ask(run),
         kubeconfig: (phase >= Phase::Nodes).then(|| run.course.place.kubeconfig().display().to_string()),
         api: Group::of([since.of("api", api)]),
         members: Group::of(run.snapshot.etcd.iter().map(|one| since.of("member", member(one)))),
@@ -50,16 +53,26 @@ pub(super) fn formation(run: &Run) -> Formation {
     }
 }
 
-/// The machines that a person has to switch on, if nothing else is awaited.
-fn ask(run: &Run, phase: Phase) -> Option<String> {
-    let by_hand = |sight: &&Sight| {
-        let node = run.course.cluster.nodes.iter().find(|node| node.name.value == sight.name);
-        let is_switched = run.course.switches && node.is_some_and(|node| node.power.is_some());
-        sight.stage.is_none() && !is_switched && run.course.awaited.contains(&sight.name)
+/// The same once the process that forms it has given up: what is late stays there to be seen, and what a person has to do.
+pub(super) fn given_up(formation: Formation) -> Formation {
+    Formation { phase: Phase::Failed, since: SystemTime::now().into(), ..formation }
+}
+
+/// The machines that a person has to switch on, as long as they are not seen.
+fn ask(run: &Run) -> Option<String> {
+    let is_off = |sight: &&Sight| {
+        sight.stage.is_none() && sight.ready != Some(true) && run.by_hand.contains(&sight.name)
     };
-    let names: Vec<&str> = run.sights.iter().filter(by_hand).map(|sight| sight.name.as_str()).collect();
-    let is_asked = !names.is_empty() && phase < Phase::Settling;
-    is_asked.then(|| format!("power on: {}", names.join(", ")))
+    to_power(run.sights.iter().filter(is_off).map(|sight| sight.name.as_str()).collect())
+}
+
+fn to_power(names: Vec<&str>) -> Option<String> {
+    let shown = names.iter().take(ASKED).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(ASKED) {
+        _ if names.is_empty() => None,
+        0 => Some(format!("power on: {shown}")),
+        more => Some(format!("power on: {shown} and {more} more")),
+    }
 }
 
 fn phase(run: &Run) -> Phase {
@@ -142,5 +155,18 @@ impl Since<'_> {
         });
         let since = same.map_or_else(|| Stamp::from(SystemTime::now()), |known| known.since);
         Part { since, ..part }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_asked_for_the_machines_by_name_and_a_hall_of_them_is_counted() {
+        assert_eq!(to_power(Vec::new()), None);
+        assert_eq!(to_power(vec!["c1", "w1"]).as_deref(), Some("power on: c1, w1"));
+        let ask = to_power(vec!["n"; 400]).unwrap();
+        assert!(ask.ends_with("n and 388 more") && ask.len() < 80, "{ask}");
     }
 }

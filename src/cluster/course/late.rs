@@ -100,6 +100,7 @@ impl Run {
         // Without the first controller nothing else comes.
         late.sort_by_key(|sight| (sight.role != "controller", sight.stage.is_some()));
         lines.extend(late.into_iter().map(told));
+        lines.extend(self.unlabelled().map(str::to_owned));
         lines
     }
 

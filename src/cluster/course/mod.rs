@@ -10,6 +10,7 @@
 //! for what is late. Leaves making and serving to those who call, and screens to `cli`.
 
 mod forming;
+mod labels;
 mod late;
 pub mod record;
 mod sight;
@@ -85,6 +86,9 @@ pub enum News<'n> {
         step: Step,
         /// Seconds since it began.
         seconds: u64,
+        /// What a person has to do now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ask: Option<&'n str>,
         /// The nodes in the order of the description.
         nodes: &'n [Sight],
     },
@@ -130,9 +134,19 @@ struct Run {
     /// Since when everything is ready.
     steady: Option<Instant>,
     applied: Applied,
+    labelling: labels::Labelling,
+    /// The nodes that a person has to switch on.
+    by_hand: BTreeSet<String>,
     renewed: Instant,
     told: Option<crate::serve::machines::formation::Formation>,
     phase: crate::serve::machines::stamp::Stamp,
+}
+
+/// Machines that a program has switched on, or could not.
+struct Switched {
+    nodes: Vec<String>,
+    text: String,
+    is_done: bool,
 }
 
 /// What was applied in this run.
@@ -162,6 +176,8 @@ impl Course {
             sights: Vec::new(),
             steady: None,
             applied: Applied::default(),
+            labelling: labels::Labelling::default(),
+            by_hand: BTreeSet::new(),
             renewed: now,
             told: None,
             phase: SystemTime::now().into(),
@@ -176,10 +192,19 @@ impl Course {
 }
 
 impl Run {
-    async fn follow(mut self, mut follower: Follower) -> Result<()> {
+    /// Goes all steps, and tells how it ended.
+    async fn follow(mut self, follower: Follower) -> Result<()> {
+        let ended = self.steps(follower).await;
+        if ended.is_err() {
+            self.tell_failure();
+        }
+        ended
+    }
+
+    async fn steps(&mut self, mut follower: Follower) -> Result<()> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (told, mut switched) = mpsc::unbounded_channel::<(String, String)>();
+        let (told, mut switched) = mpsc::unbounded_channel::<Switched>();
         // A cluster that runs already is heard of first: what is Ready there is not switched.
         let mut power = Some(told);
         let heard = Instant::now();
@@ -192,11 +217,16 @@ impl Run {
                         self.course.line(None, &line);
                     }
                 }
-                Some((node, text)) = switched.recv() => {
-                    let now = crate::base::clock::date(SystemTime::now());
-                    self.course.record.powered.insert(node, now);
-                    self.course.record.write()?;
+                Some(Switched { nodes, text, is_done }) = switched.recv() => {
                     self.course.line(None, &text);
+                    let now = crate::base::clock::date(SystemTime::now());
+                    for node in nodes {
+                        match is_done {
+                            true => drop(self.course.record.powered.insert(node, now.clone())),
+                            false => drop(self.by_hand.insert(node)),
+                        }
+                    }
+                    self.course.record.write()?;
                 }
                 _ = ticks.tick() => {}
             }
@@ -210,6 +240,7 @@ impl Run {
             if power.is_some() {
                 continue;
             }
+            self.label().await;
             self.apply().await;
             let step = self.judge();
             if step != self.step {
@@ -218,19 +249,19 @@ impl Run {
             self.renew();
             self.form();
             let seconds = self.began.elapsed().as_secs();
-            (self.course.tell)(&News::View { step: self.step, seconds, nodes: &self.sights });
+            let ask = self.told.as_ref().and_then(|told| told.ask.as_deref());
+            (self.course.tell)(&News::View { step: self.step, seconds, ask, nodes: &self.sights });
             if self.step == Step::End {
                 return Ok(());
             }
             if let Some(late) = self.late() {
-                self.tell_failure();
                 return Err(late.into());
             }
         }
     }
 
     /// Switches the machines on that a program can switch, and has a person switch on the others.
-    fn power(&mut self, told: mpsc::UnboundedSender<(String, String)>) {
+    fn power(&mut self, told: mpsc::UnboundedSender<Switched>) {
         let course = &self.course;
         let is_awaited =
             |node: &&Node| course.awaited.contains(&node.name.value) && !self.is_ready(&node.name.value);
@@ -256,9 +287,15 @@ impl Run {
             tokio::task::spawn_blocking(move || {
                 let fleet = match Fleet::of(&cluster).only(&by_program) {
                     Ok(fleet) => fleet.spare(ready),
-                    Err(error) => return drop(told.send((String::new(), error.to_string()))),
+                    Err(error) => {
+                        let (nodes, text) = (by_program, error.to_string());
+                        return drop(told.send(Switched { nodes, text, is_done: false }));
+                    }
                 };
-                let seen = |outcome: &Outcome| drop(told.send((outcome.node.clone(), words(outcome))));
+                let seen = |outcome: &Outcome| {
+                    let (nodes, text) = (vec![outcome.node.clone()], words(outcome));
+                    drop(told.send(Switched { nodes, text, is_done: outcome.done.is_ok() }));
+                };
                 runtime.block_on(fleet.run(&Action::Boot(boot_url(&cluster)), seen));
             });
         }
@@ -266,6 +303,7 @@ impl Run {
             let machines: BTreeMap<String, String> =
                 by_hand.iter().map(|node| (node.name.value.clone(), node.mac.value.to_string())).collect();
             (course.tell)(&News::Ask { text: "Power on your nodes now", machines: &machines });
+            self.by_hand = machines.into_keys().collect();
         }
     }
 
@@ -302,7 +340,7 @@ impl Run {
         let step = match () {
             () if !self.snapshot.knows_nodes() => Step::Answer,
             () if !self.applied.network => Step::Apply,
-            () if !self.are_nodes_ready() => Step::Nodes,
+            () if !self.are_nodes_ready() || !self.are_labelled() => Step::Nodes,
             () if !self.applied.others => Step::Apply,
             () if !self.snapshot.unknown().is_empty()
                 || self.snapshot.addons.iter().any(|addon| addon.state != Rollout::Done) =>
@@ -398,9 +436,8 @@ impl Run {
     }
 
     fn tell_failure(&mut self) {
-        let mut formation = forming::formation(self);
-        formation.phase = crate::serve::machines::formation::Phase::Failed;
-        self.course.monitor.forms(formation);
+        let formation = forming::formation(self);
+        self.course.monitor.forms(forming::given_up(formation));
     }
 }
 

@@ -128,8 +128,15 @@ impl Record {
     /// The file cannot be written.
     pub fn begin(&mut self, step: Step) -> Result<(), Error> {
         let began = clock::date(SystemTime::now());
+        // A run that goes on is not at its end, as an earlier one was.
+        self.steps.retain(|known, _| *known != Step::End || step == Step::End);
         self.steps.insert(step, Times { began, ended: None });
         self.write()
+    }
+
+    /// Whether the last run came to its end: the network plugin and all add-ons were there, and all of it stayed ready.
+    pub fn is_complete(&self) -> bool {
+        self.steps.contains_key(&Step::End)
     }
 
     /// Writes that a step has ended.
@@ -183,6 +190,10 @@ mod tests {
         record.begin(Step::Answer).unwrap();
         let read = Record::open(&place).unwrap();
         assert_eq!(read, record);
+        record.begin(Step::End).unwrap();
+        assert!(Record::open(&place).unwrap().is_complete());
+        record.begin(Step::Generate).unwrap();
+        assert!(!Record::open(&place).unwrap().is_complete(), "another run has begun");
         assert!(read.steps[&Step::Generate].ended.is_some() && read.steps[&Step::Answer].ended.is_none());
         for (text, words) in [
             (r#"{"schema":1,"cluster":"other"}"#, "of the cluster other"),
