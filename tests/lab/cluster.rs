@@ -2,7 +2,8 @@
 //! have put into them for nodes to join. It has no machine, no scheduler and no addons.
 //!
 //! kubeadm, the servers and kubectl are built by `tests/peers/build.sh kubernetes`; etcd is Debian's. Machines reach the
-//! API server as 10.0.2.2, this host reaches it on 127.0.0.1; its certificate names both.
+//! API server as 10.0.2.2, this host reaches it on 127.0.0.1; its certificate names both, and the shared address of clusters in
+//! a network of their own.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -208,7 +209,7 @@ impl Cluster {
                  kind: ClusterConfiguration\n\
                  kubernetesVersion: {VERSION}\n\
                  {pki}controlPlaneEndpoint: {host}:{port}\n\
-                 apiServer: {{certSANs: [127.0.0.1, 10.0.2.2]}}\n\
+                 apiServer: {{certSANs: [127.0.0.1, 10.0.2.2, 10.77.0.5]}}\n\
                  ---\n\
                  apiVersion: kubelet.config.k8s.io/v1beta1\n\
                  kind: KubeletConfiguration\n\

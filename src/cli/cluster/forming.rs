@@ -190,6 +190,7 @@ impl FormingArgs {
             show.end();
             ended?;
             run_hooks(&cluster, &place).await?;
+            Record::open(&place)?.end(Step::End)?;
             show.done(&cluster, &place, "is ready");
             if keep_serving {
                 tell!("serving goes on; Ctrl-C ends it");
@@ -238,7 +239,7 @@ pub(super) fn told(check: &Check) -> String {
 }
 
 /// Whether the last run came to its end, and the API server says at once that all awaited nodes are Ready. Nodes are Ready before
-/// the add-ons are applied, so that a run that was killed in between is to be gone on with.
+/// the add-ons are applied and hooks are run, so that a run that was killed in between, or whose hook failed, is to be gone on with.
 fn is_ready(cluster: &Cluster, place: &Place, awaited: &BTreeSet<String>) -> Result<bool> {
     if !Record::open(place)?.is_complete() {
         return Ok(false);

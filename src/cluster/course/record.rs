@@ -134,9 +134,10 @@ impl Record {
         self.write()
     }
 
-    /// Whether the last run came to its end: the network plugin and all add-ons were there, and all of it stayed ready.
+    /// Whether the last run came to its end: the network plugin and all add-ons were there, all of it stayed ready, and the site's
+    /// own programs were through.
     pub fn is_complete(&self) -> bool {
-        self.steps.contains_key(&Step::End)
+        self.steps.get(&Step::End).is_some_and(|times| times.ended.is_some())
     }
 
     /// Writes that a step has ended.
@@ -191,6 +192,8 @@ mod tests {
         let read = Record::open(&place).unwrap();
         assert_eq!(read, record);
         record.begin(Step::End).unwrap();
+        assert!(!Record::open(&place).unwrap().is_complete(), "the site's own programs may fail");
+        record.end(Step::End).unwrap();
         assert!(Record::open(&place).unwrap().is_complete());
         record.begin(Step::Generate).unwrap();
         assert!(!Record::open(&place).unwrap().is_complete(), "another run has begun");

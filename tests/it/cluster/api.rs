@@ -42,7 +42,7 @@ pub(super) async fn connection(kubeconfig: &Path) -> Connection {
     Connection::new(&kubeconfig.display().to_string(), &text).await.unwrap()
 }
 
-fn create(cluster: &Cluster, name: &str) {
+pub(super) fn create(cluster: &Cluster, name: &str) {
     let node = format!("{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}}}");
     cluster.apply(&["create", "-f", "-"], &node).unwrap();
 }
@@ -55,7 +55,7 @@ fn condition(cluster: &Cluster, name: &str, conditions: Value) {
         .unwrap();
 }
 
-fn ready(cluster: &Cluster, name: &str) {
+pub(super) fn ready(cluster: &Cluster, name: &str) {
     condition(cluster, name, json!([{"type": "Ready", "status": "True", "reason": "KubeletReady"}]));
 }
 

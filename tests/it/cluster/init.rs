@@ -1,14 +1,18 @@
 //! `prebake cluster init` without machines: its server, its record, and what a kill, a second one and a teardown make of it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::api;
 use super::generate::Site;
+use crate::judges;
+use crate::lab::cluster::{Cluster, debian};
 use crate::lab::network::{Client, Network};
 use crate::world::http::get;
 
@@ -174,6 +178,84 @@ fn a_time_limit_names_what_is_late_and_ends_with_8() {
         ] {
             assert!(late.stderr.contains(words), "{words}: {}", late.stderr);
         }
+    })
+    .join()
+    .unwrap();
+}
+
+/// Has this thread's network reach an API server on its loopback at the cluster's shared address.
+fn share(cluster: &Cluster) {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let added = ["addr", "add", "10.77.0.5/32", "dev", "lo"];
+    assert!(Command::new("ip").args(added).env("PATH", path).status().unwrap().success());
+    let behind = cluster.url().replace("https://", "");
+    let door = TcpListener::bind("10.77.0.5:6443").unwrap();
+    thread::spawn(move || {
+        for near in door.incoming().map_while(Result::ok) {
+            let Ok(far) = TcpStream::connect(&behind) else { continue };
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+}
+
+/// What is Ready says nothing of what is applied afterwards: only a run that came to its end is not gone on with.
+#[test]
+fn a_kill_after_the_api_server_answers_costs_nothing_and_a_complete_cluster_is_left_alone() {
+    let Some(programs) = judges::build("kubernetes") else { return };
+    debian("etcd-server").unwrap();
+    thread::spawn(move || {
+        let (_network, _idle) = network();
+        let site = site();
+        // A label that w1's kubelet may not give itself.
+        let label = "memory: 4GiB, labels: {node-role.kubernetes.io/worker: \"\"}}";
+        site.world.edit("cluster.yaml", "memory: 4GiB}", label);
+        site.run(&["cluster", "generate"]).ok();
+        let keys = site.world.path("output/.edge/pki");
+        let mut cluster =
+            Cluster::start_with(&programs, &site.world.path("control-plane"), Some(&keys)).unwrap();
+        // It would set nodes without a kubelet aside.
+        cluster.end("kube-controller-manager");
+        cluster.kubectl(&["delete", "node", "control"]).unwrap();
+        share(&cluster);
+
+        let init = Init::start(&site, &[]);
+        init.step("nodes");
+        init.kill();
+        assert!(record(&site)["steps"]["answer"]["ended"].is_string(), "{}", record(&site));
+
+        let init = Init::start(&site, &[]);
+        init.step("nodes");
+        for name in ["c1", "c2", "c3", "w1", "w2"] {
+            api::create(&cluster, name);
+            api::ready(&cluster, name);
+        }
+        init.step("settle");
+        init.kill();
+        let label = ["get", "node", "w1", "-o", "jsonpath={.metadata.labels}"];
+        let labels = cluster.kubectl(&label).unwrap();
+        assert!(labels.contains("node-role.kubernetes.io/worker"), "{labels}");
+
+        // All nodes are Ready, and yet it goes on: nobody knows that all add-ons were there.
+        let mut init = Init::start(&site, &[]);
+        init.step("settle");
+        let status: Value = serde_json::from_str(&get("10.77.0.1:8080", "/status", "").text()).unwrap();
+        assert_eq!(status["cluster"]["nodes"]["ready"], 5, "{status}");
+        assert!(status["cluster"]["ask"].is_null(), "machines that are Ready have power: {status}");
+        let done = init.hears(|news| news["news"] == "ready");
+        assert_eq!(done["nodes"], 5);
+        assert_eq!(init.child.wait().unwrap().code(), Some(0));
+
+        let again = site.run(&["cluster", "init", "--json", "--ipxe-dir", "ipxe"]).ok();
+        let news: Vec<Value> = again.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(news.len(), 1, "it takes no step: {news:?}");
+        assert_eq!(news[0]["news"], "ready");
+        drop(cluster);
     })
     .join()
     .unwrap();
