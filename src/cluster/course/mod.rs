@@ -9,6 +9,7 @@
 //! point: after a kill, a power cut, or on a cluster that is ready. Owns the order of the steps, their limits in time, and the words
 //! for what is late. Leaves making and serving to those who call, and screens to `cli`.
 
+mod admission;
 mod forming;
 mod labels;
 mod late;
@@ -134,6 +135,7 @@ struct Run {
     /// Since when everything is ready.
     steady: Option<Instant>,
     applied: Applied,
+    admission: admission::Admission,
     labelling: labels::Labelling,
     /// The nodes that a person has to switch on.
     by_hand: BTreeSet<String>,
@@ -176,6 +178,7 @@ impl Course {
             sights: Vec::new(),
             steady: None,
             applied: Applied::default(),
+            admission: admission::Admission::default(),
             labelling: labels::Labelling::default(),
             by_hand: BTreeSet::new(),
             renewed: now,
@@ -240,6 +243,7 @@ impl Run {
             if power.is_some() {
                 continue;
             }
+            self.admit().await;
             self.label().await;
             self.apply().await;
             let step = self.judge();

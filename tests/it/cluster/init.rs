@@ -229,8 +229,21 @@ fn a_kill_after_the_api_server_answers_costs_nothing_and_a_complete_cluster_is_l
         init.kill();
         assert!(record(&site)["steps"]["answer"]["ended"].is_string(), "{}", record(&site));
 
+        // A teardown takes the right to join, and whoever is awaited gets it back.
+        let bindings = ["kubeadm:kubelet-bootstrap", "kubeadm:node-autoapprove-bootstrap"];
+        let rights = |cluster: &Cluster| {
+            bindings.map(|name| {
+                let path = "jsonpath={.roleRef} {.subjects}";
+                cluster.kubectl(&["get", "clusterrolebinding", name, "-o", path]).unwrap()
+            })
+        };
+        let of_kubeadm = rights(&cluster);
+        cluster.kubectl(&[&["delete", "clusterrolebinding"][..], &bindings].concat()).unwrap();
+        api::create(&cluster, "c1");
         let init = Init::start(&site, &[]);
-        init.step("nodes");
+        init.hears(|news| news["text"].as_str().is_some_and(|text| text.contains("can join again")));
+        assert_eq!(rights(&cluster), of_kubeadm);
+        cluster.kubectl(&["delete", "node", "c1"]).unwrap();
         for name in ["c1", "c2", "c3", "w1", "w2"] {
             api::create(&cluster, name);
             api::ready(&cluster, name);
