@@ -7,12 +7,19 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A text that findings point into. The name is the path as the user gave it, or `<stdin>`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Source {
     /// The path as the user gave it; findings print it unchanged so that editors can jump to it.
     pub name: String,
     /// The whole text.
     pub text: String,
+}
+
+/// Its name and length: each place in a text has the whole of it at hand, and the text may hold passwords.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({:?}, {} bytes)", self.name, self.text.len())
+    }
 }
 
 impl Source {

@@ -130,10 +130,17 @@ pub(crate) fn prepare(
     pace: Pace,
 ) -> Result<(Pki, Vec<Finding>)> {
     let images: Vec<String> = addons::images(cluster)?.into_iter().map(|image| image.value).collect();
-    let pki = Pki::ensure(place, Algorithm::default(), SystemTime::now())?;
+    let pki = Pki::ensure(place, cluster.keys.into(), SystemTime::now())?;
     let token = token::ensure(place, cluster)?;
     let given = Given { pki: &pki, token: &token, templates, images: &images, pace };
-    let warnings = project::write(cluster, place, &given)?;
+    let mut warnings = project::write(cluster, place, &given)?;
+    let there = pki.algorithm();
+    if there.kind() != cluster.keys {
+        let made = Algorithm::from(cluster.keys).as_str();
+        let text = format!("the keys in {} are {}, not {made}", pki.directory().display(), there.as_str());
+        let hint = "`cluster.key_algorithm` counts when keys are made: a cluster keeps those that it has";
+        warnings.push(Finding::warning(text).hint(hint));
+    }
     Ok((pki, warnings))
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -13,16 +12,14 @@ use crate::base::error::{Advice, Exit, Result};
 use crate::base::unfinished;
 use crate::cluster::description::Cluster;
 use crate::cluster::hold::Hold;
+use crate::cluster::pki::JOINING_RENEWED;
 use crate::cluster::place::Place;
 use crate::cluster::templates::Templates;
-
-/// How often what machines join with is made anew; it lasts a day.
-const RENEWAL: Duration = Duration::from_secs(3600);
 
 /// Serve what `generate` or `init` made: for machines that boot over the network each time, and for later installations
 ///
 /// The same server as in `init`: HTTP on port 8080, TFTP, and DHCP or proxyDHCP, with the configs with secrets for each machine. What
-/// machines join with is made anew each hour. `prebake serve` of the same tree serves it, too, but makes nothing anew.
+/// machines join with lasts a day and is made anew each hour. `prebake serve` of the same tree serves it, too, but makes nothing anew.
 #[derive(Args)]
 pub(super) struct ServeArgs {
     #[command(flatten)]
@@ -68,7 +65,7 @@ impl ServeArgs {
         ready.run(move |_| async move {
             let _hold = hold;
             loop {
-                tokio::time::sleep(RENEWAL).await;
+                tokio::time::sleep(JOINING_RENEWED).await;
                 if let Err(error) = renew() {
                     tell!("warning: what machines join with cannot be made anew: {error}");
                 }

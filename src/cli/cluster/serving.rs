@@ -9,10 +9,11 @@ use clap::{Args, Parser};
 
 use super::generate;
 use crate::bake::outputs::dnsmasq::IPXE_DIRECTORY;
+use crate::base::disk;
 use crate::base::error::Result;
 use crate::cli::serve::{Ready, ServeArgs};
 use crate::cluster::course::Renew;
-use crate::cluster::description::{Cluster, Password, Power};
+use crate::cluster::description::{Cluster, Power};
 use crate::cluster::doctor::{self, HTTP};
 use crate::cluster::kubeadm::Pace;
 use crate::cluster::place::Place;
@@ -69,11 +70,9 @@ impl ServingArgs {
                 .iter()
                 .for_each(|path| files.read(Path::new(path)));
         }
-        for node in &cluster.nodes {
-            if let Some(Power::Redfish { password: Password::File(path), .. }) = &node.power {
-                files.read(&cluster.directory.join(path));
-            }
-        }
+        // What the description names may lie elsewhere, and is read anew when private configs are.
+        cluster.named().iter().for_each(|path| files.read(path));
+        files.read(&disk::directory_of(&place.recipe()).join("sysext"));
         let args =
             Alone::try_parse_from(self.flags(cluster, place, quiet)).unwrap_or_else(|error| error.exit());
         args.serve.prepare(files)

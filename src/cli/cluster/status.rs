@@ -144,7 +144,10 @@ fn picture(server: &str, snapshot: &Snapshot, found: &[Expiry]) -> String {
         let members = snapshot.etcd.len();
         let ready = snapshot.etcd.iter().filter(|member| member.ready).count();
         picture += &format!("\n{table}");
-        picture += &format!("etcd: {ready} of {members} members ready\n");
+        // One outside of the cluster has no pods.
+        if members > 0 {
+            picture += &format!("etcd: {ready} of {members} members ready\n");
+        }
     }
     if !snapshot.addons.is_empty() {
         let mut table = Table::new(["ADD-ON", "NAMESPACE", "KIND", ">PODS", "STATE", "WHY"]);

@@ -37,6 +37,7 @@ use crate::cluster::api::client::Connection;
 use crate::cluster::api::follow::Follower;
 use crate::cluster::api::snapshot::Snapshot;
 use crate::cluster::description::{Cluster, Node};
+use crate::cluster::pki::JOINING_RENEWED;
 use crate::cluster::place::Place;
 use crate::cluster::power::{Action, Fleet, Outcome};
 use crate::serve::machines::monitor::Monitor;
@@ -45,8 +46,6 @@ use step::{STEADY, Step};
 
 /// How often machines are looked at.
 const TICK: Duration = Duration::from_millis(500);
-/// How often what machines join with is made anew; it lasts a day.
-const RENEWAL: Duration = Duration::from_secs(3600);
 /// How long one try to apply an add-on may take; the step has its own limit.
 const TRY: Duration = Duration::from_secs(300);
 /// How long after a failed try the next one begins.
@@ -421,7 +420,7 @@ impl Run {
     }
 
     fn renew(&mut self) {
-        if self.renewed.elapsed() < RENEWAL {
+        if self.renewed.elapsed() < JOINING_RENEWED {
             return;
         }
         self.renewed = Instant::now();

@@ -12,7 +12,7 @@ use super::flow;
 use super::keys::{
     ADDON, BMC, BOOTSTRAP, CLUSTER, CLUSTER_FILE, ETCD, FURTHER, MACHINE, PASSWORD, POWER, PROXY, VIP,
 };
-use super::{Addon, Cni, Etcd, Join, Password, Power, Proxy, Secret, Storage, Vip, forms, ssh, versions};
+use super::{Addon, Cni, Etcd, Join, KeyKind, Password, Power, Proxy, Secret, Storage, Vip, forms, ssh, versions};
 use crate::bake::recipe::Install;
 use crate::base::finding::{Finding, Place, Source, meant, nearest};
 use crate::base::reader::{Reader, SCHEMA};
@@ -52,6 +52,7 @@ pub(super) struct Draft {
     pub vip: Option<Vip>,
     pub ssh_keys: Vec<Spanned<String>>,
     pub join: Join,
+    pub keys: KeyKind,
     pub cni: Option<Cni>,
     pub etcd: Option<Etcd>,
     pub addons: Vec<Addon>,
@@ -163,6 +164,9 @@ impl Description<'_> {
             vip: fields.get("control_plane_vip").and_then(|node| self.vip(node)),
             ssh_keys: get("ssh_authorized_key").map(|node| self.ssh_keys(node)).unwrap_or_default(),
             join: self.join(get("join"), get("token")),
+            keys: get("key_algorithm")
+                .and_then(|node| self.word(node, &KEYS, "`key_algorithm`", &KEY_SYNONYMS))
+                .unwrap_or_default(),
             cni: get("cni").map_or(Some(Cni::Flannel), |node| self.word(node, &CNIS, "`cni`", &[])),
             etcd: get("etcd").and_then(|node| self.etcd(node)),
             addons: self.each(&fields, "addons", |node| self.addon(node)),
@@ -727,6 +731,18 @@ const CNIS: [(&str, Cni); 5] = [
     ("flannel", Cni::Flannel),
     ("cilium", Cni::Cilium),
     ("calico", Cni::Calico),
+];
+
+const KEYS: [(&str, KeyKind); 2] = [("ecdsa", KeyKind::Ecdsa), ("rsa", KeyKind::Rsa)];
+
+/// Kinds of keys by kubeadm's names and others.
+const KEY_SYNONYMS: [(&str, &str); 6] = [
+    ("ecdsa-p256", "ecdsa"),
+    ("ec", "ecdsa"),
+    ("p256", "ecdsa"),
+    ("p-256", "ecdsa"),
+    ("rsa-2048", "rsa"),
+    ("rsa2048", "rsa"),
 ];
 
 const PARTS: [(&str, Part); 3] =

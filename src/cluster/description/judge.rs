@@ -155,6 +155,7 @@ impl Draft {
             vip: self.vip,
             ssh_keys: self.ssh_keys,
             join: self.join,
+            keys: self.keys,
             cni: self.cni?,
             etcd: self.etcd,
             addons: self.addons,

@@ -198,7 +198,7 @@ pub(crate) static CLUSTER: Mapping = Mapping::of(
             Value::Words(&[
                 (
                     "certificate",
-                    "by a client certificate that the boot server makes for each boot: nothing expires while machines start",
+                    "by a client certificate for each machine, which lasts a day and which the boot server makes anew each hour",
                 ),
                 ("token", "by a bootstrap token"),
             ]),
@@ -213,6 +213,16 @@ pub(crate) static CLUSTER: Mapping = Mapping::of(
             "abcdef.0123456789abcdef",
             "The bootstrap token, as `kubeadm token generate` makes one. Whoever has it can join a machine: let the file be encrypted, \
              or leave it out.",
+        ),
+        Key::same(
+            "key_algorithm",
+            Value::Words(&[
+                ("ecdsa", "on the curve P-256: made and used in no time also by small machines"),
+                ("rsa", "of 2048 bits, for programs that know no other"),
+            ]),
+            "ecdsa",
+            "rsa",
+            "The kind of the cluster's keys. It counts when they are made; those that are there stay as they are.",
         ),
         Key::same(
             "cni",

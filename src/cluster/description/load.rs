@@ -64,8 +64,10 @@ pub(super) fn load(path: &Path) -> Result<(Cluster, Vec<Finding>)> {
         ),
         None => not_text(&name),
     })?;
-    // The paths of a piped text are those of the directory where it is read.
-    let directory = if is_pipe { PathBuf::new() } else { path.parent().unwrap_or(Path::new("")).to_owned() };
+    // The paths of a piped text are those of the directory where it is read. The directory is absolute: a path that is relative to it
+    // may be joined to it once more, and programs of the site run in it.
+    let directory = if is_pipe { Path::new(".") } else { disk::directory_of(path) };
+    let directory = std::path::absolute(directory).map_err(disk::Error::io("find", directory))?;
     let source = Source::new(name, text);
     let root = yaml::parse(&source).map_err(|finding| masked(&source, finding))?;
     let (cluster, mut doubts) = if sops::is_encrypted(&root) {

@@ -34,8 +34,7 @@ use crate::flatcar::version::VersionWish;
 use crate::machine::network::Network;
 use crate::machine::node::Mac;
 
-/// A cluster.
-#[derive(Debug)]
+/// A cluster. Prints as its name alone: URLs of it may hold passwords.
 pub struct Cluster {
     /// Its name: of the tree, of the kubeconfig's context, and `clusterName` of kubeadm.
     pub name: Spanned<String>,
@@ -61,6 +60,8 @@ pub struct Cluster {
     pub ssh_keys: Vec<Spanned<String>>,
     /// How machines prove that they may join.
     pub join: Join,
+    /// The kind of keys that are made for it.
+    pub keys: KeyKind,
     /// The network plugin.
     pub cni: Cni,
     /// An etcd outside of the cluster; the controllers run members otherwise.
@@ -82,8 +83,24 @@ pub struct Cluster {
     /// Further settings of the recipe, such as `mirrors`, `trust`, `packaging` and `images`, as lines that are copied there; the
     /// paths in them are absolute.
     pub recipe: Option<String>,
-    /// Directory of `cluster.yaml`, to which its paths are relative.
+    /// Directory of `cluster.yaml`, to which its paths are relative; absolute if it was [loaded](Cluster::load).
     pub directory: PathBuf,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.name.value).finish_non_exhaustive()
+    }
+}
+
+/// The kind of a cluster's keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on the curve P-256.
+    #[default]
+    Ecdsa,
+    /// RSA of 2048 bits.
+    Rsa,
 }
 
 /// The address of the API server that controllers share.
@@ -98,8 +115,8 @@ pub struct Vip {
 /// How machines prove that they may join.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Join {
-    /// By a client certificate of the bootstrappers' group, which the boot server makes anew each day (facts: no token that
-    /// expires, no `cluster-info` that must be signed).
+    /// By a client certificate of the bootstrappers' group, which lasts a day and which the boot server makes anew each hour (no token
+    /// that expires, no `cluster-info` that must be signed).
     Certificate,
     /// By a bootstrap token, `[a-z0-9]{6}.[a-z0-9]{16}`; generated if it is absent.
     Token(Option<Secret>),
@@ -209,8 +226,7 @@ pub enum Storage {
     Installed(String),
 }
 
-/// How a machine's power is switched.
-#[derive(Debug)]
+/// How a machine's power is switched. Prints as its kind alone: there may be a password in a URL or among a command's words.
 pub enum Power {
     /// By its BMC over Redfish.
     Redfish {
@@ -225,6 +241,15 @@ pub enum Power {
     },
     /// By a command of one's own, such as `[ipmitool, -H, 10.0.9.11, …]`: the words `on`, `off`, `status` or `pxe` follow it.
     Command(Vec<String>),
+}
+
+impl std::fmt::Debug for Power {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Power::Redfish { .. } => "Redfish(…)",
+            Power::Command(_) => "Command(…)",
+        })
+    }
 }
 
 /// A password that is not in the description unless the description is encrypted.
@@ -263,7 +288,6 @@ impl std::fmt::Debug for Secret {
 }
 
 /// A site's proxy.
-#[derive(Debug)]
 pub struct Proxy {
     /// For http and https.
     pub url: Spanned<Url>,
@@ -309,6 +333,21 @@ impl Cluster {
     pub fn parse(source: &Arc<Source>, directory: PathBuf) -> Result<(Cluster, Vec<Finding>), Findings> {
         let root = yaml::merge::parse(source)?;
         decode(&root, source, directory, decode::Origin::Plain)
+    }
+
+    /// Files and directories that it names, besides those of [`recipe`](Self::recipe).
+    pub fn named(&self) -> Vec<PathBuf> {
+        let etcd = self.etcd.iter().flat_map(|etcd| [&etcd.ca, &etcd.cert, &etcd.key]);
+        let layers = self.nodes.iter().flat_map(|node| &node.ignition);
+        let manifests = self.addons.iter().flat_map(|addon| &addon.manifests);
+        let spanned = etcd.chain(layers).chain(manifests).chain(&self.hooks).map(|path| path.value.clone());
+        let passwords = self.nodes.iter().filter_map(|node| match &node.power {
+            Some(Power::Redfish { password: Password::File(path), .. }) => Some(path.clone()),
+            _ => None,
+        });
+        let is_file = |key: &&Spanned<String>| !key.value.contains(' ') && !key.value.starts_with("github:");
+        let keys = self.ssh_keys.iter().filter(is_file).map(|key| PathBuf::from(&key.value));
+        spanned.chain(passwords).chain(keys).map(|path| self.directory.join(path)).collect()
     }
 
     /// `HOST:6443` of the API server: the shared address, or the first controller's.

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::store::Store;
+use crate::cluster::description::KeyKind;
 
 /// Kinds of keys, by kubeadm's names for `encryptionAlgorithm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,15 @@ pub enum Algorithm {
     Rsa4096,
 }
 
+impl From<KeyKind> for Algorithm {
+    fn from(kind: KeyKind) -> Algorithm {
+        match kind {
+            KeyKind::Ecdsa => Algorithm::EcdsaP256,
+            KeyKind::Rsa => Algorithm::Rsa2048,
+        }
+    }
+}
+
 impl Algorithm {
     /// All of them.
     pub const ALL: [Algorithm; 5] = [
@@ -36,6 +46,14 @@ impl Algorithm {
         Algorithm::Rsa3072,
         Algorithm::Rsa4096,
     ];
+
+    /// The kind of keys that it is of.
+    pub const fn kind(self) -> KeyKind {
+        match self {
+            Algorithm::EcdsaP256 | Algorithm::EcdsaP384 => KeyKind::Ecdsa,
+            Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 => KeyKind::Rsa,
+        }
+    }
 
     /// kubeadm's name.
     pub const fn as_str(self) -> &'static str {

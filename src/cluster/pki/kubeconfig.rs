@@ -160,6 +160,23 @@ pub(super) fn write(path: &Path, kubeconfig: &Kubeconfig) -> Result<(), Error> {
     Ok(disk::finish(file, path)?)
 }
 
+/// The end of a user's certificate in a text that [`Kubeconfig::new`] made for this authority and address.
+pub(super) fn end(
+    text: &str,
+    authority: &Authority,
+    name: &str,
+    endpoint: &str,
+    user: &str,
+) -> Option<SystemTime> {
+    let file: File = serde_yaml::from_str(text).ok()?;
+    let ([cluster], [found]) = (file.clusters.as_slice(), file.users.as_slice()) else { return None };
+    let fits = cluster.cluster.certificate_authority_data == STANDARD.encode(authority.certificate())
+        && cluster.cluster.server == format!("https://{endpoint}")
+        && found.name == format!("{user}@{name}");
+    let certificate = STANDARD.decode(&found.user.client_certificate_data).ok().filter(|_| fits)?;
+    authority.end_of(&certificate)
+}
+
 /// What is to be done about a kubeconfig that may lie there.
 pub(super) fn look(
     path: &Path,

@@ -55,6 +55,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const ADMINISTRATOR_LASTS: Duration = Duration::from_secs(365 * DAY.as_secs());
 /// How long a certificate to join with lasts: until the boot server has long made the next one.
 pub const JOINING_LASTS: Duration = DAY;
+/// How often the boot server makes it anew.
+pub const JOINING_RENEWED: Duration = Duration::from_secs(3600);
 
 /// The group of administrators, to which kubeadm binds the role `cluster-admin` as soon as its API server answers (since 1.29).
 const ADMINISTRATORS: &str = "kubeadm:cluster-admins";
@@ -213,6 +215,12 @@ impl Pki {
         now: SystemTime,
     ) -> Result<Kubeconfig, Error> {
         self.kubeconfig(cluster, BOOTSTRAPPERS, node, lasts, now)
+    }
+
+    /// The end of what [`discovery`](Self::discovery) made for a machine, by its text; nothing if that is of another authority, address
+    /// or machine.
+    pub fn discovery_ends(&self, cluster: &Cluster, node: &str, text: &str) -> Option<SystemTime> {
+        kubeconfig::end(text, &self.cluster, &cluster.name.value, &cluster.endpoint(), node)
     }
 
     /// Certificate and key in PEM of a client of etcd, as kubeadm's own `healthcheck-client`: etcd asks only for its authority. They

@@ -57,9 +57,6 @@ pub enum Error {
         /// Its name.
         name: crate::base::yaml::decode::Spanned<String>,
     },
-    /// An etcd outside of the cluster.
-    #[error("the cluster {0} has an etcd of its own outside, of which configs for kubeadm do not know yet")]
-    Etcd(String),
 }
 
 impl Advice for Error {
@@ -68,9 +65,6 @@ impl Advice for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        if let Error::Etcd(_) = self {
-            return Some("leave `etcd:` out, and give each controller a `state:` disk".into());
-        }
         Some("give it a `state:` disk, which keeps what a power cut must not take; the system itself is booted from here".into())
     }
 }
@@ -149,9 +143,6 @@ pub fn write(cluster: &Cluster, place: &Place, given: &Given<'_>) -> Result<Vec<
 fn files(cluster: &Cluster, place: &Place, given: &Given<'_>) -> Result<(Files, Vec<Finding>)> {
     if let Some(node) = cluster.nodes.iter().find(|node| matches!(node.storage, Storage::Installed(_))) {
         return Err(Error::Installed { name: node.name.clone() }.into());
-    }
-    if cluster.etcd.is_some() {
-        return Err(Error::Etcd(cluster.name.value.clone()).into());
     }
     let mut files = Files::default();
     let (mut findings, mut warnings) = (Vec::new(), Vec::new());

@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -15,6 +13,7 @@ use crate::base::error::Result;
 use crate::base::finding::Findings;
 use crate::cluster::description::{Cluster, Join, Node, Role};
 use crate::cluster::kubeadm::{self, CONFIG, DISCOVERY, RETRY, Try};
+use crate::cluster::pki::{JOINING_LASTS, JOINING_RENEWED};
 use crate::cluster::templates::fill;
 use crate::cluster::templates::variables::Values;
 
@@ -108,30 +107,22 @@ pub(super) fn layer_of_node(
     Ok(of_files(files))
 }
 
-/// For how long a certificate to join with counts. A machine may come up later than the others.
-const LASTS: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The age from which it is made anew.
-const RENEWED: Duration = Duration::from_secs(24 * 3600);
-
 /// The kubeconfig to join with: that of an earlier layer, while it is young and of the same authority and address.
 fn discovery(cluster: &Cluster, node: &Node, earlier: &Path, given: &Given<'_>) -> Result<Zeroizing<String>> {
-    let now = SystemTime::now();
-    let age = |path| now.duration_since(fs::metadata(path).ok()?.modified().ok()?).ok();
+    let (now, name) = (SystemTime::now(), &node.name.value);
     let kept = || {
-        age(earlier).filter(|age| *age < RENEWED)?;
         let text = Zeroizing::new(fs::read_to_string(earlier).ok()?);
         let layer: Value = serde_json::from_str(text.split_once('\n')?.1).ok()?;
         let files = layer["storage"]["files"].as_array()?;
         let file = files.iter().find(|file| file["path"] == DISCOVERY)?;
         let conf = file["contents"]["inline"].as_str()?;
-        let authority = STANDARD.encode(given.pki.ca_certificate());
-        (conf.contains(&authority) && conf.contains(&cluster.endpoint()))
-            .then(|| Zeroizing::new(conf.to_owned()))
+        // Its own end counts, and not the age of the layer: that is written anew for other reasons, too.
+        let left = given.pki.discovery_ends(cluster, name, conf)?.duration_since(now).ok()?;
+        let is_young = left <= JOINING_LASTS && left > JOINING_LASTS.saturating_sub(JOINING_RENEWED);
+        is_young.then(|| Zeroizing::new(conf.to_owned()))
     };
     match kept() {
         Some(conf) => Ok(conf),
-        None => {
-            Ok(Zeroizing::new(given.pki.discovery(cluster, &node.name.value, LASTS, now)?.text().to_owned()))
-        }
+        None => Ok(Zeroizing::new(given.pki.discovery(cluster, name, JOINING_LASTS, now)?.text().to_owned())),
     }
 }

@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(told.len(), 3, "{told:#?}");
         assert!(told[0].starts_with("2:5 there is no variable `CLUSTR_NAME` (did you mean `CLUSTER_NAME`?; write `$${CLUSTR_NAME}`"), "{told:#?}");
         assert!(
-            told[1].starts_with("2:21 there is no variable `NODE_NAM` (did you mean `NODE_NAME`?)"),
+            told[1].starts_with("2:20 there is no variable `NODE_NAM` (did you mean `NODE_NAME`?)"),
             "{told:#?}"
         );
         assert!(told[2].contains("has no variable `KUBEADM_TOKEN`"), "{told:#?}");

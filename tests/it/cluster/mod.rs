@@ -15,7 +15,7 @@ mod units;
 
 use prebake::base::finding::{Place as Mark, Source};
 use prebake::base::yaml::decode::Spanned;
-use prebake::cluster::description::{Bootstrap, Cluster, Cni, Join, Node, Role, Storage, Vip};
+use prebake::cluster::description::{Bootstrap, Cluster, Cni, Join, KeyKind, Node, Role, Storage, Vip};
 use prebake::flatcar::version::VersionWish;
 use std::path::PathBuf;
 
@@ -63,6 +63,7 @@ pub(crate) fn description(version: &str) -> Cluster {
         ssh_keys: Vec::new(),
         join: Join::Certificate,
         cni: Cni::Routes,
+        keys: KeyKind::Ecdsa,
         etcd: None,
         addons: Vec::new(),
         bootstrap: Bootstrap {
