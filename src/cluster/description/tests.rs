@@ -605,7 +605,13 @@ fn nothing_of_a_secret_is_shown() {
     )
     .unwrap();
     assert!(matches!(&cluster.join, Join::Token(Some(token)) if &**token == "abcdef.0123456789abcdef"));
-    assert!(!format!("{cluster:?}").contains("0123456789abcdef"));
+    assert!(!format!("{cluster:?} {:?}", cluster.name.place).contains("0123456789abcdef"));
+    // Words of a command, and the whole text behind each place.
+    let text = with("role: worker", "role: worker, power: {command: [ipmitool, -P, hunter2]}");
+    let (cluster, _) = Cluster::parse(&Source::new("c", text), PathBuf::new()).unwrap();
+    assert!(cluster.nodes.iter().any(|node| matches!(node.power, Some(Power::Command(_)))));
+    let shown = format!("{cluster:?} {:?} {:?}", cluster.nodes, cluster.ssh_keys);
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 /// Everything that a description may have besides.

@@ -250,6 +250,68 @@ fn a_description_becomes_a_tree_a_private_part_and_a_kubeconfig_whose_bytes_foll
     site.world.prebake(&["verify", "output/edge/current"]).ok();
 }
 
+// kubeadm reads the files where it looks for them, and none of our own authority's go to controllers that have no members.
+#[test]
+fn an_etcd_outside_is_named_in_the_config_and_its_files_are_in_private_parts_alone() {
+    let site = Site::new();
+    let world = &site.world;
+    fs::create_dir_all(world.path("etcd")).unwrap();
+    for name in ["ca", "client"] {
+        let (key, certificate) = (format!("etcd/{name}.key"), format!("etcd/{name}.crt"));
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=etcd", "-keyout"]);
+        let made = openssl.arg(world.path(&key)).arg("-out").arg(world.path(&certificate)).output().unwrap();
+        assert!(made.status.success());
+    }
+    let etcd = "  cni: routes\n  key_algorithm: rsa\n  etcd:\n    endpoints: [\"https://10.77.0.31:2379\"]\n    ca: etcd/ca.crt\n    cert: etcd/client.crt\n    key: etcd/client.key\n";
+    world.edit("cluster.yaml", "  cni: routes\n", etcd);
+    for name in ["c1", "c2", "c3"] {
+        world.edit("cluster.yaml", &format!(", state: /dev/disk/by-id/virtio-{name}"), "");
+    }
+    site.generate(&[]).ok();
+    let private = site.private();
+    let given = |id: &str| files(&String::from_utf8_lossy(&private[id]));
+    let first = given("controller+c1.ign");
+    let names: Vec<&String> = first.keys().filter(|path| path.contains("etcd")).collect();
+    let [ca, cert, key] = ["etcd/ca.crt", "apiserver-etcd-client.crt", "apiserver-etcd-client.key"]
+        .map(|name| format!("/etc/kubernetes/pki/{name}"));
+    assert_eq!(names, [&cert, &key, &ca]);
+    assert_eq!(first[&ca], fs::read_to_string(world.path("etcd/ca.crt")).unwrap());
+    assert!(given("controller+c3.ign").contains_key(&key));
+    assert!(!given("worker+w1.ign").keys().any(|path| path.contains("etcd")));
+    let config = &first["/etc/kubernetes/kubeadm.yaml"];
+    assert!(config.contains("https://10.77.0.31:2379") && config.contains("encryptionAlgorithm: RSA-2048"), "{config}");
+    let Some(programs) = judges::build("kubernetes") else { return };
+    let path = world.path("kubeadm.yaml");
+    fs::write(&path, config).unwrap();
+    let mut kubeadm = Command::new(programs.join("kubeadm"));
+    let judged = Run::of(kubeadm.args(["config", "validate", "--config"]).arg(&path).output().unwrap()).ok();
+    assert!(!judged.stderr.contains("WARNING"), "{}", judged.stderr);
+
+    // Keys that are there stay, and it is told.
+    world.edit("cluster.yaml", "  key_algorithm: rsa\n", "");
+    let told = site.generate(&[]).ok().stderr;
+    assert!(told.contains("are RSA-2048, not ECDSA-P256") && told.contains("a cluster keeps those"), "{told}");
+    // A file that lacks is told by its name.
+    fs::remove_file(world.path("etcd/client.key")).unwrap();
+    let refused = site.generate(&[]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("etcd/client.key"), "{}", refused.stderr);
+}
+
+// A path was joined twice to a relative directory.
+#[test]
+fn a_description_in_another_directory_has_its_files_beside_it() {
+    let site = Site::new();
+    let world = &site.world;
+    for file in ["cluster.yaml", "gpu.bu"] {
+        world.write(&format!("site/{file}"), fs::read_to_string(world.path(file)).unwrap());
+        fs::remove_file(world.path(file)).unwrap();
+    }
+    let recipe = site.generate(&["site/cluster.yaml", "--recipe"]).ok().stdout;
+    let layer = world.path("site/gpu.bu");
+    assert!(recipe.contains(layer.to_str().unwrap()), "{recipe}");
+}
+
 #[test]
 fn the_private_part_is_made_without_the_store_and_a_tree_of_another_description_is_refused_by_its_first_difference()
  {

@@ -60,6 +60,29 @@ fn machines_are_switched_by_name_or_all_at_once() {
     assert!(!bmc.is_on());
 }
 
+// Paths were joined to a relative directory twice, and to an empty one not at all.
+#[test]
+fn programs_and_passwords_lie_beside_the_description_wherever_prebake_is_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let site = directory.path().join("site");
+    fs::create_dir(&site).unwrap();
+    let bmc = Bmc::start(Manners::default());
+    described(&site, &bmc, "{file: password}");
+    let file = site.join("password");
+    fs::write(&file, PASSWORD).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    for (from, path) in [
+        (directory.path(), "site/cluster.yaml"),
+        (directory.path(), "./site/../site/cluster.yaml"),
+        (&site, "cluster.yaml"),
+        (&site, "./cluster.yaml"),
+        (Path::new("/"), site.join("cluster.yaml").to_str().unwrap()),
+    ] {
+        let told = power(from, &["status", "--cluster", path]).ok();
+        assert_eq!(told.stdout.matches("as it was").count(), 2, "{path}: {}", told.stdout);
+    }
+}
+
 #[test]
 fn what_fails_is_told_with_its_way_out_and_no_secret() {
     let directory = tempfile::tempdir().unwrap();
