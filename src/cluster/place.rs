@@ -7,6 +7,7 @@
 //!   pki/                                  authorities and keys, by kubeadm's names below /etc/kubernetes/pki
 //!   recipe/NAME.yaml, *.bu                the recipe and its layers, written anew each time
 //!   private/NAME/                         what the guard gives to each machine once
+//!   addons/NAME/                          manifests that were vendored, if the description's directory cannot be written
 //!   state.json                            how far the cluster is
 //!   machines.json                         what the boot server saw of each machine
 //!   lock                                  held by the process that forms it
@@ -65,6 +66,11 @@ impl Place {
     /// Directory of the private parts, by name.
     pub fn private(&self) -> PathBuf {
         self.own().join("private")
+    }
+
+    /// Vendored manifests for which there is no place beside the description.
+    pub fn addons(&self) -> PathBuf {
+        self.own().join("addons")
     }
 
     /// Record of how far the cluster is.

@@ -15,7 +15,7 @@ use crate::base::error::{Advice, Exit, Result};
 use crate::base::finding::nearest;
 use crate::base::unfinished;
 use crate::cli::demand::DemandArgs;
-use crate::cluster::api::addons::{Plan, hooks};
+use crate::cluster::api::addons::{Plan, Shelf, hooks};
 use crate::cluster::api::client::Connection;
 use crate::cluster::api::follow::Follower;
 use crate::cluster::api::snapshot::Snapshot;
@@ -157,7 +157,7 @@ impl FormingArgs {
             return Err(Error::Unfit(wrong.map(|check| check.found.clone()).collect()).into());
         }
         record.end(Step::Examine)?;
-        let plan = Arc::new(Plan::read(&cluster)?);
+        let plan = Arc::new(Plan::read(&cluster, &Shelf::new(&cluster.directory, &place))?);
         let kubeconfig = pki.super_admin_kubeconfig(&cluster, SystemTime::now())?.text().to_owned();
         show.step(Step::Serve);
         record.begin(Step::Serve)?;
@@ -207,6 +207,8 @@ impl FormingArgs {
             made.warnings.iter().for_each(|warning| tell!("{warning}"));
             return Ok((made.pki, made.report.published.manifest.build_id()));
         };
+        // No bundle has manifests: those that lack here are told before anything is imported.
+        Plan::read(cluster, &Shelf::new(&cluster.directory, place))?;
         let store = self.building.store.open()?;
         let Taken { bundle, site, trust } = self.demand.open(file, &self.building.store.path()?)?;
         if let Some(site) = site {

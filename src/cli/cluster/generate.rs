@@ -15,7 +15,7 @@ use crate::base::finding::Finding;
 use crate::cli::lock::tell_cached;
 use crate::cli::progress::Progress;
 use crate::cli::project::{FetchArgs, StoreArg, block_on};
-use crate::cluster::api::addons::{self, vendor};
+use crate::cluster::api::addons::{self, Shelf, vendor};
 use crate::cluster::description::Cluster;
 use crate::cluster::kubeadm::Pace;
 use crate::cluster::pki::kubeconfig::Written;
@@ -129,7 +129,10 @@ pub(crate) fn prepare(
     templates: &Templates,
     pace: Pace,
 ) -> Result<(Pki, Vec<Finding>)> {
-    let images: Vec<String> = addons::images(cluster)?.into_iter().map(|image| image.value).collect();
+    let images: Vec<String> = addons::images(cluster, &Shelf::new(&cluster.directory, place))?
+        .into_iter()
+        .map(|image| image.value)
+        .collect();
     let pki = Pki::ensure(place, cluster.keys.into(), SystemTime::now())?;
     let token = token::ensure(place, cluster)?;
     let given = Given { pki: &pki, token: &token, templates, images: &images, pace };
@@ -154,7 +157,8 @@ pub(crate) fn generate(
 ) -> Result<Generated> {
     // As a lock is written when there is none: from then on the manifests are the site's own files.
     if !building.offline && !building.locked {
-        for (wish, directory) in vendor::missing(cluster) {
+        let shelf = Shelf::new(&cluster.directory, &place);
+        for (wish, directory) in vendor::missing(cluster, &shelf) {
             let vendored = block_on(async { Ok(vendor::vendor(&wish, &directory).await?) })?;
             tell!("{} {} is in {}", wish.name, vendored.record.version, directory.display());
         }

@@ -11,9 +11,6 @@ use crate::cluster::api::wait::Wish;
 use crate::cluster::description::Cluster;
 use crate::cluster::place::Place;
 
-/// Descriptions that are taken if none is named: that of the container image, and one that lies here.
-const USUAL: [&str; 2] = ["/config/cluster.yaml", "cluster.yaml"];
-
 /// The cluster to ask.
 #[derive(Args)]
 pub(super) struct ReachArgs {
@@ -67,10 +64,10 @@ impl Advice for NoKubeconfig {
     }
 }
 
-/// The description that a person named, or the usual one.
+/// The description that a person named, or one that is at a usual place.
 pub(super) fn description(named: Option<&Path>) -> Option<PathBuf> {
-    let usual = || USUAL.iter().map(PathBuf::from).find(|path| path.is_file());
-    named.map(Path::to_owned).or_else(usual)
+    let file = super::description(named);
+    (named.is_some() || file.is_file()).then_some(file)
 }
 
 impl ReachArgs {

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
@@ -264,10 +263,7 @@ impl Applier {
             true => Api::namespaced_with(self.client.clone(), namespace, &route.resource),
             false => Api::all_with(self.client.clone(), &route.resource),
         };
-        let before = match api.get_metadata_opt(&document.name).await {
-            Ok(before) => before.map(|before| before.metadata),
-            Err(error) => return Err(failure(&error)),
-        };
+        let before = api.get_opt(&document.name).await.map_err(|error| failure(&error))?;
         let params = PatchParams::apply(MANAGER);
         let after = match api.patch(&document.name, &params, &Patch::Apply(&value)).await {
             Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("conflict") => {
@@ -279,7 +275,7 @@ impl Applier {
         };
         let after = after.map_err(|error| failure(&error))?;
         // Before a definition is awaited: the next try of it finds what this one wrote.
-        self.done.changed += usize::from(!before.is_some_and(|before| is_same(&before, &after.metadata)));
+        self.done.changed += usize::from(!before.is_some_and(|before| is_same(before, after)));
         if document.kind == "CustomResourceDefinition" {
             self.established(&document.name).await?;
         }
@@ -326,12 +322,19 @@ impl Applier {
     }
 }
 
-/// Whether an object is as it was before it was applied. Its controllers may write its status at the same time, which gives it another
-/// version and the same generation.
-fn is_same(before: &ObjectMeta, after: &ObjectMeta) -> bool {
-    let has_generation = before.generation.is_some() && before.generation == after.generation;
-    let is_told = before.labels == after.labels && before.annotations == after.annotations;
-    before.resource_version == after.resource_version || has_generation && is_told
+/// Whether an object is as it was before it was applied. Its version says nothing: controllers write its status at the same time, and
+/// the API server itself notes who had which fields before, when an object of no fields but its name (a Namespace) is applied again.
+fn is_same(before: DynamicObject, after: DynamicObject) -> bool {
+    let own = |mut object: DynamicObject| {
+        object.metadata.managed_fields = None;
+        object.metadata.resource_version = None;
+        object.metadata.generation = None;
+        if let Some(fields) = object.data.as_object_mut() {
+            fields.remove("status");
+        }
+        (object.metadata, object.data)
+    };
+    own(before) == own(after)
 }
 
 /// Texts of answers that pass by themselves, whatever their code.

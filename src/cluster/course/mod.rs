@@ -390,7 +390,7 @@ impl Run {
         let work = async move {
             let mut told = |line: String| tell(&News::Line { node: None, text: &line });
             let addons: Vec<&Addon> = match others {
-                false => plan.cni.iter().collect(),
+                false => plan.network.iter().collect(),
                 true => plan.others.iter().collect(),
             };
             for addon in addons {

@@ -19,6 +19,7 @@ use crate::base::reader::{Reader, SCHEMA};
 use crate::base::size::Bytes;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::{self, Node as Yaml, Position};
+use crate::cluster::api::addons::known;
 use crate::flatcar::version::{Version, VersionWish};
 use crate::machine::network::{Cidr, Network};
 use crate::machine::node::{Mac, judge_mac};
@@ -452,23 +453,32 @@ impl Description<'_> {
     }
 
     fn addon(&self, node: &Yaml) -> Option<Addon> {
-        let known = |name: &Spanned<String>| {
-            if !ADDONS.contains(&name.value.as_str()) {
-                let finding =
-                    Finding::error(format!("there is no add-on `{}`", name.value)).at(name.place.clone());
-                let hint = match nearest(&name.value, ADDONS) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!(
-                        "known: {}; one of your own is {{name: NAME, manifests: [PATH]}}",
-                        ADDONS.join(", ")
+        let judge = |name: &Spanned<String>| {
+            let Spanned { value: name, place } = name;
+            let (text, hint) = match known::of(name) {
+                Some(known) if !known.is_network => return,
+                Some(_) => (
+                    format!("`{name}` is a network plugin, which no add-on of all Ready nodes can be"),
+                    format!(
+                        "write `cni: {name}`; where its manifests are is {{name: {name}, manifests: [PATH]}}"
                     ),
-                };
-                self.decoder.push(finding.hint(hint));
-            }
+                ),
+                None => {
+                    let hint = match nearest(name, known::names()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!(
+                            "known: {}; one of your own is {{name: NAME, manifests: [PATH]}}",
+                            known::names().collect::<Vec<_>>().join(", ")
+                        ),
+                    };
+                    (format!("there is no add-on `{name}`"), hint)
+                }
+            };
+            self.decoder.push(Finding::error(text).at(place.clone()).hint(hint));
         };
         if node.scalar().is_some() {
             let name = self.text(node)?;
-            known(&name);
+            judge(&name);
             return Some(Addon { name, manifests: Vec::new(), images: Vec::new() });
         }
         let fields = self.decoder.fields(node, &ADDON);
@@ -479,7 +489,7 @@ impl Description<'_> {
         });
         let name = fields.need("name").map(|node| self.reader.name(node, "an add-on's name"))?;
         if manifests.is_empty() {
-            known(&name);
+            judge(&name);
         }
         Some(Addon { name, manifests, images })
     }
@@ -760,7 +770,3 @@ const SYNONYMS: [(&str, &str); 9] = [
     ("node", "worker"),
     ("minion", "worker"),
 ];
-
-/// Add-ons whose manifests prebake knows.
-pub(super) const ADDONS: [&str; 7] =
-    ["metallb", "cert-manager", "longhorn", "rook", "gpu-operator", "nebraska", "kured"];

@@ -227,7 +227,7 @@ pub(crate) static CLUSTER: Mapping = Mapping::of(
         Key::same(
             "cni",
             Value::Words(&[
-                ("none", "a manifest of one's own, or a person, brings one"),
+                ("none", "one of `addons`, or a person, brings one: add-ons wait for no node then"),
                 (
                     "routes",
                     "the plugins `bridge` and `host-local` with static routes between the nodes, without any image",

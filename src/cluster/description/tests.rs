@@ -456,6 +456,7 @@ const WRONG: &[(&str, &str, &str, &str, &str)] = &[
         "there is no add-on `metalb`",
         "did you mean `metallb`?",
     ),
+    ("nodes:", "addons: [cilium]\nnodes:", "error 11", "`cilium` is a network plugin", "`cni: cilium`"),
     (
         "nodes:",
         "gateway: 10.0.0.1\nnodes:",

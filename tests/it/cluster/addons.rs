@@ -2,21 +2,30 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use prebake::base::error::{Advice, Exit};
 use prebake::base::finding::Source;
-use prebake::cluster::api::addons::Addon;
 use prebake::cluster::api::addons::manifest;
+use prebake::cluster::api::addons::{Addon, Plan, Shelf};
 use prebake::cluster::api::apply::{Applied, Error, apply};
 use prebake::cluster::api::client::Connection;
 use prebake::cluster::api::follow::Follower;
 use prebake::cluster::api::wait::{Limits, Stage, Waiter, Wish};
+use prebake::cluster::course::Course;
+use prebake::cluster::course::record::Record;
+use prebake::cluster::description::{self, Cluster as Description, Cni, Role};
+use prebake::cluster::place::Place;
+use prebake::serve::machines::monitor::Monitor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::api::{cluster, connection, runtime};
+use super::api::{cluster, connection, create, ready, runtime};
+use super::generate::Site;
+use super::said;
 use crate::lab::cluster::Cluster;
+use crate::store::trials::in_namespace;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -76,6 +85,7 @@ fn manifests_are_applied_in_any_order_again_and_through_webhooks() {
     let (done, _) = applied(&runtime, &to, WRONG_ORDER, LIMIT);
     assert_eq!(done.unwrap(), Applied { objects: 4, changed: 4 });
     let (done, lines) = applied(&runtime, &to, WRONG_ORDER, LIMIT);
+    // The API server notes at a Namespace's second time who had its fields before, which gives it another version.
     assert_eq!(done.unwrap(), Applied { objects: 4, changed: 0 }, "{lines:?}");
     let map = cluster
         .kubectl(&["-n", "late", "get", "configmap", "settings", "-o", "json", "--show-managed-fields"])
@@ -236,6 +246,8 @@ fn rollouts(cluster: &Cluster, runtime: &Runtime, to: &Connection) {
     let error = wait(600).0.unwrap_err();
     assert_eq!(error.exit(), Exit::Failed, "{error}");
     assert!(error.to_string().contains("Job ours/j: BackoffLimitExceeded"), "{error}");
+    // What controllers wrote about them is no change of theirs.
+    assert_eq!(applied(runtime, to, &text, LIMIT).0.unwrap(), Applied { objects: 3, changed: 0 });
     cluster.kubectl(&["-n", "ours", "delete", "job", "j", "--cascade=background"]).unwrap();
     wait(600).0.unwrap();
 }
@@ -289,7 +301,7 @@ odd:
   list: [0644, yes, 1.0, "yes"]
 "#;
     let path = directory.join("judged.yaml");
-    fs::write(&path, &text).unwrap();
+    fs::write(&path, text).unwrap();
     let args = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f", path.to_str().unwrap()];
     let theirs: Value = serde_json::from_str(&cluster.kubectl(&args).unwrap()).unwrap();
     let ours = manifest::read(&Source::new("judged.yaml", text)).unwrap();
@@ -297,4 +309,154 @@ odd:
         assert_eq!(&ours[0].value["odd"][key], value, "{key}");
     }
     assert_eq!(ours[0].value["odd"].as_object().unwrap().len(), theirs["odd"].as_object().unwrap().len());
+}
+
+/// No node is Ready without its network plugin; add-ons, whose pods need nodes, come after.
+#[test]
+fn the_network_plugin_is_applied_before_any_node_is_ready_and_the_others_after_all_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(cluster) = cluster(directory.path()) else { return };
+    let runtime = runtime();
+    let place = Place::new(directory.path(), "lab");
+    fs::create_dir_all(place.own()).unwrap();
+    let addon = |name: &str| {
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n");
+        Addon::of(name, manifest::read(&Source::new("own.yaml", text)).unwrap())
+    };
+    let description =
+        Description { nodes: vec![super::node("n", 11, Role::Controller)], ..super::description("1.33.13") };
+    create(&cluster, "n");
+    let course = Course {
+        cluster: Arc::new(description),
+        record: Record::open(&place).unwrap(),
+        place,
+        monitor: Arc::new(Monitor::open(None).unwrap()),
+        connection: runtime.block_on(connection(&cluster.kubeconfig())),
+        plan: Arc::new(Plan { network: vec![addon("plugin")], others: vec![addon("other")] }),
+        awaited: ["n".to_owned()].into(),
+        switches: false,
+        limit: Some(2 * LIMIT),
+        renew: Box::new(|| Ok(())),
+        tell: Arc::new(|_| {}),
+    };
+    let ended = runtime.spawn(course.run());
+    let is_there = |name: &str| cluster.kubectl(&["get", "configmap", name]).is_ok();
+    let comes = |name: &str| {
+        let deadline = Instant::now() + LIMIT;
+        while !is_there(name) {
+            assert!(Instant::now() < deadline && !ended.is_finished(), "{name} was never applied");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    comes("plugin");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!is_there("other") && !ended.is_finished());
+    ready(&cluster, "n");
+    comes("other");
+    runtime.block_on(ended).unwrap().unwrap();
+}
+
+/// flannel's release, of the version that prebake knows, without its images.
+const FLANNEL: &str = "release/flannel-io/flannel/releases/download/v0.27.3/kube-flannel.yml";
+const FLANNEL_TEXT: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kube-flannel-cfg, namespace: kube-system}\ndata:\n  \
+    net-conf.json: |\n    {\n      \"Network\": \"10.244.0.0/16\"\n    }\n";
+
+/// A site whose description names no network plugin, which makes it flannel.
+fn plain_site() -> Site {
+    let site = Site::new();
+    site.world.edit("cluster.yaml", "  cni: routes\n", "");
+    site
+}
+
+fn give_flannel(site: &Site) {
+    let path = site.world.path(FLANNEL);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, FLANNEL_TEXT).unwrap();
+}
+
+/// A container has its description at /config/cluster.yaml, mounted read-only.
+#[test]
+fn manifests_lie_below_the_output_where_nobody_may_write_beside_the_description() {
+    let site = plain_site();
+    give_flannel(&site);
+    let command = site.command(&[]);
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+    let exports: String = variables.map(|(name, value)| format!("export {name}='{value}'\n")).collect();
+    let script = r#"
+        mkdir config
+        cp -r cluster.yaml gpu.bu recipes sysext config/
+        mount --bind config config
+        mount -o remount,ro,bind config
+        "$PREBAKE" cluster generate config/cluster.yaml
+        "$PREBAKE" cluster generate --offline --locked config/cluster.yaml
+    "#;
+    let Some(run) = in_namespace(&site.world, &format!("{exports}{script}")) else { return };
+    let run = run.ok();
+    let told = "flannel 0.27.3 is in output/.edge/addons/flannel";
+    assert_eq!(run.stderr.matches(told).count(), 1, "{}", run.stderr);
+    assert!(run.stdout.contains("\nunchanged edge "), "{}", run.stdout);
+    assert!(site.world.path("output/.edge/addons/flannel/addon.lock").exists());
+    // What lies beside the description goes before.
+    let own = Place::new(&site.world.path("output"), "edge");
+    let shelf = Shelf::new(&site.world.path("config"), &own);
+    assert_eq!(shelf.of("flannel"), own.addons().join("flannel"));
+    fs::create_dir_all(site.world.path("config/addons/flannel")).unwrap();
+    assert_eq!(shelf.of("flannel"), site.world.path("config/addons/flannel"));
+}
+
+/// A bundle holds no manifests, and flannel is what a description means that says nothing.
+#[test]
+fn manifests_that_lack_are_told_with_their_directory_and_every_way_out() {
+    let site = plain_site();
+    let run = |args: &[&str]| site.run(&[&["cluster"], args].concat());
+    let without = run(&["generate", "--offline"]);
+    let bundle = run(&["init", "--bundle", "none.bundle"]);
+    for run in [without, bundle] {
+        assert_eq!(run.code, Some(3), "{}", run.stderr);
+        for words in [
+            "the manifests of flannel are not here: there is no addons/flannel",
+            "`prebake cluster addons vendor flannel`",
+            "`addons/flannel` along with cluster.yaml, for no bundle has it",
+            "`cni: routes`",
+        ] {
+            assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+        }
+    }
+    let fetched = run(&["generate"]);
+    assert_ne!(fetched.code, Some(0));
+    for words in ["cannot fetch the add-on flannel", "addons vendor flannel", "`cni: routes`"] {
+        assert!(fetched.stderr.contains(words), "{words}: {}", fetched.stderr);
+    }
+    give_flannel(&site);
+    let there = run(&["generate"]).ok();
+    assert!(there.stderr.contains("flannel 0.27.3 is in addons/flannel"), "{}", there.stderr);
+    run(&["generate", "--offline", "--locked"]).ok();
+}
+
+/// `cni: none` lets an add-on bring the network: nodes are not Ready before, so that it must not wait for them.
+#[test]
+fn what_may_bring_the_network_waits_for_no_node() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["own", "later"] {
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+        fs::write(directory.path().join(format!("{name}.yaml")), text).unwrap();
+    }
+    let addon = |name: &str| description::Addon {
+        name: said(name.to_owned()),
+        manifests: vec![said(format!("{name}.yaml").into())],
+        images: Vec::new(),
+    };
+    let plan = |cni| {
+        let cluster = Description {
+            cni,
+            addons: vec![addon("own"), addon("later")],
+            directory: directory.path().to_owned(),
+            ..super::description("1.33.13")
+        };
+        let shelf = Shelf::new(&cluster.directory, &Place::new(directory.path(), "lab"));
+        let Plan { network, others } = Plan::read(&cluster, &shelf).unwrap();
+        [network, others].map(|addons| addons.into_iter().map(|addon| addon.name).collect::<Vec<_>>())
+    };
+    assert_eq!(plan(Cni::None), [vec!["own", "later"], vec![]]);
+    assert_eq!(plan(Cni::Routes), [vec![], vec!["own", "later"]]);
 }

@@ -303,9 +303,16 @@ mod tests {
         let (done, lines) = run(directory.path(), Duration::from_secs(2));
         assert_eq!(done.unwrap_err().exit(), Exit::TimedOut);
         let child = lines[0].rsplit(' ').next().unwrap();
-        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        // Gone, or a zombie that nobody has reaped.
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        // Gone, or a zombie that nobody has reaped; a process that was killed has closed its files a moment before it is either.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{stat}");
+            thread::sleep(POLL);
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub struct Known {
     pub name: &'static str,
     /// The version that is fetched if none is named, without a `v`.
     pub version: &'static str,
+    /// Whether it is a network plugin: `cni:` names those, and `addons:` all others.
+    pub is_network: bool,
     /// Where it comes from.
     pub from: From,
     /// Images that no `image:` names; `{v}` is the version.
@@ -43,6 +45,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "calico",
         version: "3.30.3",
+        is_network: true,
         from: From::Manifests(&[
             "https://raw.githubusercontent.com/projectcalico/calico/v{v}/manifests/calico.yaml",
         ]),
@@ -53,6 +56,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "cert-manager",
         version: "1.19.1",
+        is_network: false,
         from: From::Manifests(&[
             "https://github.com/cert-manager/cert-manager/releases/download/v{v}/cert-manager.yaml",
         ]),
@@ -64,6 +68,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "cilium",
         version: "1.18.2",
+        is_network: true,
         from: From::Chart {
             repository: "https://helm.cilium.io",
             chart: "cilium",
@@ -78,6 +83,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "flannel",
         version: "0.27.3",
+        is_network: true,
         from: From::Manifests(&[
             "https://github.com/flannel-io/flannel/releases/download/v{v}/kube-flannel.yml",
         ]),
@@ -88,6 +94,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "gpu-operator",
         version: "25.10.0",
+        is_network: false,
         from: From::Chart {
             repository: "https://helm.ngc.nvidia.com/nvidia",
             chart: "gpu-operator",
@@ -102,6 +109,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "kured",
         version: "1.20.0",
+        is_network: false,
         from: From::Manifests(&[
             "https://github.com/kubereboot/kured/releases/download/{v}/kured-{v}-combined.yaml",
         ]),
@@ -112,6 +120,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "longhorn",
         version: "1.10.0",
+        is_network: false,
         from: From::Manifests(&[
             "https://raw.githubusercontent.com/longhorn/longhorn/v{v}/deploy/longhorn.yaml",
         ]),
@@ -123,6 +132,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "metallb",
         version: "0.15.2",
+        is_network: false,
         from: From::Manifests(&[
             "https://raw.githubusercontent.com/metallb/metallb/v{v}/config/manifests/metallb-native.yaml",
         ]),
@@ -133,6 +143,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "nebraska",
         version: "2.0.0",
+        is_network: false,
         from: From::Chart {
             repository: "https://flatcar.github.io/nebraska",
             chart: "nebraska",
@@ -146,6 +157,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "rook",
         version: "1.18.2",
+        is_network: false,
         from: From::Manifests(&[
             "https://raw.githubusercontent.com/rook/rook/v{v}/deploy/examples/crds.yaml",
             "https://raw.githubusercontent.com/rook/rook/v{v}/deploy/examples/common.yaml",
@@ -158,6 +170,11 @@ pub const KNOWN: &[Known] = &[
         remark: "add a manifest with a CephCluster of your own beside it",
     },
 ];
+
+/// The names that stand in `addons:` without a manifest.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().filter(|known| !known.is_network).map(|known| known.name)
+}
 
 /// The add-on of a name.
 pub fn of(name: &str) -> Option<&'static Known> {

@@ -129,11 +129,30 @@ fn flatten(
     documents: &mut Vec<Document>,
     findings: &mut Vec<Finding>,
 ) {
-    let text = |path: &str| {
-        value.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
-    };
     let place = node.place(source);
-    let (api_version, kind) = (text("/apiVersion"), text("/kind"));
+    // Without quotes `n` and `on` are truths and `1` is a number; kubectl refuses them for names, and an object whose namespace would
+    // count as none would go to another one.
+    let mut others = Vec::new();
+    let mut text = |path: &[&str]| {
+        let found = path.iter().try_fold(&value, |value, key| value.get(key))?;
+        match found {
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            Value::Null => None,
+            other => {
+                let at = path.iter().try_fold(&node, |node, key| node.get(key)).unwrap_or(&node);
+                let path = path.join(".");
+                let finding = Finding::error(format!("`{path}` must be a text, and this is {other}"));
+                others.push(finding.at(at.place(source)).hint("put it in quotes"));
+                None
+            }
+        }
+    };
+    let (api_version, kind) = (text(&["apiVersion"]), text(&["kind"]));
+    let (name, namespace) = (text(&["metadata", "name"]), text(&["metadata", "namespace"]));
+    if !others.is_empty() {
+        findings.append(&mut others);
+        return;
+    }
     let (Some(api_version), Some(kind)) = (api_version.clone(), kind.clone()) else {
         let lacks = if kind.is_none() { "kind" } else { "apiVersion" };
         let finding =
@@ -161,12 +180,11 @@ fn flatten(
         findings.push(finding.hint("`kubectl kustomize DIR > manifest.yaml` makes one of it"));
         return;
     }
-    let Some(name) = text("/metadata/name") else {
+    let Some(name) = name else {
         let finding = Finding::error(format!("this {kind} has no `metadata.name`")).at(place);
         findings.push(finding.hint("it is applied again and again, so it must have a name; `generateName` makes another one each time"));
         return;
     };
-    let namespace = text("/metadata/namespace");
     let home = "default".to_owned();
     documents.push(Document { place, api_version, kind, namespace, home, name, value, node });
 }
@@ -183,9 +201,9 @@ mod tests {
     #[test]
     fn documents_are_split_as_kubectl_does_and_keep_their_lines() {
         let text = "# a comment\n---\n---   # another\nkind: A\napiVersion: v1\nmetadata: {name: a}\n---\n\n--- {kind: B, apiVersion: v1, \
-            metadata: {name: b, namespace: n}}\n...\n---\n{\"kind\": \"List\", \"apiVersion\": \"v1\", \"items\": [\n{\"kind\": \"C\", \
+            metadata: {name: b, namespace: m}}\n...\n---\n{\"kind\": \"List\", \"apiVersion\": \"v1\", \"items\": [\n{\"kind\": \"C\", \
             \"apiVersion\": \"v1\", \"metadata\": {\"name\": \"c\"}}]}\n";
-        assert_eq!(names(text), ["A a 4", "B n/b 9", "C c 13"]);
+        assert_eq!(names(text), ["A a 4", "B m/b 9", "C c 13"]);
         // A mark inside of a text is none.
         let text = "kind: A\napiVersion: v1\nmetadata: {name: a}\ndata:\n  x: |\n    ---\n    y\n";
         assert_eq!(names(text), ["A a 1"]);
@@ -200,5 +218,27 @@ mod tests {
             findings.iter().filter_map(|finding| finding.place.as_ref().map(|place| place.line)).collect();
         assert_eq!(lines, [1, 3, 7], "{findings:?}");
         assert!(findings[2].message.contains("`apiVersion`"));
+    }
+
+    /// sigs.k8s.io/yaml reads them as YAML 1.1, and kubectl ends with "cannot unmarshal bool into Go struct field ObjectMeta".
+    #[test]
+    fn names_that_are_truths_or_numbers_are_findings_and_no_object_goes_to_another_namespace() {
+        let object = |kind: &str, name: &str, namespace: &str| {
+            format!("kind: {kind}\napiVersion: v1\nmetadata:\n  name: {name}\n  namespace: {namespace}\n")
+        };
+        for (text, line, named) in [
+            (object("A", "a", "n"), 5, "`metadata.namespace` must be a text, and this is false"),
+            (object("A", "0123", "m"), 4, "`metadata.name` must be a text, and this is 83"),
+            (object("yes", "a", "m"), 1, "`kind` must be a text, and this is true"),
+            (object("A", "a", "[m]"), 5, "`metadata.namespace` must be a text"),
+        ] {
+            let Findings(findings) = read(&Source::new("x.yaml", text)).unwrap_err();
+            assert_eq!(findings.len(), 1, "{findings:?}");
+            assert_eq!(findings[0].place.as_ref().unwrap().line, line);
+            assert!(findings[0].message.starts_with(named), "{findings:?}");
+        }
+        assert_eq!(names(&object("A", "'n'", "\"1\"")), ["A 1/n 1"]);
+        assert_eq!(names(&object("A", "a", "")), ["A a 1"]);
+        assert_eq!(names(&object("A", "a", "''")), ["A a 1"]);
     }
 }

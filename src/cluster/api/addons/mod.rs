@@ -20,6 +20,7 @@ use self::record::Record;
 use crate::base::finding::{Finding, Findings, MAX_TEXT, Place, Source};
 use crate::base::yaml::decode::Spanned;
 use crate::cluster::description::{Cluster, Cni};
+use crate::cluster::place::Place as Whereabouts;
 
 /// Directory of vendored manifests, beside the description; each add-on has one of its name in it.
 pub const DIRECTORY: &str = "addons";
@@ -27,8 +28,9 @@ pub const DIRECTORY: &str = "addons";
 /// All that is applied to a cluster, in its order.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The network plugin: applied as soon as the API server is ready, for no node is Ready without it.
-    pub cni: Option<Addon>,
+    /// The network plugin, applied as soon as the API server answers, for no node is Ready without it. With `cni: none` one of the
+    /// add-ons may be it, and all of them are here, in the order of the description.
+    pub network: Vec<Addon>,
     /// The others, in the order of the description: applied once all nodes are Ready.
     pub others: Vec<Addon>,
 }
@@ -64,11 +66,11 @@ impl Cni {
 }
 
 impl Plan {
-    /// Reads the manifests of a cluster.
+    /// Reads the manifests of a cluster, whose vendored ones lie on this shelf.
     ///
     /// # Errors
     /// Findings: files that are not there, that are no manifests, or that are otherwise than when they were vendored.
-    pub fn read(cluster: &Cluster) -> Result<Plan, Findings> {
+    pub fn read(cluster: &Cluster, shelf: &Shelf) -> Result<Plan, Findings> {
         let mut findings = Vec::new();
         let mut plan = Plan::default();
         let network = cluster.cni.addon();
@@ -80,21 +82,18 @@ impl Plan {
                 None => (&[][..], &[][..]),
             };
             let place = own.map_or(&cluster.name.place, |addon| &addon.name.place);
-            plan.cni = read(cluster, name, place, manifests, images, &mut findings);
-            if let Some(addon) = &plan.cni {
-                findings.extend(network_of(addon, cluster));
-            }
+            let addon = read(cluster, shelf, name, place, manifests, images, &mut findings);
+            findings.extend(network_of(&addon, cluster));
+            plan.network.push(addon);
         }
+        let rest = match cluster.cni {
+            // Nodes without a network plugin are not Ready: what may bring it must not wait for them.
+            Cni::None => &mut plan.network,
+            _ => &mut plan.others,
+        };
         for addon in cluster.addons.iter().filter(|addon| Some(addon.name.value.as_str()) != network) {
-            let place = &addon.name.place;
-            plan.others.extend(read(
-                cluster,
-                &addon.name.value,
-                place,
-                &addon.manifests,
-                &addon.images,
-                &mut findings,
-            ));
+            let (name, place) = (&addon.name.value, &addon.name.place);
+            rest.push(read(cluster, shelf, name, place, &addon.manifests, &addon.images, &mut findings));
         }
         findings.extend(plan.twice());
         Findings::settle(findings, plan).map(|(plan, _)| plan)
@@ -102,7 +101,7 @@ impl Plan {
 
     /// Its add-ons in their order.
     pub fn addons(&self) -> impl Iterator<Item = &Addon> {
-        self.cni.iter().chain(&self.others)
+        self.network.iter().chain(&self.others)
     }
 
     /// The images that it runs, each once: from `image:` fields, from records, and from the description.
@@ -156,30 +155,63 @@ impl Plan {
 ///
 /// # Errors
 /// As [`Plan::read`] and [`Plan::images`].
-pub fn images(cluster: &Cluster) -> Result<Vec<Spanned<String>>, Findings> {
-    Plan::read(cluster)?.images()
+pub fn images(cluster: &Cluster, shelf: &Shelf) -> Result<Vec<Spanned<String>>, Findings> {
+    Plan::read(cluster, shelf)?.images()
+}
+
+/// Where vendored manifests lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shelf {
+    /// `addons` beside the description.
+    beside: PathBuf,
+    /// Where they are if nobody may write there, as into `/config` of a container.
+    own: PathBuf,
+}
+
+impl Shelf {
+    /// The shelf of a cluster whose description lies in this directory.
+    pub fn new(description: &Path, place: &Whereabouts) -> Shelf {
+        Shelf { beside: description.join(DIRECTORY), own: place.addons() }
+    }
+
+    /// The directory of an add-on: beside the description whatever else there is, as of the lock.
+    pub fn of(&self, name: &str) -> PathBuf {
+        let [beside, own] = [&self.beside, &self.own].map(|directory| directory.join(name));
+        if !beside.exists() && own.exists() { own } else { beside }
+    }
+
+    /// Where an add-on is put that is not there yet.
+    fn put(&self, name: &str) -> PathBuf {
+        // The nearest directory that is there decides: the others would be made in it.
+        let there = self.beside.ancestors().find(|directory| directory.exists());
+        let there = there.unwrap_or(Path::new("."));
+        let is_writable = rustix::fs::access(there, rustix::fs::Access::WRITE_OK).is_ok();
+        if is_writable { &self.beside } else { &self.own }.join(name)
+    }
 }
 
 /// Reads one add-on.
 fn read(
     cluster: &Cluster,
+    shelf: &Shelf,
     name: &str,
     place: &Place,
     manifests: &[Spanned<PathBuf>],
     images: &[Spanned<String>],
     findings: &mut Vec<Finding>,
-) -> Option<Addon> {
-    let vendored = Spanned { value: Path::new(DIRECTORY).join(name), place: place.clone() };
-    let manifests = if manifests.is_empty() { std::slice::from_ref(&vendored) } else { manifests };
+) -> Addon {
+    let manifests: Vec<(PathBuf, &Place)> = match manifests {
+        [] => vec![(shelf.of(name), place)],
+        own => own.iter().map(|own| (cluster.directory.join(&own.value), &own.place)).collect(),
+    };
     let mut addon = Addon { name: name.to_owned(), documents: Vec::new(), images: images.to_vec() };
     let before = findings.len();
-    for manifest in manifests {
-        let path = cluster.directory.join(&manifest.value);
+    for (path, place) in manifests {
         let first = addon.documents.len();
         match files(&path) {
             Ok(files) if files.is_empty() => {
                 let finding = Finding::error(format!("{} has no manifests of {name}", path.display()));
-                findings.push(finding.at(manifest.place.clone()).hint(way_out(name)));
+                findings.push(finding.at(place.clone()).hint(way_out(name)));
             }
             Ok(files) => {
                 for file in files {
@@ -190,7 +222,7 @@ fn read(
                             }
                             Err(Findings(wrong)) => findings.extend(wrong),
                         },
-                        Err(why) => findings.push(Finding::error(why).at(manifest.place.clone())),
+                        Err(why) => findings.push(Finding::error(why).at(place.clone())),
                     }
                 }
                 let directory =
@@ -198,7 +230,7 @@ fn read(
                 match Record::of(directory) {
                     Ok(None) => {}
                     Ok(Some(record)) => {
-                        findings.extend(record.changed(directory, &manifest.place));
+                        findings.extend(record.changed(directory, place));
                         if let Some(namespace) = &record.namespace {
                             addon.documents[first..]
                                 .iter_mut()
@@ -206,16 +238,20 @@ fn read(
                         }
                         let images = record.images.iter();
                         addon.images.extend(
-                            images
-                                .map(|image| Spanned { value: image.clone(), place: manifest.place.clone() }),
+                            images.map(|image| Spanned { value: image.clone(), place: place.clone() }),
                         );
                     }
-                    Err(finding) => findings.push(finding.at(manifest.place.clone())),
+                    Err(finding) => findings.push(finding.at(place.clone())),
                 }
             }
             Err(error) => {
-                let why = format!("cannot read the manifests of {name} in {}: {error}", path.display());
-                findings.push(Finding::error(why).at(manifest.place.clone()).hint(way_out(name)));
+                let why = match error.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        format!("the manifests of {name} are not here: there is no {}", path.display())
+                    }
+                    _ => format!("cannot read the manifests of {name} in {}: {error}", path.display()),
+                };
+                findings.push(Finding::error(why).at(place.clone()).hint(way_out(name)));
             }
         }
     }
@@ -223,7 +259,7 @@ fn read(
         let finding = Finding::error(format!("the manifests of {name} have no object in them"));
         findings.push(finding.at(place.clone()).hint(way_out(name)));
     }
-    Some(addon)
+    addon
 }
 
 /// Whether an object belongs to an installation. A chart's hooks for upgrades and removals do not: Longhorn's and NVIDIA's would take
@@ -237,10 +273,18 @@ fn is_installed(document: &Document) -> bool {
 
 fn way_out(name: &str) -> String {
     match known::of(name) {
-        Some(_) => format!("`prebake cluster addons vendor {name}` puts them there, where there is internet"),
+        Some(known) => {
+            let text = format!(
+                "`prebake cluster addons vendor {name}` puts them there, where there is internet; then take `{DIRECTORY}/{name}` along with cluster.yaml, for no bundle has it"
+            );
+            text + if known.is_network { WITHOUT } else { "" }
+        }
         None => "name a file, or a directory of .yaml, .yml and .json files, relative to cluster.yaml".into(),
     }
 }
+
+/// The way without a network plugin's manifest.
+const WITHOUT: &str = "; `cni: routes` needs neither manifest nor image, if all nodes are on one network";
 
 /// The files of a manifest: itself, or those of a directory that kubectl reads (`.yaml`, `.yml`, `.json`), by name.
 fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {

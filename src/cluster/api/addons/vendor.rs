@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::known::{self, Known};
 use super::record::{self, From, Record};
-use super::{images, manifest};
+use super::{Shelf, images, manifest};
 use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
@@ -144,6 +144,10 @@ impl Advice for Error {
             Error::NoHelm { .. } => Some(
                 "install helm 3 here, or render the chart elsewhere and name the file in `manifests:`".into(),
             ),
+            Error::Fetch { name, .. } => {
+                let way_out = super::way_out(name);
+                Some(self.inner_hint().map_or_else(|| way_out.clone(), |inner| format!("{inner}; {way_out}")))
+            }
             _ => self.inner_hint(),
         }
     }
@@ -178,8 +182,8 @@ pub async fn vendor(wish: &Wish, directory: &Path) -> Result<Vendored, Error> {
     Ok(Vendored { images: all, record, remark: known.map_or("", |known| known.remark) })
 }
 
-/// The known add-ons of a description whose manifests are not there yet, with the directory of each.
-pub fn missing(cluster: &Cluster) -> Vec<(Wish, PathBuf)> {
+/// The known add-ons of a description whose manifests are not there yet, with the directory where each shall lie.
+pub fn missing(cluster: &Cluster, shelf: &Shelf) -> Vec<(Wish, PathBuf)> {
     let has_own = |name: &str| {
         cluster.addons.iter().any(|addon| addon.name.value == name && !addon.manifests.is_empty())
     };
@@ -190,7 +194,7 @@ pub fn missing(cluster: &Cluster) -> Vec<(Wish, PathBuf)> {
     names.dedup();
     names.retain(|name| known::of(name).is_some() && !has_own(name));
     let of_name = |name: String| {
-        let directory = cluster.directory.join(super::DIRECTORY).join(&name);
+        let directory = shelf.put(&name);
         let wish = Wish {
             name,
             version: None,
@@ -203,7 +207,7 @@ pub fn missing(cluster: &Cluster) -> Vec<(Wish, PathBuf)> {
         };
         (wish, directory)
     };
-    names.into_iter().map(of_name).filter(|(_, directory)| !directory.exists()).collect()
+    names.into_iter().filter(|name| !shelf.of(name).exists()).map(of_name).collect()
 }
 
 /// All that was fetched, in memory.
