@@ -1,7 +1,8 @@
 //! Applies objects as `kubectl apply --server-side` does, in waves: namespaces, definitions, all else, and what webhooks must let pass.
 //!
-//! Nothing is guessed about dependencies. What fails for a reason that passes by itself (a kind that is not served yet, a webhook whose
-//! pods are not up, an API server that is away) is tried again, after the others, until its time is over; all else is an error at once.
+//! Nothing is guessed about dependencies. An object that fails for a reason that passes by itself (a kind that is not served yet, a
+//! webhook whose pods are not up, an API server that is away) is tried again, after the others, until its time is over; all else is
+//! an error at once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub struct Refused {
     pub object: String,
     /// `FILE:LINE`.
     pub place: String,
-    /// The cause.
+    /// The API server's refusal, or the last of its errors.
     pub why: String,
 }
 
@@ -104,7 +105,7 @@ impl Advice for Error {
     }
 }
 
-/// What became of an add-on.
+/// The result of applying an add-on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Objects.

@@ -1,4 +1,4 @@
-//! What a cluster's API tells, one change at a time, in the words of this program.
+//! News of a cluster's API, one change at a time, in the words of this program.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub enum Change {
     Blind {
         /// The kind, as `nodes`.
         what: &'static str,
-        /// The cause.
+        /// The API server's answer to the request for it.
         trouble: Trouble,
     },
     /// A Node came, changed or went.
@@ -32,7 +32,7 @@ pub enum Change {
 /// A change of a set of objects.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Set<T> {
-    /// All that there are. What is not among them is gone: it went while nobody watched.
+    /// All that there are. Others are gone: they went while nobody watched.
     All(Vec<T>),
     /// A new one, or a new state of one.
     One(T),
@@ -43,7 +43,7 @@ pub enum Set<T> {
 /// A Node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
     /// Whether its kubelet says so, and its network is there where the network plugin tells.
     pub ready: bool,
@@ -54,7 +54,7 @@ pub struct Node {
     pub roles: Vec<String>,
     /// Whether new pods may come to it (`kubectl cordon`).
     pub schedulable: bool,
-    /// What runs on it.
+    /// Versions of its system and programs.
     pub versions: Versions,
     /// Its own addresses (`InternalIP`).
     pub addresses: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Node {
     pub since: Option<String>,
 }
 
-/// What runs on a Node.
+/// Versions that a Node's status has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// Of the kubelet, with a `v`.
@@ -79,7 +79,7 @@ pub struct Versions {
 /// A pod of kube-system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
     /// The Node that it is on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -141,7 +141,7 @@ pub struct Workload {
     pub kind: Kind,
     /// Its namespace.
     pub namespace: String,
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
     /// How far it is.
     pub state: Rollout,
@@ -168,9 +168,9 @@ pub enum Rollout {
     Failed,
 }
 
-/// What has a name that is unique in its set.
+/// Objects with a name that is unique in their set.
 pub trait Named {
-    /// The name.
+    /// The unique name.
     fn key(&self) -> String;
 }
 

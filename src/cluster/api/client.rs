@@ -71,7 +71,7 @@ pub enum Error {
     Asked {
         /// URL of the API server.
         server: String,
-        /// The cause.
+        /// The kind of failure.
         trouble: Trouble,
     },
 }
@@ -301,7 +301,7 @@ impl Trouble {
             403 => Some("take the administrator's kubeconfig"),
             _ => None,
         };
-        // What kube calls an answer that is no document of Kubernetes.
+        // The words of kube for an answer that is no document of Kubernetes.
         let is_foreign = status.reason == "Failed to parse error data";
         let why = match (status.code, status.message.trim()) {
             (401, _) => "it does not accept the kubeconfig's credentials".to_owned(),
@@ -316,7 +316,7 @@ impl Trouble {
     }
 }
 
-/// What to do about an address that swallows requests.
+/// The way out if an address swallows requests.
 const SILENT: &str = "the machine that has this address is off, hangs, or a firewall drops the packets: look at `prebake status`, and \
     for a shared address at kube-vip on the controllers";
 

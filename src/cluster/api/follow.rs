@@ -221,7 +221,7 @@ fn not_ready(error: &kube::Error) -> Option<Trouble> {
     })
 }
 
-/// What to look at if the API server misses etcd.
+/// The places to look at if the API server misses etcd.
 const ETCD: &str = "etcd has no quorum or no answer: look at `crictl logs` of etcd on the controllers, and whether most of them are up";
-/// What to look at if other checks fail.
+/// The places to look at if other checks fail.
 const STARTS: &str = "it may be starting; `crictl logs` of kube-apiserver on the controllers says more";

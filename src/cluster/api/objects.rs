@@ -260,7 +260,7 @@ pub(super) fn job(job: Job) -> Option<Workload> {
         (_, Some(failed)) => {
             (Rollout::Failed, Some(sentence(failed.reason.as_deref(), failed.message.as_deref())))
         }
-        // Whoever suspended it will not have it awaited.
+        // A Job that somebody suspended is not to be awaited.
         _ if spec.suspend == Some(true) => (Rollout::Done, None),
         _ => (Rollout::Underway, Some(format!("{succeeded} of {wanted} pods have succeeded"))),
     };

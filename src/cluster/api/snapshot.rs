@@ -9,7 +9,7 @@ use super::change::{Change, Kind, Named, Node, Pod, Rollout, Set, Workload};
 use super::client::{Connection, Trouble};
 use super::follow::{Follower, SYSTEM};
 
-/// What is known of a cluster: for tables, for the status page, and to wait by.
+/// The known state of a cluster: for tables, for the status page, and to wait by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
@@ -21,16 +21,16 @@ pub struct Snapshot {
     pub pods: BTreeMap<String, Pod>,
     /// The members of etcd that run as pods, by their nodes.
     pub etcd: Vec<Member>,
-    /// What the cluster needs to be complete: workloads of kube-system, of prebake's add-ons, and of their namespaces.
+    /// Workloads that the cluster needs to be complete: those of kube-system, of prebake's add-ons, and of their namespaces.
     pub addons: Vec<Workload>,
     /// Kinds of objects that the API server does not tell, with the cause.
     pub blind: BTreeMap<String, String>,
-    /// What is odd, and no reason to wait.
+    /// Oddities that are no reason to wait.
     pub warnings: Vec<String>,
     /// All workloads, by kind, namespace and name.
     #[serde(skip)]
     workloads: BTreeMap<String, Workload>,
-    /// What has been told since the API server answered.
+    /// The kinds told since the API server answered.
     #[serde(skip)]
     told: Told,
 }
@@ -269,8 +269,8 @@ fn members(pods: &BTreeMap<String, Pod>) -> Vec<Member> {
     etcd.map(member).collect()
 }
 
-/// Those that a cluster needs to be complete: what prebake applied, and what operators made of it in the same namespaces. What people
-/// run in namespaces of their own, or in `default`, is none of our business.
+/// Those that a cluster needs to be complete: what prebake applied, and what operators made of it in the same namespaces. Those that
+/// people run in namespaces of their own, or in `default`, are none of our business.
 fn addons(workloads: &BTreeMap<String, Workload>) -> Vec<Workload> {
     let ours =
         workloads.values().filter(|workload| workload.ours).map(|workload| workload.namespace.as_str());

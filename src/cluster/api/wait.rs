@@ -3,7 +3,7 @@
 //! ```text
 //! API server ready ─▶ nodes Ready, all of them and no others ─▶ add-ons rolled out ─▶ all of it still so after 15 s
 //! ```
-//! What is late is named with its reason and with what to look at. A stage that was reached and is lost again counts as late; the
+//! Each late subject is named with its reason and with what to look at. A stage that was reached and is lost again counts as late; the
 //! limit that runs is that of the furthest stage, so that a cluster that flaps comes to an end, too.
 
 use std::collections::BTreeSet;
@@ -104,11 +104,11 @@ pub enum Wish {
 /// Somebody or something that keeps others waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Late {
-    /// Its name.
+    /// A node, a workload or a part of the control plane, by name.
     pub subject: String,
-    /// Why.
+    /// The lack, in words.
     pub why: String,
-    /// What to look at.
+    /// A place to look at.
     pub hint: Option<String>,
     /// Whether it will never be otherwise.
     pub is_hopeless: bool,
@@ -120,7 +120,7 @@ impl Late {
     }
 }
 
-/// What to look at for words in a reason. The first that fits.
+/// Places to look at, by words in a reason. The first that fits counts.
 const CLUES: &[(&str, &str)] = &[
     (
         "cni plugin not initialized",
@@ -151,7 +151,7 @@ fn clue(why: &str) -> Option<String> {
     CLUES.iter().find(|(words, _)| why.contains(words)).map(|(_, clue)| (*clue).to_owned())
 }
 
-/// What a stage still lacks; nothing if it is reached. Pure.
+/// All that a stage still lacks; nothing if it is reached. Pure.
 pub fn late(stage: Stage, snapshot: &Snapshot, wish: &Wish) -> Vec<Late> {
     match stage {
         Stage::Api => match &snapshot.api {
@@ -210,7 +210,7 @@ fn late_nodes(snapshot: &Snapshot, wish: &Wish) -> Vec<Late> {
     }
 }
 
-/// What to look at for a machine of which the API server knows nothing.
+/// The places to look at for a machine of which the API server knows nothing.
 const NEVER: &str = "`prebake status` shows how far it booted, `prebake logs --mac NODE` what the server noticed of it; then \
     `journalctl -u kubelet -u kubeadm-join` on it";
 
@@ -253,11 +253,11 @@ fn late_addons(snapshot: &Snapshot) -> Vec<Late> {
     late
 }
 
-/// A cluster that is awaited. What it follows goes on while others are at work.
+/// A cluster that is awaited. Its follower goes on while others are at work.
 #[derive(Debug)]
 pub struct Waiter {
     follower: Follower,
-    /// What is known now.
+    /// The state that is known now.
     pub snapshot: Snapshot,
     wish: Wish,
     limits: Limits,
@@ -327,7 +327,7 @@ impl Waiter {
                     if now >= settled + stable {
                         return Ok(());
                     }
-                    // What has come in time may prove that it stays.
+                    // A state that was reached in time may prove that it stays.
                     settled + stable
                 }
                 Some(_) => {

@@ -39,7 +39,7 @@ pub enum Error {
     Read {
         /// The directory.
         path: PathBuf,
-        /// The cause.
+        /// The I/O error.
         source: io::Error,
     },
     /// Somebody else could have written it.
@@ -47,21 +47,21 @@ pub enum Error {
     Unsafe {
         /// The file or its directory.
         path: PathBuf,
-        /// The cause.
+        /// The right that is too wide, or the foreign owner, in words.
         why: &'static str,
     },
     /// It cannot be started.
     #[error("cannot start the hook {}", path.display())]
     Start {
-        /// The file.
+        /// The hook's program.
         path: PathBuf,
-        /// The cause.
+        /// The I/O error.
         source: io::Error,
     },
     /// It ended badly.
     #[error("the hook {} failed ({status}){}", path.display(), told(last))]
     Failed {
-        /// The file.
+        /// The hook's program.
         path: PathBuf,
         /// How it ended.
         status: ExitStatus,
@@ -71,7 +71,7 @@ pub enum Error {
     /// It took too long.
     #[error("the hook {} did not end within {}{}", path.display(), humantime::format_duration(*limit), told(last))]
     Late {
-        /// The file.
+        /// The hook's program.
         path: PathBuf,
         /// The limit.
         limit: Duration,

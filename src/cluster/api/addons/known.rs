@@ -18,7 +18,7 @@ pub struct Known {
     pub images: &'static [&'static str],
     /// A text with further images, one on each line.
     pub list: Option<&'static str>,
-    /// What a site must know about it, in a sentence; empty if nothing.
+    /// Advice for sites that use it, in a sentence; empty if there is none.
     pub remark: &'static str,
 }
 

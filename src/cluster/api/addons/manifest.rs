@@ -21,7 +21,7 @@ pub struct Document {
     pub namespace: Option<String>,
     /// The namespace that it has if it names none and its kind has one.
     pub home: String,
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
     /// The whole of it, as JSON.
     pub value: Value,
@@ -82,7 +82,7 @@ fn split(text: &str) -> Vec<String> {
             if is_empty {
                 part.push('\n');
             } else {
-                // What stands behind the mark is of the next document; blanks keep its columns.
+                // Text behind the mark is of the next document; blanks keep its columns.
                 part.push_str("   ");
                 part.push_str(&line[3..]);
             }

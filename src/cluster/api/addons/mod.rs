@@ -1,7 +1,7 @@
 //! Add-ons: manifests that lie beside `cluster.yaml`, the images that they run, and their order.
 //!
-//! What is applied is what was looked at: nothing is fetched or rendered when a cluster forms. `prebake cluster addons vendor` puts a
-//! manifest beside the description, with a record of its digests, and from there it is the site's own file.
+//! A cluster gets the files that people looked at: nothing is fetched or rendered when a cluster forms. `prebake cluster addons vendor`
+//! puts a manifest beside the description, with a record of its digests, and from there it is the site's own file.
 
 pub mod hooks;
 pub mod images;
@@ -38,7 +38,7 @@ pub struct Plan {
 /// One add-on, read and decoded.
 #[derive(Debug)]
 pub struct Addon {
-    /// Its name.
+    /// Name of a known add-on, or that which the description gives to one of its own.
     pub name: String,
     /// Its objects, in the order in which they were written.
     pub documents: Vec<Document>,

@@ -100,7 +100,7 @@ fn scalar(node: &Node) -> Result<Scalar, String> {
     Ok(found)
 }
 
-/// What a scalar without quotes means.
+/// The meaning of a scalar without quotes.
 fn plain(text: &str) -> Scalar {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {

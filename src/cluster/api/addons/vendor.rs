@@ -16,7 +16,7 @@ use crate::cluster::description::Cluster;
 use crate::source::Mirrors;
 use crate::source::http::{self, Http, Options};
 
-/// What is vendored.
+/// An add-on to vendor.
 #[derive(Debug)]
 pub struct Wish {
     /// Name of the add-on and of its directory.
@@ -49,11 +49,11 @@ pub enum Place {
 /// An add-on that was vendored.
 #[derive(Debug)]
 pub struct Vendored {
-    /// What was recorded.
+    /// The record as it was written.
     pub record: Record,
     /// All of its images.
     pub images: Vec<String>,
-    /// What a site must know about it.
+    /// Advice for sites that use it; empty if there is none.
     pub remark: &'static str,
 }
 
@@ -63,29 +63,29 @@ pub enum Error {
     /// The table does not have it.
     #[error("no add-on is known by the name `{name}`")]
     Unknown {
-        /// The name.
+        /// The unknown name.
         name: String,
     },
     /// A name that is no directory's.
     #[error("`{name}` cannot be the name of an add-on")]
     Name {
-        /// The name.
+        /// The name as it was given.
         name: String,
     },
     /// A file cannot be fetched.
     #[error("cannot fetch the add-on {name}")]
     Fetch {
-        /// Its name.
+        /// The add-on.
         name: String,
-        /// The cause.
+        /// The HTTP client's error.
         source: http::Error,
     },
     /// Mirrors of the environment.
     #[error("cannot fetch the add-on {name}: {why}")]
     Mirrors {
-        /// Its name.
+        /// The add-on.
         name: String,
-        /// The cause.
+        /// The fault in the variable, in words.
         why: String,
     },
     /// helm is not there.
@@ -93,7 +93,7 @@ pub enum Error {
     NoHelm {
         /// The add-on.
         name: String,
-        /// The cause.
+        /// The I/O error of starting it.
         source: io::Error,
     },
     /// helm refuses.
@@ -104,7 +104,7 @@ pub enum Error {
         /// The last lines that it says.
         why: String,
     },
-    /// What came is no manifest.
+    /// The answer is no manifest.
     #[error("what was fetched for {name} is no manifest that can be applied:\n{findings}")]
     Manifest {
         /// The add-on.
