@@ -19,7 +19,7 @@ pub enum Error {
     /// A key is lost: either its certificate is there, or it was there once.
     #[error("{} is lost: {why}", path.display())]
     Lost {
-        /// The file.
+        /// The key's file.
         path: PathBuf,
         /// How that is known.
         why: &'static str,
@@ -27,7 +27,7 @@ pub enum Error {
     /// A file has the wrong content.
     #[error("{} cannot be used: {why}", path.display())]
     Unfit {
-        /// The file.
+        /// A file of the cluster's keys.
         path: PathBuf,
         /// The reason, in words, without anything of its content.
         why: String,
@@ -61,7 +61,7 @@ pub enum Error {
     /// The file is no kubeconfig.
     #[error("{} is not a kubeconfig of this cluster: {why}", path.display())]
     NoKubeconfig {
-        /// The file.
+        /// The file in the place of the kubeconfig.
         path: PathBuf,
         /// The reason, in words.
         why: &'static str,
@@ -72,7 +72,7 @@ pub enum Error {
     /// A file that the description names has the wrong content.
     #[error("{} cannot be used: {why}", path.display())]
     Given {
-        /// The file.
+        /// The file that the description names.
         path: PathBuf,
         /// The reason, in words, without anything of its content.
         why: &'static str,
@@ -117,7 +117,7 @@ impl Advice for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        /// Whatever was made with the old keys is then of another cluster.
+        /// Machines and files made with the old keys are then of another cluster.
         const ANEW: &str =
             "if no machine was ever given these keys, remove the directory, and all are made anew";
         Some(match self {

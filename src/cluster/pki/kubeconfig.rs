@@ -28,7 +28,7 @@ impl fmt::Debug for Kubeconfig {
     }
 }
 
-/// What became of the administrator's kubeconfig.
+/// The result of writing the administrator's kubeconfig.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// One is there that will do.
@@ -143,7 +143,7 @@ impl Kubeconfig {
         Kubeconfig(Zeroizing::new(yaml::document(&file)))
     }
 
-    /// The text.
+    /// The file's whole text (YAML), with the private key.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -177,7 +177,7 @@ pub(super) fn end(
     authority.end_of(&certificate)
 }
 
-/// What is to be done about a kubeconfig that may lie there.
+/// Judges a kubeconfig that may lie there: whether it is kept or made anew.
 pub(super) fn look(
     path: &Path,
     (authority, certificate): (&Authority, &Path),

@@ -8,7 +8,7 @@
 //! ```
 //! They are made once, before any machine has power, so that the kubeconfig is there as early, no machine is asked for it, and
 //! controllers need no certificate key, which lasts two hours (kubernetes/website#13191). kubeadm takes what it finds ("Using existing
-//! ca certificate authority") and makes the rest on each machine. Whoever brings authorities of their own puts them there first. Leaves
+//! ca certificate authority") and makes the rest on each machine. A site with authorities of its own puts them there first. Leaves
 //! files of machines to `project`, and what is asked with the kubeconfig to `api`.
 
 mod authority;
@@ -43,7 +43,7 @@ const COMPLETE: &str = ".complete";
 const COMPLETE_TEXT: &[u8] =
     b"The cluster's keys were all here once. Without this file, those that lack are made anew.\n";
 
-/// What the API server shows an etcd outside of the cluster, by kubeadm's usual names below `/etc/kubernetes/pki`: the authority,
+/// Files that the API server needs for an etcd outside of the cluster, by kubeadm's usual names below `/etc/kubernetes/pki`: the authority,
 /// a client's certificate, and its key.
 pub(in crate::cluster) const EXTERNAL_ETCD: [&str; 3] =
     ["etcd/ca.crt", "apiserver-etcd-client.crt", "apiserver-etcd-client.key"];
@@ -144,7 +144,7 @@ impl Pki {
         &self.exposed
     }
 
-    /// What each controller needs before `kubeadm init` or `join`, by path below `/etc/kubernetes/pki`; for an etcd outside of the
+    /// Files that each controller needs before `kubeadm init` or `join`, by path below `/etc/kubernetes/pki`; for an etcd outside of the
     /// cluster, the files that the description names, in place of an authority of ours. Workers need none: the config to join with has
     /// the authority's certificate, and kubeadm refuses a worker that has `ca.crt` already.
     ///
@@ -201,7 +201,7 @@ impl Pki {
         self.kubeconfig(cluster, MASTERS, "prebake", DAY, now)
     }
 
-    /// What `discovery.file` of a machine names: a kubeconfig by which kubeadm believes the API server and asks for a kubelet's
+    /// The file that `discovery.file` of a machine names: a kubeconfig by which kubeadm believes the API server and asks for a kubelet's
     /// certificate, and may do no more. It needs neither a bootstrap token, which expires, nor `cluster-info`, which is to be signed
     /// (kubernetes/kubeadm#668). One machine's name is in it, for the audit log.
     ///

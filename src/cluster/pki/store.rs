@@ -18,7 +18,7 @@ const MAX_FILE: usize = 1 << 20;
 /// The directory of a cluster's keys.
 pub(super) struct Store {
     directory: PathBuf,
-    /// What others could read until now.
+    /// Files that others could read until now.
     exposed: RefCell<Vec<PathBuf>>,
 }
 

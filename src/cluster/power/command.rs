@@ -59,7 +59,7 @@ impl std::fmt::Debug for Hook {
     }
 }
 
-/// What a command said, and how it ended.
+/// The end of a command, with its output.
 struct Ended {
     status: ExitStatus,
     output: Vec<u8>,
@@ -281,7 +281,7 @@ fn run(
         }
         thread::sleep(POLL);
     }
-    // Whatever it left behind in its group goes with it; the child itself is not waited for yet, so that the number is still its own.
+    // All that it left behind in its group goes with it; the child itself is not waited for yet, so that the number is still its own.
     group.signal(Signal::KILL);
     let status = {
         let mut over = group.over.lock().unwrap_or_else(PoisonError::into_inner);

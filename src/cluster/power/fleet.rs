@@ -12,7 +12,7 @@ use super::{Done, Error, Limits, Switch};
 use crate::base::finding::meant;
 use crate::cluster::description::{Cluster, Node};
 
-/// What is done to machines.
+/// An action on machines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Their state is read.
@@ -36,12 +36,12 @@ impl Action {
     }
 }
 
-/// What became of one machine.
+/// The result of one machine.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Its name.
+    /// The node's name in the description.
     pub node: String,
-    /// What was done, or why not.
+    /// The machine's new state, or why there is none.
     pub done: Result<Done, Error>,
 }
 

@@ -73,7 +73,7 @@ pub enum Boot {
     },
     /// It was not: a person must set PXE.
     Hand {
-        /// Why.
+        /// The reason, in words for that person.
         why: String,
     },
 }
@@ -89,7 +89,7 @@ impl fmt::Display for Boot {
     }
 }
 
-/// What became of a machine.
+/// The result of switching a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Done {
     /// Its power at the end.
@@ -242,7 +242,7 @@ pub enum Error {
     /// No node has this name.
     #[error("the cluster has no node `{name}`{meant}")]
     NoNode {
-        /// The name.
+        /// The name as it was typed.
         name: String,
         /// A similar name, in words.
         meant: String,
@@ -250,25 +250,25 @@ pub enum Error {
     /// The description has no `power` for a node.
     #[error("{node}: its description has neither `bmc` nor `power`")]
     NoPower {
-        /// Its name.
+        /// The node.
         node: String,
     },
     /// The node is a member that works.
     #[error("{node} is Ready in its cluster, and would lose its power")]
     Ready {
-        /// Its name.
+        /// The node.
         node: String,
     },
     /// The variable of a password is not set.
     #[error("the environment variable {name}, which is to have the BMC's password, is not set")]
     NoVariable {
-        /// Its name.
+        /// The variable.
         name: String,
     },
     /// Others than the owner may read a password.
     #[error("others can read or write the BMC's password in {} (mode {mode:04o})", path.display())]
     Exposed {
-        /// The file.
+        /// The file with the password.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -289,7 +289,7 @@ pub enum Error {
     Client {
         /// The BMC's URL.
         url: String,
-        /// Why.
+        /// The library's error, in words.
         why: String,
     },
     /// The BMC does not answer.
@@ -335,7 +335,7 @@ pub enum Error {
     Stranger {
         /// The URL of the request.
         url: String,
-        /// Why.
+        /// The first thing that a Redfish service would have sent otherwise, in words.
         why: String,
     },
     /// The BMC names another host, which must not get its credentials.
@@ -351,7 +351,7 @@ pub enum Error {
     NoSystem {
         /// The BMC's URL.
         url: String,
-        /// Why.
+        /// The lack of systems, or those that do not match, in words.
         why: String,
     },
     /// The BMC has no way to do it.

@@ -191,7 +191,7 @@ impl Plan {
         Ok(host)
     }
 
-    /// What it takes, in words for people.
+    /// Its cost in memory, disks and time, in words for people.
     pub fn cost(&self, host: &Host) -> String {
         let machines = counted(self.machines.len() as u64, "machine");
         let memory = Bytes(self.memory());
@@ -308,7 +308,7 @@ pub enum Error {
     /// A program is missing.
     #[error("there is no {program} in PATH")]
     NoProgram {
-        /// Its name.
+        /// The program, as it is looked for.
         program: &'static str,
         /// The package that has it.
         package: &'static str,
@@ -318,9 +318,9 @@ pub enum Error {
     NoMemory {
         /// Number of machines.
         machines: usize,
-        /// What they and the host need.
+        /// Memory that they and the host need.
         wanted: Bytes,
-        /// What there is.
+        /// Memory that is free.
         free: Bytes,
     },
     /// This user may make no network namespace, or no tap device in it.
@@ -332,7 +332,7 @@ pub enum Error {
     /// A program of the rehearsal cannot be run.
     #[error("cannot run {program}")]
     Run {
-        /// Its name.
+        /// The program, as it was started.
         program: String,
         /// The I/O error.
         source: io::Error,
@@ -348,7 +348,7 @@ pub enum Error {
     /// A machine, or a server beside them, ended before its time.
     #[error("{name} ended: {why}")]
     Died {
-        /// Its name.
+        /// The machine or server.
         name: String,
         /// The end of what it said.
         why: String,
@@ -372,7 +372,7 @@ pub enum Error {
     /// The plan cannot be read.
     #[error("the plan of the rehearsal is damaged: {why}")]
     Plan {
-        /// Why.
+        /// The decoder's error, in words.
         why: String,
     },
     /// A file cannot be written.

@@ -61,7 +61,7 @@ pub struct Left {
 pub struct End {
     /// How the program ended that it is about.
     pub code: i32,
-    /// What runs on.
+    /// Processes that run on.
     pub left: Vec<Left>,
 }
 
@@ -229,7 +229,7 @@ impl Cast {
         let err = out.try_clone().map_err(disk::Error::io("make", log))?;
         let run = |source| Error::Run { program: name.clone(), source };
         let mut command = match self.keep {
-            // What stays is no part of this process's terminal.
+            // A process that stays is no part of this one's terminal.
             true => {
                 let mut command = command(&words);
                 command.process_group(0);

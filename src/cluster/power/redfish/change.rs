@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::Boot;
 
-/// What a machine is to boot from.
+/// The target from which a machine is to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish<'u> {
     /// A URL, once.
@@ -23,7 +23,7 @@ pub enum Wish<'u> {
 /// How much is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// What differs from what the BMC has.
+    /// Members that differ from those of the BMC.
     Differing,
     /// Target and frequency.
     Pair,

@@ -128,7 +128,7 @@ impl Wire {
         self.said(&format!("{}{path}", self.name()))
     }
 
-    /// Whatever this BMC says, for people: safe for a terminal, and without what it was told in confidence.
+    /// A text of this BMC for people: safe for a terminal, and without what it was told in confidence.
     pub(super) fn said(&self, text: &str) -> String {
         words::printable(&self.hidden(text))
     }
