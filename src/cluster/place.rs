@@ -78,7 +78,7 @@ impl Place {
         self.own().join("state.json")
     }
 
-    /// What the boot server saw of the machines.
+    /// The boot server's record of the machines.
     pub fn machines(&self) -> PathBuf {
         self.own().join("machines.json")
     }

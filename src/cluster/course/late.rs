@@ -1,4 +1,4 @@
-//! What is late: each machine and stage with what to look at.
+//! Lateness: each machine and stage with what to look at.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const MOST: usize = 5;
 pub struct Late {
     /// The cluster's name.
     cluster: String,
-    /// What was awaited.
+    /// Title of the step that was awaited.
     title: &'static str,
     /// The limit.
     limit: Duration,
@@ -50,7 +50,7 @@ pub(super) struct Fault(pub String);
 impl Advice for Fault {}
 
 impl Run {
-    /// What is late, if the step or the whole has reached its limit.
+    /// All that is late, if the step or the whole has reached its limit.
     pub(super) fn late(&self) -> Option<Late> {
         let whole = self.course.limit.filter(|limit| self.all_began.elapsed() >= *limit);
         let of_step = match self.course.limit {

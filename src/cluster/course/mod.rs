@@ -5,7 +5,7 @@
 //! Monitor (machines), Follower (API server) ─▶ Course ─▶ News ─▶ lines, table, JSON
 //!                                                 └────▶ Formation ─▶ status page
 //! ```
-//! What is done is judged by the API server and the machines' reports at each moment, so that the course may be entered at any
+//! Progress is judged by the API server and the machines' reports at each moment, so that the course may be entered at any
 //! point: after a kill, a power cut, or on a cluster that is ready. Owns the order of the steps, their limits in time, and the words
 //! for what is late. Leaves making and serving to those who call, and screens to `cli`.
 
@@ -75,7 +75,7 @@ pub enum News<'n> {
     },
     /// A person has to do something.
     Ask {
-        /// What.
+        /// The request, in a sentence.
         text: &'n str,
         /// The machines that it is about: name and MAC address.
         machines: &'n BTreeMap<String, String>,
@@ -97,7 +97,7 @@ pub enum News<'n> {
 /// Receives news.
 pub type Tell = Arc<dyn Fn(&News<'_>) + Send + Sync>;
 
-/// What the course needs.
+/// The course's subject and means.
 pub struct Course {
     /// The cluster.
     pub cluster: Arc<Cluster>,
@@ -105,11 +105,11 @@ pub struct Course {
     pub place: Place,
     /// The record of its steps.
     pub record: Record,
-    /// What the boot server saw.
+    /// The boot server's view of the machines.
     pub monitor: Arc<Monitor>,
     /// The API server.
     pub connection: Connection,
-    /// What is applied to it.
+    /// Manifests that are applied to it.
     pub plan: Arc<Plan>,
     /// The nodes that are awaited.
     pub awaited: BTreeSet<String>,
@@ -150,7 +150,7 @@ struct Switched {
     is_done: bool,
 }
 
-/// What was applied in this run.
+/// The add-ons and manifests that were applied in this run.
 #[derive(Default)]
 struct Applied {
     network: bool,

@@ -58,9 +58,9 @@ pub enum Error {
     /// It is none, or of another version.
     #[error("{} is no record of this version of prebake: {why}", path.display())]
     Malformed {
-        /// Its path.
+        /// Path of the record.
         path: PathBuf,
-        /// The reason.
+        /// The fault in it, in words.
         why: String,
     },
     /// It cannot be read or written.

@@ -13,7 +13,7 @@ use crate::serve::site::labels::Labels;
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sight {
-    /// Its name.
+    /// The node's name in the description.
     pub name: String,
     /// Its card.
     pub mac: String,
@@ -33,7 +33,7 @@ pub struct Sight {
     pub failed: bool,
     /// Whether its Node is Ready; `None` without a Node.
     pub ready: Option<bool>,
-    /// What is likely wrong with the machine, else why its Node is not ready.
+    /// The likely fault of the machine, else why its Node is not ready.
     pub why: Option<String>,
     /// The way out, if one is known.
     pub hint: Option<String>,
@@ -75,7 +75,7 @@ impl Sight {
         }
     }
 
-    /// What has changed since an earlier sight, in words.
+    /// The change since an earlier sight, in words.
     pub(super) fn news(&self, before: Option<&Sight>) -> Option<String> {
         let reached = |sight: &Sight| (sight.stage.clone(), sight.detail.clone(), sight.failed);
         let is_new = before.is_none_or(|before| reached(before) != reached(self));

@@ -153,7 +153,7 @@ pub enum Cni {
 /// Manifests that are applied after the API server answers.
 #[derive(Debug)]
 pub struct Addon {
-    /// Its name.
+    /// Name of one that prebake knows, or of the site's own.
     pub name: Spanned<String>,
     /// Files and directories of manifests; none for those that prebake knows by its name.
     pub manifests: Vec<Spanned<PathBuf>>,

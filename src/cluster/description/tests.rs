@@ -514,7 +514,7 @@ fn every_kind_of_wrong_input_is_told_once_where_it_is_with_the_way_out() {
     }
 }
 
-/// What is no change of one place.
+/// Findings about several places at once.
 #[test]
 fn wholes_that_cannot_be_clusters_are_told() {
     let of = |text: &str, wanted: &str| {

@@ -49,7 +49,7 @@ const LITTLE: u64 = 64 << 20;
 /// Capabilities for ports below 1024 and for sockets of one interface, by their numbers (capabilities(7)).
 const CAPABILITIES: [(u32, &str); 2] = [(10, "CAP_NET_BIND_SERVICE"), (13, "CAP_NET_RAW")];
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -78,13 +78,13 @@ impl Verdict {
 /// One check with its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Its name.
+    /// Name of the check, of one word: `address`.
     pub name: &'static str,
     /// The verdict.
     pub verdict: Verdict,
-    /// What was found, in a sentence.
+    /// The finding, in a sentence.
     pub found: String,
-    /// What to do, if anything is to be done.
+    /// The way out, if anything is to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way_out: Option<String>,
 }
@@ -108,7 +108,7 @@ fn unknown(found: impl Into<String>, way_out: impl Into<String>) -> Found {
     Found(Verdict::Unknown, found.into(), Some(way_out.into()))
 }
 
-/// What is examined.
+/// A site to examine.
 pub struct Subject<'c> {
     /// The cluster.
     pub cluster: &'c Cluster,
@@ -129,7 +129,7 @@ struct Site<'s> {
     interface: Option<Interface>,
     /// The process that serves this cluster already.
     served: Option<String>,
-    /// Who answers to a DHCPDISCOVER; an error says why none was sent.
+    /// Answers to a DHCPDISCOVER; an error says why none was sent.
     offers: Result<Vec<Offer>, String>,
 }
 

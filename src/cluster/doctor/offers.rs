@@ -1,4 +1,4 @@
-//! Who answers to firmware: a DHCPDISCOVER as PXE sends it (RFC 2131, PXE 2.1), and the answers to it.
+//! Servers that answer to firmware: a DHCPDISCOVER as PXE sends it (RFC 2131, PXE 2.1), and the answers to it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -38,7 +38,7 @@ impl Offer {
         !self.address.is_unspecified()
     }
 
-    /// What it tells machines to boot, in words; `None` if it leaves that to others.
+    /// The file that it has machines boot, in words; `None` if it leaves that to others.
     pub(super) fn boots(&self) -> Option<String> {
         match (&self.file, self.is_booter) {
             (Some(file), _) => Some(format!("{} with the boot file {file}", self.server)),

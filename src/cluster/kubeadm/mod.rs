@@ -1,4 +1,4 @@
-//! What kubeadm is told on each machine: a config to begin or to join with, and the manifest of the shared address.
+//! Files that tell kubeadm what to do on each machine: a config to begin or to join with, and the manifest of the shared address.
 //!
 //! The form is v1beta4, and v1beta3 for 1.30, whose kubeadm takes v1beta4 only as an experiment. kubeadm refuses keys that it does not
 //! know, so what a version cannot say is left out: each type here has what both forms have in common, and the differences are where
@@ -42,7 +42,7 @@ const VOLUME_PLUGINS: &str = "/var/lib/kubelet/volumeplugins";
 /// The oldest minor version that configs are written for.
 const OLDEST: u32 = 30;
 
-/// What configs need besides the description.
+/// Values that configs need besides the description.
 pub struct Given<'a> {
     /// The kind of the keys that kubeadm makes: [`Pki::algorithm`](crate::cluster::pki::Pki::algorithm).
     pub algorithm: Algorithm,

@@ -1,10 +1,10 @@
-//! What a run of kubeadm that ended in the middle leaves, by the names of the checks that then fail in the next one.
+//! Remains of a run of kubeadm that ended in the middle, by the names of the checks that then fail in the next one.
 //!
 //! Never `all`: a machine that belongs to another cluster must be found by the first run (kubernetes/kubeadm#1642).
 
 use crate::cluster::description::Role;
 
-/// What any controller has after a while: servers on their ports, and manifests.
+/// Remains of any controller after a while: servers on their ports, and manifests.
 const CONTROLLER: [&str; 6] = [
     "Port-6443",
     "Port-10257",
@@ -15,14 +15,14 @@ const CONTROLLER: [&str; 6] = [
 ];
 /// The manifest of etcd.
 const ETCD_MANIFEST: &str = "FileAvailable--etc-kubernetes-manifests-etcd.yaml";
-/// What a member of etcd has.
+/// Remains of a member of etcd.
 const MEMBER: [&str; 3] = ["Port-2379", "Port-2380", "DirAvailable--var-lib-etcd"];
 /// The kubelet's port, which any member has taken.
 const KUBELET: &str = "Port-10250";
-/// What a machine has that began to join.
+/// Remains of a machine that began to join.
 const JOINING: [&str; 2] =
     ["FileAvailable--etc-kubernetes-kubelet.conf", "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf"];
-/// What only a worker must not have yet.
+/// The file that only a worker must not have yet.
 const WORKER: &str = "FileAvailable--etc-kubernetes-pki-ca.crt";
 
 /// The names for a member's next run.

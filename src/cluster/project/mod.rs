@@ -34,7 +34,7 @@ use crate::cluster::templates::{Filled, Templates, fill};
 
 pub use private::{Foreign, private};
 
-/// What a project is written from, besides the description.
+/// The sources of a project, besides the description.
 pub struct Given<'a> {
     /// The cluster's keys.
     pub pki: &'a Pki,
@@ -54,7 +54,7 @@ pub enum Error {
     /// A member that is installed would need its secrets on its disk.
     #[error("{}: {} cannot be installed: prebake gives secrets only to machines that boot from it", name.place, name.value)]
     Installed {
-        /// Its name.
+        /// The member, with its place in the description.
         name: crate::base::yaml::decode::Spanned<String>,
     },
 }
@@ -295,7 +295,7 @@ fn node_values(node: &Node, given: &Given<'_>) -> Values {
         .with("KUBEADM_TOKEN", given.token.0.as_str())
 }
 
-/// What a person's profile of a role adds to it.
+/// Additions of a person's profile to that of a role.
 fn profile_adds(
     cluster: &Cluster,
     class: &Class<'_>,
@@ -310,7 +310,7 @@ fn profile_adds(
     matchbox::profile(template, &filled.text, role, &server, &cluster.directory)
 }
 
-/// What a person's group adds to a node.
+/// The UUID that a person's group adds to a node.
 fn group_uuid(node: &Node, given: &Given<'_>, shared: &Values) -> Result<Option<String>, Findings> {
     let template = given.templates.get("groups/node.json.tmpl");
     let Some(template) = template.filter(|template| template.replaced) else { return Ok(None) };

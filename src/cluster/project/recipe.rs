@@ -17,7 +17,7 @@ pub(super) struct Profile<'c> {
     pub class: &'c Class<'c>,
     /// Its layers, lowest first.
     pub layers: Vec<String>,
-    /// What a person's own profile adds.
+    /// Additions of a person's own profile.
     pub adds: Adds,
 }
 
@@ -138,7 +138,7 @@ fn further(cluster: &Cluster, images: &[String]) -> (String, Vec<Finding>) {
         match items(value) {
             Ok(items) => {
                 for (name, item) in items {
-                    // What a person says of one of ours counts.
+                    // A person's words about one of ours count.
                     if known.contains(&name.as_str()) {
                         own.retain(|ours| ours != &name && !ours.starts_with(&format!("{name}: ")));
                     }

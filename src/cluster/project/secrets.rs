@@ -1,4 +1,4 @@
-//! What a node is given once, and only by the guard: authorities, tokens, and configs that hold one.
+//! Files that a node is given once, and only by the guard: authorities, tokens, and configs that hold one.
 
 use std::fs;
 use std::path::Path;

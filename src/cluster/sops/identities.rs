@@ -32,7 +32,7 @@ pub enum Error {
         place: String,
         /// Number of the line, from 1.
         line: usize,
-        /// What it looks like.
+        /// The kind of text that it looks like.
         like: Option<&'static str>,
     },
 }
@@ -148,7 +148,7 @@ fn usual() -> Option<PathBuf> {
     Some(settings.join("sops/age/keys.txt"))
 }
 
-/// What a text that is no identity looks like.
+/// The kind of text that was taken for an identity, if it is known.
 fn like(text: &str, word: &str) -> Option<&'static str> {
     if text.contains("AGE ENCRYPTED FILE") || text.starts_with("age-encryption.org") {
         Some("an identity that is encrypted itself")

@@ -135,7 +135,7 @@ impl Sealed {
     }
 }
 
-/// What a leaf's path is sealed with: the keys, each followed by a colon.
+/// The path with which a leaf is sealed: its keys, each followed by a colon.
 pub(super) fn path(keys: &[String]) -> String {
     keys.join(":") + ":"
 }

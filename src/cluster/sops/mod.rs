@@ -4,7 +4,7 @@
 //! tree with ENC[…] leaves ─▶ metadata ─▶ data key (age) ─▶ leaves (AES-256-GCM) ─▶ MAC agrees ─▶ tree with clear leaves
 //! ```
 //! Follows sops 3.13.3 (`sops.go`, `aes/cipher.go`): a leaf is sealed together with the path of its keys, and the MAC covers the
-//! clear leaves in the order of the text. Whatever does not agree is an error, never a warning. Owns the format and the search for
+//! clear leaves in the order of the text. Any disagreement is an error, never a warning. Owns the format and the search for
 //! age identities. Leaves KMS, PGP and Vault to sops itself, whose decrypted output can be piped in, and the meaning of leaves to
 //! the decoder of the file.
 

@@ -1,9 +1,10 @@
 //! Filling in a template.
 //!
-//! A variable is `${NAME}`, `{{NAME}}` or `{{ .NAME }}`, in capitals; `$${NAME}` is `${NAME}` for the machine's own shell. What is plainly
-//! the shell's stays as it is: `$NAME`, `$(…)`, names with small letters, `${NAME…}` with anything behind the name, variables that
-//! the template itself assigns or reads, and those of every shell and service. Any other name in capitals is a slip. A template
-//! with actions of Go's text/template (`{{ if eq .NODE_ROLE "worker" }}`) is one; other braces, such as a format of `docker ps`, stay.
+//! A variable is `${NAME}`, `{{NAME}}` or `{{ .NAME }}`, in capitals; `$${NAME}` is `${NAME}` for the machine's own shell. Text that
+//! is plainly the shell's stays as it is: `$NAME`, `$(…)`, names with small letters, `${NAME…}` with anything behind the name,
+//! variables that the template itself assigns or reads, and those of every shell and service. Any other name in capitals is a slip. A
+//! template with actions of Go's text/template (`{{ if eq .NODE_ROLE "worker" }}`) is one; other braces, such as a format of
+//! `docker ps`, stay.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::format::gotemplate;
 
 /// A template with its variables filled in.
 pub struct Filled {
-    /// The text.
+    /// The template's text with values for variables.
     pub text: String,
     /// The variables that it names.
     pub uses: BTreeSet<&'static str>,
@@ -102,7 +103,7 @@ impl Filler<'_> {
             }
         }
         dotted.push_str(&text[done..]);
-        // What a shell reads is never within an action, and a value may look like one.
+        // A shell's own variable is never within an action, and a value may look like one.
         let filled = self.fill(&dotted, false);
         if !self.findings.is_empty() {
             return filled;

@@ -16,7 +16,7 @@ const OWN_ARGS: [&str; 3] = ["initrd=", "flatcar.first_boot", "coreos.first_boot
 /// Kernel arguments that name the server of the config.
 const CONFIG_ARGS: [&str; 3] = ["flatcar.config.url=", "coreos.config.url=", "ignition.config.url="];
 
-/// What a person's profile adds to the one of its role.
+/// Additions of a person's profile to the one of its role.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Adds {
     /// Kernel arguments.
@@ -68,7 +68,7 @@ pub fn profile(
     Ok(Findings::settle(reader.findings, adds)?.0)
 }
 
-/// What a person's group adds to a node: its UUID.
+/// The UUID that a person's group adds to a node.
 ///
 /// # Errors
 /// Everything in it that would not count, with the way out.

@@ -106,7 +106,7 @@ impl Templates {
     }
 }
 
-/// A finding about a file that replaces no template. What is no template by its name, such as a README, may lie there.
+/// A finding about a file that replaces no template. Files that are no templates by their names, such as a README, may lie there.
 fn stranger(whole: &Path, path: &str) -> Option<Finding> {
     let whole = whole.display();
     if Templates::names().any(|name| name.strip_suffix(END) == Some(path)) {

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 /// A variable.
 #[derive(Debug)]
 pub struct Variable {
-    /// Its name.
+    /// The name, in capitals: `CLUSTER_NAME`.
     pub name: &'static str,
-    /// What it is, with its key in the description.
+    /// Its meaning, with its key in the description.
     pub says: &'static str,
     /// Templates that have it.
     pub of: Scope,
