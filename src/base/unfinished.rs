@@ -149,7 +149,7 @@ pub(crate) fn end_on_signals() -> Option<Ending> {
                     }
                 };
                 let _ = ready.send(());
-                // Whoever only drops the other end does not stop this.
+                // Only dropping the other end does not stop this.
                 let stopped = async {
                     if stopped.await.is_err() {
                         std::future::pending().await

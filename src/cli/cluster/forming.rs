@@ -39,7 +39,7 @@ const AT_ONCE: Duration = Duration::from_millis(1500);
 /// How long all hooks of a site may take.
 const HOOKS: Duration = Duration::from_secs(600);
 
-/// What all verbs that form a cluster share.
+/// Arguments of all verbs that form a cluster.
 #[derive(Args)]
 pub(super) struct FormingArgs {
     #[command(flatten)]

@@ -86,7 +86,7 @@ pub(crate) struct Generated {
     pub pki: Pki,
     /// The finished build.
     pub report: Report,
-    /// What became of the kubeconfig.
+    /// Whether the kubeconfig was made, kept or replaced.
     pub kubeconfig: Written,
     /// The lock of its inputs.
     pub lock: PathBuf,
@@ -220,7 +220,7 @@ impl Generated {
         })
     }
 
-    /// What is there now, and what comes next.
+    /// The state of the directory, and the next step.
     fn for_people(&self, cluster: &Cluster, described: &Described) -> String {
         let published = &self.report.published;
         let mut text = format!(

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// that is Ready in its cluster keeps its power unless --force is given.
 #[derive(Args)]
 pub(crate) struct PowerArgs {
-    /// What is done
+    /// The change of power, or `status` to only ask
     #[arg(value_name = "ACTION")]
     action: Verb,
     /// Nodes of the description; all that can be switched if none is named
@@ -46,7 +46,7 @@ pub(crate) struct PowerArgs {
     json: bool,
 }
 
-/// What a person asks for.
+/// An action as it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Verb {
     /// Give power to machines that are off

@@ -27,7 +27,7 @@ const POOL: &str = "/var/lib/libvirt/images";
 ///
 /// The machines of the description boot over a bridge in a network namespace of their own, from the same servers and the same tree as in
 /// the rack, and form the cluster. However it ends, they end with it. Memory is that of the description, else 4 GiB for a controller and
-/// 3 GiB for a worker; disks are files that grow. What it costs is told before it begins. Needs QEMU, and root or user namespaces.
+/// 3 GiB for a worker; disks are files that grow. Its cost is told before it begins. Needs QEMU, and root or user namespaces.
 #[derive(Args)]
 pub(crate) struct RehearseArgs {
     #[command(flatten)]
@@ -149,7 +149,7 @@ impl RehearseArgs {
         }
     }
 
-    /// What happens in the namespace. Whatever needs the network of the host is done before.
+    /// The steps in the namespace. All that needs the network of the host is done before.
     fn script(&self, plan: Plan, own: &Path, file: &Path, work: &Path) -> Result<Script> {
         let text = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<OsString>>();
         let verb = |words: &[&str]| std::iter::once(own.into()).chain(text(words)).collect::<Vec<OsString>>();

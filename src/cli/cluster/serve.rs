@@ -18,8 +18,8 @@ use crate::cluster::templates::Templates;
 
 /// Serve what `generate` or `init` made: for machines that boot over the network each time, and for later installations
 ///
-/// The same server as in `init`: HTTP on port 8080, TFTP, and DHCP or proxyDHCP, with the configs with secrets for each machine. What
-/// machines join with lasts a day and is made anew each hour. `prebake serve` of the same tree serves it, too, but makes nothing anew.
+/// The same server as in `init`: HTTP on port 8080, TFTP, and DHCP or proxyDHCP, with the configs with secrets for each machine. Credentials
+/// to join with last a day and are made anew each hour. `prebake serve` of the same tree serves it, too, but makes nothing anew.
 #[derive(Args)]
 pub(super) struct ServeArgs {
     #[command(flatten)]

@@ -78,7 +78,7 @@ impl ServingArgs {
         args.serve.prepare(files)
     }
 
-    /// What a person would type behind `prebake serve`.
+    /// The same server as words behind `prebake serve`.
     fn flags(&self, cluster: &Cluster, place: &Place, quiet: bool) -> Vec<OsString> {
         let mut flags: Vec<OsString> = vec![place.tree().into()];
         let mut add = |words: &[OsString]| flags.extend(words.iter().cloned());

@@ -32,7 +32,7 @@ pub(crate) struct ClusterStatusArgs {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The document that `--json` prints.
 #[derive(Serialize)]
 struct Document<'d> {
     /// URL of the API server.

@@ -102,7 +102,7 @@ impl ServeArgs {
     }
 
     /// Binds the sockets, reads the content and gives up all rights but those to `files` and to what the server itself needs.
-    /// Whoever runs further tasks beside the server names their files here: afterwards it is too late. Must be called while
+    /// A caller with further tasks beside the server names their files here: afterwards it is too late. Must be called while
     /// the process has one thread. `None` if a config for dnsmasq was asked for, which is printed then.
     pub(crate) fn prepare(self, mut files: Files) -> Result<Option<Ready>> {
         if self.log_format == LogFormat::Json {

@@ -22,11 +22,11 @@ pub struct Formation {
     pub version: String,
     /// The API server's address as people reach it: `https://10.0.0.10:6443`.
     pub endpoint: String,
-    /// What is awaited now, or that all is done.
+    /// The phase that is awaited now, or that all is done.
     pub phase: Phase,
     /// When that phase began.
     pub since: Stamp,
-    /// What a person has to do now, in a sentence, such as to power on the machines.
+    /// A request to the person in front of it, in a sentence, such as to power on the machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<String>,
     /// Where the administrator's kubeconfig is, once it is of use: from [`Phase::Nodes`] on.
@@ -81,7 +81,7 @@ pub struct Group {
 pub struct Part {
     /// Its name; that of a node is the machine's.
     pub name: String,
-    /// What kind of it: `controller`, `worker`; of a member `leader`, `voter`, `learner`; of a pod its namespace.
+    /// The kind of part: `controller`, `worker`; of a member `leader`, `voter`, `learner`; of a pod its namespace.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// The node that it is on.
@@ -95,7 +95,7 @@ pub struct Part {
     /// Why it is not ready, in one sentence without a full stop; empty if it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// What to look at, of one that is late or failed: a command, a log, a page.
+    /// A place to look at, of one that is late or failed: a command, a log, a page.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
     /// Since when it has been in that state.

@@ -8,7 +8,7 @@ use crate::base::error::Result;
 
 /// Manifests of add-ons, beside the cluster's description
 ///
-/// What is applied to a cluster is what lies there: nothing is fetched or rendered when a cluster forms.
+/// A cluster gets exactly the files that lie there: nothing is fetched or rendered when a cluster forms.
 #[derive(Args)]
 pub(crate) struct AddonsArgs {
     #[command(subcommand)]

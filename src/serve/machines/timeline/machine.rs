@@ -241,7 +241,7 @@ impl Machine {
         let returned = self.boot.told.from_disk && now.since(self.boot.began) < LOOP;
         self.returned = if returned { self.returned.saturating_add(1) } else { 0 };
         self.boots = self.boots.saturating_add(1);
-        // Whatever joined is gone, and asks again.
+        // A member that joined is gone, and asks again.
         self.turn = None;
         self.boot = Boot { began: now, ..Boot::default() };
     }
