@@ -149,13 +149,17 @@ mod tests {
     /// On 2026-11-28 `biuld` gave "bundle, build", `watch` gave "fetch" and `version` "verify" (ux.md, §2).
     #[test]
     fn an_unknown_verb_gets_what_was_meant_and_nothing_that_only_looks_alike() {
+        const VALIDATE: &[&str] = match cfg!(feature = "cluster") {
+            true => &["cluster validate", "ignition validate"],
+            false => &["ignition validate"],
+        };
         for (line, expected) in [
             ("prebake biuld", &["build"][..]),
             ("prebake Servre", &["serve"]),
             ("prebake watch", &["status --watch"]),
             ("prebake ls", &["nodes ls", "store ls", "sysext ls"]),
             ("prebake gc", &["store gc"]),
-            ("prebake validate", &["ignition validate"]),
+            ("prebake validate", VALIDATE),
             ("prebake inject", &["initrd inject"]),
             ("prebake image", &["sysext", "initrd", "bundle"]),
             ("prebake comp", &["completions"]),

@@ -5,6 +5,7 @@ use crate::base::yaml::keys::{Form, Key, Mapping, Rule, Value};
 use crate::machine::keys::NODE;
 use crate::source::SourceName;
 use crate::sysext::keys::PACKAGING;
+use crate::tree::names;
 
 static FLATCAR: Form =
     Form { name: "Flatcar version", pattern: "^(latest|[0-9]+\\.[0-9]+\\.[0-9]+)$", numeric: false };
@@ -383,7 +384,7 @@ pub(super) static PROFILE: Mapping = Mapping::of(
         Key::may(
             "role",
             Value::Words(&[
-                ("control-plane", "they run the API server and its companions, and may run pods"),
+                (names::CONTROL_PLANE, "they run the API server and its companions, and may run pods"),
                 ("worker", "they run pods only"),
             ]),
             "they may do everything, and carry the images for it",

@@ -34,16 +34,16 @@ pub(crate) struct RehearseArgs {
     described: Described,
     /// Boot the machines from this build, and form nothing
     #[arg(long, value_name = "TREE", conflicts_with = "libvirt")]
-    tree: Option<PathBuf>,
+    boot_only: Option<PathBuf>,
     /// The stage that all of them must reach then, as with `prebake status --wait`
-    #[arg(long, value_name = "STAGE", default_value = "booted", requires = "tree")]
+    #[arg(long, value_name = "STAGE", default_value = "booted", requires = "boot_only")]
     until: Stage,
     /// Memory of each machine, whatever the description says, such as 4GiB
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
     /// Leave the machines running, and tell how to reach them
     #[arg(long, conflicts_with = "libvirt")]
-    keep: bool,
+    keep_running: bool,
     /// Give up after this time
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2h")]
     timeout: Duration,
@@ -124,7 +124,7 @@ impl RehearseArgs {
         match status.code() {
             Some(0) => Ok(()),
             code => {
-                let log = self.keep.then_some(path);
+                let log = self.keep_running.then_some(path);
                 Err(Error::Failed { name: script.plan.name, code: code.unwrap_or(1), log }.into())
             }
         }
@@ -134,7 +134,7 @@ impl RehearseArgs {
     fn work(&self, plan: &Plan) -> Result<Work> {
         let output = &self.described.output;
         disk::create_directories(output)?;
-        match self.keep {
+        match self.keep_running {
             false => Ok(Work::Gone(
                 Directory::in_directory(output).map_err(disk::Error::io("make a directory in", output))?,
             )),
@@ -154,7 +154,7 @@ impl RehearseArgs {
         let text = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<OsString>>();
         let verb = |words: &[&str]| std::iter::once(own.into()).chain(text(words)).collect::<Vec<OsString>>();
         let timeout = format!("{}s", self.timeout.as_secs().max(1));
-        let (beside, about) = match &self.tree {
+        let (beside, about) = match &self.boot_only {
             Some(tree) => {
                 let listen = format!("0.0.0.0:{PORT}");
                 let mut serve = verb(&["serve"]);
@@ -198,7 +198,7 @@ impl RehearseArgs {
                 (Vec::new(), init)
             }
         };
-        Ok(Script { plan, beside, about, keep: self.keep })
+        Ok(Script { plan, beside, about, keep: self.keep_running })
     }
 }
 

@@ -11,7 +11,7 @@ use super::generate;
 use crate::bake::outputs::dnsmasq::IPXE_DIRECTORY;
 use crate::base::disk;
 use crate::base::error::Result;
-use crate::cli::serve::{Ready, ServeArgs};
+use crate::cli::serve::{Ready, ServeArgs, confine, netboot};
 use crate::cluster::course::Renew;
 use crate::cluster::description::{Cluster, Power};
 use crate::cluster::doctor::{self, HTTP};
@@ -23,17 +23,14 @@ use crate::serve::process::confine::Files;
 use crate::tree::open::Tree;
 use crate::tree::private;
 
-/// Heading of these options.
-const HEADING: &str = "Server";
-
 /// How the boot server runs.
 #[derive(Args)]
 pub(super) struct ServingArgs {
     /// Where the iPXE binaries are: undionly.kpxe, ipxe.efi, ipxe-arm64.efi
-    #[arg(help_heading = HEADING, long, value_name = "DIR", default_value = IPXE_DIRECTORY)]
+    #[arg(help_heading = netboot::HEADING, long, value_name = "DIR", default_value = IPXE_DIRECTORY)]
     pub ipxe_dir: PathBuf,
     /// Do not restrict the process's file access with landlock
-    #[arg(help_heading = HEADING, long)]
+    #[arg(help_heading = confine::HEADING, long)]
     no_sandbox: bool,
 }
 

@@ -25,9 +25,14 @@ fn decoded(format: &Format, text: &str) -> Result<String, String> {
         "sysext" => format!("{:?}", schema::parse(&source, "kubernetes").map_err(told)?),
         #[cfg(feature = "cluster")]
         "cluster" => {
-            let (cluster, _) =
+            let (mut cluster, _) =
                 crate::cluster::description::Cluster::parse(&source, PathBuf::new()).map_err(told)?;
-            format!("{cluster:?}")
+            // Settings of the recipe are lines that are copied there: they mean what a recipe makes of them.
+            let settings = cluster.recipe.take().unwrap_or_default();
+            let least = "schema: 1\nname: a\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
+            let source = Source::new("recipe.yaml", &format!("{least}{settings}"));
+            let recipe = Recipe::parse(&source, PathBuf::new(), outputs::read).map_err(told)?;
+            format!("{cluster:?} {recipe:?}")
         }
         _ => format!("{:?}", serde_yaml::from_str::<Lock>(text).map_err(|error| error.to_string())?),
     };

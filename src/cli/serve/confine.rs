@@ -9,7 +9,7 @@ use crate::serve::process::confine::user::User;
 use crate::serve::process::confine::{Confinement, Error, Files};
 
 /// Heading of these options.
-const HEADING: &str = "Confinement";
+pub(crate) const HEADING: &str = "Confinement";
 
 /// Rights that the server drops once it listens.
 #[derive(Args)]

@@ -1,10 +1,10 @@
 //! `prebake serve`
 
 mod bundle;
-mod confine;
+pub(crate) mod confine;
 mod guard;
 mod matchbox;
-mod netboot;
+pub(crate) mod netboot;
 mod storm;
 mod tls;
 

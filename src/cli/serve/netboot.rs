@@ -20,7 +20,7 @@ use crate::serve::site::Site;
 use crate::tree::names::LOADERS;
 
 /// Heading of these options.
-const HEADING: &str = "Network boot (needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW)";
+pub(crate) const HEADING: &str = "Network boot (needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW)";
 
 #[derive(Args)]
 pub(crate) struct NetbootArgs {

@@ -519,7 +519,12 @@ pub(crate) static PROXY: Mapping = Mapping::of(
 pub(crate) static ADDON: Mapping = Mapping::of(
     "an add-on",
     &[
-        Key::needed("name", Value::Form(&forms::NAME), "own", "Its name."),
+        Key::needed(
+            "name",
+            Value::Form(&forms::NAME),
+            "cert-manager",
+            "Name of one that prebake knows, or of your own, which has `manifests`.",
+        ),
         Key::may(
             "manifests",
             FILES,

@@ -93,7 +93,7 @@ mod tests {
         let secret = Password::Text(Secret(Zeroizing::new("geheim".into())));
         assert!(!format!("{secret:?}").contains("geheim"));
         assert_eq!(*read(&secret, Path::new("/")).unwrap(), "geheim");
-        let absent = read(&Password::Environment("PREBAKE_NO_SUCH_PASSWORD".into()), Path::new("/"));
+        let absent = read(&Password::Environment("NO_SUCH_PASSWORD_OF_A_BMC".into()), Path::new("/"));
         assert!(matches!(absent, Err(Error::NoVariable { .. })));
     }
 }

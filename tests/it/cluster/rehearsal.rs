@@ -115,7 +115,7 @@ impl Running {
         let tree = world.path("output/small/current");
         let story = world.path("story");
         let mut command =
-            rehearse(&world.path(""), &["--memory", "256MiB", "--tree", tree.to_str().unwrap()]);
+            rehearse(&world.path(""), &["--memory", "256MiB", "--boot-only", tree.to_str().unwrap()]);
         command
             .args(args)
             .stdin(Stdio::null())
@@ -173,7 +173,7 @@ fn a_rehearsal_that_is_too_late_says_so_by_its_exit_code_and_leaves_nothing() {
 #[test]
 fn machines_that_are_kept_run_on_until_they_are_ended_by_what_was_said() {
     let _turn = machine::turn();
-    let mut running = Running::start(&["--timeout", "2s", "--keep"]);
+    let mut running = Running::start(&["--timeout", "2s", "--keep-running"]);
     running.child.wait().unwrap();
     let output = running.world.path("output");
     let story = running.story();
@@ -207,7 +207,7 @@ fn a_machine_boots_in_a_rehearsal_from_the_served_tree() {
     fs::write(&path, alone.join("\n") + "\n").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
     command.args(["cluster", "rehearse"]).arg(&path).current_dir(world.path(""));
-    command.args(["--memory", "2GiB", "--timeout", "15m", "--until", "ignition", "--tree"]).arg(&tree);
+    command.args(["--memory", "2GiB", "--timeout", "15m", "--until", "ignition", "--boot-only"]).arg(&tree);
     let begun = Instant::now();
     let output = command.output().unwrap();
     let said =

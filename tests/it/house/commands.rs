@@ -140,9 +140,9 @@ fn the_check_of_commands_finds_a_stale_one() {
 /// The verbs that have nothing to report to a program, and why.
 const WITHOUT_JSON: [(&str, &str); 10] = [
     ("boot", "is a machine's console; its server tells /status"),
-    ("cluster wait", "says by its exit code what it has to; `cluster status` shows the cluster"),
     ("cluster rehearse", "starts machines, and shows what the verb inside says"),
     ("cluster serve", "tells /status, /events and /metrics"),
+    ("cluster wait", "says by its exit code what it has to; `cluster status` shows the cluster"),
     ("completions", "prints a script"),
     ("ignition merge", "prints a config, which is JSON"),
     ("ignition transpile", "prints a config, which is JSON"),

@@ -38,8 +38,8 @@ const ROOFS: &[(&str, &[&str])] = &[
     (
         "cluster",
         &[
-            "base", "format", "trust", "registry", "ignition", "machine", "flatcar", "store", "source",
-            "sysext", "tree", "bake", "serve",
+            "base", "format", "trust", "registry", "ignition", "machine", "flatcar", "source", "sysext",
+            "tree", "bake", "serve",
         ],
     ),
     (
