@@ -16,6 +16,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "Machines that run Kubernetes",
             ),
             ("prebake new site --from matchbox /var/lib/matchbox", "The recipe of a Matchbox data directory"),
+            #[cfg(feature = "cluster")]
+            ("prebake new edge --for-cluster", "A cluster.yaml, to write machines into"),
         ],
     ),
     (

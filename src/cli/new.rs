@@ -8,6 +8,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+#[cfg(feature = "cluster")]
+use crate::bake::scaffold::cluster;
 use crate::bake::scaffold::matchbox::{self, Imported};
 use crate::bake::scaffold::recipe::{self, CONTROL, NodeWish, WORKER, Wish, path_of};
 use crate::bake::scaffold::{Scaffold, plain_name};
@@ -43,6 +45,10 @@ pub(crate) struct NewArgs {
     /// Machines that run Kubernetes: control planes and workers
     #[arg(long, conflicts_with = "from")]
     kubernetes: bool,
+    /// Write a cluster.yaml instead: the description out of which `prebake cluster` forms a cluster
+    #[cfg(feature = "cluster")]
+    #[arg(long, conflicts_with_all = ["from", "kubernetes", "nodes", "channel", "systemd", "ci"])]
+    for_cluster: bool,
     /// The machine that starts the cluster
     #[arg(long, value_name = "[NAME=]MAC", value_parser = node, requires = "kubernetes")]
     control: Option<(Option<String>, Mac)>,
@@ -117,6 +123,10 @@ impl NewArgs {
     pub(crate) fn run(mut self) -> Result<()> {
         let name = self.name.take().unwrap_or_else(|| name_of(&self.directory));
         let asks = io::stdin().is_terminal() && io::stderr().is_terminal() && !self.yes && !self.json;
+        #[cfg(feature = "cluster")]
+        if self.for_cluster {
+            return self.cluster(&name, asks);
+        }
         let (name, mut scaffold, left, chosen) = match &self.from[..] {
             [kind, data] if kind == "matchbox" => {
                 let Imported { scaffold, left, chosen, nodes, profiles } =
@@ -174,6 +184,40 @@ impl NewArgs {
         Ok(())
     }
 
+    /// Writes a cluster's description.
+    #[cfg(feature = "cluster")]
+    fn cluster(&self, name: &str, asks: bool) -> Result<()> {
+        let mut lines = Vec::new();
+        for key in &self.ssh_keys {
+            lines.extend(keys(key)?);
+        }
+        if lines.is_empty() && asks {
+            lines = asked_keys(&mut io::stdin().lock());
+        }
+        let files = cluster::scaffold(name, &lines)?.write(&self.directory)?;
+        let path = self.directory.join(cluster::FILE);
+        if self.json {
+            say!("{:#}", json!({"name": name, "cluster": path, "files": files, "logins": !lines.is_empty()}));
+            return Ok(());
+        }
+        if lines.is_empty() {
+            tell!(
+                "warning: nobody can log in to its machines: put a key into `ssh_authorized_key:` of {}, or name one with --ssh-key",
+                cluster::FILE
+            );
+        }
+        for file in &files {
+            say!("wrote  {}", file.display());
+        }
+        say!("\nwrite your machines into {}, then", path.display());
+        if self.directory != Path::new(".") {
+            say!("  cd {}", self.directory.display());
+        }
+        say!("  prebake cluster validate");
+        say!("  sudo prebake cluster init");
+        Ok(())
+    }
+
     /// The wishes of the command line, and of the answers where it says nothing.
     fn wish(&self, name: String, asks: bool) -> Result<Wish> {
         let mut wish = Wish {
@@ -221,12 +265,7 @@ impl NewArgs {
             });
         }
         if self.ssh_keys.is_empty() {
-            let own = own_key().map(|path| path.display().to_string()).unwrap_or_default();
-            let question = "public key that may log in, a file of them, or github:USER";
-            wish.ssh_keys = answer(&mut input, question, &own, |text| match text {
-                "" | "none" => Ok(Vec::new()),
-                text => keys(text).map_err(|error| error.chain().join(": ")),
-            });
+            wish.ssh_keys = asked_keys(&mut input);
         }
         if wish.nodes.is_empty() {
             for first in [true, false] {
@@ -255,6 +294,16 @@ impl NewArgs {
             }
         }
     }
+}
+
+/// Asks for keys that may log in; the one that OpenSSH would use is the default.
+fn asked_keys(input: &mut impl BufRead) -> Vec<String> {
+    let own = own_key().map(|path| path.display().to_string()).unwrap_or_default();
+    let question = "public key that may log in, a file of them, or github:USER";
+    answer(input, question, &own, |text| match text {
+        "" | "none" => Ok(Vec::new()),
+        text => keys(text).map_err(|error| error.chain().join(": ")),
+    })
 }
 
 /// Asks until an answer is understood; an empty one, and the end of the input, mean the default.

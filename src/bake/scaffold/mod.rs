@@ -1,9 +1,11 @@
 //! The files of a beginning: a recipe with its layers, what Git leaves out, a CI file, a sysext of one's own.
 //!
 //! Owns the texts, which are those of the recipes that ship, and the rule that no file is overwritten. Leaves questions to
-//! `cli`. [`recipe`] fills in a shipped recipe, [`matchbox`] makes one of a Matchbox data directory, and [`sysext`] copies a
-//! folder.
+//! `cli`. `cluster` fills in the example of a cluster, [`recipe`] a shipped recipe, [`matchbox`] makes one of a Matchbox data
+//! directory, and [`sysext`] copies a folder.
 
+#[cfg(feature = "cluster")]
+pub(crate) mod cluster;
 pub(crate) mod matchbox;
 pub(crate) mod recipe;
 pub(crate) mod sysext;

@@ -291,3 +291,41 @@ fn names_that_yaml_takes_for_something_else_stay_names() {
     world.prebake(&["new", "Über Büro!"]).ok();
     assert!(world.names("Über Büro!/recipes").iter().any(|name| name.ends_with(".yaml")));
 }
+
+/// `cluster validate` judges the file, as a person would.
+#[test]
+fn a_description_of_a_cluster_has_the_name_and_the_keys_and_holds_as_it_is() {
+    let world = empty();
+    let told = world.prebake(&["new", "rack", "--for-cluster", "--ssh-key", KEY]).ok();
+    assert_eq!(told.stderr, "");
+    assert!(told.stdout.contains("wrote  rack/cluster.yaml\n"), "{}", told.stdout);
+    let valid = |directory: &str| {
+        let mut validate = world.command(&["cluster", "validate", "--json"]);
+        let run = validate.current_dir(world.path(directory)).output().unwrap();
+        crate::world::Run::of(run).ok()
+    };
+    valid("rack");
+    let text = read(&world, "rack/cluster.yaml");
+    let yaml: Value = serde_yaml::from_str(&text).unwrap();
+    assert_eq!((&yaml["cluster"]["name"], &yaml["cluster"]["ssh_authorized_key"]), (&"rack".into(), &KEY.into()));
+    let schema = text.lines().find_map(|line| line.strip_prefix("# yaml-language-server: $schema=")).unwrap();
+    serde_json::from_str::<Value>(&read(&world, &format!("rack/{schema}"))).unwrap();
+    assert!(read(&world, "rack/.gitignore").contains("/output/"));
+
+    world.prebake(&["new", "rack", "--for-cluster"]).fails(2, &["already", "rack/cluster.yaml"]);
+    assert_eq!(read(&world, "rack/cluster.yaml"), text);
+
+    // Names that YAML takes for something else, several keys, and none.
+    let other = KEY.replace("you@host", "me@host: #1");
+    world.prebake(&["new", "b", "--for-cluster", "--name", "null", "--ssh-key", KEY, "--ssh-key", &other]).ok();
+    valid("b");
+    let yaml: Value = serde_yaml::from_str(&read(&world, "b/cluster.yaml")).unwrap();
+    assert_eq!(yaml["cluster"]["name"], "null");
+    assert_eq!(yaml["cluster"]["ssh_authorized_key"], serde_json::json!([KEY, other]));
+    let told = world.prebake(&["new", "c", "--for-cluster", "--json"]).ok();
+    assert_eq!(serde_json::from_str::<Value>(&told.stdout).unwrap()["logins"], false);
+    valid("c");
+    // Nobody has the example's own key.
+    let yaml: Value = serde_yaml::from_str(&read(&world, "c/cluster.yaml")).unwrap();
+    assert!(yaml["cluster"].get("ssh_authorized_key").is_none());
+}
