@@ -399,7 +399,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("prebake cluster rehearse cluster.yaml", "Form the cluster here, and take it down again"),
             ("prebake cluster rehearse cluster.yaml --keep-running", "Leave it, to look at"),
-            ("prebake cluster rehearse cluster.yaml --boot-only output/edge/current", "Only boot the machines"),
+            (
+                "prebake cluster rehearse cluster.yaml --boot-only output/edge/current",
+                "Only boot the machines",
+            ),
             ("prebake cluster rehearse cluster.yaml --libvirt=xml", "Files for virsh instead"),
         ],
     ),

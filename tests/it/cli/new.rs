@@ -307,7 +307,10 @@ fn a_description_of_a_cluster_has_the_name_and_the_keys_and_holds_as_it_is() {
     valid("rack");
     let text = read(&world, "rack/cluster.yaml");
     let yaml: Value = serde_yaml::from_str(&text).unwrap();
-    assert_eq!((&yaml["cluster"]["name"], &yaml["cluster"]["ssh_authorized_key"]), (&"rack".into(), &KEY.into()));
+    assert_eq!(
+        (&yaml["cluster"]["name"], &yaml["cluster"]["ssh_authorized_key"]),
+        (&"rack".into(), &KEY.into())
+    );
     let schema = text.lines().find_map(|line| line.strip_prefix("# yaml-language-server: $schema=")).unwrap();
     serde_json::from_str::<Value>(&read(&world, &format!("rack/{schema}"))).unwrap();
     assert!(read(&world, "rack/.gitignore").contains("/output/"));
@@ -317,7 +320,9 @@ fn a_description_of_a_cluster_has_the_name_and_the_keys_and_holds_as_it_is() {
 
     // Names that YAML takes for something else, several keys, and none.
     let other = KEY.replace("you@host", "me@host: #1");
-    world.prebake(&["new", "b", "--for-cluster", "--name", "null", "--ssh-key", KEY, "--ssh-key", &other]).ok();
+    world
+        .prebake(&["new", "b", "--for-cluster", "--name", "null", "--ssh-key", KEY, "--ssh-key", &other])
+        .ok();
     valid("b");
     let yaml: Value = serde_yaml::from_str(&read(&world, "b/cluster.yaml")).unwrap();
     assert_eq!(yaml["cluster"]["name"], "null");
