@@ -221,7 +221,7 @@ impl Cluster {
         };
         let pki = format!("certificatesDir: {}\n", self.path("pki").display());
         fs::write(self.path("here.yaml"), config("127.0.0.1", &pki))?;
-        // What nodes are given: their kubelets look for the authority in the directory that is kubeadm's default.
+        // Files that nodes are given: their kubelets look for the authority in the directory that is kubeadm's default.
         fs::write(self.path("nodes.yaml"), config("10.0.2.2", ""))?;
         self.keys_made = self.kubeadm(&["init", "phase", "certs", "all", "--config", "here.yaml"])?;
         let kubeconfig = ["init", "phase", "kubeconfig", "super-admin", "--config", "here.yaml"];
@@ -272,7 +272,7 @@ impl Cluster {
             "--kubeconfig=super-admin.conf",
             "--leader-elect=false",
             "--secure-port=0",
-            // What joins nodes, and the service account that a pod must have.
+            // The controllers that join nodes, and the one that makes the service account which a pod must have.
             "--controllers=csrsigning,csrapproving,bootstrapsigner,tokencleaner,nodelifecycle,serviceaccount",
             "--cluster-signing-cert-file=pki/ca.crt",
             "--cluster-signing-key-file=pki/ca.key",

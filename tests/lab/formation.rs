@@ -30,7 +30,7 @@ const VIP: &str = "10.77.0.5";
 const CONTROLLER: u32 = 4096;
 const WORKER: u32 = 3072;
 
-/// What `init` says when machines are to be switched on.
+/// The words of `init` when machines are to be switched on.
 const PROMPT: &str = "Power on";
 
 /// How often something is looked at.
@@ -120,7 +120,7 @@ impl Shape {
     }
 }
 
-/// What the lab's machines have that Flatcar's do without: a file of name servers, which systemd-resolved writes there, and a
+/// Files and settings of the lab's machines that Flatcar's do without: a file of name servers, which systemd-resolved writes there, and a
 /// console that tells what a failed boot was at.
 const LAYER: &str = "\
 variant: flatcar
@@ -342,7 +342,7 @@ impl Formation {
         self.say(&format!("the power of {name} is cut"));
     }
 
-    /// What kubectl prints, asked from outside of the cluster with the kubeconfig that `init` wrote.
+    /// The output of kubectl, asked from outside of the cluster with the kubeconfig that `init` wrote.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
         self.apply(args, "")
     }
@@ -461,7 +461,7 @@ impl Drop for Init {
     }
 }
 
-/// What a command prints on stdout; it must succeed.
+/// The output of a command; it must succeed.
 fn succeed(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

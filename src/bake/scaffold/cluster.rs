@@ -12,7 +12,7 @@ const OF_REPOSITORY: &str = "docs/formats/cluster.schema.json";
 /// The line of the example's header that is done.
 const COPY: &str = "#   cp ";
 
-/// What Git leaves out: trees, keys and the kubeconfig. The lock stays.
+/// Files that Git leaves out: trees, keys and the kubeconfig. The lock stays.
 const IGNORED: &str = "/output/\n";
 
 /// The description and the files around it.

@@ -211,7 +211,7 @@ pub(crate) static CLUSTER: Mapping = Mapping::of(
             Value::Form(&TOKEN),
             "generated, where machines join by token",
             "abcdef.0123456789abcdef",
-            "The bootstrap token, as `kubeadm token generate` makes one. Whoever has it can join a machine: let the file be encrypted, \
+            "The bootstrap token, as `kubeadm token generate` makes one. It lets anybody join a machine: let the file be encrypted, \
              or leave it out.",
         ),
         Key::same(

@@ -125,7 +125,7 @@ fn manifests_are_applied_in_any_order_again_and_through_webhooks() {
     as_kubectl_reads(&cluster, directory.path());
 }
 
-/// What will never be taken is an error at once, with file and line; what may be is one when its time is over.
+/// An object that will never be taken is an error at once, with file and line; one that may be is one when its time is over.
 fn refusals(runtime: &Runtime, to: &Connection) {
     let text = "
 apiVersion: v1

@@ -173,7 +173,7 @@ fn a_cluster_is_awaited_through_nodes_that_flap_and_an_api_server_that_is_away()
     assert!(output.status.success(), "{told}");
     assert!(String::from_utf8_lossy(&output.stdout).contains(" is ready: 2 of 2 nodes"), "{output:?}");
 
-    // What is late is named, with its stage, and nothing is waited for longer than it may take.
+    // A late part is named, with its stage, and nothing is waited for longer than it may take.
     let limits = Limits { nodes: Duration::from_secs(1), ..Limits::default() };
     let waiting = Waiting::begin(&runtime, &kubeconfig, names(&["a", "ghost"]), limits);
     let (done, _) = runtime.block_on(waiting.task).unwrap();
@@ -196,7 +196,7 @@ fn a_cluster_is_awaited_through_nodes_that_flap_and_an_api_server_that_is_away()
     troubles(&mut cluster, directory.path());
 }
 
-/// What is wrong with a way to the API server is said in words that lead on; kube itself says `client error (Connect)`.
+/// A fault on the way to the API server is said in words that lead on; kube itself says `client error (Connect)`.
 fn troubles(cluster: &mut Cluster, directory: &Path) {
     let kubeconfig = cluster.kubeconfig();
     let text = fs::read_to_string(&kubeconfig).unwrap();

@@ -27,7 +27,7 @@ fn a_cluster_forms_behind_an_air_gap_from_a_bundle_and_its_pods_answer() {
 
     let _turn = machine::turn();
     let init = site.init(&[], FORMED).unwrap_or_else(|error| panic!("{error}"));
-    // What forms a cluster fits beside whatever else runs there (debug builds are larger).
+    // The process that forms a cluster fits beside whatever else runs there (debug builds are larger).
     assert!(init.memory_kib < 150 << 10, "init held {} KiB", init.memory_kib);
     let nodes = site.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]).unwrap();
     assert_eq!(nodes, "c1 w1");

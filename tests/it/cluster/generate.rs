@@ -199,7 +199,7 @@ fn a_description_becomes_a_tree_a_private_part_and_a_kubeconfig_whose_bytes_foll
     assert_eq!(paths("controller+c2.ign"), with(&["/etc/kubernetes/discovery.conf"]));
     assert_eq!(paths("worker+w1.ign"), ["/etc/kubernetes/discovery.conf"]);
 
-    // What follows from the description.
+    // Files that follow from the description.
     let config = site.config("controller+c2");
     let own = files(&config);
     assert_eq!(own["/etc/hostname"], "c2\n");

@@ -181,7 +181,7 @@ fn a_retry_passes_exactly_the_checks_that_fail_on_what_a_half_done_run_leaves() 
     let mut of_init = BTreeSet::new();
     for (at, phase, ports, left) in [
         (0, "init phase preflight", &CONTROLLER_PORTS[..], &CONTROLLER_FILES[..]),
-        // What `init` checks it checks a second time, once it has the cluster's configuration from the API server.
+        // It repeats the checks of `init`, once it has the cluster's configuration from the API server.
         (1, "join phase preflight", &[10250], &JOINING_FILES),
         (
             3,

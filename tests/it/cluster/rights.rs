@@ -1,4 +1,4 @@
-//! What a real API server, whose keys are ours, lets those do that we give certificates to.
+//! The rights that a real API server, whose keys are ours, gives to the bearers of our certificates.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::lab::cluster::Cluster;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// What `kubectl` says with a kubeconfig of ours; on standard error what it says of a refusal.
+/// The words of `kubectl` with a kubeconfig of ours; on standard error what it says of a refusal.
 fn kubectl(cluster: &Cluster, kubeconfig: &Path, args: &[&str]) -> (bool, String) {
     let mut command = Command::new("timeout");
     command.arg("60").arg(cluster.programs().join("kubectl"));

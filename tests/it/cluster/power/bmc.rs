@@ -18,7 +18,7 @@ const SYSTEM: &str = "/redfish/v1/Systems/1";
 const FUTURE: &str = "/redfish/v1/Systems/1/SD";
 const TOKEN: &str = "token-of-the-session";
 
-/// What is peculiar about it. The default is a BMC as the specification has it.
+/// Its peculiarities. The default is a BMC as the specification has it.
 #[derive(Clone, Default)]
 pub struct Manners {
     /// It refuses a mode that does not change (iDRAC, iLO).

@@ -115,7 +115,7 @@ fn sushys_emulator_switches_the_system_with_the_nodes_card_and_no_other() {
     assert_eq!(run(second.cycle()).unwrap().state, State::On);
     assert_eq!(run(second.off()).unwrap().state, State::Off);
     assert!(!run(second.off()).unwrap().changed);
-    // Whoever is told of its changes, such as a test that starts a machine, is told of each order.
+    // An observer of its changes, such as a test that starts a machine, is told of each order.
     let told: Vec<String> = emulator.told.try_iter().collect();
     assert!(told.iter().any(|notice| notice.contains("PUT ")), "{told:?}");
 }

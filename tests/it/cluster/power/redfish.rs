@@ -201,7 +201,7 @@ fn a_bmc_without_basic_authentication_gets_a_session_that_is_ended() {
     assert!(told.contains("does not let `admin` in") && !told.contains("falsch"), "{told}");
 }
 
-/// What a BMC repeats of what it was told is not repeated by us.
+/// A secret that a BMC repeats is not repeated by us.
 #[test]
 fn a_secret_in_an_answer_is_masked() {
     let bmc = Bmc::start(Manners { resets: Some(&[PASSWORD]), ..Manners::default() });
