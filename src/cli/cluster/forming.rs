@@ -34,8 +34,8 @@ use crate::tree::bundle::policy::Taken;
 use crate::tree::open::Tree;
 use crate::tree::private;
 
-/// How long a cluster that is ready may take to say so; otherwise it is formed.
-const AT_ONCE: Duration = Duration::from_millis(1500);
+/// How long a cluster that was complete may take to say that it is ready; otherwise it is formed. A loaded host needs seconds for it.
+const AT_ONCE: Duration = Duration::from_secs(5);
 /// How long all hooks of a site may take.
 const HOOKS: Duration = Duration::from_secs(600);
 
