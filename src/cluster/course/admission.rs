@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use super::{AGAIN, Run};
 use crate::cluster::api::retire::admit;
 
-/// What has become of the right to join.
+/// The state of the right to join.
 #[derive(Default)]
 pub(super) struct Admission {
     is_given: bool,

@@ -12,7 +12,7 @@ use crate::cluster::kubeadm::labels::of_administrator;
 /// Labels by name.
 type Labels = BTreeMap<String, String>;
 
-/// What has become of the labels.
+/// The state of the labels.
 #[derive(Default)]
 pub(super) struct Labelling {
     /// The nodes that have theirs.

@@ -86,7 +86,7 @@ pub enum News<'n> {
         step: Step,
         /// Seconds since it began.
         seconds: u64,
-        /// What a person has to do now.
+        /// The thing that a person has to do now.
         #[serde(skip_serializing_if = "Option::is_none")]
         ask: Option<&'n str>,
         /// The nodes in the order of the description.

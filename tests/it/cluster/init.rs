@@ -204,7 +204,7 @@ fn share(cluster: &Cluster) {
     });
 }
 
-/// What is Ready says nothing of what is applied afterwards: only a run that came to its end is not gone on with.
+/// Nodes that are Ready say nothing of add-ons: only a run that came to its end is not gone on with.
 #[test]
 fn a_kill_after_the_api_server_answers_costs_nothing_and_a_complete_cluster_is_left_alone() {
     let Some(programs) = judges::build("kubernetes") else { return };
