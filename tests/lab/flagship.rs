@@ -77,7 +77,7 @@ fn cut(site: &mut Formation, name: &str) -> Result<()> {
     site.await_answer(&["get", "node", name, "-o", ready], ANSWERED, |answer| answer == "Unknown")?;
     site.say("it is missed");
     let mut server = site.command(&prebake()?);
-    server.args(["cluster", "serve", "cluster.yaml"]).stdin(Stdio::null()).stdout(Stdio::null());
+    server.args(["cluster", "serve"]).args(formation::DESCRIBED).stdin(Stdio::null()).stdout(Stdio::null());
     let mut server = server.spawn()?;
     site.switch_on(&member)?;
     let back = site.await_answer(&["get", "node", name, "-o", boot], FORMED, |answer| answer != earlier);

@@ -76,6 +76,11 @@ impl PaceArg {
     pub(super) fn pace(&self) -> Pace {
         if self.emulated { Pace::Emulated } else { Pace::Metal }
     }
+
+    /// The argument as a person gave it, to be typed behind another verb: the config of the first controller is made there.
+    fn as_typed(&self) -> &'static str {
+        if self.emulated { " --emulated" } else { "" }
+    }
 }
 
 /// A cluster whose tree, private part and kubeconfig are there.
@@ -116,7 +121,10 @@ impl GenerateArgs {
         }
         match self.json {
             true => say!("{:#}", generated.as_json()),
-            false => say_part!("{}", generated.for_people(&cluster, &self.described)),
+            false => {
+                let typed = self.described.as_typed() + self.building.pace.as_typed();
+                say_part!("{}", generated.for_people(&cluster, &typed))
+            }
         }
         Ok(())
     }
@@ -220,8 +228,8 @@ impl Generated {
         })
     }
 
-    /// The state of the directory, and the next step.
-    fn for_people(&self, cluster: &Cluster, described: &Described) -> String {
+    /// The state of the directory, and the next step with the arguments that were typed.
+    fn for_people(&self, cluster: &Cluster, typed: &str) -> String {
         let published = &self.report.published;
         let mut text = format!(
             "{} {} {}: {} and {} of Kubernetes {} on Flatcar {}\n",
@@ -248,8 +256,7 @@ impl Generated {
             text += &format!("  {name:<20}{}\n", path.display());
         }
         text += &format!(
-            "Next: `prebake cluster init{}` on {}, and power on the machines.\n",
-            described.as_typed(),
+            "Next: `prebake cluster init{typed}` on {}, and power on the machines.\n",
             cluster.bootstrap.ip.value
         );
         text

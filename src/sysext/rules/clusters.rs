@@ -13,6 +13,8 @@ const VERSION_FILE: &str = "usr/local/share/kubernetes-version";
 const RUNTIMES: [&str; 3] = ["containerd.service", "crio.service", "cri-docker.service"];
 /// Part of every command that imports images.
 const IMPORT: &str = "images import";
+/// The end of a command that waits until the shipped unit has imported images, and imports none itself.
+const WAIT: &str = "/prebake-images wait";
 /// The label by which containerd's CRI tells the kubelet to keep an image.
 const PINNED: &str = "io.cri-containerd.pinned";
 /// First minor version of Kubernetes 1 whose kubeadm reads v1beta4 without being forced.
@@ -33,7 +35,7 @@ pub(super) fn imports(merge: &Merge) -> Vec<(String, String)> {
     let of = |(name, unit): (&String, &Unit)| {
         let mut text = String::new();
         for key in ["ExecStartPre", "ExecStart", "ExecStartPost"] {
-            for line in unit.commands(key) {
+            for line in unit.commands(key).into_iter().filter(|line| !line.assignment.value.ends_with(WAIT)) {
                 text += &line.assignment.value;
                 text.push('\n');
                 let words = line.assignment.value.split_whitespace();
@@ -64,11 +66,17 @@ pub(super) fn kubelet_order(merge: &Merge) -> Result<Vec<Breach>, Error> {
         names(kubelet.list("Unit", "After"), name)
             || units.get(name).is_some_and(|unit| names(unit.list("Unit", "Before"), "kubelet.service"))
     };
+    // What it runs before it starts is done by then.
+    let waits = kubelet.commands("ExecStartPre").iter().any(|line| line.assignment.value.ends_with(WAIT));
+    let before = |name: &str, text: &str| {
+        name == "kubelet.service" || ordered(name) || waits && text.contains(WAIT.trim_end_matches(" wait"))
+    };
     let mut late = Vec::new();
     if !RUNTIMES.iter().any(|name| ordered(name)) {
         late.push(RUNTIMES[0].to_owned());
     }
-    late.extend(imports(merge).into_iter().map(|(name, _)| name).filter(|name| !ordered(name)));
+    let imports = imports(merge).into_iter().filter(|(name, text)| !before(name, text));
+    late.extend(imports.map(|(name, _)| name));
     let breach = |name: String| {
         Breach::of(extension)
             .at(&path)

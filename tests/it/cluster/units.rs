@@ -131,6 +131,26 @@ fn a_state_disk_of_another_cluster_is_named_and_left_alone() {
     );
 }
 
+// A worker of the lab failed five times on `configmaps "kubeadm-config" is forbidden` while the first controller formed the cluster.
+#[test]
+fn a_machine_joins_when_the_cluster_has_what_it_joins_by_and_tries_all_the_same_after_ten_minutes() {
+    let server = turns(&[200]);
+    let machine = Machine::new(&server.url());
+    machine.program("kubectl", r#"echo "$*" >>looks; [ "$(wc -l <looks)" -ge 3 ]"#);
+    machine.program("report", r#"echo "$*" >>reports"#);
+    // By a token, kubeadm waits itself.
+    assert!(machine.run("kubeadm", &["join"]).status.success());
+    assert_eq!(machine.read("looks"), "");
+    fs::write(machine.path("etc/discovery.conf"), "").unwrap();
+    let output = machine.run("kubeadm", &["join"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(machine.read("looks").matches("configmaps/kubeadm-config").count(), 3);
+    assert_eq!(machine.read("reports").matches("waits for the first controller").count(), 1);
+    machine.program("kubectl", r#"echo "$*" >>never; exit 1"#);
+    assert!(machine.run("kubeadm", &["join"]).status.success());
+    assert_eq!(machine.read("never").lines().count(), 120);
+}
+
 // kubernetes/kubeadm#2005, kubernetes/kubernetes#122826: controllers that join at once.
 #[test]
 fn a_controller_joins_when_it_has_the_turn_and_where_nobody_gives_turns() {

@@ -482,6 +482,38 @@ fn equal_files_of_two_extensions_are_no_collision() {
     assert!(!names(&lint(shelf.dir.path())).contains(&"collision"));
 }
 
+// `prebake cluster generate` warned four times of its own extensions, once that nothing orders the kubelet after itself.
+#[test]
+fn a_unit_that_waits_for_images_imports_none_and_a_kubelet_that_waits_needs_no_order() {
+    const WAITS: &str = "[Service]\nExecStartPre=/usr/libexec/prebake-images wait\n";
+    let with = |kubelet: &str| {
+        let shelf = Shelf::new();
+        shelf
+            .extension("images")
+            .program(
+                "usr/libexec/prebake-images",
+                "#!/bin/bash\nctr images import --label io.cri-containerd.pinned=pinned x\n",
+            )
+            .unit(
+                "prebake-images.service",
+                "[Service]\nType=oneshot\nExecStart=/usr/libexec/prebake-images\n",
+            )
+            .unit("kubeadm.service", "[Service]\nExecStart=/bin/true\n")
+            .unit("kubeadm.service.d/20-images.conf", WAITS)
+            .program("usr/bin/kubelet", "")
+            .unit(
+                "kubelet.service",
+                "[Unit]\nAfter=containerd.service\n[Service]\nExecStart=/usr/bin/kubelet\n",
+            )
+            .unit("kubelet.service.d/20-images.conf", kubelet);
+        let late = lint(shelf.dir.path()).into_iter().filter(|breach| breach.rule == "kubelet-order");
+        late.map(|breach| breach.detail).collect::<Vec<_>>()
+    };
+    assert_eq!(with(WAITS), [""; 0]);
+    let late = with("");
+    assert!(late.len() == 1 && late[0].contains("prebake-images.service"), "{late:?}");
+}
+
 #[test]
 fn a_mask_in_the_nodes_config_settles_a_collision_with_flatcars_own() {
     let shelf = Shelf::new();

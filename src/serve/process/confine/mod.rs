@@ -112,6 +112,8 @@ impl Files {
     pub(crate) fn read(&mut self, path: &Path) {
         // With a final slash, a link would be taken for its target.
         let path = path.components().as_path();
+        // The directory of a file that is named alone has no name, and the kernel no rule for it.
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         if path.is_symlink() {
             self.readable.insert(directory_of(path).to_owned());
         }
@@ -278,6 +280,18 @@ mod tests {
             assert!(is_denied(std::process::Command::new("/bin/true").status()));
         });
         assert_eq!(fs::read(path("outside/file")).unwrap(), b"outside", "other threads are as before");
+    }
+
+    #[test]
+    fn the_directory_of_a_file_that_is_named_alone_may_be_read() {
+        let mut files = Files::default();
+        files.read(Path::new("Cargo.toml").parent().unwrap());
+        confined(Confinement { user: None, files: Some(files) }, |confined| {
+            if is_enforced(&confined) {
+                fs::read("Cargo.toml").unwrap();
+                assert!(is_denied(fs::read("/etc/passwd")));
+            }
+        });
     }
 
     #[test]
