@@ -12,7 +12,9 @@ use super::flow;
 use super::keys::{
     ADDON, BMC, BOOTSTRAP, CLUSTER, CLUSTER_FILE, ETCD, FURTHER, MACHINE, PASSWORD, POWER, PROXY, VIP,
 };
-use super::{Addon, Cni, Etcd, Join, KeyKind, Password, Power, Proxy, Secret, Storage, Vip, forms, ssh, versions};
+use super::{
+    Addon, Cni, Etcd, Join, KeyKind, Password, Power, Proxy, Secret, Storage, Vip, forms, ssh, versions,
+};
 use crate::bake::recipe::Install;
 use crate::base::finding::{Finding, Place, Source, meant, nearest};
 use crate::base::reader::{Reader, SCHEMA};

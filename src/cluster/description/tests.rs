@@ -252,7 +252,13 @@ const WRONG: &[(&str, &str, &str, &str, &str)] = &[
         "there is no Kubernetes v1.33.99",
         "`1.33.13`",
     ),
-    ("k8s_version: 1.33.13", "k8s_version: 1.99.0", "error 3", "Kubernetes v1.99.0 is not known", ""),
+    (
+        "k8s_version: 1.33.13",
+        "k8s_version: 1.99.0",
+        "error 3",
+        "Kubernetes v1.99.0 is not known",
+        "the newest that this prebake knows is 1.37",
+    ),
     ("k8s_version: 1.33.13", "k8s_version: v2.0.0", "error 3", "is not known", ""),
     (
         "k8s_version: 1.33.13",

@@ -58,7 +58,12 @@ pub(super) fn kubernetes(text: &str) -> Result<(String, Option<Finding>), Findin
         }
         None => {
             let finding = Finding::error(format!("Kubernetes {version} is not known: {range}"));
-            Err(finding.hint(match nearest(&version, known.iter().map(String::as_str)) {
+            // Of those alone that would be taken, and nothing older for one that is still to come.
+            let fit = known.iter().filter(|known| {
+                parse(known.trim_start_matches('v')).is_some_and(|[_, minor, _]| minor >= FIRST)
+            });
+            let near = nearest(&version, fit.map(String::as_str)).filter(|_| major != 1);
+            Err(finding.hint(match near {
                 Some(near) => format!("did you mean `{}`?", near.trim_start_matches('v')),
                 None => format!("the newest that this prebake knows is {}", shown(last)),
             }))

@@ -280,7 +280,10 @@ fn an_etcd_outside_is_named_in_the_config_and_its_files_are_in_private_parts_alo
     assert!(given("controller+c3.ign").contains_key(&key));
     assert!(!given("worker+w1.ign").keys().any(|path| path.contains("etcd")));
     let config = &first["/etc/kubernetes/kubeadm.yaml"];
-    assert!(config.contains("https://10.77.0.31:2379") && config.contains("encryptionAlgorithm: RSA-2048"), "{config}");
+    assert!(
+        config.contains("https://10.77.0.31:2379") && config.contains("encryptionAlgorithm: RSA-2048"),
+        "{config}"
+    );
     let Some(programs) = judges::build("kubernetes") else { return };
     let path = world.path("kubeadm.yaml");
     fs::write(&path, config).unwrap();
@@ -291,7 +294,10 @@ fn an_etcd_outside_is_named_in_the_config_and_its_files_are_in_private_parts_alo
     // Keys that are there stay, and it is told.
     world.edit("cluster.yaml", "  key_algorithm: rsa\n", "");
     let told = site.generate(&[]).ok().stderr;
-    assert!(told.contains("are RSA-2048, not ECDSA-P256") && told.contains("a cluster keeps those"), "{told}");
+    assert!(
+        told.contains("are RSA-2048, not ECDSA-P256") && told.contains("a cluster keeps those"),
+        "{told}"
+    );
     // A file that lacks is told by its name.
     fs::remove_file(world.path("etcd/client.key")).unwrap();
     let refused = site.generate(&[]);

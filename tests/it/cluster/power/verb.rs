@@ -74,8 +74,8 @@ fn programs_and_passwords_lie_beside_the_description_wherever_prebake_is_started
     for (from, path) in [
         (directory.path(), "site/cluster.yaml"),
         (directory.path(), "./site/../site/cluster.yaml"),
-        (&site, "cluster.yaml"),
-        (&site, "./cluster.yaml"),
+        (site.as_path(), "cluster.yaml"),
+        (site.as_path(), "./cluster.yaml"),
         (Path::new("/"), site.join("cluster.yaml").to_str().unwrap()),
     ] {
         let told = power(from, &["status", "--cluster", path]).ok();
