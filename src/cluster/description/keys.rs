@@ -114,7 +114,7 @@ pub static CLUSTER_FILE: Mapping = Mapping {
             Value::List(&Value::Either(&[Value::Text, Value::Keys(&ADDON)])),
             "none",
             "[metallb, {name: own, manifests: [manifests]}]",
-            "What is applied after the API server answers, in this order: a name that prebake knows, or manifests of one's own.",
+            "Add-ons, applied in this order after the API server answers: a name that prebake knows, or manifests of one's own.",
         ),
         Key::may(
             "hooks",
