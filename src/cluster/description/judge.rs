@@ -674,7 +674,7 @@ impl Together<'_> {
                     "{} is a controller without a disk: a power cut would take its part of etcd",
                     machine.called()
                 );
-                let hint = "add `state: /dev/disk/by-id/…` or `install: {device: /dev/disk/by-id/…}`, or `ephemeral: true` if the cluster may be lost";
+                let hint = "add `state: /dev/disk/by-id/…`, or `ephemeral: true` if the cluster may be lost";
                 self.push(Finding::error(text), &role.place, hint);
             }
             let Some(memory) = &machine.memory else { continue };

@@ -391,7 +391,7 @@ pub(crate) static MACHINE: Mapping = Mapping::of(
             Value::Keys(&INSTALL),
             "the system runs from memory",
             "{device: /dev/disk/by-id/nvme-eui.0025385b21404321}",
-            "The disk to which Flatcar is installed ([install.md](install.md)).",
+            "The disk to which Flatcar is installed ([install.md](install.md)). `prebake cluster generate` refuses it so far: secrets are given only to machines that boot over the network.",
         ),
         Key::may(
             "memory",

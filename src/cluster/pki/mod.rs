@@ -38,6 +38,8 @@ use crate::cluster::place::Place;
 /// Base name and common name of each authority, as kubeadm has them.
 const AUTHORITIES: [(&str, &str); 3] =
     [("ca", "kubernetes"), ("front-proxy-ca", "front-proxy-ca"), ("etcd/ca", "etcd-ca")];
+/// The key of the cluster's own authority.
+const KEY_OF_THE_CLUSTER: &str = "ca.key";
 /// Name of the file that says that the set was complete once.
 const COMPLETE: &str = ".complete";
 const COMPLETE_TEXT: &[u8] =
@@ -92,6 +94,11 @@ impl Pki {
         let _lock = store.lock()?;
         // Each file is named as soon as it is complete, a key before its certificate: whenever this ends, what is there fits.
         let lost = store.read(COMPLETE)?.is_some();
+        // Before any is made: machines must not be given keys of a new cluster in place of those of the one that runs.
+        if place.kubeconfig().exists() && store.read(KEY_OF_THE_CLUSTER)?.is_none() {
+            let path = place.pki().join(KEY_OF_THE_CLUSTER);
+            return Err(Error::Lost { path, why: "the kubeconfig that is there was made with other keys" });
+        }
         for (base, common_name) in AUTHORITIES {
             Authority::ensure(&store, base, common_name, (!lost).then_some(algorithm), now)?;
         }

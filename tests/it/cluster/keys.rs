@@ -58,6 +58,20 @@ fn refusal(result: Result<Pki, Error>) -> (Error, String) {
     (error, hint)
 }
 
+/// Found on 2026-11-29: the directory was lost, the kubeconfig was there, and machines were given the authorities of a new cluster before
+/// the kubeconfig was found to be of another.
+#[test]
+fn keys_that_are_lost_are_not_made_anew_beside_the_kubeconfig_that_was_made_with_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = place(directory.path());
+    ensure(&place).unwrap().write_kubeconfig(&place, &description("v1.33.13"), SystemTime::now()).unwrap();
+    fs::remove_dir_all(place.own()).unwrap();
+    let (error, hint) = refusal(ensure(&place));
+    assert!(error.to_string().contains("ca.key is lost: the kubeconfig"), "{error}");
+    assert!(hint.contains("backup"), "{hint}");
+    assert_eq!(files(&place), BTreeMap::new());
+}
+
 /// kubernetes/kubeadm#2353: a half-done run must not be in the next one's way. Each file has its name only when it is complete, so a kill
 /// leaves the first files of the list.
 #[test]
