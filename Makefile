@@ -25,15 +25,17 @@ test:           ## everything, with the real judges
 	@echo "== tests: of units, golden files, vectors, judges, and machines in QEMU"
 	PREBAKE_LAB_IGNITION=go cargo test
 
-CONTROLLERS ?= 3
 WORKERS ?= 1
-DISKS ?= 1
-CUT ?= w1 c2
-flagship:       ## form a cluster of emulated machines behind an air gap and cut its power (an hour): CONTROLLERS=3 WORKERS=1 DISKS=1 CUT="w1 c2"
+DISKS ?= 0
+flagship:       ## form a cluster of two emulated machines behind an air gap (half an hour); others by CONTROLLERS=3 WORKERS=1 DISKS=1 CUT="w1 c2"
 	@tests/prerequisites.sh test
 	tests/peers/build.sh kubernetes containerd cni etcd coredns kube-vip >/dev/null
+ifdef CONTROLLERS
 	cargo build --bin prebake --example flagship
 	@CONTROLLERS=$(CONTROLLERS) WORKERS=$(WORKERS) DISKS=$(DISKS) CUT="$(CUT)" target/debug/examples/flagship
+else
+	cargo test --test it cluster::flagship -- --ignored --nocapture
+endif
 
 bench:          ## race against the peers
 	@tests/prerequisites.sh bench

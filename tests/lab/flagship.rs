@@ -1,4 +1,4 @@
-//! `make flagship`: clusters that are too large for `make test`, by hand and with figures.
+//! `make flagship CONTROLLERS=…`: clusters by hand and with figures.
 //!
 //! Forms a cluster behind an air gap out of emulated machines by `prebake cluster init`, asks a pod of it, and says what took how
 //! long. `CONTROLLERS`, `WORKERS` and `DISKS` say how large it is; the power of those that `CUT` names is cut, and given again.

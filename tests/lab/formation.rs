@@ -2,7 +2,8 @@
 //! carried in, and `prebake cluster init`. Nothing else is there: neither a route outwards, nor a registry, nor what upstream
 //! publishes.
 //!
-//! Used by the test (`tests/it/cluster/flagship.rs`) and by `make flagship`, which forms larger ones and cuts their power.
+//! Used by the test that `make flagship` runs (`tests/it/cluster/flagship.rs`), and by its program, which forms larger ones and cuts
+//! their power.
 
 use std::collections::BTreeMap;
 use std::error::Error;

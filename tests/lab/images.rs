@@ -2,9 +2,8 @@
 //! names of the real ones. They lie as the files of a registry, so that any file server is one (the paths of the distribution
 //! specification, its pull half), and are kept in the cache under a key of what they are made of.
 //!
-//! Layers are zstd: in an emulated machine, what is read, hashed and written is dearer than what is unpacked. (One program for all
-//! of Kubernetes' servers was tried, in a layer that their images share: each image's archive brings it along, and the kubelet has
-//! three containers unpack it at once.)
+//! Layers are zstd: a controller imports 109 MB. (One program for all of Kubernetes' servers, in a layer that their images share, was
+//! tried, too: each image's archive brings that along, 141 MB in place of 83, and the kubelet has three containers unpack it at once.)
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
 //! The flagship: from a bundle, `prebake cluster init` forms a real cluster of machines that boot over an air-gapped network.
 //!
-//! Larger ones, disks and power cuts are `make flagship`'s.
+//! `make flagship` runs it, and `make test` does not: two emulated machines took 25 minutes on two busy processors.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use crate::lab::formation::{self, Peers, Shape};
 use crate::lab::{machine, nonce};
 
 /// How long the cluster may take on a busy machine, and how long its pods.
-const FORMED: Duration = Duration::from_secs(1500);
-const ANSWERED: Duration = Duration::from_secs(600);
+const FORMED: Duration = Duration::from_secs(3000);
+const ANSWERED: Duration = Duration::from_secs(900);
 
 #[test]
+#[ignore = "half an hour of two processors: `make flagship`"]
 fn a_cluster_forms_behind_an_air_gap_from_a_bundle_and_its_pods_answer() {
     let peers = ["kubernetes", "containerd", "cni", "etcd", "coredns"].map(judges::build);
     let [Some(kubernetes), Some(containerd), Some(cni), Some(etcd), Some(coredns)] = peers else { return };
