@@ -15,10 +15,10 @@ pub struct Source {
     pub text: String,
 }
 
-/// Its name and length: each place in a text has the whole of it at hand, and the text may hold passwords.
+/// Its name alone: each place in a text has the whole of it at hand, and the text may hold passwords.
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({:?}, {} bytes)", self.name, self.text.len())
+        write!(f, "Source({:?})", self.name)
     }
 }
 
