@@ -30,7 +30,7 @@ fn decoded(format: &Format, text: &str) -> Result<String, String> {
             // Settings of the recipe are lines that are copied there: they mean what a recipe makes of them.
             let settings = cluster.recipe.take().unwrap_or_default();
             let least = "schema: 1\nname: a\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
-            let source = Source::new("recipe.yaml", &format!("{least}{settings}"));
+            let source = Source::new("recipe.yaml", format!("{least}{settings}"));
             let recipe = Recipe::parse(&source, PathBuf::new(), outputs::read).map_err(told)?;
             format!("{cluster:?} {recipe:?}")
         }

@@ -572,9 +572,9 @@ fn nothing_of_a_secret_is_shown() {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt me@host";
     let body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUhunter2";
     let pem = format!("-----BEGIN OPENSSH PRIVATE KEY-----\\n{body}\\n-----END OPENSSH PRIVATE KEY-----");
-    let block = format!(
+    let block =
         "|\n    -----BEGIN RSA PRIVATE KEY-----\n    MIIEpAhunter2\n    -----END RSA PRIVATE KEY-----"
-    );
+            .to_owned();
     for wrong in [
         format!("\"{pem}\""),
         block,

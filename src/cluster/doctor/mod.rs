@@ -133,8 +133,10 @@ struct Site<'s> {
     offers: Result<Vec<Offer>, String>,
 }
 
+/// Name and examination of one thing.
+type Row = (&'static str, fn(&Site<'_>) -> Found);
 /// All checks, in the order in which people put things right.
-const CHECKS: [(&str, fn(&Site<'_>) -> Found); 12] = [
+const CHECKS: [Row; 12] = [
     ("rights", rights),
     ("clock", of_clock),
     ("disk", room),

@@ -42,8 +42,11 @@ fn close(path: &Path, mode: u32) -> Result<bool, disk::Error> {
     Ok(is_open)
 }
 
+/// The bytes of a file, and whether others could read it before.
+type Private = (Zeroizing<Vec<u8>>, bool);
+
 /// A file for its owner's eyes, closed if others could read it; nothing if it is not there.
-pub(super) fn read_private(path: &Path) -> Result<Option<(Zeroizing<Vec<u8>>, bool)>, disk::Error> {
+pub(super) fn read_private(path: &Path) -> Result<Option<Private>, disk::Error> {
     let bytes = match disk::read_at_most(path, MAX_FILE) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

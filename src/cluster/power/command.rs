@@ -224,7 +224,8 @@ impl Hook {
         for secret in self.secrets() {
             text = text.replace(secret, "***");
         }
-        let start = text.ceil_char_boundary(text.len().saturating_sub(SHOWN));
+        let from = text.len().saturating_sub(SHOWN);
+        let start = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
         let text = text[start..]
             .lines()
             .map(str::trim)

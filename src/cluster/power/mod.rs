@@ -146,7 +146,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub enum Switch {
     /// Its BMC.
-    Redfish(Bmc),
+    Redfish(Box<Bmc>),
     /// A command.
     Command(Hook),
 }
@@ -163,7 +163,14 @@ impl Switch {
             Some(Power::Command(words)) => Some(Switch::Command(Hook::new(words, directory, limits)?)),
             Some(Power::Redfish { url, user, password, insecure }) => {
                 let password = password::read(password, directory)?;
-                Some(Switch::Redfish(Bmc::new(url, user, password, *insecure, node.mac.value, limits)?))
+                Some(Switch::Redfish(Box::new(Bmc::new(
+                    url,
+                    user,
+                    password,
+                    *insecure,
+                    node.mac.value,
+                    limits,
+                )?)))
             }
         })
     }

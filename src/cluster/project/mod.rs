@@ -160,7 +160,7 @@ fn files(cluster: &Cluster, place: &Place, given: &Given<'_>) -> Result<(Files, 
             let filled: Vec<(&Node, Result<Filled, Findings>)> = {
                 let fill = |node: &&'_ Node| fill(template, &node_values(node, given).and(&shared));
                 let first = fill(&class.nodes[0]);
-                let is_own = first.as_ref().is_ok_and(|filled| is_of_node(filled));
+                let is_own = first.as_ref().is_ok_and(is_of_node);
                 let rest = class.nodes.iter().skip(1).filter(|_| is_own).map(|node| (*node, fill(node)));
                 std::iter::once((class.nodes[0], first)).chain(rest).collect()
             };
@@ -248,7 +248,7 @@ fn note(findings: &mut Vec<Finding>, told: Vec<Finding>) {
 /// Whether a filled template belongs to one node.
 fn is_of_node(filled: &Filled) -> bool {
     let of = |name: &&str| Variable::find(name).is_some_and(|variable| variable.of != Scope::Cluster);
-    filled.uses.iter().any(|name| of(name))
+    filled.uses.iter().any(of)
 }
 
 /// The variables that are the same for all of a cluster.

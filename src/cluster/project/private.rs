@@ -69,7 +69,7 @@ pub fn private(place: &Place, tree: &Tree) -> Result<BTreeMap<String, Vec<u8>>> 
     let mut files = BTreeMap::new();
     for boot in &boots {
         let path = names::ignition(&names::config_id(&boot.id));
-        if manifest.files.get(&path).is_none() {
+        if !manifest.files.contains_key(&path) {
             return Err(foreign(format!("it has no boot {}", boot.id)).into());
         }
         let theirs = tree.read(&path)?;
