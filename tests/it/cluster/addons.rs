@@ -209,7 +209,7 @@ fn rollouts(cluster: &Cluster, runtime: &Runtime, to: &Connection) {
     applied(runtime, to, &text, LIMIT).0.unwrap();
     // Somebody's own, which nobody awaits.
     cluster.kubectl(&["-n", "late", "create", "deployment", "theirs", "--image=y:1"]).unwrap();
-    let node = "{apiVersion: v1, kind: Node, metadata: {name: n}}";
+    let node = "{apiVersion: v1, kind: Node, metadata: {name: \"n\"}}";
     cluster.apply(&["create", "-f", "-"], node).unwrap();
     let status = |kind: &str, name: &str, namespace: &str, status: &str| {
         let patch = format!("{{\"status\":{status}}}");
@@ -372,6 +372,10 @@ fn give_flannel(site: &Site) {
     let path = site.world.path(FLANNEL);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, FLANNEL_TEXT).unwrap();
+    // The sysext's list of the plugin's images, of one that the registry has.
+    let sysext = site.world.path("sysext/kubernetes/sysext.yaml");
+    let text = fs::read_to_string(&sysext).unwrap() + "  flannel: [\"ghcr.io/kube-vip/kube-vip:v1.2.1\"]\n";
+    fs::write(sysext, text).unwrap();
 }
 
 /// A container has its description at /config/cluster.yaml, mounted read-only.
@@ -414,7 +418,8 @@ fn manifests_that_lack_are_told_with_their_directory_and_every_way_out() {
     for run in [without, bundle] {
         assert_eq!(run.code, Some(3), "{}", run.stderr);
         for words in [
-            "the manifests of flannel are not here: there is no addons/flannel",
+            "the manifests of flannel are not here: there is no ",
+            "/addons/flannel",
             "`prebake cluster addons vendor flannel`",
             "`addons/flannel` along with cluster.yaml, for no bundle has it",
             "`cni: routes`",
@@ -429,7 +434,7 @@ fn manifests_that_lack_are_told_with_their_directory_and_every_way_out() {
     }
     give_flannel(&site);
     let there = run(&["generate"]).ok();
-    assert!(there.stderr.contains("flannel 0.27.3 is in addons/flannel"), "{}", there.stderr);
+    assert!(there.stderr.contains("flannel 0.27.3 is in "), "{}", there.stderr);
     run(&["generate", "--offline", "--locked"]).ok();
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn connection(kubeconfig: &Path) -> Connection {
 }
 
 pub(super) fn create(cluster: &Cluster, name: &str) {
-    let node = format!("{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}}}");
+    let node = format!("{{apiVersion: v1, kind: Node, metadata: {{name: \"{name}\"}}}}");
     cluster.apply(&["create", "-f", "-"], &node).unwrap();
 }
 

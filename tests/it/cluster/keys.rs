@@ -440,8 +440,12 @@ fn the_kubeconfig_is_kept_while_it_lasts_and_never_written_over_another_cluster_
 
     // Another cluster in the same directory, and keys that were made anew.
     let two = Place::new(one.output(), "two");
-    let other = ensure(&two).unwrap();
+    let (lost, _) = refusal(ensure(&two));
+    assert!(matches!(lost, Error::Lost { .. }), "{lost}");
     let ours = fs::read(one.kubeconfig()).unwrap();
+    fs::remove_file(one.kubeconfig()).unwrap();
+    let other = ensure(&two).unwrap();
+    fs::write(one.kubeconfig(), &ours).unwrap();
     let error = other.write_kubeconfig(&two, &cluster, now).unwrap_err();
     assert!(matches!(error, Error::Disagree { .. }) && error.hint().unwrap().contains("--output"), "{error}");
     // A file with several clusters is its owner's; while this one's part is good, it is kept.
