@@ -104,7 +104,13 @@ fn init_serves_and_asks_for_power_and_goes_on_after_a_kill_at_each_step_and_anot
             let init = Init::start(&site, &[]);
             init.step(step);
             init.kill();
-            assert!(record(&site)["steps"].is_object(), "the record is whole after a kill at {step}");
+            // The first step is told before there is anything to record.
+            let is_there = site.world.path("output/.edge/state.json").exists();
+            assert!(is_there || step == "generate", "there is a record after a kill at {step}");
+            assert!(
+                !is_there || record(&site)["steps"].is_object(),
+                "the record is whole after a kill at {step}"
+            );
         }
         let init = Init::start(&site, &["--keep-serving"]);
         let ask = init.hears(|news| news["news"] == "ask");
