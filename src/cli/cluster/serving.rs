@@ -67,7 +67,7 @@ impl ServingArgs {
                 .iter()
                 .for_each(|path| files.read(Path::new(path)));
         }
-        // What the description names may lie elsewhere, and is read anew when private configs are.
+        // Files that the description names may lie elsewhere, and are read anew when private configs are.
         cluster.named().iter().for_each(|path| files.read(path));
         files.read(&disk::directory_of(&place.recipe()).join("sysext"));
         let args =

@@ -1,4 +1,4 @@
-//! From YAML to a [`Draft`] of a [`Cluster`], with every finding about one value. `judge` has those about several.
+//! From YAML to a [`Draft`] of a [`Cluster`](super::Cluster), with every finding about one value. `judge` has those about several.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

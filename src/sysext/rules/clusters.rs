@@ -66,7 +66,7 @@ pub(super) fn kubelet_order(merge: &Merge) -> Result<Vec<Breach>, Error> {
         names(kubelet.list("Unit", "After"), name)
             || units.get(name).is_some_and(|unit| names(unit.list("Unit", "Before"), "kubelet.service"))
     };
-    // What it runs before it starts is done by then.
+    // Its commands before the start are done by then.
     let waits = kubelet.commands("ExecStartPre").iter().any(|line| line.assignment.value.ends_with(WAIT));
     let before = |name: &str, text: &str| {
         name == "kubelet.service" || ordered(name) || waits && text.contains(WAIT.trim_end_matches(" wait"))
