@@ -28,8 +28,13 @@ fn decoded(format: &Format, text: &str) -> Result<String, String> {
             let (mut cluster, _) =
                 crate::cluster::description::Cluster::parse(&source, PathBuf::new()).map_err(told)?;
             // Settings of the recipe are lines that are copied there: they mean what a recipe makes of them.
-            let settings = cluster.recipe.take().unwrap_or_default();
-            let least = "schema: 1\nname: a\nrelease: {channel: stable}\nprofiles: {w: {}}\n";
+            // It has this output and these profiles anyway.
+            let mut settings = cluster.recipe.take().unwrap_or_default();
+            if !settings.contains(r#""pxe""#) {
+                settings = settings.replace(r#""outputs": {"#, r#""outputs": {"pxe": {}, "#);
+            }
+            let least =
+                "schema: 1\nname: a\nrelease: {channel: stable}\nprofiles: {controller: {}, worker: {}}\n";
             let source = Source::new("recipe.yaml", format!("{least}{settings}"));
             let recipe = Recipe::parse(&source, PathBuf::new(), outputs::read).map_err(told)?;
             format!("{cluster:?} {recipe:?}")
