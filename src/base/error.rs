@@ -132,19 +132,24 @@ impl Error {
         causes.filter_map(|cause| cause.downcast_ref()).next()
     }
 
-    /// The message and its causes, outermost first, without repeating a cause that the message already contains.
+    /// See [`chain`].
     pub(crate) fn chain(&self) -> Vec<String> {
-        let mut lines = vec![self.0.to_string()];
-        let mut source = std::error::Error::source(&*self.0);
-        while let Some(cause) = source {
-            let text = said(cause);
-            if !lines.last().is_some_and(|last| last.contains(&text)) {
-                lines.push(text);
-            }
-            source = cause.source();
-        }
-        lines
+        chain(&*self.0)
     }
+}
+
+/// An error's message and its causes, outermost first, without repeating a cause that the message before contains already.
+pub(crate) fn chain<E: std::error::Error + ?Sized>(error: &E) -> Vec<String> {
+    let mut lines = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = said(cause);
+        if !lines.last().is_some_and(|last| last.contains(&text)) {
+            lines.push(text);
+        }
+        source = cause.source();
+    }
+    lines
 }
 
 /// A cause in words for people.

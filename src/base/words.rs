@@ -140,6 +140,24 @@ pub(crate) fn printable(text: &str) -> String {
     words
 }
 
+/// Escapes text for an element or a double-quoted attribute. Line ends become references, or a parser would turn them
+/// into blanks; characters that XML 1.0 (§2.2) does not have are replaced.
+pub(crate) fn in_xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\t' | '\n' | '\r' => escaped += &format!("&#{};", letter as u32),
+            '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            _ => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
 /// A machine's own words, made safe for a log: control and format characters, separators and characters without a glyph
 /// are escaped as in Rust, so that they cannot move the cursor, forge a second line or change the direction of text.
 /// Quotes are kept.

@@ -18,6 +18,7 @@ pub mod course;
 pub mod description;
 pub mod doctor;
 pub mod etcd;
+mod group;
 pub mod hold;
 pub mod kubeadm;
 pub mod pki;

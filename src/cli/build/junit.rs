@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::record::{End, Happened, State, Task};
 use crate::base::disk;
+use crate::base::words::in_xml;
 
 /// Writes the report atomically.
 pub(crate) fn write(path: &Path, happened: &Happened) -> Result<(), disk::Error> {
@@ -72,7 +73,7 @@ fn xml(happened: &Happened) -> String {
     add("prebake.build", &happened.recipe, happened.took, &happened.warnings, failed());
     let head = format!(
         "name=\"prebake build {}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{:.3}\"",
-        escape(&happened.recipe),
+        in_xml(&happened.recipe),
         happened.took.as_secs_f64()
     );
     format!(
@@ -82,41 +83,23 @@ fn xml(happened: &Happened) -> String {
 
 fn case(class: &str, name: &str, took: Duration, notes: &[String], verdict: &Verdict<'_>) -> String {
     let seconds = took.as_secs_f64();
-    let head = format!("<testcase classname=\"{class}\" name=\"{}\" time=\"{seconds:.3}\"", escape(name));
+    let head = format!("<testcase classname=\"{class}\" name=\"{}\" time=\"{seconds:.3}\"", in_xml(name));
     let verdict = match verdict {
         Verdict::Passed => String::new(),
-        Verdict::Skipped(why) => format!("<skipped message=\"{}\"/>", escape(why)),
+        Verdict::Skipped(why) => format!("<skipped message=\"{}\"/>", in_xml(why)),
         Verdict::Failed { kind, message, text } => {
-            let (message, text) = (escape(message), escape(text));
+            let (message, text) = (in_xml(message), in_xml(text));
             format!("<failure type=\"{kind}\" message=\"{message}\">{text}</failure>")
         }
     };
     let notes = match notes {
         [] => String::new(),
-        notes => format!("<system-out>{}</system-out>", escape(&notes.join("\n"))),
+        notes => format!("<system-out>{}</system-out>", in_xml(&notes.join("\n"))),
     };
     match (verdict.as_str(), notes.as_str()) {
         ("", "") => format!("{head}/>\n"),
         _ => format!("{head}>{verdict}{notes}</testcase>\n"),
     }
-}
-
-/// Escapes text for an element or a double-quoted attribute. Line ends become references, or a parser would turn them
-/// into blanks; characters that XML 1.0 (§2.2) does not have are replaced.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\t' | '\n' | '\r' => escaped += &format!("&#{};", letter as u32),
-            '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            _ => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -147,7 +130,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_well_formed_and_comes_back(text in any::<String>()) {
-            let escaped = escape(&text);
+            let escaped = in_xml(&text);
             let is_markup = |letter: char| letter < ' ' || "<>\"\u{fffe}\u{ffff}".contains(letter);
             prop_assert_eq!(escaped.find(is_markup), None);
             let allowed = |letter: char| {

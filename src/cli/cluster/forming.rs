@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
@@ -17,22 +17,18 @@ use crate::base::unfinished;
 use crate::cli::demand::DemandArgs;
 use crate::cluster::api::addons::{Plan, Shelf, hooks};
 use crate::cluster::api::client::Connection;
-use crate::cluster::api::follow::Follower;
 use crate::cluster::api::snapshot::Snapshot;
+use crate::cluster::course::Course;
 use crate::cluster::course::record::Record;
 use crate::cluster::course::step::Step;
-use crate::cluster::course::{Course, News};
 use crate::cluster::description::{Cluster, Storage};
 use crate::cluster::doctor::{self, Check, Subject, Verdict};
 use crate::cluster::hold::Hold;
 use crate::cluster::pki::Pki;
 use crate::cluster::place::Place;
-use crate::cluster::project;
 use crate::cluster::templates::Templates;
 use crate::tree::bundle::import::Import;
 use crate::tree::bundle::policy::Taken;
-use crate::tree::open::Tree;
-use crate::tree::private;
 
 /// How long a cluster that was complete may take to say that it is ready; otherwise it is formed. A loaded host needs seconds for it.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -115,9 +111,7 @@ pub(super) fn named(cluster: &Cluster, names: &[String]) -> Result<BTreeSet<Stri
 impl FormingArgs {
     /// Loads the description, and tells its doubts.
     pub(super) fn load(&self) -> Result<Cluster> {
-        let (cluster, warnings) = Cluster::load(&self.described.path())?;
-        warnings.iter().for_each(|warning| tell!("{warning}"));
-        Ok(cluster)
+        super::load(&self.described.path())
     }
 
     /// Brings nodes into the cluster: all of the description, or these. `first` is done once the cluster is held.
@@ -142,7 +136,7 @@ impl FormingArgs {
         let templates = Arc::new(Templates::load(self.described.templates())?);
         show.step(Step::Generate);
         record.begin(Step::Generate)?;
-        let (pki, build) = self.make(&cluster, &place, &templates)?;
+        let (pki, build, plan) = self.make(&cluster, &place, &templates)?;
         record.build = Some(build);
         record.end(Step::Generate)?;
         show.step(Step::Examine);
@@ -157,7 +151,6 @@ impl FormingArgs {
             return Err(Error::Unfit(wrong.map(|check| check.found.clone()).collect()).into());
         }
         record.end(Step::Examine)?;
-        let plan = Arc::new(Plan::read(&cluster, &Shelf::new(&cluster.directory, &place))?);
         let kubeconfig = pki.super_admin_kubeconfig(&cluster, SystemTime::now())?.text().to_owned();
         show.step(Step::Serve);
         record.begin(Step::Serve)?;
@@ -179,7 +172,7 @@ impl FormingArgs {
                 place: place.clone(),
                 record,
                 monitor,
-                plan,
+                plan: Arc::new(plan),
                 awaited,
                 switches: !no_power,
                 limit: timeout,
@@ -200,15 +193,17 @@ impl FormingArgs {
         })
     }
 
-    /// The keys, and the BUILD-ID of a tree that is there with its private part and kubeconfig.
-    fn make(&self, cluster: &Cluster, place: &Place, templates: &Templates) -> Result<(Pki, String)> {
+    /// The keys, the BUILD-ID of a tree that is there with its private part and kubeconfig, and the add-ons.
+    fn make(&self, cluster: &Cluster, place: &Place, templates: &Templates) -> Result<(Pki, String, Plan)> {
+        let plan = || Plan::read(cluster, &Shelf::new(&cluster.directory, place));
         let Some(file) = &self.bundle else {
             let made = generate(&self.described.path(), cluster, place.clone(), templates, &self.building)?;
             made.warnings.iter().for_each(|warning| tell!("{warning}"));
-            return Ok((made.pki, made.report.published.manifest.build_id()));
+            // Known add-ons that lacked their manifests have them by now.
+            return Ok((made.pki, made.report.published.manifest.build_id(), plan()?));
         };
         // No bundle has manifests: those that lack here are told before anything is imported.
-        Plan::read(cluster, &Shelf::new(&cluster.directory, place))?;
+        let plan = plan()?;
         let store = self.building.store.open()?;
         let Taken { bundle, site, trust } = self.demand.open(file, &self.building.store.path()?)?;
         if let Some(site) = site {
@@ -219,12 +214,9 @@ impl FormingArgs {
             .run(|_| {})?;
         let (pki, warnings) = generate::prepare(cluster, place, templates, self.building.pace.pace())?;
         warnings.iter().for_each(|warning| tell!("{warning}"));
-        let tree = Tree::directory(&place.tree())?;
-        // Compares what the bundle has with the description, too.
-        let files = project::private(place, &tree)?;
-        private::place(&private::directory(&place.tree(), Some(&place.private()), place.name()), &files)?;
+        let tree = serving::place_private(place)?;
         pki.write_kubeconfig(place, cluster, SystemTime::now())?;
-        Ok((pki, tree.manifest().build_id()))
+        Ok((pki, tree.manifest().build_id(), plan))
     }
 
     fn examine(&self, cluster: &Cluster, place: &Place, ends: Option<SystemTime>) -> Vec<Check> {
@@ -250,17 +242,9 @@ fn is_ready(cluster: &Cluster, place: &Place, awaited: &BTreeSet<String>) -> Res
     let Ok(kubeconfig) = pki.super_admin_kubeconfig(cluster, SystemTime::now()) else { return Ok(false) };
     crate::cli::project::block_on(async {
         let connection = Connection::new("the administrator's kubeconfig", kubeconfig.text()).await?;
-        let mut follower = Follower::new(&connection);
-        let mut snapshot = Snapshot::default();
-        let since = Instant::now();
-        while !snapshot.knows_nodes() {
-            let left = AT_ONCE.saturating_sub(since.elapsed());
-            match tokio::time::timeout(left, follower.next()).await {
-                Ok(change) => drop(snapshot.take(change)),
-                Err(_) => return Ok(false),
-            }
-        }
-        Ok(awaited.iter().all(|name| snapshot.nodes.get(name).is_some_and(|node| node.ready)))
+        let snapshot = Snapshot::until(&connection, AT_ONCE, Snapshot::knows_nodes).await;
+        Ok(snapshot.knows_nodes()
+            && awaited.iter().all(|name| snapshot.nodes.get(name).is_some_and(|node| node.ready)))
     })
 }
 
@@ -284,9 +268,4 @@ async fn run_hooks(cluster: &Arc<Cluster>, place: &Place) -> Result<()> {
 pub(super) fn from_memory(cluster: &Cluster) -> Vec<&str> {
     let nodes = cluster.nodes.iter().filter(|node| !matches!(node.storage, Storage::Installed(_)));
     nodes.map(|node| node.name.value.as_str()).collect()
-}
-
-/// Kept for those who follow news.
-pub(super) fn json(news: &News<'_>) -> String {
-    serde_json::to_string(news).unwrap_or_default()
 }

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::base::error::Result;
+use crate::cluster::description::Cluster;
 
 /// Form a Kubernetes cluster from `cluster.yaml`: from the power button to a kubeconfig
 #[derive(Args)]
@@ -77,6 +78,13 @@ pub(super) fn description(said: Option<&Path>) -> PathBuf {
 /// A directory of templates: as it is said, or the usual one if it is there.
 fn templates<'p>(said: Option<&'p Path>, usual: &'p Path) -> Option<&'p Path> {
     said.or_else(|| Some(usual).filter(|path| path.is_dir()))
+}
+
+/// Loads a description, and tells its doubts.
+pub(super) fn load(path: &Path) -> Result<Cluster> {
+    let (cluster, doubts) = Cluster::load(path)?;
+    doubts.iter().for_each(|doubt| tell!("{doubt}"));
+    Ok(cluster)
 }
 
 impl Described {

@@ -1,19 +1,19 @@
 //! `prebake cluster power`
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::base::error::{Advice, Exit, Result};
+use crate::base::error::{Advice, Exit, Result, chain};
 use crate::cli::project::block_on;
 use crate::cli::table::Table;
 use crate::cluster::api::client::Connection;
-use crate::cluster::api::follow::Follower;
 use crate::cluster::api::snapshot::{Api, Snapshot};
-use crate::cluster::description::Cluster;
+use crate::cluster::course::record::Record;
+use crate::cluster::course::step::Step;
 use crate::cluster::place::Place;
 use crate::cluster::power::{self, Action, Fleet, Outcome};
 
@@ -102,8 +102,7 @@ impl Advice for Error {
 impl PowerArgs {
     /// Switches, and prints a table.
     pub(crate) fn run(self) -> Result<()> {
-        let (cluster, doubts) = Cluster::load(&super::description(self.cluster.as_deref()))?;
-        doubts.iter().for_each(|doubt| tell!("{doubt}"));
+        let cluster = super::load(&super::description(self.cluster.as_deref()))?;
         let action = Action::from(self.action);
         let fleet = Fleet::of(&cluster);
         let fleet = if self.nodes.is_empty() { fleet } else { fleet.only(&self.nodes)? };
@@ -117,7 +116,7 @@ impl PowerArgs {
             };
             let told = |outcome: &Outcome| {
                 if let Err(error) = &outcome.done {
-                    tell!("{}: {}", outcome.node, chain(error));
+                    tell!("{}: {}", outcome.node, chain(error).join(": "));
                     if let Some(hint) = error.hint() {
                         tell!("  hint: {hint}");
                     }
@@ -147,44 +146,20 @@ async fn ready(place: &Place, name: &str) -> Result<BTreeSet<String>> {
         Ok(text) => Connection::new(&path.display().to_string(), &text).await.ok(),
         Err(_) => None,
     };
-    let mut snapshot = Snapshot::default();
-    if let Some(connection) = &connection {
-        let mut follower = Follower::new(connection);
-        let known = async {
-            while !snapshot.knows_nodes() && !matches!(snapshot.api, Api::Lost(_)) {
-                snapshot.take(follower.next().await);
-            }
-        };
-        let _ = tokio::time::timeout(PATIENCE, known).await;
-    }
+    let is_enough = |seen: &Snapshot| seen.knows_nodes() || matches!(seen.api, Api::Lost(_));
+    let snapshot = match &connection {
+        Some(connection) => Snapshot::until(connection, PATIENCE, is_enough).await,
+        None => Snapshot::default(),
+    };
     if snapshot.knows_nodes() {
         let nodes = snapshot.nodes.into_values().filter(|node| node.ready);
         return Ok(nodes.map(|node| node.name).collect());
     }
-    match was_formed(&place.state()) {
+    // All nodes were ready once. A record that cannot be read says nothing of that.
+    match Record::open(place).is_ok_and(|record| record.has_ended(Step::Nodes)) {
         true => Err(Error::Unknown { cluster: name.to_owned() }.into()),
         false => Ok(BTreeSet::new()),
     }
-}
-
-/// Whether all nodes were ready once, by the record of `prebake cluster init`.
-fn was_formed(state: &Path) -> bool {
-    let bytes = std::fs::read(state).unwrap_or_default();
-    let record: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    record["steps"]["nodes"]["ended"].is_string()
-}
-
-fn chain(error: &power::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text += &format!(": {said}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn table(outcomes: &[Outcome]) -> String {
@@ -207,7 +182,7 @@ fn document(outcomes: &[Outcome]) -> Value {
         Ok(done) => {
             json!({"node": outcome.node, "state": done.state, "changed": done.changed, "boot": done.boot})
         }
-        Err(error) => json!({"node": outcome.node, "error": chain(error), "hint": error.hint()}),
+        Err(error) => json!({"node": outcome.node, "error": chain(error).join(": "), "hint": error.hint()}),
     };
     json!({ "nodes": outcomes.iter().map(one).collect::<Vec<_>>() })
 }

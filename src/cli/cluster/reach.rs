@@ -78,14 +78,7 @@ impl ReachArgs {
             (None, Some(_)) => None,
             (file, _) => Some(description(file.as_deref()).ok_or(Nobody)?),
         };
-        let cluster = match file {
-            Some(file) => {
-                let (cluster, doubts) = Cluster::load(&file)?;
-                doubts.iter().for_each(|doubt| tell!("{doubt}"));
-                Some(cluster)
-            }
-            None => None,
-        };
+        let cluster = file.map(|file| super::load(&file)).transpose()?;
         let place = cluster.as_ref().map(|cluster| Place::new(&self.output, &cluster.name.value));
         let own = || place.as_ref().map_or_else(|| self.output.join("kubeconfig"), Place::kubeconfig);
         let path = self.kubeconfig.clone().unwrap_or_else(own);

@@ -14,7 +14,6 @@ use crate::base::disk;
 use crate::base::error::Result;
 use crate::base::size::Bytes;
 use crate::base::unfinished::{Directory, on_interrupt};
-use crate::cluster::description::Cluster;
 use crate::cluster::rehearsal::stage::{self, End, Script};
 use crate::cluster::rehearsal::{Error, Plan, libvirt};
 use crate::serve::machines::client::PORT;
@@ -77,8 +76,7 @@ impl RehearseArgs {
             return act(work);
         }
         let file = super::description(self.described.file.as_deref());
-        let (cluster, doubts) = Cluster::load(&file)?;
-        doubts.iter().for_each(|doubt| tell!("{doubt}"));
+        let cluster = super::load(&file)?;
         let plan = Plan::of(&cluster, self.memory);
         if let Some(directory) = &self.libvirt {
             return print(&plan, directory.as_deref());

@@ -10,7 +10,6 @@ use super::generate::PaceArg;
 use super::serving::{self, ServingArgs};
 use crate::base::error::{Advice, Exit, Result};
 use crate::base::unfinished;
-use crate::cluster::description::Cluster;
 use crate::cluster::hold::Hold;
 use crate::cluster::pki::JOINING_RENEWED;
 use crate::cluster::place::Place;
@@ -48,8 +47,7 @@ impl Advice for NoTree {
 impl ServeArgs {
     /// Runs the verb.
     pub(super) fn run(self) -> Result<()> {
-        let (cluster, warnings) = Cluster::load(&self.described.path())?;
-        warnings.iter().for_each(|warning| tell!("{warning}"));
+        let cluster = super::load(&self.described.path())?;
         let place = Place::new(&self.described.output, &cluster.name.value);
         if !place.tree().exists() {
             return Err(NoTree(place.tree().display().to_string()).into());

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use clap::{Args, Parser};
 
@@ -125,11 +124,15 @@ pub(super) fn renewal(cluster: Arc<Cluster>, place: Place, templates: Arc<Templa
 
 /// See [`renewal`].
 pub(super) fn renew(cluster: &Cluster, place: &Place, templates: &Templates, pace: Pace) -> Result<()> {
-    let (pki, _) = generate::prepare(cluster, place, templates, pace)?;
+    generate::prepare(cluster, place, templates, pace)?;
+    place_private(place).map(drop)
+}
+
+/// Makes the private part of the tree that is there, which is compared with the description in this; returns the tree.
+pub(super) fn place_private(place: &Place) -> Result<Tree> {
     let tree = Tree::directory(&place.tree())?;
     let files = project::private(place, &tree)?;
     let top = private::directory(&place.tree(), Some(&place.private()), place.name());
     private::place(&top, &files)?;
-    let _ = pki.ends().duration_since(SystemTime::now());
-    Ok(())
+    Ok(tree)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use indicatif::TermLike;
 
-use super::forming::{from_memory, json};
+use super::forming::from_memory;
 use crate::cli::fit::elided;
 use crate::cli::screen::Screen;
 use crate::cli::{say, terminal};
@@ -84,7 +84,9 @@ impl Show {
 impl Inner {
     fn news(&self, news: &News<'_>) {
         match news {
-            _ if self.json && !matches!(news, News::View { .. }) => say!("{}", json(news)),
+            _ if self.json && !matches!(news, News::View { .. }) => {
+                say!("{}", serde_json::to_string(news).unwrap_or_default())
+            }
             News::View { step, seconds, ask, nodes } => self.draw((*step, *seconds), *ask, nodes),
             News::Step { title, .. } => self.line(title),
             News::Line { node: None, text } => self.line(text),

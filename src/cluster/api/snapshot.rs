@@ -166,10 +166,19 @@ impl Snapshot {
 
     /// One look at a cluster: until all is known, the API server is lost, or the limit is over.
     pub async fn look(connection: &Connection, limit: Duration) -> Snapshot {
+        Snapshot::until(connection, limit, |seen| seen.is_whole() || matches!(seen.api, Api::Lost(_))).await
+    }
+
+    /// The picture of a cluster once it is enough, or when the limit is over.
+    pub async fn until(
+        connection: &Connection,
+        limit: Duration,
+        is_enough: impl Fn(&Snapshot) -> bool,
+    ) -> Snapshot {
         let mut follower = Follower::new(connection);
         let mut snapshot = Snapshot::default();
         let _ = tokio::time::timeout(limit, async {
-            while !snapshot.is_whole() && !matches!(snapshot.api, Api::Lost(_)) {
+            while !is_enough(&snapshot) {
                 snapshot.take(follower.next().await);
             }
         })

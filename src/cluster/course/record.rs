@@ -137,7 +137,12 @@ impl Record {
     /// Whether the last run came to its end: the network plugin and all add-ons were there, all of it stayed ready, and the site's
     /// own programs were through.
     pub fn is_complete(&self) -> bool {
-        self.steps.get(&Step::End).is_some_and(|times| times.ended.is_some())
+        self.has_ended(Step::End)
+    }
+
+    /// Whether a step came to its end.
+    pub fn has_ended(&self, step: Step) -> bool {
+        self.steps.get(&step).is_some_and(|times| times.ended.is_some())
     }
 
     /// Writes that a step has ended.

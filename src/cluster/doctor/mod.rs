@@ -22,8 +22,8 @@ use std::time::{Duration, SystemTime};
 use rustix::process::geteuid;
 use serde::Serialize;
 
+use crate::base::clock;
 use crate::base::size::Bytes;
-use crate::base::{clock, disk};
 use crate::cluster::description::{Cluster, Storage};
 use crate::cluster::hold::Hold;
 use crate::cluster::place::Place;
@@ -499,18 +499,6 @@ fn firewall(site: &Site<'_>) -> Found {
 /// Whether anything is wrong.
 pub fn is_wrong(checks: &[Check]) -> bool {
     checks.iter().any(|check| check.verdict == Verdict::Wrong)
-}
-
-/// Makes sure that the directory of an examined cluster can be written, so that a full or foreign disk is found at once.
-///
-/// # Errors
-/// It cannot.
-pub fn must_be_writable(place: &Place) -> Result<(), disk::Error> {
-    crate::cluster::hold::make_private(&place.own())?;
-    let own = place.own();
-    crate::base::unfinished::Unfinished::in_directory(&own, 0o600)
-        .map(drop)
-        .map_err(disk::Error::io("write in", &own))
 }
 
 #[cfg(test)]

@@ -5,20 +5,20 @@
 //! The words of the description are not shown, for there may be a password among them.
 
 use std::io::Read;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 
 use super::{Boot, Done, Error, Limits, State};
-use crate::base::unfinished::on_interrupt;
 use crate::base::words;
+use crate::cluster::group::{Group, is_over};
 
 /// Most that is kept of what a command says, in bytes; the rest is read and dropped.
 const KEPT: usize = 16 << 10;
@@ -64,39 +64,6 @@ struct Ended {
     status: ExitStatus,
     output: Vec<u8>,
     errors: Vec<u8>,
-}
-
-/// Every command that runs, so that an interrupt ends them: they are in process groups of their own, which a terminal does not reach.
-static RUNNING: Mutex<Option<Vec<Weak<Group>>>> = Mutex::new(None);
-
-/// The process group of a command. It is ended once, and not after the command was waited for: its number could be another's then.
-struct Group {
-    pid: Pid,
-    over: Mutex<bool>,
-}
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*over {
-            // It may have ended by itself.
-            let _ = kill_process_group(self.pid, signal);
-        }
-    }
-
-    fn register(self: &Arc<Group>) {
-        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = running.get_or_insert_with(|| {
-            on_interrupt(|| {
-                let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-                let groups = running.iter().flatten().filter_map(Weak::upgrade);
-                groups.for_each(|group| group.signal(Signal::KILL));
-            });
-            Vec::new()
-        });
-        list.retain(|group| group.strong_count() > 0);
-        list.push(Arc::downgrade(self));
-    }
 }
 
 /// Ends the command of a future that is dropped.
@@ -262,11 +229,9 @@ fn run(
         true => Command::new(directory.join(program)),
         false => Command::new(program),
     };
-    command.args(words.get(1..).unwrap_or_default()).arg(word).process_group(0).current_dir(directory);
+    command.args(words.get(1..).unwrap_or_default()).arg(word).current_dir(directory);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    let group = Arc::new(Group { pid: Pid::from_child(&child), over: Mutex::new(false) });
-    group.register();
+    let (mut child, group) = Group::start(&mut command)?;
     let output = kept(child.stdout.take());
     let errors = kept(child.stderr.take());
     let begun = Instant::now();
@@ -284,12 +249,7 @@ fn run(
     }
     // All that it left behind in its group goes with it; the child itself is not waited for yet, so that the number is still its own.
     group.signal(Signal::KILL);
-    let status = {
-        let mut over = group.over.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = child.wait()?;
-        *over = true;
-        status
-    };
+    let status = group.reap(&mut child)?;
     let said = |from: Receiver<Vec<u8>>| {
         let (begun, mut bytes) = (Instant::now(), Vec::new());
         while let Ok(more) = from.recv_timeout(TAIL.saturating_sub(begun.elapsed())) {
@@ -298,13 +258,6 @@ fn run(
         bytes
     };
     Ok((Ended { status, output: said(output), errors: said(errors) }, was_ended))
-}
-
-/// Whether a process has ended; it stays to be waited for.
-fn is_over(child: &Child) -> std::io::Result<bool> {
-    use rustix::process::{WaitId, WaitIdOptions, waitid};
-    let looks = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    Ok(waitid(WaitId::Pid(Pid::from_child(child)), looks)?.is_some())
 }
 
 /// Reads a pipe to its end on a thread, and hands over the first bytes of it.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Machine, Plan};
+use crate::base::words::in_xml;
 use crate::machine::vm::Bus;
 
 /// A document, and its name.
@@ -83,19 +84,7 @@ pub fn image(plan: &Plan, machine: &Machine, disks: &str) -> String {
     format!("{}/{}-{}.img", disks.trim_end_matches('/'), plan.name, machine.name)
 }
 
-/// A text for an element or an attribute in quotes.
+/// A text for an element, or an attribute in quotes of either kind.
 fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '\'' => escaped += "&apos;",
-            '"' => escaped += "&quot;",
-            letter if letter.is_control() => escaped.push('\u{fffd}'),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
+    in_xml(text).replace('\'', "&apos;")
 }

@@ -61,18 +61,20 @@ impl Site {
         let metadata = node_metadata(node);
         let name = String::new();
         let mut group = Group { id: node.name.value.clone(), name, profile, selector, metadata };
-        let same = self.groups.iter().filter(|known| known.profile == group.profile);
-        let role = same.filter_map(|known| known.metadata.get(ROLE)).next().cloned();
-        group.metadata.extend(role.map(|role| (ROLE.to_owned(), role)));
-        let installed = installed_id(&group.profile);
+        let boot = group.profile.clone();
+        // As the first group of the same boot says it.
+        let said = |key: &str| {
+            let same = self.groups.iter().filter(|known| known.profile == boot);
+            same.filter_map(|known| known.metadata.get(key)).next().cloned()
+        };
+        group.metadata.extend(said(ROLE).map(|role| (ROLE.to_owned(), role)));
+        let installed = installed_id(&boot);
         if !self.profiles.contains_key(&installed) {
             return Ok(vec![group]);
         }
         let mut after = Group { id: installed_id(&group.id), profile: installed, ..group.clone() };
         after.selector.extend([INSTALLED.map(str::to_owned).into()]);
-        let generation = self.groups.iter().filter(|known| known.profile == group.profile);
-        let generation = generation.filter_map(|known| known.metadata.get(GENERATION)).next().cloned();
-        let generation = generation.ok_or_else(|| {
+        let generation = said(GENERATION).ok_or_else(|| {
             let text = format!("the tree does not say which generation `{}` installs", node.profile.value);
             let finding = Finding::error(text).at(node.profile.place.clone());
             finding.hint("make it the recipe's default_profile, or give it a node there, and build again")

@@ -169,7 +169,7 @@ fn a_control_plane_with_our_keys_takes_our_kubeconfigs_and_the_one_to_join_with_
     assert!(done, "{told}");
 
     // A certificate of another cluster's authority is nobody's.
-    let other = Place::new(directory.path(), "other");
+    let other = Place::new(&directory.path().join("elsewhere"), "other");
     let other = Pki::ensure(&other, Algorithm::default(), now).unwrap();
     let mut stranger = other.super_admin_kubeconfig(&ours, now).unwrap().text().to_owned();
     let line = |text: &str| {

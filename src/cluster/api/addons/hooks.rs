@@ -7,18 +7,16 @@
 use std::fs::{self, Metadata};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 
 use crate::base::error::{Advice, Exit};
-use crate::base::unfinished;
+use crate::cluster::group::{Group, is_over};
 
 /// How long one hook may take.
 pub const LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -186,13 +184,9 @@ fn one(
     command.env("KUBECONFIG", absolute(kubeconfig)?).env("CLUSTER_NAME", cluster);
     command.current_dir(absolute(path.parent().unwrap_or(Path::new(".")))?);
     command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(start)?).stderr(writer);
-    // A group of its own, so that what it started ends with it.
-    let mut child = command.process_group(0).spawn().map_err(start)?;
+    let (mut child, group) = Group::start(&mut command).map_err(start)?;
+    // It holds the pipe open.
     drop(command);
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let group = Arc::new(Mutex::new(group));
-    let interrupted = group.clone();
-    unfinished::on_interrupt(move || end(&interrupted));
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
@@ -216,17 +210,15 @@ fn one(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL),
         }
-        if let Some(status) = child.try_wait().map_err(start)? {
-            break Some(status);
+        if is_over(&child).map_err(start)? {
+            break Some(group.reap(&mut child).map_err(start)?);
         }
         if Instant::now() >= deadline {
-            end(&group);
-            let _ = child.wait();
+            group.signal(Signal::KILL);
+            let _ = group.reap(&mut child);
             break None;
         }
     };
-    // Its number may be another process's soon.
-    group.lock().unwrap_or_else(PoisonError::into_inner).take();
     let until = Instant::now() + REST;
     while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
         take(line);
@@ -235,13 +227,6 @@ fn one(
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(Error::Failed { path: path.to_owned(), status, last }),
         None => Err(Error::Late { path: path.to_owned(), limit, last }),
-    }
-}
-
-/// Ends a hook and all that it started.
-fn end(group: &Mutex<Option<Pid>>) {
-    if let Some(group) = group.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
