@@ -33,8 +33,14 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Waits until no other test of this process runs a machine, and keeps the others waiting: two boots at once on two cores
 /// would run into their timeouts.
+///
+/// # Panics
+/// In a run of all tests: one that takes a turn has `#[ignore]`, and `tests/run.sh` runs those in a process of their own, beside the
+/// others. Tests that wait for their turn would else hold all threads of the run, and a processor would rest.
 pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
+    let asked = std::env::args().any(|arg| ["--ignored", "--include-ignored"].contains(&&*arg));
+    assert!(asked, "a test that takes the machine has #[ignore]: `cargo test NAME -- --ignored` runs it");
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

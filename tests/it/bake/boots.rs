@@ -19,6 +19,7 @@ use crate::world::{PRIMARY, Run, World, repository};
 pub const PATIENCE: Duration = Duration::from_secs(400);
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn two_machines_boot_what_was_baked_each_its_own_profile_and_report_back() {
     let _turn = machine::turn();
     let demo = std::path::Path::new(env!("CARGO_BIN_EXE_prebake")).with_file_name("examples").join("demo");
@@ -35,6 +36,7 @@ fn two_machines_boot_what_was_baked_each_its_own_profile_and_report_back() {
 
 /// Issue 17, ux 1.3: nothing worked outside of the repository.
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_stranger_with_the_binary_alone_comes_from_an_empty_directory_to_a_machine_that_reports() {
     let directory = tempfile::tempdir().unwrap();
     let (program, work) = (directory.path().join("bin/prebake"), directory.path().join("work"));
@@ -133,6 +135,7 @@ pub fn boots(mut machine: Machine, profile: &str) {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_uefi_machine_boots_by_our_ipxe_script() {
     let world = lab("matchbox: {}, ipxe: {}");
     let _turn = machine::turn();
@@ -157,6 +160,7 @@ fn tftp_root(world: &World, loader: &str) -> PathBuf {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_bios_machine_boots_by_our_pxelinux_config_and_tftp() {
     let world = lab("pxelinux: {}");
     let files =
@@ -168,6 +172,7 @@ fn a_bios_machine_boots_by_our_pxelinux_config_and_tftp() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_uefi_machine_boots_by_our_grub_config_and_tftp() {
     let world = lab("grub: {}");
     let files = "grub-mknetdir --net-directory=. -d $GRUB_EFI_AMD64_BIN/grub/x86_64-efi";
@@ -178,6 +183,7 @@ fn a_uefi_machine_boots_by_our_grub_config_and_tftp() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_kernel_activates_a_signed_image_and_refuses_a_byte_that_was_changed() {
     let world = lab_with("matchbox: {}", |world| {
         world.prebake(&["sysext", "key", "generate", "recipes/keys"]).ok();
@@ -205,6 +211,7 @@ fn a_kernel_activates_a_signed_image_and_refuses_a_byte_that_was_changed() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_uefi_machine_boots_a_unified_kernel_image_from_its_disk() {
     let world = lab("uki: {}");
     let _turn = machine::turn();
@@ -264,6 +271,7 @@ fn qemu_runs_with(words: &str) -> bool {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn one_verb_boots_a_node_of_a_tree_over_the_network_as_the_rack_will() {
     let world = lab("matchbox: {}, ipxe: {}");
     let _turn = machine::turn();
@@ -281,6 +289,7 @@ fn one_verb_boots_a_node_of_a_tree_over_the_network_as_the_rack_will() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_profile_boots_directly_as_a_machine_that_no_node_names() {
     let world = lab("matchbox: {}");
     let _turn = machine::turn();

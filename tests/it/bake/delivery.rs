@@ -335,6 +335,7 @@ fn a_diskless_profile_must_need_nothing_of_the_network() {
 const PATIENCE: Duration = Duration::from_secs(400);
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_machine_whose_initrd_forgets_what_was_injected_boots_by_url() {
     let world = lab_world();
     // Without KVM, on a busy machine, the kernel may find its timer too late and give up.

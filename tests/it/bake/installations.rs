@@ -80,6 +80,7 @@ fn written(disk: &Path, bytes: u64) {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_machine_installs_itself_once_though_its_server_goes_away_and_boots_its_disk_from_then_on() {
     let world = lab();
     let disk = disk(&world);
@@ -110,6 +111,7 @@ fn a_machine_installs_itself_once_though_its_server_goes_away_and_boots_its_disk
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_disk_that_the_recipe_does_not_mean_is_reported_and_stays_as_it_is() {
     let world = lab();
     let disk = disk(&world);
@@ -139,6 +141,7 @@ fn a_disk_that_the_recipe_does_not_mean_is_reported_and_stays_as_it_is() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn an_image_of_other_bytes_than_were_signed_is_refused_and_what_came_of_it_is_not_bootable() {
     let world = lab();
     let disk = disk(&world);

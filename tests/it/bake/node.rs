@@ -252,6 +252,7 @@ fn ask(cluster: &Cluster, args: &[&str], words: &str) -> Value {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_machine_out_of_our_sysexts_joins_a_real_api_server_without_any_registry() {
     let peers = ["kubernetes", "containerd", "cni"].map(judges::build);
     let [Some(kubernetes), Some(containerd), Some(cni)] = peers else { return };

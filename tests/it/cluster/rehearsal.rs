@@ -141,6 +141,7 @@ impl Running {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn nothing_is_left_of_a_rehearsal_however_it_ends() {
     let _turn = machine::turn();
     for signal in [Signal::KILL, Signal::TERM, Signal::INT] {
@@ -161,6 +162,7 @@ fn nothing_is_left_of_a_rehearsal_however_it_ends() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_rehearsal_that_is_too_late_says_so_by_its_exit_code_and_leaves_nothing() {
     let _turn = machine::turn();
     let mut running = Running::start(&["--timeout", "2s"]);
@@ -171,6 +173,7 @@ fn a_rehearsal_that_is_too_late_says_so_by_its_exit_code_and_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn machines_that_are_kept_run_on_until_they_are_ended_by_what_was_said() {
     let _turn = machine::turn();
     let mut running = Running::start(&["--timeout", "2s", "--keep-running"]);
@@ -197,6 +200,7 @@ fn machines_that_are_kept_run_on_until_they_are_ended_by_what_was_said() {
 
 /// The lab's tree; its machine takes minutes without KVM.
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_machine_boots_in_a_rehearsal_from_the_served_tree() {
     let world = lab("matchbox: {}");
     let _turn = machine::turn();

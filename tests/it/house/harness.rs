@@ -136,6 +136,7 @@ fn boot_by_hand(work: &Path, config: &str) -> (Mirror, Mirror, Machine) {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn the_lab_release_boots_and_merges_a_hand_made_overlay() {
     let work = TempDir::new().unwrap();
     let _turn = machine::turn();
@@ -151,6 +152,7 @@ fn the_lab_release_boots_and_merges_a_hand_made_overlay() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_config_that_ignition_refuses_ends_the_boot_with_its_reason() {
     let work = TempDir::new().unwrap();
     let _turn = machine::turn();

@@ -96,6 +96,7 @@ fn of(bytes: &[u8]) -> (u32, String) {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn the_kernel_unpacks_every_compression_and_what_was_injected_behind_them() {
     let work = TempDir::new().unwrap();
     let _turn = machine::turn();
@@ -137,6 +138,7 @@ fn the_kernel_unpacks_every_compression_and_what_was_injected_behind_them() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn the_kernel_unpacks_what_each_layout_hands_it() {
     let work = TempDir::new().unwrap();
     let base = base(work.path(), &["zstd", "-q"]);

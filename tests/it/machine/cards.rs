@@ -452,6 +452,7 @@ fn hears(server: &mut Server, machine: &Machine, words: &[&str]) {
 
 /// B13 in whole: the machine has two cards and no router, and boots over the first.
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_machine_with_two_cards_and_no_router_installs_itself_as_the_node_of_the_card_that_it_boots_over() {
     let world = lab();
     let disk = world.path("disk");
@@ -475,6 +476,7 @@ fn a_machine_with_two_cards_and_no_router_installs_itself_as_the_node_of_the_car
 
 /// B14 in whole: the office's card comes first, has the default route, and leads nowhere.
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_machine_whose_default_route_is_on_another_card_asks_as_the_node_of_the_card_that_it_boots_over() {
     let world = lab();
     let disk = world.path("disk");

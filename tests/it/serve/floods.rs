@@ -351,6 +351,7 @@ fn boot(http: &str, index: u32) {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_rack_behind_one_address_boots_with_its_secrets_while_strangers_flood_in_every_way_and_memory_stays() {
     static STOP: AtomicBool = AtomicBool::new(false);
     static SENT: AtomicU64 = AtomicU64::new(0);

@@ -160,18 +160,21 @@ fn uefi_and_bios_start_by_grub(world: &World, how: &str) {
 
 // PartialVolume/shredos.x86_64#147, altugbakan/rs-tftpd#24.
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn real_grub_boots_the_shipped_config_by_our_tftp_on_bios_and_uefi() {
     uefi_and_bios_start_by_grub(&small_grub_world("", "/boot/grub"), "TFTP");
 }
 
 // rhboot/grub2#216.
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn real_grub_boots_the_shipped_config_by_our_http_on_bios_and_uefi() {
     let options = "base_url: 'http://10.77.0.1'";
     uefi_and_bios_start_by_grub(&small_grub_world(options, "(http,10.77.0.1)/boot/grub"), "GET");
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_uefi_machine_boots_by_real_grub_and_our_http_to_what_its_config_says() {
     let world = lab("grub: {base_url: 'http://10.77.0.1'}");
     make_grub(&world, "(http,10.77.0.1)/boot/grub");
@@ -188,6 +191,7 @@ fn a_uefi_machine_boots_by_real_grub_and_our_http_to_what_its_config_says() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn uefi_and_bios_machines_boot_by_our_proxy_beside_a_plain_dhcp_server() {
     let world = lab("matchbox: {}");
     let _turn = machine::turn();
@@ -212,6 +216,7 @@ fn uefi_and_bios_machines_boot_by_our_proxy_beside_a_plain_dhcp_server() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn uefi_and_bios_machines_reach_our_script_with_addresses_from_our_own_dhcp() {
     let world = World::new();
     world.edit("recipes/small.yaml", "profile: worker}", "profile: worker, ip: 10.77.0.11/24}");
@@ -242,6 +247,7 @@ fn uefi_and_bios_machines_reach_our_script_with_addresses_from_our_own_dhcp() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_uefi_machine_without_tftp_boots_by_http_from_its_first_byte_on() {
     let world = World::new();
     world.build();

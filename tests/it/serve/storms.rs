@@ -210,6 +210,7 @@ fn machines_beyond_those_that_boot_wait_in_ipxe_and_get_their_turn() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn real_ipxe_waits_for_its_turn_and_then_loads() {
     const BOOT: Duration = Duration::from_secs(240);
     let _turn = machine::turn();

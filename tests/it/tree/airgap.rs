@@ -79,6 +79,7 @@ fn is_empty(directory: &Path) -> bool {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_bundle_that_was_imported_without_a_network_boots_the_lab() {
     let carried = Carried::new();
     let _turn = machine::turn();
@@ -92,6 +93,7 @@ fn a_bundle_that_was_imported_without_a_network_boots_the_lab() {
 }
 
 #[test]
+#[ignore = "takes the machine: `make test` runs it"]
 fn a_bundle_that_is_served_as_it_is_boots_the_lab_and_nothing_is_unpacked() {
     let carried = Carried::new();
     let _turn = machine::turn();
