@@ -253,7 +253,7 @@ fn a_lock_that_git_could_not_merge_is_settled_out_of_both_sides_and_nothing_move
         }
         // Hooks of git have an environment that may name another repository; review of issue 17, 10.
         let mut command = world.command(&["lock", RECIPE]);
-        command.env("GIT_DIR", "/nonexistent").env("GIT_INDEX_FILE", "index").env("GIT_WORK_TREE", "/");
+        command.env("GIT_DIR", world.path("absent")).env("GIT_INDEX_FILE", "index").env("GIT_WORK_TREE", "/");
         let run = Run::of(command.output().unwrap()).ok();
         assert!(run.stdout.contains("merge conflict settled"), "{}", run.stdout);
         assert!(run.stderr.contains("as git's index has them"), "{}", run.stderr);

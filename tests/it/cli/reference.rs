@@ -172,8 +172,9 @@ fn every_variable_that_the_program_asks_for_by_name_has_a_row() {
 #[test]
 fn a_misspelt_variable_is_told_by_every_verb() {
     let store = tempfile::tempdir().unwrap();
-    let store = store.path().to_str().unwrap();
-    for verb in [&["schema"][..], &["store", "ls", "--store", store], &["build", "/nonexistent.yaml"]] {
+    let absent = store.path().join("absent.yaml");
+    let (store, absent) = (store.path().to_str().unwrap(), absent.to_str().unwrap());
+    for verb in [&["schema"][..], &["store", "ls", "--store", store], &["build", absent]] {
         let run = prebake().args(verb).env("PREBAKE_MIRROR_FLATCR", "file:/x").output().unwrap();
         let told = String::from_utf8(run.stderr).unwrap();
         assert_eq!(told.matches("`PREBAKE_MIRROR_FLATCR`").count(), 1, "{verb:?}: {told}");

@@ -120,3 +120,12 @@ fn paths_are_told_from_words_addresses_and_patterns() {
     );
     assert_eq!(anchor("## `private/`: what a Site's tree-part is"), "private-what-a-sites-tree-part-is");
 }
+
+/// Another program of the same run may make it, as kubectl once did for its cache: a test then waited for ever.
+#[test]
+fn no_test_counts_on_an_absent_path_outside_of_its_own_directory() {
+    let path = ["/non", "existent"].concat();
+    for file in texts::files("tests", "rs") {
+        assert!(!texts::read(&file).contains(&path), "{file}: take a path of the test's own directory");
+    }
+}

@@ -73,14 +73,21 @@ fn a_command_line_that_makes_no_sense_is_refused_with_the_way_out() {
     let directory = Directory::new();
     let data = directory.path("");
     let data = data.to_str().unwrap();
-    let run = |args: &[&str]| Run::of(prebake(args).output().unwrap());
+    // A server that is not refused would go on for ever: CI of 2026-11-29 waited for one, since another test had made what was
+    // thought to be absent.
+    let run = |args: &[&str]| {
+        let mut command = Command::new("timeout");
+        Run::of(command.args(["120", env!("CARGO_BIN_EXE_prebake"), "serve"]).args(args).output().unwrap())
+    };
+    let absent = directory.path("absent");
+    let absent = absent.to_str().unwrap();
+    let refusal = format!("{absent} is not a readable directory");
     run(&[]).fails(2, &["no tree, bundle or data directory was given", "--matchbox DIR"]);
     run(&["tree", "--matchbox", data]).fails(2, &["cannot be used with"]);
     run(&["--matchbox", data, "-log-level", "critical"]).fails(2, &["critical"]);
-    run(&["--address", "127.0.0.1:0", "--matchbox", "/nonexistent"])
-        .fails(1, &["/nonexistent is not a readable directory"]);
-    let no_assets = ["--address", "127.0.0.1:0", "--matchbox", data, "--assets-path", "/nonexistent"];
-    run(&no_assets).fails(1, &["/nonexistent is not a readable directory", "--assets-path ''"]);
+    run(&["--address", "127.0.0.1:0", "--matchbox", absent]).fails(1, &[&refusal]);
+    let no_assets = ["--address", "127.0.0.1:0", "--matchbox", data, "--assets-path", absent];
+    run(&no_assets).fails(1, &[&refusal, "--assets-path ''"]);
     let version = run(&["-version"]).ok();
     assert!(version.stdout.starts_with("prebake "), "{}", version.stdout);
 }

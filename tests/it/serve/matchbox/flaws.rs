@@ -370,8 +370,10 @@ const FLAWS: &[Flaw] = &[
 ];
 
 fn prebake(args: &[&str], directory: &Path) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
-    let output: Output = command.args(args).arg("--matchbox").arg(directory).output().unwrap();
+    // A server that is not refused would go on for ever.
+    let mut command = Command::new("timeout");
+    command.args(["120", env!("CARGO_BIN_EXE_prebake")]).args(args).arg("--matchbox").arg(directory);
+    let output: Output = command.output().unwrap();
     Run::of(output)
 }
 

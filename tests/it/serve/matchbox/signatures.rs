@@ -98,11 +98,15 @@ fn trees_are_signed_too_with_a_key_ring_of_the_environment() {
 fn a_key_ring_that_cannot_sign_is_refused_at_start() {
     let directory = Directory::new();
     let refused = |ring: &str, code, words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
-        command.args(["serve", "--address", "127.0.0.1:0", "--key-ring-path", ring, "--matchbox"]);
+        // A server that is not refused would go on for ever.
+        let mut command = Command::new("timeout");
+        command.args(["120", env!("CARGO_BIN_EXE_prebake"), "serve", "--address", "127.0.0.1:0"]);
+        command.args(["--key-ring-path", ring, "--matchbox"]);
         Run::of(command.arg(directory.path("")).output().unwrap()).fails(code, words);
     };
-    refused("/nonexistent", 1, &["cannot read the key ring /nonexistent"]);
+    let absent = directory.path("absent");
+    let absent = absent.to_str().unwrap();
+    refused(absent, 1, &[&format!("cannot read the key ring {absent}")]);
     refused(&key_ring("pubring.gpg"), 5, &["pubring.gpg", "gpg --export-secret-keys"]);
     directory.write("garbage", "garbage");
     refused(directory.path("garbage").to_str().unwrap(), 5, &["cannot sign with the key ring"]);
