@@ -49,7 +49,8 @@ impl Encoder {
             }
             Encoder::Gzip(zlib) => {
                 zlib.reset();
-                packed.reserve(raw.len());
+                // Room for what only grows: zlib-rs 0.6.8 panics, with raw streams at least, if many ended for want of it.
+                packed.reserve(raw.len() + raw.len() / 8 + 64);
                 let status = zlib.compress_vec(raw, packed, FlushCompress::Finish)?;
                 Ok(status == flate2::Status::StreamEnd && full(packed.len()))
             }
