@@ -2,8 +2,7 @@
 
 use std::process::Command;
 
-use super::{Directory, Served};
-use crate::world::Run;
+use super::{Directory, Served, ended};
 use crate::world::http::get;
 
 fn prebake(args: &[&str]) -> Command {
@@ -73,12 +72,7 @@ fn a_command_line_that_makes_no_sense_is_refused_with_the_way_out() {
     let directory = Directory::new();
     let data = directory.path("");
     let data = data.to_str().unwrap();
-    // A server that is not refused would go on for ever: CI of 2026-11-29 waited for one, since another test had made what was
-    // thought to be absent.
-    let run = |args: &[&str]| {
-        let mut command = Command::new("timeout");
-        Run::of(command.args(["120", env!("CARGO_BIN_EXE_prebake"), "serve"]).args(args).output().unwrap())
-    };
+    let run = |args: &[&str]| ended(&[&["serve"], args].concat());
     let absent = directory.path("absent");
     let absent = absent.to_str().unwrap();
     let refusal = format!("{absent} is not a readable directory");

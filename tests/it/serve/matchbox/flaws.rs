@@ -4,11 +4,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use super::{Directory, Served};
+use super::{Directory, Served, ended};
 use crate::judges::matchbox::start_matchbox;
 use crate::world::Run;
 use crate::world::http::get;
@@ -370,11 +369,7 @@ const FLAWS: &[Flaw] = &[
 ];
 
 fn prebake(args: &[&str], directory: &Path) -> Run {
-    // A server that is not refused would go on for ever.
-    let mut command = Command::new("timeout");
-    command.args(["120", env!("CARGO_BIN_EXE_prebake")]).args(args).arg("--matchbox").arg(directory);
-    let output: Output = command.output().unwrap();
-    Run::of(output)
+    ended(&[args, &["--matchbox", directory.to_str().unwrap()]].concat())
 }
 
 fn refuses(directory: &Directory, words: &[&str]) {

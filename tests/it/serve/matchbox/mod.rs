@@ -18,6 +18,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::world::Run;
 use crate::world::http::{Reply, Server, get};
 
 /// A data directory, made by a test.
@@ -60,6 +61,13 @@ impl Directory {
     fn serve_with(&self, args: &[&str]) -> Served {
         Served::new(self.0.path(), args)
     }
+}
+
+/// What `prebake` says where it should end by itself. A server that is not refused would go on for ever, as one did in CI of
+/// 2026-11-29, since another test had made what was thought to be absent; it is stopped.
+fn ended(args: &[&str]) -> Run {
+    let mut command = Command::new("timeout");
+    Run::of(command.args(["120", env!("CARGO_BIN_EXE_prebake")]).args(args).output().unwrap())
 }
 
 /// A server on a data directory.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use super::{Directory, Served};
+use super::{Directory, Served, ended};
 use crate::world::http::{Reply, get};
 use crate::world::{Run, World, repository};
 
@@ -97,12 +97,11 @@ fn trees_are_signed_too_with_a_key_ring_of_the_environment() {
 #[test]
 fn a_key_ring_that_cannot_sign_is_refused_at_start() {
     let directory = Directory::new();
+    let data = directory.path("");
+    let data = data.to_str().unwrap();
     let refused = |ring: &str, code, words: &[&str]| {
-        // A server that is not refused would go on for ever.
-        let mut command = Command::new("timeout");
-        command.args(["120", env!("CARGO_BIN_EXE_prebake"), "serve", "--address", "127.0.0.1:0"]);
-        command.args(["--key-ring-path", ring, "--matchbox"]);
-        Run::of(command.arg(directory.path("")).output().unwrap()).fails(code, words);
+        let args = ["serve", "--address", "127.0.0.1:0", "--key-ring-path", ring, "--matchbox", data];
+        ended(&args).fails(code, words);
     };
     let absent = directory.path("absent");
     let absent = absent.to_str().unwrap();
