@@ -178,16 +178,16 @@ pub(crate) fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> 
     let Set { data: root, verity: tree, signature } = &types(arch).root;
     let name = arch.systemd();
     let mut end = Table::FIRST;
-    let mut partition = |kind: &Guid, id, suffix: &str, length| {
+    let mut partition = |number, kind: &Guid, id, suffix: &str, length| {
         let start = end;
         end += length;
         let name = format!("root-{name}{suffix}");
-        Partition { kind: *kind, id: Guid(id), name, flags: READ_ONLY, start, length }
+        Partition { number, kind: *kind, id: Guid(id), name, flags: READ_ONLY, start, length }
     };
     let partitions = vec![
-        partition(root, half(&verity.root, 0), "", length),
-        partition(tree, half(&verity.root, 16), "-verity", verity.area.len() as u64),
-        partition(signature, half(&derived("signature uuid"), 0), "-verity-sig", json.len() as u64),
+        partition(1, root, half(&verity.root, 0), "", length),
+        partition(2, tree, half(&verity.root, 16), "-verity", verity.area.len() as u64),
+        partition(3, signature, half(&derived("signature uuid"), 0), "-verity-sig", json.len() as u64),
     ];
     let total = Table::disk_length(end);
     let write = || {
@@ -195,7 +195,7 @@ pub(crate) fn protect(file: &File, length: u64, arch: Arch, signer: &Signer) -> 
         file.write_all_at(&verity.area, partitions[1].start)?;
         file.write_all_at(&json, partitions[2].start)?;
         let disk = Guid(half(&derived("disk guid"), 0));
-        Table { disk, sector: gpt::SECTOR, partitions }.write(file, total)
+        Table::new(disk, partitions, total).write(file)
     };
     write().map_err(Error::Write)?;
     Ok(total)
@@ -211,7 +211,7 @@ pub fn protection(path: &Path) -> Result<Option<Protection>, Error> {
         Ok(Some(table)) => table,
         Ok(None) => return Ok(None),
         Err(gpt::Error::Read(source)) => return Err(read(source)),
-        Err(error @ gpt::Error::Damaged(_)) => return Err(damaged(error.to_string())),
+        Err(error) => return Err(damaged(error.to_string())),
     };
     let signature = |partition: &&Partition| {
         let of = |arch: &Arch| [&types(*arch).root, &types(*arch).usr];
