@@ -4,8 +4,8 @@
 //! recipe ─parse─▶ Recipe ─resolve─▶ Lock ──plan──▶ Plan ──run──▶ artifacts ─publish─▶ Manifest ─▶ serve
 //!                  pure            network          pure        disk, CPU            rename
 //! ```
-//! Sixteen roofs, each standing on those below it: `base`; `format`, `trust`, `registry`, `ignition`, `machine`; `flatcar`, `store`;
-//! `source`; `sysext`; `initrd`; `tree`; `bake` and `serve`; `cluster`; `cli`. `docs/architecture.md` has the drawing, `docs/decisions` the
+//! Seventeen roofs, each standing on those below it: `base`; `format`, `trust`, `registry`, `ignition`, `machine`; `flatcar`, `store`;
+//! `source`; `sysext`; `initrd` and `disk`; `tree`; `bake` and `serve`; `cluster`; `cli`. `docs/architecture.md` has the drawing, `docs/decisions` the
 //! reasons.
 
 // Its reader is the next engineer: `cargo doc --document-private-items`. The member `ignition` has a public API.
@@ -18,6 +18,7 @@ pub mod base;
 pub mod cli;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+pub mod disk;
 pub mod flatcar;
 pub mod format;
 pub mod initrd;

@@ -149,13 +149,15 @@ pub enum Error {
         /// The profiles that have overlays.
         known: Vec<String>,
     },
-    /// A boot whose overlay is also in a unified kernel image.
-    #[error("{}: the overlay of the profile `{profile}` is also in a unified kernel image", tree.display())]
+    /// A boot whose overlay, or what is in it, is also in another file.
+    #[error("{}: the overlay of the profile `{profile}` is also in {file}", tree.display())]
     Unified {
         /// Path of the tree.
         tree: PathBuf,
         /// Id of the profile.
         profile: String,
+        /// The kind of that file, in words.
+        file: &'static str,
     },
     /// A tree that was moved away from where it was published.
     #[error("{} is not in a directory where a build publishes", path.display())]

@@ -199,8 +199,10 @@ impl PublishedTree {
             files.filter(move |(_, file)| roles.contains(&file.role) && is_meant(file)).map(|(path, _)| path)
         };
         let tree = || self.root.clone();
-        if of_role(&[Role::UnifiedKernel]).next().is_some() {
-            return Err(Error::Unified { tree: tree(), profile: profile.clone() });
+        let others: [(&[Role], _); 2] =
+            [(&[Role::UnifiedKernel], "a unified kernel image"), (&[Role::PlatformImage], "a disk image")];
+        if let Some((_, file)) = others.into_iter().find(|(roles, _)| of_role(roles).next().is_some()) {
+            return Err(Error::Unified { tree: tree(), profile: profile.clone(), file });
         }
         let found: Vec<String> = of_role(&[Role::Overlay, Role::Initrd]).cloned().collect();
         if found.is_empty() {
