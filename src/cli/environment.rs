@@ -159,7 +159,9 @@ pub const VARIABLES: &[Variable] = &[
     matchbox("MATCHBOX_WEB_KEY_FILE", "no key", "Its key, as `--tls-key`."),
     system(
         "SOURCE_DATE_EPOCH",
-        Verbs::Words("`build`, `plan`, `sysext build`; `key sign` and `initrd inject` as an option"),
+        Verbs::Words(
+            "`build`, `plan`, `sysext build`; `key sign`, `initrd inject` and `disk inject` as an option",
+        ),
         "the time of the newest signature among the inputs",
         "Time of files in artifacts, in seconds since 1970 (reproducible-builds.org).",
     ),
@@ -242,7 +244,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     system(
         "TMPDIR",
-        Verbs::Words("`boot`, `bundle`, `initrd`, `sysext lint`, `verify`"),
+        Verbs::Words("`boot`, `bundle`, `disk`, `initrd`, `sysext lint`, `verify`"),
         "`/tmp`",
         "Directory of temporary files.",
     ),

@@ -327,6 +327,36 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("ignition show", &[("prebake ignition show node.ign", "Users, units, files and disks for people")]),
     ("ignition closure", &[("prebake ignition closure node.ign", "What does Ignition fetch at the boot?")]),
     (
+        "disk inspect",
+        &[(
+            "prebake disk inspect flatcar_production_image.bin.bz2",
+            "Partitions, platform, and what was put into it",
+        )],
+    ),
+    (
+        "disk inject",
+        &[
+            (
+                "prebake disk inject flatcar_production_image.bin.bz2 --ignition node.bu -o node.qcow2",
+                "Flatcar's image with a config in it, in one pass",
+            ),
+            (
+                "prebake disk inject flatcar_production_image.bin.bz2 --platform proxmoxve --extension oem-proxmoxve.raw -o proxmox.qcow2",
+                "The image for a platform out of the generic one",
+            ),
+        ],
+    ),
+    ("disk extract", &[("prebake disk extract node.qcow2 -o oem", "The files on OEM")]),
+    (
+        "disk remove",
+        &[("prebake disk remove node.qcow2 -o stock.qcow2", "Back to the files before the injection")],
+    ),
+    (
+        "disk convert",
+        &[("prebake disk convert node.qcow2 --size 20GiB -o node.vmdk", "Another form, and room for ROOT")],
+    ),
+    ("disk write", &[("prebake disk write node.qcow2 /dev/sdb", "Onto a stick, and read back")]),
+    (
         "initrd inject",
         &[
             (

@@ -12,7 +12,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Every day", &["new", "plan", "lock", "build", "serve", "status"]),
     ("Look closer", &["explain", "diff", "verify", "logs", "boot"]),
     ("Machines and releases", &["nodes", "cluster", "release"]),
-    ("Parts of a tree", &["sysext", "ignition", "initrd"]),
+    ("Parts of a tree", &["sysext", "ignition", "initrd", "disk"]),
     ("Signatures, sites without internet", &["bundle", "key", "mirror"]),
     ("Inputs and disk", &["fetch", "store", "prune"]),
     ("prebake itself", &["help", "version", "schema", "completions", "man"]),

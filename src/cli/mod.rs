@@ -17,6 +17,7 @@ mod bundle;
 mod cluster;
 mod completions;
 mod diff;
+mod disk;
 pub mod environment;
 mod examples;
 mod exits;
@@ -103,6 +104,7 @@ enum Verb {
     Cluster(cluster::ClusterArgs),
     Completions(completions::CompletionsArgs),
     Diff(diff::DiffArgs),
+    Disk(disk::DiskArgs),
     Explain(explain::ExplainArgs),
     Fetch(fetch::FetchInputsArgs),
     Help(help::HelpArgs),
@@ -247,6 +249,7 @@ impl Cli {
             Verb::Cluster(args) => args.run(),
             Verb::Completions(args) => args.run(),
             Verb::Diff(args) => args.run(),
+            Verb::Disk(args) => args.run(),
             Verb::Explain(args) => args.run(),
             Verb::Fetch(args) => args.run(),
             Verb::Help(args) => args.run(),

@@ -183,7 +183,8 @@ impl InjectArgs {
 
 /// Warns of secrets that are put into a file or a tree, because everyone who is served it can read them.
 fn tell_secrets(overlay: &Tree, target: &Path) -> Result<()> {
-    let findings = secrets::injected(overlay).map_err(disk::Error::io("read what goes into", target))?;
+    let findings =
+        secrets::injected(overlay, "initrd").map_err(disk::Error::io("read what goes into", target))?;
     findings.iter().for_each(|finding| tell!("{finding}"));
     Ok(())
 }

@@ -1,0 +1,94 @@
+//! The options for files that are put on OEM.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::base::disk as base;
+use crate::base::error::Result;
+use crate::disk::Error;
+use crate::disk::oem::Injection;
+use crate::disk::payload::{self, Payload};
+use crate::format::tree::PLAIN;
+use crate::tree::secrets;
+
+/// Heading of what is put in.
+const CONTENTS: &str = "Contents";
+
+#[derive(Args)]
+pub(super) struct ContentArgs {
+    /// Ignition or Butane; several are merged, the last wins
+    #[arg(help_heading = CONTENTS, long, value_name = "FILE")]
+    ignition: Vec<PathBuf>,
+    /// Sysext image, linked under the name in its extension-release file
+    #[arg(help_heading = CONTENTS, long, value_name = "IMAGE")]
+    sysext: Vec<PathBuf>,
+    /// Container image archive, for a unit that imports it from /oem/images
+    #[arg(help_heading = CONTENTS, long, value_name = "ARCHIVE")]
+    image: Vec<PathBuf>,
+    /// Certificates (PEM) to trust, while Ignition fetches and in the booted system
+    #[arg(help_heading = CONTENTS, long, value_name = "FILE")]
+    ca: Vec<PathBuf>,
+    /// Any file, with the mode 644 unless another is given
+    #[arg(help_heading = CONTENTS, long, value_name = "PATH=SOURCE[:MODE]")]
+    file: Vec<FileArg>,
+    /// Kernel argument, after the platform's own, from the first boot on
+    #[arg(help_heading = CONTENTS, long, value_name = "ARG", allow_hyphen_values = true)]
+    kernel_arg: Vec<String>,
+}
+
+/// `motd=here/motd:0600`
+#[derive(Clone)]
+struct FileArg {
+    path: String,
+    from: PathBuf,
+    mode: u16,
+}
+
+impl FromStr for FileArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, from) = text.split_once('=').ok_or("PATH=SOURCE was expected")?;
+        let mode = from.rsplit_once(':').and_then(|(from, digits)| {
+            let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+            Some((from, u16::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777)?))
+        });
+        let (from, mode) = mode.unwrap_or((from, PLAIN));
+        Ok(FileArg { path: path.to_owned(), from: from.into(), mode })
+    }
+}
+
+impl ContentArgs {
+    /// Whether nothing was named.
+    pub(super) fn is_empty(&self) -> bool {
+        let ContentArgs { ignition, sysext, image, ca, file, kernel_arg } = self;
+        let paths = [ignition, sysext, image, ca];
+        paths.iter().all(|paths| paths.is_empty()) && file.is_empty() && kernel_arg.is_empty()
+    }
+
+    /// Adds what was named.
+    pub(super) fn add(&self, payload: &mut Payload) -> Result<(), Error> {
+        let ContentArgs { ignition, sysext, image, ca, file, kernel_arg } = self;
+        ca.iter().try_for_each(|path| payload.authority(path))?;
+        ignition.iter().try_for_each(|path| payload.layer(path))?;
+        sysext.iter().try_for_each(|path| payload.sysext(path))?;
+        image.iter().try_for_each(|path| payload.image(path))?;
+        file.iter().try_for_each(|file| payload.file(&file.path, &file.from, file.mode))?;
+        payload.arguments(kernel_arg.iter().cloned());
+        Ok(())
+    }
+}
+
+/// Ends the judgement of what is put in, and tells its findings: secrets, too, because everyone who gets the image can
+/// read them.
+pub(super) fn judged(payload: Payload) -> Result<Injection> {
+    let (injection, findings) = payload.finish()?;
+    findings.iter().for_each(|finding| tell!("{finding}"));
+    let tree = payload::files(&injection)?;
+    let secrets = secrets::injected(&tree, "image")
+        .map_err(base::Error::io("read what goes into", "the image".as_ref()))?;
+    secrets.iter().for_each(|finding| tell!("{finding}"));
+    Ok(injection)
+}
