@@ -108,6 +108,7 @@ pub(crate) fn compile(
     };
     compiler.public.sysexts(sysexts).map_err(disk::Error::io("read", "the folders of sysexts".as_ref()))?;
     compiler.note(outputs.unmatched_profiles(recipe));
+    compiler.note(outputs.warnings(recipe));
     compiler.note(delivery::release_faults(recipe, version));
     if !sysexts.is_empty() {
         compiler.note(recipe.packaging.findings(version, &recipe.release.channel.place));
@@ -163,7 +164,9 @@ impl Compiler<'_> {
         let id = self.recipe.boot_id(name, arch, node);
         let (config, installed) = match &profile.install {
             None => {
-                self.note(lint::pxe(&config));
+                if self.recipe.has_output("pxe") {
+                    self.note(lint::pxe(&config));
+                }
                 (config, None)
             }
             Some(install) => (self.installer(install, &id, arch)?, Some(self.emitted(config)?)),

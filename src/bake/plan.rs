@@ -57,7 +57,7 @@ impl<'p> Plan<'p> {
                 Delivery::Fetched(base_url) => steps.extend(config::steps(boot, base_url, &booted)),
             }
         }
-        let own = outputs.steps(&Planned { recipe, lock, boots, steps: &steps })?;
+        let own = outputs.steps(&Planned { recipe, lock, boots, steps: &steps, booted: &booted })?;
         steps.extend(own);
         Ok(Plan { steps })
     }

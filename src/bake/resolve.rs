@@ -48,9 +48,9 @@ pub(crate) fn wants(
     sysexts: &[Selected],
     images: &[Pinned],
 ) -> Vec<Want> {
-    let files = outputs.stock_files();
+    let files = outputs.stock_inputs();
     let stock = boards.iter().flat_map(|board| {
-        files.iter().map(|(file, _)| Want {
+        files.iter().map(|file| Want {
             id: stock_id(board.arch, file),
             url: board.url(version, file),
             check: Check::Signature(board.signature_urls(version, file)),

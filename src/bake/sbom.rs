@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use crate::bake::extensions::Selected;
 use crate::bake::images;
-use crate::bake::lock_ids::{component_id, stock_id};
+use crate::bake::lock_ids::{component_id, stock_id, stock_of};
 use crate::bake::outputs::Built;
 use crate::bake::steps::{Part, Step};
 use crate::base::arch::Arch;
 use crate::base::digest::Sha256;
-use crate::flatcar::board::Board;
+use crate::flatcar::board::{self, Board};
 use crate::registry::reference::ImageRef;
 use crate::source::input::Entry;
 use crate::tree::manifest::Role;
@@ -46,6 +46,7 @@ impl Build<'_> {
         document.relate(spdx::DOCUMENT, Verb::Describes, TREE);
         self.releases(&mut document);
         self.components(&mut document);
+        self.stock_inputs(&mut document);
         self.images(&mut document);
         self.files(&mut document);
         self.origins(&mut document);
@@ -80,6 +81,20 @@ impl Build<'_> {
             let purl = purl::fetched(component, version, &entry.url, &entry.sha256);
             package.external_refs = vec![ExternalRef::purl(purl)];
             document.packages.push(package);
+        }
+    }
+
+    /// Files of the release that steps take and that are not published.
+    fn stock_inputs(&self, document: &mut Document) {
+        for (id, entry) in &self.built.lock.inputs {
+            let is_input = |part: &Part<'_>| matches!(part, Part::Input(input) if input == id);
+            let is_taken = self.steps.iter().any(|step| step.work.parts().iter().any(is_input));
+            let Some((arch, file)) = stock_of(id).filter(|_| is_taken && self.published(entry).is_none())
+            else {
+                continue;
+            };
+            document.packages.push(fetched(input_id(id), file, Purpose::Archive, entry));
+            document.relate(&os_id(arch), Verb::Contains, &input_id(id));
         }
     }
 
@@ -136,12 +151,23 @@ impl Build<'_> {
             let step = self.steps.iter().find(|step| step.key == *key);
             step.and_then(image_of).map(|(reference, arch)| image_id(reference, arch))
         };
+        // An artifact that is made of an unpublished one is made of that one's parts.
+        let unpublished = |key: &Sha256| {
+            let step = self.steps.iter().find(|step| step.key == *key)?;
+            (files(key).next().is_none() && image_of(step).is_none()).then_some(step)
+        };
         for step in self.steps {
             for made in files(&step.key) {
-                for part in step.work.parts() {
+                let hidden = step.needs.values().filter_map(unpublished);
+                for part in std::iter::once(step).chain(hidden).flat_map(|step| step.work.parts()) {
                     match part {
                         Part::System(arch) => document.relate(made, Verb::Contains, &os_id(arch)),
-                        Part::Input(id) => document.relate(made, Verb::GeneratedFrom, &input_id(&id)),
+                        Part::Input(id) => {
+                            document.relate(made, Verb::GeneratedFrom, &self.input(&id));
+                            if let Some((arch, board::DISK)) = stock_of(&id) {
+                                document.relate(made, Verb::Contains, &os_id(arch));
+                            }
+                        }
                         Part::Image(reference, arch) => {
                             document.relate(made, Verb::Contains, &image_id(reference, arch));
                         }
@@ -156,6 +182,18 @@ impl Build<'_> {
                 }
             }
         }
+    }
+
+    /// The package of an input: that of the published file where it is one.
+    fn input(&self, id: &str) -> String {
+        let entry = self.built.lock.inputs.get(id);
+        entry.and_then(|entry| self.published(entry)).map_or_else(|| input_id(id), file_id)
+    }
+
+    /// Path of the published file that is an input as it came.
+    fn published(&self, entry: &Entry) -> Option<&str> {
+        let is = |row: &&Row| row.origin.as_ref().is_some_and(|origin| origin.url == entry.url);
+        self.rows.iter().find(is).map(|row| row.path.as_str())
     }
 
     fn component(&self, sysext: &Selected, name: &str) -> Option<(String, &Entry)> {
@@ -196,7 +234,7 @@ fn signed_by(signer: &str) -> String {
 
 fn purpose(role: Role) -> Purpose {
     match role {
-        Role::Sysext | Role::ContainerImage | Role::DiskImage => Purpose::Archive,
+        Role::Sysext | Role::ContainerImage | Role::DiskImage | Role::PlatformImage => Purpose::Archive,
         Role::BaseInitrd | Role::Overlay | Role::Initrd | Role::EarlyInitrd => Purpose::Archive,
         _ => Purpose::File,
     }

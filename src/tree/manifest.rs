@@ -146,6 +146,8 @@ pub enum Role {
     BaseInitrd,
     /// The stock disk image, compressed as released.
     DiskImage,
+    /// A disk image for a platform, with a boot's config and sysexts.
+    PlatformImage,
     /// A detached signature of a stock file.
     Signature,
     /// `version.txt` of a release.

@@ -210,6 +210,14 @@ pub(crate) fn uki(boot: &str) -> String {
     format!("{BOOT}/uki/{boot}.efi")
 }
 
+/// The folder of disk images that are made for platforms.
+pub(crate) const DISKS: &str = "disk";
+
+/// A boot as a disk image for a platform: `disk/worker/qemu.qcow2`.
+pub(crate) fn disk_image(boot: &str, platform: &str, extension: &str) -> String {
+    format!("{DISKS}/{boot}/{platform}.{extension}")
+}
+
 /// The config of dnsmasq.
 pub(crate) const DNSMASQ: &str = "boot/dnsmasq/dnsmasq.conf";
 /// The config of udhcpd.

@@ -64,9 +64,87 @@ pub(super) const DISK: Key = Key::may(
     Value::Options(&DISK_OPTIONS),
     NONE,
     "{}",
-    "The disk image, where `flatcar-install -b` looks for it ([disk.md](disk.md)).",
+    "The stock disk image, where `flatcar-install -b` looks for it, and ready images for platforms ([disk.md](disk.md)).",
 );
-static DISK_OPTIONS: Mapping = Mapping::of("`disk`", &[]);
+static DISK_OPTIONS: Mapping = Mapping::of(
+    "`disk`",
+    &[
+        Key::may(
+            "platforms",
+            Value::List(&Value::Words(DISK_PLATFORMS)),
+            "the stock image alone",
+            "[qemu, proxmoxve]",
+            "Platforms for which each boot gets an image with its config, sysexts and kernel arguments.",
+        ),
+        Key::may(
+            "formats",
+            Value::List(&Value::Words(&DISK_FORMATS)),
+            "those of each platform",
+            "[qcow2, raw.zst]",
+            "Formats in which each image is written.",
+        ),
+        Key::may(
+            "size",
+            Value::Form(&forms::SIZE),
+            "the length of the platform's own images",
+            "20GiB",
+            "Length of the disks. ROOT gets all that this adds.",
+        ),
+        Key::same(
+            "autologin",
+            Value::Flag,
+            "false",
+            "true",
+            "Whether consoles stay open to everybody where a platform's own images have them so.",
+        ),
+        Key::may(
+            "base_url",
+            Value::Form(&forms::URL),
+            "machines report to no server",
+            "http://10.0.0.1:8080",
+            "URL that machines report to, and fetch container images from where they are assets.",
+        ),
+    ],
+);
+
+/// The platforms of [`crate::disk::platform`], with their names for people.
+pub(super) const DISK_PLATFORMS: &[(&str, &str)] = &[
+    ("generic", "no platform"),
+    ("akamai", "Akamai"),
+    ("ami", "Amazon EC2"),
+    ("azure", "Microsoft Azure"),
+    ("cloudsigma", "CloudSigma"),
+    ("cloudstack", "CloudStack"),
+    ("digitalocean", "DigitalOcean"),
+    ("exoscale", "Exoscale"),
+    ("gce", "Google Compute Engine"),
+    ("hetzner", "Hetzner Cloud"),
+    ("hyperv", "Microsoft Hyper-V"),
+    ("kubevirt", "KubeVirt"),
+    ("nutanix", "Nutanix"),
+    ("openstack", "OpenStack"),
+    ("oraclecloud", "Oracle Cloud"),
+    ("proxmoxve", "Proxmox VE"),
+    ("qemu", "QEMU"),
+    ("scaleway", "Scaleway"),
+    ("stackit", "STACKIT"),
+    ("vagrant", "Vagrant"),
+    ("virtualbox", "VirtualBox"),
+    ("vmware", "VMware"),
+];
+
+/// The formats of disk images, with what they are for.
+pub(super) const DISK_FORMATS: [(&str, &str); 9] = [
+    ("raw", "the disk byte for byte, with holes"),
+    ("raw.gz", "in gzip"),
+    ("raw.zst", "in zstd, in frames that can be read alone"),
+    ("raw.bz2", "in bzip2, for `flatcar-install -f`"),
+    ("qcow2", "for QEMU and its kin, compressed"),
+    ("vmdk", "for VMware, as a stream"),
+    ("vhd", "for Azure and Hyper-V, of fixed length"),
+    ("ova", "the VMDK with an OVF in a tar"),
+    ("gce", "the `tar.gz` that Google takes"),
+];
 
 pub(super) const MATCHBOX: Key = Key::may(
     "matchbox",

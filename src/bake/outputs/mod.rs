@@ -21,6 +21,7 @@ mod terraform;
 mod udhcpd;
 mod uki;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::bake::artifacts::{Artifact, Artifacts, Boot};
@@ -50,6 +51,11 @@ pub(crate) trait OutputFormat: fmt::Debug + Send + Sync {
     /// The stock files of the release that it publishes.
     fn stock_files(&self) -> &'static [(&'static str, Role)] {
         &[]
+    }
+
+    /// Stock files of the release that it makes its own files of, and that it does not publish.
+    fn stock_inputs(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Versions of sysexts, by sysext, that it publishes besides those that profiles boot.
@@ -87,6 +93,12 @@ pub(crate) trait OutputFormat: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Warnings about parts of the recipe that are not in what it publishes.
+    fn warnings(&self, recipe: &Recipe) -> Vec<Finding> {
+        let _ = recipe;
+        Vec::new()
+    }
+
     /// The files that it makes from the built objects, besides the stock files.
     fn emit(&self, built: &Built<'_>) -> Vec<Row>;
 }
@@ -102,7 +114,7 @@ pub(crate) struct Format {
 /// All formats, in the order in which people see them listed.
 pub(crate) const FORMATS: &[Format] = &[
     Format { key: &keys::PXE, read: |_| Some(Box::new(pxe::Pxe)) },
-    Format { key: &keys::DISK, read: |_| Some(Box::new(disk::Disk)) },
+    Format { key: &keys::DISK, read: disk::read },
     Format { key: &keys::MATCHBOX, read: |_| Some(Box::new(matchbox::Matchbox)) },
     Format { key: &keys::TERRAFORM, read: |_| Some(Box::new(terraform::Terraform)) },
     Format { key: &keys::IPXE, read: ipxe::read },
@@ -195,6 +207,11 @@ impl Outputs {
         self.0.iter().find(|output| output.format.is_tftp()).map(|output| output.name)
     }
 
+    /// Their warnings about a recipe.
+    pub(crate) fn warnings(&self, recipe: &Recipe) -> Vec<Finding> {
+        self.formats().flat_map(|format| format.warnings(recipe)).collect()
+    }
+
     /// The steps that they bring.
     ///
     /// # Errors
@@ -218,6 +235,12 @@ impl Outputs {
         files.sort_unstable();
         files.dedup();
         files
+    }
+
+    /// The stock files that are fetched: those that are published and those that others are made of, each once.
+    pub(crate) fn stock_inputs(&self) -> BTreeSet<String> {
+        let published = self.stock_files().into_iter().map(|(file, _)| file.to_owned());
+        published.chain(self.formats().flat_map(OutputFormat::stock_inputs)).collect()
     }
 }
 

@@ -30,6 +30,7 @@
 
 pub(crate) mod carried;
 pub(crate) mod config;
+pub(crate) mod disk_image;
 pub(crate) mod image;
 pub(crate) mod overlay;
 pub(crate) mod sysext;
@@ -49,6 +50,7 @@ use crate::bake::artifacts::{Artifact, Artifacts};
 use crate::bake::boot::BootWish;
 use crate::bake::extensions::Selected;
 use crate::bake::recipe::Recipe;
+use crate::bake::steps::sysext::Booted;
 use crate::base::arch::Arch;
 use crate::base::canonical::canonical_json;
 use crate::base::digest::{Object, Sha256};
@@ -154,6 +156,8 @@ pub(crate) struct Planned<'s, 'p> {
     pub boots: &'p [BootWish],
     /// The steps that every build of the recipe has.
     pub steps: &'s [Step<'p>],
+    /// Those of them that build the sysexts of boots.
+    pub booted: &'s Booted,
 }
 
 impl Planned<'_, '_> {

@@ -27,19 +27,19 @@ pub(crate) use kind::Kind;
 pub(crate) use place::{masked_place, masked_text};
 pub use scan::{Hit, scan};
 
-/// Scans the files that are put into an initrd, which everybody who gets the initrd can read. Findings are warnings,
-/// since a private initrd may stay on its owner's disk.
+/// Scans the files that are put into an initrd or a disk image, which everybody who gets it can read; `noun` says which of
+/// them. Findings are warnings, since a private one may stay on its owner's disk.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(crate) fn injected(overlay: &Tree) -> io::Result<Vec<Finding>> {
+pub(crate) fn injected(overlay: &Tree, noun: &str) -> io::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (path, entry) in overlay.iter() {
         let Content::File(contents) = &entry.content else { continue };
         for hit in scan(&format!("/{path}"), contents.reader())? {
             let text = match hit.kind {
                 Kind::Unread => format!("`/{path}` was not scanned completely for secrets"),
-                kind => format!("{kind} is in `/{path}`: everybody who gets this initrd can read it"),
+                kind => format!("{kind} is in `/{path}`: everybody who gets this {noun} can read it"),
             };
             let mut finding = Finding::warning(text)
                 .hint("put it into a `private:` layer, which only its own machine gets");
