@@ -66,6 +66,8 @@ pub struct Builder {
     direct: Option<Direct>,
     uefi: bool,
     disk: Option<PathBuf>,
+    /// Form of the disk's file, in QEMU's word.
+    disk_format: &'static str,
     plug: Option<Plug>,
     /// Further network cards, which it does not boot from, and whether they come before the one that it does.
     others: Vec<(Plug, String, bool)>,
@@ -112,6 +114,12 @@ impl Builder {
     pub fn disk(mut self, image: &Path) -> Self {
         self.disk = Some(image.into());
         self
+    }
+
+    /// A disk that is a qcow2 file, which the machine writes to.
+    pub fn qcow2(mut self, image: &Path) -> Self {
+        self.disk_format = "qcow2";
+        self.disk(image)
     }
 
     /// A network other than QEMU's own, which it boots from if that has anything to boot.
@@ -161,7 +169,7 @@ impl Builder {
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
         let Builder { mac, uuid, memory_mib, boot_file, tftp, direct, uefi, disk, .. } = self;
-        let Builder { disk_serial, reboots, plug, others, rom, console, .. } = self;
+        let Builder { disk_format, disk_serial, reboots, plug, others, rom, console, .. } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
         let mut command = match &plug {
@@ -209,7 +217,8 @@ impl Builder {
         further(&mut command, false);
         if let Some(disk) = disk {
             // Unsafe only if this host loses its power: what a machine flushes need not wait for the host's disk.
-            let drive = format!("id=d0,if=none,format=raw,cache=unsafe,file={}", disk.display());
+            let disk = disk.display();
+            let drive = format!("id=d0,if=none,format={disk_format},cache=unsafe,file={disk}");
             let device = format!("virtio-blk-pci,drive=d0,serial={disk_serial},bootindex={first}");
             command.arg("-drive").arg(drive).arg("-device").arg(device);
         }
@@ -283,6 +292,7 @@ impl Machine {
             direct: None,
             uefi: false,
             disk: None,
+            disk_format: "raw",
             plug: None,
             others: Vec::new(),
             rom: true,

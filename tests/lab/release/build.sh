@@ -19,6 +19,7 @@ source "$HERE/bootengine.sh"
 source "$HERE/pxe.sh"
 source "$HERE/grub.sh"
 source "$HERE/disk.sh"
+source "$HERE/oem.sh"
 source "$HERE/sign.sh"
 
 main() {
@@ -81,7 +82,7 @@ build_tree() {
 }
 
 full_artifacts() {
-    local work=$1 version=$2 date=$3 dir=$4 harness=$5 vmlinuz
+    local work=$1 version=$2 date=$3 dir=$4 harness=$5 vmlinuz id
     mkdir -p "$work/kernel" "$harness"
     unpack "$(deb linux-image-)" "$work/kernel"
     build_usr "$work/root" "$version" "$date" "$IGNITION"
@@ -98,6 +99,7 @@ full_artifacts() {
     : >"$work/esp/flatcar/first_boot"
     build_grub "$work/grub" "$work/esp/EFI/boot/bootx64.efi"
     build_disk full "$work" "$date" "$dir/flatcar_production_image.bin.bz2"
+    for id in "${OEM_IDS[@]}"; do build_oem "$id" "$version" "$date" "$work/oem-$id" "$dir/oem-$id.raw"; done
 }
 
 stub_artifacts() {

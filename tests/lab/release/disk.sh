@@ -38,6 +38,8 @@ build_disk() {
         start=$((start + size))
     done
     truncate -s $((start + 2))M "$disk"
+    # gptprio's bits of USR-A: priority 1 (48) and successful (56), as `cgpt add -S1 -P1` sets them.
+    table+=(-A 3:set:48 -A 3:set:56)
     sgdisk -a 4096 --disk-guid=00000000-0000-0000-0000-000000000001 "${table[@]}" "$disk" >/dev/null
     for row in "${filesystems[@]}"; do
         dd if="${row#*:}" of="$disk" bs=1M seek="${row%%:*}" conv=notrunc,sparse status=none
@@ -61,7 +63,7 @@ fill_partition() {
         USR-A) # the same bytes as in the PXE image, where Flatcar has a btrfs with dm-verity
             [ "$(stat -c %s "$work/usr.squashfs")" -le $((size << 20)) ] || die "/usr is larger than USR-A"
             ln "$work/usr.squashfs" "$fs" ;;
-        OEM) # empty in the generic image; made as FormatBtrfs of flatcar/scripts does
+        OEM) # empty in the generic image; made as FormatBtrfs of flatcar/scripts does, by btrfs-progs and not by prebake
             mkdir -p "$work/oem"
             truncate -s "$size"M "$fs"
             mkfs.btrfs -q --mixed -m single -d single --label OEM --rootdir "$work/oem" "$fs" >/dev/null ;;

@@ -1,7 +1,9 @@
 # The disk's loader: Debian's GRUB with the lab's grub.cfg in its memdisk, where Flatcar's has its own. Sourced.
 # shellcheck shell=bash
 
-GRUB_MODULES=(boot configfile fat linux memdisk normal part_gpt search serial tar terminal test)
+# As in Flatcar's core image (build_library/grub_install.sh), btrfs is there for the OEM partition's grub.cfg. Debian has
+# neither of Flatcar's own `search_part_label` and `gptprio`.
+GRUB_MODULES=(boot btrfs configfile fat linux memdisk normal part_gpt search search_label serial tar terminal test)
 GRUB_SECTOR=512
 
 # build_grub WORK EFI_OUT: WORK holds what install_bios_grub takes then.

@@ -142,8 +142,19 @@ StandardOutput=tty
 TTYPath=/dev/console
 ExecStart=/bin/bash -c 'echo "LAB-BOOTED version=$(. /etc/os-release; echo $VERSION_ID) uptime=$(cut -d" " -f1 /proc/uptime)"; systemd-sysext status --no-pager; systemctl --failed --no-legend --no-pager; echo LAB-BOOTED-END'
 END
+    # Flatcar's makes the partition longer first, up to the end of the disk.
+    cat >"$system/extend-filesystems.service" <<'END'
+[Unit]
+Description=Stand-in for extend-filesystems: ROOT grows to the length of its partition
+ConditionKernelCommandLine=mount.usr
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/bash -c 'exec resize2fs "$(findmnt --noheadings --output SOURCE /)"'
+END
     ln -sf ../systemd-sysext.service ../ensure-sysext.service "$system/sysinit.target.wants/"
-    ln -sf ../systemd-networkd.service ../lab-booted.service "$system/multi-user.target.wants/"
+    ln -sf ../systemd-networkd.service ../extend-filesystems.service ../lab-booted.service \
+        "$system/multi-user.target.wants/"
     # It would ask for a locale on the console and wait for ever.
     rm -f "$system"/systemd-firstboot.service "$system"/*.wants/systemd-firstboot.service
 }
