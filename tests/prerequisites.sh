@@ -23,7 +23,7 @@ DEMO=(
 )
 # Tools that build the judges (the real Ignition links libblkid), and the judges of container images and boot configs.
 TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h openssl:openssl
-    erofs-utils:fsck.erofs cryptsetup-bin:veritysetup attr:getfattr lz4:lz4 zstd:zstd xz-utils:xz curl:curl git:git
+    erofs-utils:fsck.erofs qemu-utils:qemu-img lbzip2:lbzip2 cryptsetup-bin:veritysetup attr:getfattr lz4:lz4 zstd:zstd xz-utils:xz curl:curl git:git
     gpgv:gpgv minisign:minisign skopeo:skopeo containerd:containerd docker-registry:docker-registry
     dnsmasq-base:dnsmasq udhcpd:udhcpd systemd:systemd-sysext
     python3:python3 python3-pip:pip3 nodejs:node npm:npm

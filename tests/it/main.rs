@@ -14,6 +14,7 @@ mod base;
 mod cli;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod disk;
 mod format;
 mod house;
 mod ignition;

@@ -5,6 +5,7 @@ mod boot_flaws;
 pub(crate) mod boots;
 mod build;
 mod delivery;
+mod disks;
 mod flaws;
 mod generic;
 mod golden;

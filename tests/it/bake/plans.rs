@@ -92,7 +92,7 @@ fn the_files_that_a_plan_foresees_are_those_that_the_build_publishes() {
 }
 
 /// Graphviz reads a graph; each edge by the names of its ends.
-fn edges(text: &str) -> Vec<String> {
+pub(crate) fn edges(text: &str) -> Vec<String> {
     let mut dot =
         Command::new("dot").arg("-Tjson").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     dot.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();

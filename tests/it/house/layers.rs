@@ -20,6 +20,7 @@ const ROOFS: &[(&str, &[&str])] = &[
     ("source", &["base", "format", "trust", "registry", "flatcar", "store"]),
     ("sysext", &["base", "format", "registry", "ignition", "flatcar"]),
     ("initrd", &["base", "format", "ignition", "sysext"]),
+    ("disk", &["base", "format", "ignition", "sysext"]),
     (
         "tree",
         &[
@@ -31,7 +32,7 @@ const ROOFS: &[(&str, &[&str])] = &[
         "bake",
         &[
             "base", "format", "trust", "registry", "ignition", "machine", "flatcar", "store", "source",
-            "sysext", "initrd", "tree",
+            "sysext", "initrd", "disk", "tree",
         ],
     ),
     ("serve", &["base", "format", "trust", "ignition", "machine", "tree"]),
@@ -46,7 +47,7 @@ const ROOFS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "base", "format", "trust", "ignition", "machine", "flatcar", "store", "source", "sysext",
-            "initrd", "tree", "bake", "serve", "cluster",
+            "initrd", "disk", "tree", "bake", "serve", "cluster",
         ],
     ),
 ];

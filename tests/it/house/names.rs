@@ -9,7 +9,7 @@ use super::texts;
 /// and have other words that look alike, such as Flatcar's `.sig`.
 const HOMES: [(&str, &[&str]); 3] = [
     ("tree/names.rs", &["tree", "bake", "serve", "cli"]),
-    ("sysext/place.rs", &["sysext", "initrd", "tree", "bake", "serve", "cli"]),
+    ("sysext/place.rs", &["sysext", "initrd", "disk", "tree", "bake", "serve", "cli"]),
     ("initrd/overlay.rs", &["initrd", "tree", "bake", "serve", "cli"]),
 ];
 
