@@ -11,7 +11,7 @@ pub struct Bits {
 impl Bits {
     pub fn put(&mut self, value: u64, count: u32) {
         for k in (0..count).rev() {
-            if self.count % 8 == 0 {
+            if self.count.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             let last = self.bytes.last_mut().unwrap();
