@@ -8,8 +8,8 @@
 //! ```
 //! Owns the knowledge of Flatcar's partitions ([`layout`]), of the platforms that are made of the generic image
 //! ([`platform`]), of the files on OEM and how they are taken out again ([`oem`]), the plan and the stream that replace
-//! parts of an image ([`edit`]), and the judgement of a disk that shall be overwritten ([`write`]). Nothing is mounted,
-//! and no root is needed.
+//! parts of an image ([`edit`]), and the judgement of a disk that shall be overwritten ([`mod@write`]). Nothing is
+//! mounted, and no root is needed.
 //!
 //! Leaves bytes of tables, file systems and image formats to `format`, sysexts to `sysext`, configs to `ignition`, and
 //! questions to people to `cli`.
