@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -209,6 +209,18 @@ fn end() -> ! {
     std::process::exit(INTERRUPTED)
 }
 
+/// The kind of a path that is neither a file nor a link, in words.
+pub(crate) fn special(kind: fs::FileType) -> Option<&'static str> {
+    match () {
+        _ if kind.is_file() || kind.is_symlink() => None,
+        _ if kind.is_dir() => Some("a directory"),
+        _ if kind.is_char_device() => Some("a character device"),
+        _ if kind.is_block_device() => Some("a disk or another block device"),
+        _ if kind.is_fifo() => Some("a pipe"),
+        _ => Some("a socket"),
+    }
+}
+
 /// Removes a path as far as possible.
 fn clear(path: &Path) {
     for _ in 0..TRIES {
@@ -331,8 +343,15 @@ impl Unfinished {
         }
     }
 
-    /// Gives the file its name. A file that had the name is replaced atomically.
+    /// Gives the file its name. A file or link that had the name is replaced atomically; a device, pipe or socket is not:
+    /// with `/dev/null` a machine would go.
     pub(crate) fn replace(self, target: &Path) -> io::Result<()> {
+        if let Ok(meta) = fs::symlink_metadata(target)
+            && let Some(kind) = special(meta.file_type())
+        {
+            let why = format!("it is {kind}, and only files are replaced");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         together(|| match self.0 {
             Kind::Named(file) => file.persist(target).map(drop).map_err(|failed| failed.error),
             Kind::Unnamed { mut file, directory } => match link(&file, target) {
