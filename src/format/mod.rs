@@ -7,7 +7,7 @@
 //!   text, link ──┘                              └─▶ erofs ────┘
 //!   blobs ──▶ oci_archive     index ──▶ tar (a bundle's headers)     program, sections ──▶ pe (a unified kernel image)
 //!
-//!                                          ┌─▶ gpt, btrfs, ext4   what is in it, and what is put there
+//!                                          ┌─▶ gpt, btrfs, ext4, fat   what is in it, and what is put there
 //!   a disk image ─▶ unpack (bz2, …) ─▶ sparse::Sink ─▶ disk (qcow2, vmdk, vhd, ova, gce, zst), or a file with holes
 //! ```
 //! Every writer of a file system takes a [`tree::Tree`] and gives the same bytes for the same tree, whatever the number of
@@ -25,6 +25,8 @@ pub mod cpio;
 pub mod disk;
 pub mod erofs;
 pub mod ext4;
+pub mod fat;
+pub(crate) mod fields;
 pub mod gotemplate;
 pub mod gpt;
 pub mod grub;

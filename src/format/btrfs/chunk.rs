@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Fault;
-use super::fields::{Fields, u16_at, u64_at};
 use super::key::{Key, kind, object};
 use super::superblock::STRIPE;
+use crate::format::fields::{Fields, u16_at, u64_at};
 
 /// Uses and profiles of a chunk (`BTRFS_BLOCK_GROUP_…`).
 pub(super) mod group {

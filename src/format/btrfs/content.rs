@@ -135,6 +135,14 @@ pub(super) fn parts(pieces: &[Piece], size: u64, sector: u64) -> Vec<Range<u64>>
     parts
 }
 
+/// Bytes of pieces that are compressed, and bytes that they are compressed to.
+pub(super) fn packed(pieces: &[Piece]) -> (u64, u64) {
+    pieces.iter().fold((0, 0), |(bytes, packed): (u64, u64), piece| match piece.from {
+        From::Packed { stored, .. } => (bytes.saturating_add(piece.length), packed.saturating_add(stored)),
+        _ => (bytes, packed),
+    })
+}
+
 /// The pieces within parts; only zeros are outside of them.
 pub(super) fn within(pieces: Vec<Piece>, parts: &[Range<u64>]) -> Vec<Piece> {
     let mut kept = Vec::with_capacity(pieces.len());

@@ -1,9 +1,9 @@
 //! The payloads of items that file trees and the root tree have.
 
 use super::Fault;
-use super::fields::{Fields, u8_at, u16_at, u32_at, u64_at};
 use super::key::{Key, kind};
 use super::time::Time;
+use crate::format::fields::{Fields, u8_at, u16_at, u32_at, u64_at};
 
 /// The kind of file in the high bits of a mode (`stat`).
 pub(super) mod mode {

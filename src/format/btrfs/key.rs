@@ -1,6 +1,6 @@
 //! Keys, by which the items of every tree are sorted, and the numbers in them (btrfs-progs, `btrfs_tree.h`).
 
-use super::fields::{Fields, u8_at, u64_at};
+use crate::format::fields::{Fields, u8_at, u64_at};
 
 /// Trees and other objects with fixed numbers.
 pub(super) mod object {

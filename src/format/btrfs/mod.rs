@@ -23,7 +23,6 @@
 mod chunk;
 mod content;
 mod cursor;
-mod fields;
 mod files;
 mod inodes;
 mod items;
@@ -44,7 +43,7 @@ use crate::base::error::{Advice, Exit};
 pub use content::Stream;
 pub use files::{Body, Data, File, Files};
 pub use layout::{Options, Property};
-pub use read::Filesystem;
+pub use read::{Filesystem, Stored};
 pub use source::{Source, Window};
 pub use time::Time;
 pub use write::Layout;

@@ -2,8 +2,8 @@
 //!
 //! A leaf's items grow from the front and their payloads from the back; the payload of the first item is the last one.
 
-use super::fields::{Fields, u8_at, u32_at, u64_at, uuid_at};
 use super::key::{Key, kind, object};
+use crate::format::fields::{Fields, u8_at, u32_at, u64_at, uuid_at};
 
 /// Bytes in front of a block's items.
 pub(super) const HEADER: usize = 101;

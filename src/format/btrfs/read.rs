@@ -29,6 +29,15 @@ struct Entry {
     is_exact: bool,
 }
 
+/// Bytes that the data of a file takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes of its parts, without holes and unpacked.
+    pub bytes: u64,
+    /// Bytes of those that are compressed, and bytes that they are compressed to.
+    pub packed: (u64, u64),
+}
+
 /// An open filesystem.
 #[derive(Debug)]
 pub struct Filesystem<S> {
@@ -174,6 +183,28 @@ impl<S: Source> Filesystem<S> {
             files.insert(path, self.kept(entry, body)?)?;
         }
         Ok(files)
+    }
+
+    /// Bytes that each file takes when it is written anew, by path: further names of a file take nothing. A file whose extents
+    /// are damaged counts by its length.
+    pub fn stored(&self) -> impl Iterator<Item = (&str, Stored)> {
+        let mut seen = HashSet::new();
+        self.entries.iter().filter_map(move |entry| {
+            let Kind::File(size) = entry.listed.kind else { return None };
+            let path = entry.listed.path.as_str();
+            if !seen.insert(entry.number) {
+                return Some((path, Stored::default()));
+            }
+            let stored = match self.pieces(entry) {
+                Ok(pieces) => {
+                    let parts = content::parts(&pieces, entry.inode.size, self.volume.sector());
+                    let bytes = parts.iter().map(|part| part.end - part.start).sum();
+                    Stored { bytes, packed: content::packed(&pieces) }
+                }
+                Err(_) => Stored { bytes: size, ..Stored::default() },
+            };
+            Some((path, stored))
+        })
     }
 
     fn kept<'f>(&'f self, entry: &'f Entry, body: Body<'f>) -> Result<File<'f>, Error> {

@@ -1,9 +1,9 @@
 //! The superblock: where everything begins. A filesystem has up to three copies of it.
 
 use super::Fault;
-use super::fields::{Fields, u8_at, u16_at, u32_at, u64_at, uuid_at};
 use super::key::object;
 use super::node::checksum;
+use crate::format::fields::{Fields, u8_at, u16_at, u32_at, u64_at, uuid_at};
 
 /// Bytes of a superblock.
 pub(super) const LENGTH: usize = 4096;

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Fault;
 use super::chunk::Map;
 use super::cursor::{Cursor, Root};
-use super::fields::{u32_at, u64_at};
 use super::key::{Key, kind, object};
 use super::node::{Expected, Node, checksum};
 use super::source::Source;
 use super::superblock::{self, COPIES, Superblock};
+use crate::format::fields::{u32_at, u64_at};
 
 /// An open device.
 #[derive(Debug)]

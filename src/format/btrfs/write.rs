@@ -7,7 +7,6 @@ use std::io::{self, Read};
 
 use super::Error;
 use super::chunk::{Chunk, group};
-use super::fields::{Fields, u64_at};
 use super::files::Files;
 use super::inodes::{Inodes, Placed, Stored};
 use super::items::{self, Extent, GENERATION, Inode, Named, RootItem, entry_kind, mode};
@@ -20,6 +19,7 @@ use super::pack::{Block, Packed, Payload};
 use super::superblock::{self, COPIES, Superblock, incompat};
 use super::time::Time;
 use crate::base::digest::Sha256;
+use crate::format::fields::{Fields, u64_at};
 use crate::format::sparse::Sink;
 
 /// Bytes of data that are read at once.

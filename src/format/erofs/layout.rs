@@ -1,6 +1,7 @@
 //! The fixed structures of the format: superblock, inode, directory entry. All numbers are little-endian.
 
 use super::xattr;
+use crate::format::fields::{u16_at, u32_at, u64_at};
 
 /// Bytes of a block. Linux mounts images whose blocks are no larger than its pages.
 pub(super) const BLOCK: usize = 4096;
@@ -292,27 +293,7 @@ impl Inode {
 
 /// CRC-32C without the final inversion, like Linux' `crc32c(~0, …)`.
 fn crc32c(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
-    })
-}
-
-/// Number at an offset; bytes beyond the end read as 0.
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u64_of::<2>(bytes, at) as u16
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u64_of::<4>(bytes, at) as u32
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64_of::<8>(bytes, at)
-}
-
-fn u64_of<const N: usize>(bytes: &[u8], at: usize) -> u64 {
-    let bytes = bytes.get(at..).unwrap_or_default();
-    bytes.iter().take(N).rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    !::crc32c::crc32c(bytes)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::layout::{BLOCK, DIRENT, Inode, Layout, SLOT, Superblock, u16_at, u32_at, u64_at};
+use super::layout::{BLOCK, DIRENT, Inode, Layout, SLOT, Superblock};
 use super::{Error, xattr};
+use crate::format::fields::{u16_at, u32_at, u64_at};
 use crate::format::image::{Kind, Limits, Listed, Xattrs};
 use crate::format::tree::{MAX_NAME, MAX_PATH};
 

@@ -1,6 +1,6 @@
 //! Extended attributes that are stored with their inode.
 
-use super::layout::{u16_at, u32_at};
+use crate::format::fields::{u16_at, u32_at};
 use crate::format::image::Xattrs;
 
 /// Bytes of the header before an inode's attributes.
