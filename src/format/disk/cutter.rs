@@ -3,6 +3,8 @@
 //! Owns the cutting. Leaves the pieces' encoding to the containers. Pieces that consist of announced zeros alone cost
 //! nothing, however many there are.
 
+use std::io;
+
 /// A piece of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
@@ -10,6 +12,44 @@ pub(crate) enum Cut {
     Data(u64, Vec<u8>),
     /// A number of pieces of zeros, from a number on. Only the stream's last one may be shorter than a piece.
     Zeros(u64, u64),
+}
+
+/// A writer of pieces, which is handed a stream.
+pub(crate) trait Pieced {
+    /// The cutter of its stream.
+    fn cutter(&mut self) -> &mut Cutter;
+
+    /// Takes the next pieces.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    fn cut(&mut self, cut: Cut) -> io::Result<()>;
+
+    /// Takes bytes of the stream.
+    ///
+    /// # Errors
+    /// Those of [`Pieced::cut`].
+    fn cut_data(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if let Some(cut) = self.cutter().data(&mut bytes) {
+                self.cut(cut)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes zeros of the stream.
+    ///
+    /// # Errors
+    /// Those of [`Pieced::cut`].
+    fn cut_zeros(&mut self, mut length: u64) -> io::Result<()> {
+        while length > 0 {
+            if let Some(cut) = self.cutter().zeros(&mut length) {
+                self.cut(cut)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Collects what makes up a piece.

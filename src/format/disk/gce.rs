@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
 use super::check_end;
-use super::cutter::{Cut, Cutter};
+use super::cutter::{Cut, Cutter, Pieced};
 use super::ordered::Ordered;
 use crate::format::sparse::{Sink, is_zero};
 
@@ -64,7 +64,7 @@ impl<W: Write> Writer<W> {
     pub fn new(out: W, length: u64, level: u32, threads: NonZeroUsize) -> io::Result<Self> {
         let mut writer = Writer::begin(out, length, level, threads)?;
         writer.is_archive = true;
-        writer.archive(&header("disk.raw", length.next_multiple_of(UNIT)))?;
+        writer.cut_data(&header("disk.raw", length.next_multiple_of(UNIT)))?;
         Ok(writer)
     }
 
@@ -108,7 +108,7 @@ impl<W: Write> Writer<W> {
         check_end(self.at, self.length)?;
         // The rest of the disk, and the archive's end: two blocks of zeros.
         if self.is_archive {
-            self.archive_zeros(self.length.next_multiple_of(UNIT) - self.length + 2 * BLOCK as u64)?;
+            self.cut_zeros(self.length.next_multiple_of(UNIT) - self.length + 2 * BLOCK as u64)?;
         }
         // A short last piece may be zeros: only whole ones are known compressed.
         let rest = (self.cutter.length() % PIECE as u64) as usize;
@@ -128,36 +128,6 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    fn archive(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            if let Some(cut) = self.cutter.data(&mut bytes) {
-                self.cut(cut)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn archive_zeros(&mut self, mut length: u64) -> io::Result<()> {
-        while length > 0 {
-            if let Some(cut) = self.cutter.zeros(&mut length) {
-                self.cut(cut)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn cut(&mut self, cut: Cut) -> io::Result<()> {
-        match cut {
-            Cut::Data(_, raw) => {
-                let packed = self.spare.pop().unwrap_or_default();
-                self.push(Block { length: raw.len(), raw, packed, crc: Crc::new() })
-            }
-            Cut::Zeros(_, count) => {
-                (0..count).try_for_each(|_| self.push(Block { length: PIECE, ..Block::default() }))
-            }
-        }
-    }
-
     fn push(&mut self, block: Block) -> io::Result<()> {
         self.pieces.push(block).map_or(Ok(()), |block| self.store(block?))
     }
@@ -175,15 +145,33 @@ impl<W: Write> Writer<W> {
     }
 }
 
+impl<W: Write> Pieced for Writer<W> {
+    fn cutter(&mut self) -> &mut Cutter {
+        &mut self.cutter
+    }
+
+    fn cut(&mut self, cut: Cut) -> io::Result<()> {
+        match cut {
+            Cut::Data(_, raw) => {
+                let packed = self.spare.pop().unwrap_or_default();
+                self.push(Block { length: raw.len(), raw, packed, crc: Crc::new() })
+            }
+            Cut::Zeros(_, count) => {
+                (0..count).try_for_each(|_| self.push(Block { length: PIECE, ..Block::default() }))
+            }
+        }
+    }
+}
+
 impl<W: Write> Sink for Writer<W> {
     fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.at += bytes.len() as u64;
-        self.archive(bytes)
+        self.cut_data(bytes)
     }
 
     fn zeros(&mut self, length: u64) -> io::Result<()> {
         self.at = self.at.saturating_add(length);
-        self.archive_zeros(length)
+        self.cut_zeros(length)
     }
 }
 

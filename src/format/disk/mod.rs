@@ -11,8 +11,10 @@
 //!   open() ─▶ Disk ─────┘
 //! ```
 
+pub mod archived;
 pub(crate) mod cutter;
 pub mod gce;
+pub(crate) mod noise;
 pub(crate) mod ordered;
 pub mod ova;
 pub mod ovf;
@@ -27,6 +29,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use crate::base::error::{Advice, Exit};
 use crate::format::sparse::{Sink, Sparse};
@@ -123,6 +127,12 @@ pub enum Container {
     Vhdx,
     /// A VirtualBox image.
     Vdi,
+    /// A QED, QEMU's format before qcow2's third version.
+    Qed,
+    /// An image of Parallels.
+    Parallels,
+    /// An encrypted volume.
+    Luks,
     /// zstd with a table of frames at its end.
     SeekableZst,
     /// Any other zstd.
@@ -142,7 +152,7 @@ pub const PROBE: usize = 1024;
 
 /// Tells what a file is by at most [`PROBE`] bytes from its beginning and from its end.
 pub fn detect(head: &[u8], tail: &[u8]) -> Container {
-    let heads: [(usize, &[u8], Container); 12] = [
+    let heads: [(usize, &[u8], Container); 16] = [
         (0, &qcow2::MAGIC, Container::Qcow2),
         (0, b"KDMV", Container::Vmdk),
         (0, b"COWD", Container::Vmdk),
@@ -150,6 +160,11 @@ pub fn detect(head: &[u8], tail: &[u8]) -> Container {
         (0, b"vhdxfile", Container::Vhdx),
         (0x40, &[0x7f, 0x10, 0xda, 0xbe], Container::Vdi),
         (0, b"conectix", Container::DynamicVhd),
+        (0, b"QED\0", Container::Qed),
+        // QEMU's block/parallels.c has both.
+        (0, b"WithoutFreeSpace", Container::Parallels),
+        (0, b"WithouFreSpacExt", Container::Parallels),
+        (0, b"LUKS\xba\xbe", Container::Luks),
         (0, &[0x28, 0xb5, 0x2f, 0xfd], Container::Zst),
         (0, b"BZh", Container::Bz2),
         (0, &[0x1f, 0x8b], Container::Gz),
@@ -320,11 +335,18 @@ pub fn open(file: File, name: &str) -> Result<Box<dyn Disk>, Error> {
         Container::DynamicVhd => return feature("a VHD of dynamic length"),
         Container::Vhdx => return feature("a VHDX"),
         Container::Vdi => return feature("a VirtualBox disk"),
+        Container::Qed => return feature("a QED"),
+        Container::Parallels => return feature("a disk of Parallels"),
+        Container::Luks => return feature("an encrypted volume (LUKS)"),
         Container::Zst => return feature("a zstd stream without a table of frames"),
         Container::Bz2 => return feature("a bzip2 stream"),
         Container::Gz => return feature("a gzip stream"),
         Container::Xz => return feature("an xz stream"),
-        Container::Tar => return feature("an archive"),
+        Container::Tar => {
+            // A second handle: nobody else has this one.
+            let file = file.try_clone().map_err(|error| Error::read(name, error))?;
+            archived::open(file, name)?.1
+        }
     })
 }
 
@@ -338,15 +360,54 @@ fn probe(file: &File) -> io::Result<(u64, Container)> {
     Ok((length, detect(&head, &tail)))
 }
 
+/// A file that is written front to back, and its digest on the way if that is wanted.
+#[derive(Debug)]
+pub struct Out {
+    file: File,
+    digest: Option<Sha256>,
+}
+
+impl Out {
+    /// A file whose digest is wanted.
+    pub fn hashed(file: File) -> Self {
+        Out { file, digest: Some(Sha256::new()) }
+    }
+
+    /// The digest of all that was written.
+    pub fn finish(self) -> Option<[u8; 32]> {
+        self.digest.map(|digest| digest.finalize().into())
+    }
+}
+
+impl From<File> for Out {
+    fn from(file: File) -> Self {
+        Out { file, digest: None }
+    }
+}
+
+impl io::Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        if let Some(digest) = &mut self.digest {
+            digest.update(bytes.get(..written).unwrap_or_default());
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// The writer of any format but raw and bzip2.
 enum Kind {
     Qcow2(qcow2::Writer),
-    Vmdk(vmdk::Writer<File>),
+    Vmdk(vmdk::Writer<Out>),
     Vhd(vhd::Writer),
     Ova(Box<ova::Writer>),
-    GceTar(gce::Writer<File>),
-    RawGz(gce::Writer<File>),
-    RawZst(seekable::Writer<File>),
+    GceTar(gce::Writer<Out>),
+    RawGz(gce::Writer<Out>),
+    RawZst(seekable::Writer<Out>),
 }
 
 /// Writes a disk image in any format but raw, for which there is [`Sparse`], and bzip2.
@@ -359,23 +420,24 @@ impl Writer {
     /// The format cannot hold the disk, the file cannot be written, or prebake has no such writer.
     pub fn new(
         format: Format,
-        out: File,
+        out: impl Into<Out>,
         length: u64,
         options: &Options<'_>,
         threads: NonZeroUsize,
     ) -> Result<Self, Error> {
+        let out: Out = out.into();
         let kind = match format {
             Format::Raw | Format::RawBz2 => {
                 return Err(Error::Unfit { format, why: "its writer is another one".to_owned() });
             }
-            Format::Qcow2 => qcow2::Writer::new(out, length, options.qcow2, threads).map(Kind::Qcow2),
+            Format::Qcow2 => qcow2::Writer::new(out.file, length, options.qcow2, threads).map(Kind::Qcow2),
             Format::Vmdk => {
                 vmdk::Writer::new(out, length, options.name, &options.identity, options.zlib, threads)
                     .map(Kind::Vmdk)
             }
-            Format::Vhd => vhd::Writer::new(out, length, options.identity).map(Kind::Vhd),
+            Format::Vhd => vhd::Writer::new(out.file, length, options.identity).map(Kind::Vhd),
             Format::Ova => {
-                ova::Writer::new(out, length, options, threads).map(|writer| Kind::Ova(Box::new(writer)))
+                ova::Writer::new(out.file, length, options, threads).map(|writer| Kind::Ova(Box::new(writer)))
             }
             Format::GceTar => gce::Writer::new(out, length, options.zlib, threads).map(Kind::GceTar),
             Format::RawGz => gce::Writer::gzip(out, length, options.zlib, threads).map(Kind::RawGz),
@@ -384,18 +446,19 @@ impl Writer {
         kind.map(|kind| Writer(kind, format)).map_err(|error| Error::write(format, error))
     }
 
-    /// Ends the image. The disk must be complete.
+    /// Ends the image. The disk must be complete. Returns the file's SHA-256 if it was wanted and the file was written
+    /// front to back: qcow2, VHD and OVA are not.
     ///
     /// # Errors
     /// The disk is shorter than announced, or the file cannot be written.
-    pub fn finish(self) -> Result<(), Error> {
+    pub fn finish(self) -> Result<Option<[u8; 32]>, Error> {
         let result = match self.0 {
-            Kind::Qcow2(writer) => writer.finish(),
-            Kind::Vmdk(writer) => writer.finish().map(drop),
-            Kind::Vhd(writer) => writer.finish(),
-            Kind::Ova(writer) => writer.finish(),
-            Kind::GceTar(writer) | Kind::RawGz(writer) => writer.finish().map(drop),
-            Kind::RawZst(writer) => writer.finish().map(drop),
+            Kind::Qcow2(writer) => writer.finish().map(|()| None),
+            Kind::Vhd(writer) => writer.finish().map(|()| None),
+            Kind::Ova(writer) => writer.finish().map(|()| None),
+            Kind::Vmdk(writer) => writer.finish().map(Out::finish),
+            Kind::GceTar(writer) | Kind::RawGz(writer) => writer.finish().map(Out::finish),
+            Kind::RawZst(writer) => writer.finish().map(Out::finish),
         };
         result.map_err(|error| Error::write(self.1, error))
     }
@@ -444,7 +507,7 @@ pub fn convert(
     }
     let mut writer = Writer::new(format, out, length, options, threads)?;
     disk.pour(0..length, threads, &mut writer).map_err(|error| Error::write(format, error))?;
-    writer.finish()
+    writer.finish().map(drop)
 }
 
 /// Refuses a disk that is shorter or longer than announced.

@@ -349,4 +349,19 @@ mod tests {
             assert!(text.contains(&format!("ovf:value={value}")), "{value}");
         }
     }
+
+    #[test]
+    fn every_character_comes_out_as_xml_has_it() {
+        // XML 1.0, production 2.
+        let is_xml = |char: char| matches!(char, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..);
+        for char in '\0'..='\u{10100}' {
+            let escaped = escaped(&char.to_string());
+            assert!(escaped.chars().all(is_xml), "{char:?}");
+            let is_reference = escaped.starts_with('&') && escaped.ends_with(';');
+            assert!(
+                is_reference || !escaped.contains(['&', '<', '>', '"', '\t', '\n', '\r']),
+                "{char:?}: {escaped}"
+            );
+        }
+    }
 }

@@ -191,37 +191,66 @@ impl<P: Pieces> Disk for InPieces<P> {
     }
 }
 
-/// A file or block device that is the disk itself, or begins with it.
-#[derive(Debug)]
-pub struct Raw {
+/// A part of a file.
+#[derive(Clone, Debug)]
+pub struct Window {
     file: Arc<File>,
+    start: u64,
     length: u64,
 }
+
+impl Window {
+    /// The `length` bytes of a file from `start` on. Bytes that the file lacks are an error when they are read.
+    pub fn new(file: Arc<File>, start: u64, length: u64) -> Self {
+        Window { file, start, length }
+    }
+
+    /// Its length in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Fills a buffer with the bytes from an offset on.
+    pub(super) fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        check_range(at, buffer.len() as u64, self.length)?;
+        self.file.read_exact_at(buffer, self.start.saturating_add(at))
+    }
+}
+
+/// A file or block device that is the disk itself, or a part of it that is.
+#[derive(Debug)]
+pub struct Raw(Window);
 
 impl Raw {
     /// The first `length` bytes of a file.
     pub fn new(file: Arc<File>, length: u64) -> Self {
-        Raw { file, length }
+        Raw(Window::new(file, 0, length))
+    }
+
+    /// A part of a file.
+    pub fn of_window(window: Window) -> Self {
+        Raw(window)
     }
 }
 
 impl Disk for Raw {
     fn length(&self) -> u64 {
-        self.length
+        self.0.length
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        check_range(offset, buffer.len() as u64, self.length)?;
-        self.file.read_exact_at(buffer, offset)
+        self.0.read_exact_at(buffer, offset)
     }
 
     fn piece(&self, _offset: u64) -> Piece {
-        Piece { start: 0, end: self.length, zeros: false }
+        Piece { start: 0, end: self.0.length, zeros: false }
     }
 
     fn pour(&self, range: Range<u64>, _threads: NonZeroUsize, sink: &mut dyn Sink) -> io::Result<()> {
-        check_range(range.start, range.end.saturating_sub(range.start), self.length)?;
-        sparse::pour(&self.file, range, sink)
+        let Window { file, start, length } = &self.0;
+        check_range(range.start, range.end.saturating_sub(range.start), *length)?;
+        let shifted = |at: u64| start.saturating_add(at);
+        sparse::pour(file, shifted(range.start)..shifted(range.end), sink)
     }
 }
 

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, compress_bound};
 
-use super::cutter::{Cut, Cutter};
+use super::cutter::{Cut, Cutter, Pieced};
 use super::ordered::Ordered;
 use super::pieces::{Piece, Pieces};
 use super::{Error, check_end};
+use crate::format::fields::u32_at;
 use crate::format::sparse::{Sink, is_zero};
 
 /// Part of step keys; raised when the bytes for the same disk change.
@@ -110,18 +111,6 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    fn cut(&mut self, cut: Cut) -> io::Result<()> {
-        match cut {
-            Cut::Data(_, raw) => {
-                let packed = self.spare.pop().unwrap_or_default();
-                self.push(Frame { length: raw.len(), raw, packed })
-            }
-            Cut::Zeros(_, count) => {
-                (0..count).try_for_each(|_| self.push(Frame { length: FRAME, ..Frame::default() }))
-            }
-        }
-    }
-
     fn push(&mut self, frame: Frame) -> io::Result<()> {
         self.frames.push(frame).map_or(Ok(()), |frame| self.store(frame?))
     }
@@ -139,23 +128,31 @@ impl<W: Write> Writer<W> {
     }
 }
 
-impl<W: Write> Sink for Writer<W> {
-    fn data(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            if let Some(cut) = self.cutter.data(&mut bytes) {
-                self.cut(cut)?;
-            }
-        }
-        Ok(())
+impl<W: Write> Pieced for Writer<W> {
+    fn cutter(&mut self) -> &mut Cutter {
+        &mut self.cutter
     }
 
-    fn zeros(&mut self, mut length: u64) -> io::Result<()> {
-        while length > 0 {
-            if let Some(cut) = self.cutter.zeros(&mut length) {
-                self.cut(cut)?;
+    fn cut(&mut self, cut: Cut) -> io::Result<()> {
+        match cut {
+            Cut::Data(_, raw) => {
+                let packed = self.spare.pop().unwrap_or_default();
+                self.push(Frame { length: raw.len(), raw, packed })
+            }
+            Cut::Zeros(_, count) => {
+                (0..count).try_for_each(|_| self.push(Frame { length: FRAME, ..Frame::default() }))
             }
         }
-        Ok(())
+    }
+}
+
+impl<W: Write> Sink for Writer<W> {
+    fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.cut_data(bytes)
+    }
+
+    fn zeros(&mut self, length: u64) -> io::Result<()> {
+        self.cut_zeros(length)
     }
 }
 
@@ -273,9 +270,4 @@ impl Pieces for Image {
             _ => damaged("cannot be decompressed"),
         }
     }
-}
-
-/// A little-endian number in bytes that are long enough.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
 }

@@ -14,7 +14,7 @@ use crate::format::sparse::{Sink, Sparse};
 pub(crate) const REVISION: u32 = 1;
 
 /// Length of the footer, and of a sector, in bytes.
-const FOOTER: u64 = 512;
+pub(crate) const FOOTER: u64 = 512;
 /// The unit of the length of Azure's disks, in bytes.
 const AZURE: u64 = 1 << 20;
 /// The program that made the image. QEMU believes a footer's length instead of its geometry, which is shorter than the
@@ -144,6 +144,14 @@ pub fn length(file: &File, file_length: u64, name: &str) -> Result<u64, Error> {
         Err(why) => why.to_owned(),
     };
     Err(Error::Damaged { subject: name.to_owned(), why })
+}
+
+/// Length of the disk in a fixed VHD that came as a stream of `length` bytes, by its last bytes; `None` if these are no
+/// footer of such a disk.
+pub(crate) fn disk_of(last: &[u8], length: u64) -> Option<u64> {
+    let footer: &[u8; FOOTER as usize] = last.try_into().ok()?;
+    let disk = parse(footer).ok()?;
+    (length.checked_sub(FOOTER)? == disk).then_some(disk)
 }
 
 /// Reads a footer: the disk's length in bytes, or the problem in words.

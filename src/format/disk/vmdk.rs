@@ -11,16 +11,16 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use sha2::{Digest, Sha256};
 
-use super::cutter::{Cut, Cutter};
+use super::cutter::{Cut, Cutter, Pieced};
 use super::ordered::Ordered;
-use super::pieces::{Piece, Pieces};
+use super::pieces::{Piece, Pieces, Window};
 use super::{Error, Format, check_end};
+use crate::format::fields::{u32_at, u64_at};
 use crate::format::sparse::{Sink, is_zero};
 
 /// Part of step keys; raised when the bytes for the same disk change.
@@ -145,15 +145,6 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    fn cut(&mut self, cut: Cut) -> io::Result<()> {
-        // Zeros have no entry.
-        let Cut::Data(number, mut raw) = cut else { return Ok(()) };
-        raw.resize((GRAIN * SECTOR) as usize, 0);
-        let packed = self.spare.pop().unwrap_or_default();
-        let done = self.grains.push(Grain { number, raw, packed });
-        done.map_or(Ok(()), |grain| self.store(grain?))
-    }
-
     fn store(&mut self, grain: Grain) -> io::Result<()> {
         if !grain.packed.is_empty() {
             if grain.number / PER_TABLE != self.number {
@@ -204,23 +195,28 @@ impl<W: Write> Writer<W> {
     }
 }
 
-impl<W: Write> Sink for Writer<W> {
-    fn data(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            if let Some(cut) = self.cutter.data(&mut bytes) {
-                self.cut(cut)?;
-            }
-        }
-        Ok(())
+impl<W: Write> Pieced for Writer<W> {
+    fn cutter(&mut self) -> &mut Cutter {
+        &mut self.cutter
     }
 
-    fn zeros(&mut self, mut length: u64) -> io::Result<()> {
-        while length > 0 {
-            if let Some(cut) = self.cutter.zeros(&mut length) {
-                self.cut(cut)?;
-            }
-        }
-        Ok(())
+    fn cut(&mut self, cut: Cut) -> io::Result<()> {
+        // Zeros have no entry.
+        let Cut::Data(number, mut raw) = cut else { return Ok(()) };
+        raw.resize((GRAIN * SECTOR) as usize, 0);
+        let packed = self.spare.pop().unwrap_or_default();
+        let done = self.grains.push(Grain { number, raw, packed });
+        done.map_or(Ok(()), |grain| self.store(grain?))
+    }
+}
+
+impl<W: Write> Sink for Writer<W> {
+    fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.cut_data(bytes)
+    }
+
+    fn zeros(&mut self, length: u64) -> io::Result<()> {
+        self.cut_zeros(length)
     }
 }
 
@@ -286,7 +282,7 @@ const MOST_TABLES: u64 = 64 << 20;
 /// An opened image.
 #[derive(Debug)]
 pub struct Image {
-    file: Arc<File>,
+    file: Window,
     name: String,
     /// Length of the disk, in bytes.
     length: u64,
@@ -305,10 +301,19 @@ impl Image {
     /// # Errors
     /// The file cannot be read, is not an intact image, has features that prebake does not read, or exceeds a limit.
     pub fn open(file: Arc<File>, name: &str) -> Result<Self, Error> {
+        let length = super::length_of(&file).map_err(|source| Error::read(name, source))?;
+        Self::of_window(Window::new(file, 0, length), name)
+    }
+
+    /// Opens an image that is a part of a file.
+    ///
+    /// # Errors
+    /// Those of [`Image::open`].
+    pub fn of_window(file: Window, name: &str) -> Result<Self, Error> {
         let read_error = |source| Error::read(name, source);
         let feature = |what: &str| Error::Feature { subject: name.to_owned(), what: what.to_owned() };
         let damaged = |why: &str| Error::Damaged { subject: name.to_owned(), why: why.to_owned() };
-        let file_length = super::length_of(&file).map_err(read_error)?;
+        let file_length = file.length();
         let mut header = [0; SECTOR as usize];
         if file_length < 3 * SECTOR {
             return Err(damaged("it is shorter than its header and footer"));
@@ -448,14 +453,4 @@ impl Pieces for Image {
         bytes.truncate((self.length - start).min(self.grain) as usize);
         Ok(())
     }
-}
-
-/// A little-endian number in a header that is long enough.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
-}
-
-/// The same of eight bytes.
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at + 4)) << 32 | u64::from(u32_at(bytes, at))
 }

@@ -18,7 +18,7 @@ pub use read::Image;
 pub use write::Writer;
 
 /// Part of step keys; raised when the bytes for the same disk change.
-pub(crate) const REVISION: u32 = 1;
+pub(crate) const REVISION: u32 = 2;
 
 /// First bytes of an image.
 pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";

@@ -252,6 +252,20 @@ impl Image {
         }
     }
 
+    /// Whether a compressed cluster can be had out of these bytes of the file alone.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn unpacks(
+        &self,
+        range: std::ops::Range<u64>,
+        (decoder, packed): &mut (Decoder, Vec<u8>),
+    ) -> io::Result<bool> {
+        packed.resize(usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0), 0);
+        self.file.read_exact_at(packed, range.start)?;
+        Ok(decoder.decode(packed, &mut vec![0; self.cluster() as usize]))
+    }
+
     fn damaged(&self, why: String) -> Error {
         Error::Damaged { subject: self.name.clone(), why }
     }
