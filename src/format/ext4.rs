@@ -2,7 +2,8 @@
 //!
 //! Owns the dealings with `debugfs` of e2fsprogs, whose output repeats bit for bit if it is told the time
 //! (`E2FSPROGS_FAKE_TIME`, in the child's environment only). `debugfs` leaves with 0 when a command fails, so its words
-//! are read, and what was written is read back and compared. Leaves the choice of files to `disk`.
+//! are read, and what was written is read back and compared. The blocks of a file that goes become zeros: otherwise an
+//! image would carry what nobody sees any more. Leaves the choice of files to `disk`.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,13 +11,17 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::{env, fs};
 
 use crate::base::error::{Advice, Exit};
+use crate::format::sparse::{Sink, Sparse};
 
-/// Part of step keys; raised when the bytes for the same files change. The version of `debugfs` enters them, too.
+/// Part of step keys; raised when the bytes for the same files change. The version of `debugfs` does not enter them.
 pub const REVISION: u32 = 1;
 
 const DEBUGFS: &str = "debugfs";
+/// Directories of programs for administrators, which are not in everybody's `PATH`.
+const SBIN: [&str; 2] = ["/usr/sbin", "/sbin"];
 /// Offset of the superblock in a file system, in bytes (kernel, Documentation/filesystems/ext4/super.rst).
 const SUPERBLOCK: u64 = 1024;
 /// `s_feature_incompat`: the journal holds changes that are not in their places yet.
@@ -24,6 +29,10 @@ const NEEDS_RECOVERY: u32 = 0x4;
 /// `s_state`: unmounted cleanly; errors were seen.
 const CLEAN: u16 = 1;
 const ERRORS: u16 = 2;
+/// `s_feature_incompat`: numbers of blocks have 64 bits.
+const WIDE: u32 = 0x80;
+/// Bytes of a superblock that are read.
+const SUPER: usize = 1024;
 /// Length of the pieces in which written files are compared, in bytes.
 const PIECE: usize = 128 << 10;
 
@@ -52,12 +61,20 @@ pub enum Change {
         /// Its path in the file system.
         path: String,
     },
+    /// A directory that shall not be there any more, if nothing is left in it. It is looked at after all else is done.
+    Empty {
+        /// Its path in the file system.
+        path: String,
+    },
 }
 
 impl Change {
     fn path(&self) -> &str {
         match self {
-            Change::File { path, .. } | Change::Link { path, .. } | Change::Gone { path } => path,
+            Change::File { path, .. }
+            | Change::Link { path, .. }
+            | Change::Gone { path }
+            | Change::Empty { path } => path,
         }
     }
 }
@@ -138,7 +155,9 @@ impl Advice for Error {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Error::NoTool { .. } => "install the package e2fsprogs, or keep the files on OEM".into(),
+            Error::NoTool { .. } => {
+                "install the package e2fsprogs, or leave --on-root out, which keeps the files on OEM".into()
+            }
             Error::Unclean { .. } => {
                 "take the image as it was published: this one has been booted or mounted".into()
             }
@@ -152,24 +171,73 @@ impl Advice for Error {
     }
 }
 
+/// The room in a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Length of the file system.
+    pub length: u64,
+    /// Bytes that nothing has.
+    pub free: u64,
+    /// Bytes of these that ext4 keeps for root, so that a full disk still works.
+    pub reserve: u64,
+    /// Length of a block.
+    pub block: u64,
+}
+
+impl Room {
+    /// Bytes that a file of `size` bytes takes, estimated from above: its blocks, and those of its tree of extents.
+    pub fn cost(&self, size: u64) -> u64 {
+        let blocks = size.div_ceil(self.block);
+        blocks.saturating_add(blocks / 1024 + 1).saturating_mul(self.block)
+    }
+}
+
+/// Whether `debugfs` can be run; asked before a long image is read.
+///
+/// # Errors
+/// It is missing.
+pub fn must_have_tool(subject: &str) -> Result<(), Error> {
+    program().map(drop).ok_or_else(|| Error::NoTool { subject: subject.into() })
+}
+
+/// The path of `debugfs`: by `PATH`, else where administrators' programs are.
+fn program() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    found(env::split_paths(&path).chain(SBIN.map(PathBuf::from)))
+}
+
+fn found(mut directories: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    directories.find_map(|directory| {
+        let path = directory.join(DEBUGFS);
+        let is_program = |meta: fs::Metadata| {
+            meta.is_file() && std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o111 != 0
+        };
+        fs::metadata(&path).is_ok_and(is_program).then_some(path)
+    })
+}
+
 /// Makes the changes in the ext4 that begins at byte `offset` of an image, with `time` (seconds since 1970) for all
 /// times, and compares each written file.
 ///
 /// # Errors
 /// See [`Error`]. The image may be half changed then: it must be one that has no name yet.
 pub fn change(image: &Path, offset: u64, changes: &[Change], time: u64, subject: &str) -> Result<(), Error> {
-    judge(image, offset, subject)?;
+    let room = judge(image, offset, subject)?;
     changes.iter().try_for_each(judge_names)?;
-    let work = tempfile::tempdir().map_err(io_error("make a directory for", subject))?;
+    let work = work(subject)?;
     // Names of this machine may hold what debugfs reads as a quote or a blank: it gets numbered links to them.
-    let image = Session { image, offset, time, work: work.path(), subject };
-    let there = image.existing(changes)?;
-    let mut script = String::new();
-    let mut made = BTreeSet::new();
+    let session = Session { image, offset, time, work: work.path(), subject };
+    let there = session.existing(changes.iter().map(Change::path))?;
+    let (mut removals, mut script) = (String::new(), String::new());
+    let (mut made, mut freed) = (BTreeSet::new(), Vec::new());
     for (index, change) in changes.iter().enumerate() {
         let path = change.path();
+        if matches!(change, Change::Empty { .. }) {
+            continue;
+        }
         if there.contains(path) {
-            script.push_str(&format!("rm {path}\n"));
+            freed.extend(session.blocks(path)?);
+            removals.push_str(&format!("rm {path}\n"));
         }
         if !matches!(change, Change::Gone { .. }) {
             for parent in parents(path).filter(|parent| !there.contains(*parent)) {
@@ -191,24 +259,27 @@ pub fn change(image: &Path, offset: u64, changes: &[Change], time: u64, subject:
                 }
             }
             Change::Link { target, .. } => script.push_str(&format!("symlink {path} {target}\n")),
-            Change::Gone { .. } => {}
+            Change::Gone { .. } | Change::Empty { .. } => {}
         }
     }
-    if script.is_empty() {
-        return Ok(());
-    }
-    let said = image.run(&script, true)?;
-    if let Some(line) = complaints(&said).next() {
-        return Err(Error::Refused { subject: subject.into(), said: line.to_owned() });
-    }
+    // The blocks of files that go become zeros before others get them.
+    session.write(&removals)?;
+    session.clear(freed, room)?;
+    session.write(&script)?;
     for change in changes {
-        if let Change::File { path, from, .. } = change {
-            image.compare(path, from)?;
+        match change {
+            Change::File { path, from, .. } => session.compare(path, from)?,
+            Change::Empty { path } if there.contains(path.as_str()) && session.is_empty(path)? => {
+                let freed = session.blocks(path)?;
+                session.write(&format!("rmdir {path}\n"))?;
+                session.clear(freed, room)?;
+            }
+            _ => {}
         }
     }
-    let left = image.existing(changes)?;
-    match changes.iter().find(|change| left.contains(change.path()) == matches!(change, Change::Gone { .. }))
-    {
+    let lasting = || changes.iter().filter(|change| !matches!(change, Change::Empty { .. }));
+    let left = session.existing(lasting().map(Change::path))?;
+    match lasting().find(|change| left.contains(change.path()) == matches!(change, Change::Gone { .. })) {
         Some(change) => {
             Err(Error::Differs { subject: subject.into(), path: change.path().to_owned(), at: 0 })
         }
@@ -216,10 +287,62 @@ pub fn change(image: &Path, offset: u64, changes: &[Change], time: u64, subject:
     }
 }
 
-/// Refuses what is no ext4, and one whose journal or state asks for its kernel.
-pub fn judge(image: &Path, offset: u64, subject: &str) -> Result<(), Error> {
+/// Those of the paths that are in the ext4 that begins at byte `offset` of an image.
+///
+/// # Errors
+/// See [`Error`].
+pub fn existing<'p>(
+    image: &Path,
+    offset: u64,
+    paths: impl IntoIterator<Item = &'p str>,
+    subject: &str,
+) -> Result<BTreeSet<String>, Error> {
+    judge(image, offset, subject)?;
+    let work = work(subject)?;
+    let paths: Vec<&str> = paths.into_iter().collect();
+    paths.iter().try_for_each(|path| judge_names(&Change::Gone { path: (*path).to_owned() }))?;
+    let session = Session { image, offset, time: 0, work: work.path(), subject };
+    let mut there = session.existing(paths.iter().copied())?;
+    there.retain(|path| paths.contains(&path.as_str()));
+    Ok(there)
+}
+
+/// Copies a regular file out of the ext4 that begins at byte `offset` of an image, up to one byte more than `most`; returns
+/// how many were copied.
+///
+/// # Errors
+/// See [`Error`]; there is no such file.
+pub fn copy_out(
+    image: &Path,
+    offset: u64,
+    path: &str,
+    most: u64,
+    to: &mut File,
+    subject: &str,
+) -> Result<u64, Error> {
+    judge(image, offset, subject)?;
+    judge_names(&Change::Gone { path: path.to_owned() })?;
+    let work = work(subject)?;
+    let session = Session { image, offset, time: 0, work: work.path(), subject };
+    if !session.existing([path])?.contains(path) {
+        let said = format!("there is no {path}");
+        return Err(Error::Refused { subject: subject.into(), said });
+    }
+    session.cat(path, |found| io::copy(&mut found.take(most.saturating_add(1)), to))
+}
+
+/// A directory for links and commands.
+fn work(subject: &str) -> Result<tempfile::TempDir, Error> {
+    tempfile::tempdir().map_err(io_error("make a directory for", subject))
+}
+
+/// Refuses what is no ext4, and one whose journal or state asks for its kernel. Returns the room in it.
+///
+/// # Errors
+/// See [`Error`].
+pub fn judge(image: &Path, offset: u64, subject: &str) -> Result<Room, Error> {
     let file = File::open(image).map_err(io_error("read", subject))?;
-    let mut block = [0; 1024];
+    let mut block = [0; SUPER];
     let foreign = || Error::Foreign { subject: subject.into(), offset };
     let at = offset.checked_add(SUPERBLOCK).ok_or_else(foreign)?;
     match file.read_exact_at(&mut block, at) {
@@ -227,17 +350,28 @@ pub fn judge(image: &Path, offset: u64, subject: &str) -> Result<(), Error> {
         done => done.map_err(io_error("read", subject))?,
     }
     let u16_at = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
-    let incompat = u32::from(u16_at(0x60)) | u32::from(u16_at(0x62)) << 16;
-    if u16_at(0x38) != 0xef53 {
+    let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+    let incompat = u32_at(0x60);
+    let log = u32_at(0x18);
+    // The kernel knows blocks of up to 64 KiB.
+    if u16_at(0x38) != 0xef53 || log > 6 {
         return Err(foreign());
     }
     let unclean = |why| Err(Error::Unclean { subject: subject.into(), offset, why });
     match u16_at(0x3a) {
-        _ if incompat & NEEDS_RECOVERY != 0 => unclean("has changes in its journal (needs_recovery)"),
-        state if state & ERRORS != 0 => unclean("is marked as having errors"),
-        state if state & CLEAN == 0 => unclean("was not unmounted cleanly"),
-        _ => Ok(()),
+        _ if incompat & NEEDS_RECOVERY != 0 => {
+            return unclean("has changes in its journal (needs_recovery)");
+        }
+        state if state & ERRORS != 0 => return unclean("is marked as having errors"),
+        state if state & CLEAN == 0 => return unclean("was not unmounted cleanly"),
+        _ => {}
     }
+    let block = 1024_u64 << log;
+    let wide = |low: usize, high: usize| {
+        let high = if incompat & WIDE == 0 { 0 } else { u32_at(high) };
+        (u64::from(high) << 32 | u64::from(u32_at(low))).saturating_mul(block)
+    };
+    Ok(Room { length: wide(0x4, 0x150), reserve: wide(0x8, 0x154), free: wide(0xc, 0x158), block })
 }
 
 struct Session<'s> {
@@ -250,12 +384,14 @@ struct Session<'s> {
 
 impl Session<'_> {
     fn command(&self) -> Result<Command, Error> {
-        let image = self.image.canonicalize().map_err(io_error("read", self.subject))?;
+        // A link below /proc that leads to a file without a name must stay what it is.
+        let image = std::path::absolute(self.image).map_err(io_error("read", self.subject))?;
         let link = self.work.join("image");
         if link.symlink_metadata().is_err() {
             std::os::unix::fs::symlink(image, link).map_err(io_error("make a link for", self.subject))?;
         }
-        let mut command = Command::new(DEBUGFS);
+        let program = program().ok_or_else(|| Error::NoTool { subject: self.subject.into() })?;
+        let mut command = Command::new(program);
         command.current_dir(self.work).stdin(Stdio::null()).env("LC_ALL", "C").env_remove("DEBUGFS_PAGER");
         command.env("PAGER", "cat").env("E2FSPROGS_FAKE_TIME", self.time.max(1).to_string());
         Ok(command)
@@ -295,10 +431,21 @@ impl Session<'_> {
         }
     }
 
-    /// Those paths of the changes, and of the directories above them, that are there.
-    fn existing(&self, changes: &[Change]) -> Result<BTreeSet<String>, Error> {
-        let paths: BTreeSet<&str> =
-            changes.iter().flat_map(|change| parents(change.path()).chain([change.path()])).collect();
+    /// Runs commands that change the file system; a complaint is an error.
+    fn write(&self, script: &str) -> Result<(), Error> {
+        if script.is_empty() {
+            return Ok(());
+        }
+        let said = self.run(script, true)?;
+        match complaints(&said).next() {
+            Some(line) => Err(Error::Refused { subject: self.subject.into(), said: line.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Those of the paths, and of the directories above them, that are there.
+    fn existing<'p>(&self, paths: impl IntoIterator<Item = &'p str>) -> Result<BTreeSet<String>, Error> {
+        let paths: BTreeSet<&str> = paths.into_iter().flat_map(|path| parents(path).chain([path])).collect();
         let mut there = BTreeSet::new();
         for path in paths {
             // One run for each: what the runs say cannot be told apart otherwise, as the two streams are not in step.
@@ -315,9 +462,57 @@ impl Session<'_> {
         Ok(there)
     }
 
+    /// Numbers of the blocks that a file, link or directory has, of its contents and of its own tables.
+    fn blocks(&self, path: &str) -> Result<Vec<u64>, Error> {
+        // A link whose target is in its inode has none, and debugfs complains.
+        let said = self.run(&format!("blocks {path}\n"), false)?;
+        let text = String::from_utf8_lossy(&said.stdout);
+        let lines = text.lines().filter(|line| !line.starts_with("debugfs:"));
+        Ok(lines.flat_map(str::split_whitespace).filter_map(|word| word.parse().ok()).collect())
+    }
+
+    /// Whether a directory has nothing in it.
+    fn is_empty(&self, path: &str) -> Result<bool, Error> {
+        let said = self.run(&format!("ls -p {path}\n"), false)?;
+        let text = String::from_utf8_lossy(&said.stdout);
+        // `/INODE/MODE/UID/GID/NAME/LENGTH/`
+        let names = text.lines().filter_map(|line| line.strip_prefix('/')?.split('/').nth(4));
+        Ok(complaints(&said).next().is_none()
+            && names.filter(|name| ![".", ".."].contains(name)).count() == 0)
+    }
+
+    /// Makes zeros of blocks.
+    fn clear(&self, mut blocks: Vec<u64>, room: Room) -> Result<(), Error> {
+        blocks.sort_unstable();
+        blocks.dedup();
+        blocks.retain(|number| number.checked_mul(room.block).is_some_and(|at| at < room.length));
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let failed = io_error("clear blocks of", self.subject);
+        let clear = || {
+            let file = File::options().read(true).write(true).open(self.image)?;
+            for run in blocks.chunk_by(|one, next| one + 1 == *next) {
+                let first = run.first().copied().unwrap_or_default();
+                let mut zeros = Sparse::over(&file, self.offset.saturating_add(first * room.block))?;
+                zeros.zeros(run.len() as u64 * room.block)?;
+            }
+            Ok(())
+        };
+        clear().map_err(failed)
+    }
+
     /// Compares a file in the file system with the one that it was made of.
     fn compare(&self, path: &str, from: &Path) -> Result<(), Error> {
         let source = File::open(from).map_err(io_error("read", &from.display().to_string()))?;
+        match self.cat(path, |found| difference(found, source))? {
+            Some(at) => Err(Error::Differs { subject: self.subject.into(), path: path.into(), at }),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows the bytes of a file in the file system to `seen`.
+    fn cat<T>(&self, path: &str, seen: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> Result<T, Error> {
         let mut command = self.command()?;
         command.arg("-R").arg(format!("cat {path}")).arg(self.address());
         let mut child = command
@@ -325,15 +520,13 @@ impl Session<'_> {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| self.failed(error))?;
-        let found = child.stdout.take();
-        let found = found.map_or(Ok(Some(0)), |found| difference(found, source));
+        let found = match child.stdout.take() {
+            Some(mut found) => seen(&mut found),
+            None => seen(&mut io::empty()),
+        };
         // Otherwise a child whose output is not read to its end would wait for ever.
         let ended = child.kill().and_then(|()| child.wait());
-        let at = found.and_then(|at| ended.map(|_| at)).map_err(io_error("read back from", self.subject))?;
-        match at {
-            Some(at) => Err(Error::Differs { subject: self.subject.into(), path: path.into(), at }),
-            None => Ok(()),
-        }
+        found.and_then(|found| ended.map(|_| found)).map_err(io_error("read back from", self.subject))
     }
 }
 
@@ -427,6 +620,22 @@ mod tests {
         let link = |target: &str| Change::Link { path: "/a".into(), target: target.into() };
         assert!(judge_names(&link("/oem/sysext/a.raw")).is_ok());
         assert!(judge_names(&link("a;b c")).is_err());
+    }
+
+    #[test]
+    fn the_program_is_found_where_it_is_and_a_missing_one_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let empty = directory.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        assert_eq!(found([empty.clone()].into_iter()), None);
+        let program = directory.path().join(DEBUGFS);
+        fs::write(&program, "").unwrap();
+        assert_eq!(found([empty.clone(), directory.path().to_owned()].into_iter()), None, "no program");
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(found([empty, directory.path().to_owned()].into_iter()), Some(program));
+        let error = Error::NoTool { subject: "x.bin".into() };
+        assert_eq!(error.to_string(), "`debugfs` is missing, which puts files into the ext4 of x.bin");
+        assert!(error.hint().unwrap().contains("e2fsprogs"));
     }
 
     #[test]
