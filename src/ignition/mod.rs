@@ -39,8 +39,10 @@ pub use prebake_text::finding::{Finding, Findings, Place, Severity, Source};
 pub use spec::{Spec, SpecError};
 use tree::{Origin, Record};
 
-/// Longest layer that is read, in bytes.
+/// Longest layer that is read, in bytes: JSON, which programs write with contents in it.
 const MAX_LAYER_BYTES: u64 = 256 << 20;
+/// Longest one that is not JSON, in bytes: as much as any other YAML.
+const MAX_YAML_BYTES: u64 = prebake_text::yaml::MAX_BYTES as u64;
 
 /// Settings for translating Butane.
 #[derive(Clone, Debug, Default)]
@@ -287,19 +289,29 @@ pub fn read_source(path: &Path) -> Result<Arc<Source>, Finding> {
 /// # Errors
 /// As [`read_source`].
 pub fn read_from(name: &str, reader: impl io::Read) -> Result<Arc<Source>, Finding> {
-    let mut bytes = Vec::new();
-    let limited = reader.take(MAX_LAYER_BYTES + 1).read_to_end(&mut bytes);
-    limited.map_err(|error| unreadable(name, &error))?;
-    if bytes.len() as u64 > MAX_LAYER_BYTES {
-        let message = format!("{name} is longer than {MAX_LAYER_BYTES} bytes");
-        return Err(
-            Finding::error(message).hint("serve large contents as assets, and give their URL and hash")
-        );
-    }
+    let (mut bytes, mut reader) = (Vec::new(), reader);
+    let mut read = |bytes: &mut Vec<u8>, limit: u64| {
+        let more = (limit + 1).saturating_sub(bytes.len() as u64);
+        io::Read::by_ref(&mut reader).take(more).read_to_end(bytes).map_err(|error| unreadable(name, &error))
+    };
+    read(&mut bytes, MAX_YAML_BYTES)?;
     let looks_like_json = bytes.trim_ascii_start().first() == Some(&b'{');
+    let limit = if looks_like_json { MAX_LAYER_BYTES } else { MAX_YAML_BYTES };
+    read(&mut bytes, limit)?;
+    if bytes.len() as u64 > limit {
+        let message = format!("{name} is longer than {limit} bytes ({} MiB), and no config is", limit >> 20);
+        let hint =
+            "serve large contents as assets, and give their URL and hash; if it is no config, name one";
+        return Err(Finding::error(message).hint(hint));
+    }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source::new(name, text)),
         Err(error) if looks_like_json => Ok(Source::new(name, lossy(error.as_bytes()))),
+        // A line of it would tell nobody anything.
+        Err(error) if error.as_bytes().contains(&0) => {
+            let message = format!("{name} is not text: it has NUL bytes");
+            Err(Finding::error(message).hint("name a config here, and other files where they belong"))
+        }
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
             let text = lossy(error.as_bytes());
@@ -319,5 +331,23 @@ fn unreadable(name: &str, error: &io::Error) -> Finding {
         }
         io::ErrorKind::IsADirectory => finding.hint("name a config in that directory"),
         _ => finding,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_refused_without_a_look_at_all_of_it_and_without_an_echo() {
+        let told = |bytes: &[u8]| read_from("x", bytes).unwrap_err().to_string();
+        let long = told(&vec![0; MAX_YAML_BYTES as usize + 1]);
+        assert!(long.contains("x is longer than 16777216 bytes (16 MiB)"), "{long}");
+        let binary = told(b"QFI\xfb\0\0\x1b[31m");
+        assert!(binary.contains("x is not text: it has NUL bytes") && !binary.contains("QFI"), "{binary}");
+        assert!(told(b"a: \xfc\n").contains("invalid UTF-8"));
+        let mut json = b" {".to_vec();
+        json.resize(MAX_YAML_BYTES as usize + 9, b' ');
+        assert_eq!(read_from("x", &json[..]).unwrap().text.len(), json.len());
     }
 }
