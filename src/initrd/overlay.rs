@@ -127,7 +127,7 @@ impl Overlay {
         if let Some(config) = self.merged(None)? {
             self.config(config.to_json().into_bytes())?;
         }
-        Ok((self.tree, self.findings))
+        Ok(Findings::settle(self.findings, self.tree)?)
     }
 
     /// The files of this overlay over those of an older one, whose config is below this one's and is in `config` alone;
@@ -149,7 +149,8 @@ impl Overlay {
                 self.tree.insert(path, entry.clone())?;
             }
         }
-        Ok((self.tree, config, self.findings))
+        let (tree, findings) = Findings::settle(self.findings, self.tree)?;
+        Ok((tree, config, findings))
     }
 
     /// All layers merged over `below`: links for the sysexts, certificates, and the given layers. `None` if there are
