@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::SeekFrom;
 
 use crate::disk::Error;
-use crate::format::gpt::{self, Finding, HEAD, Partition, ReadAt, Table};
+use crate::disk::layout::PROBED;
+use crate::format::disk::{Disk, vhd};
+use crate::format::gpt::{self, Finding, HEAD, Partition, ReadAt, SECTOR, Table};
 use crate::format::sparse::{Sink, is_zero};
 
 /// Part of step keys; raised when the bytes for the same change differ.
@@ -35,7 +37,35 @@ pub trait Change {
     /// [`Change::rewrite`] writes anew.
     fn plan(&mut self, table: &mut Table) -> Result<Vec<u32>, Error>;
 
-    /// Writes the new content of a partition, all of its length. Its old content is read by `old` at offsets in the
+    /// Looks at the old image where it can be read at any place, before [`Change::is_due`] is asked.
+    ///
+    /// # Errors
+    /// A partition that decides about another one cannot be read.
+    fn foresee(&mut self, _old: &ReadAt<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The partition that the plan lets grow, as it is. Its first bytes are shown to [`Change::judge_grown`] when they
+    /// come by, unless it is written anew.
+    fn grown(&self) -> Option<Partition> {
+        None
+    }
+
+    /// Judges the first [`PROBED`] bytes of the partition that grows.
+    ///
+    /// # Errors
+    /// Its content cannot grow.
+    fn judge_grown(&self, _head: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether a partition of the plan is written anew after all. Asked when its turn comes: those before it have been
+    /// written by then, or foreseen.
+    fn is_due(&self, _partition: &Partition) -> bool {
+        true
+    }
+
+    /// Writes the new content of a partition, all of its old length. Its old content is read by `old` at offsets in the
     /// partition. An [`Error`] goes through `?` into an I/O error, and comes out as itself.
     fn rewrite(&mut self, partition: &Partition, old: &ReadAt<'_>, out: &mut dyn Sink) -> io::Result<()>;
 }
@@ -43,6 +73,22 @@ pub trait Change {
 impl<C: Change + ?Sized> Change for &mut C {
     fn plan(&mut self, table: &mut Table) -> Result<Vec<u32>, Error> {
         (**self).plan(table)
+    }
+
+    fn foresee(&mut self, old: &ReadAt<'_>) -> Result<(), Error> {
+        (**self).foresee(old)
+    }
+
+    fn grown(&self) -> Option<Partition> {
+        (**self).grown()
+    }
+
+    fn judge_grown(&self, head: &[u8]) -> Result<(), Error> {
+        (**self).judge_grown(head)
+    }
+
+    fn is_due(&self, partition: &Partition) -> bool {
+        (**self).is_due(partition)
     }
 
     fn rewrite(&mut self, partition: &Partition, old: &ReadAt<'_>, out: &mut dyn Sink) -> io::Result<()> {
@@ -55,7 +101,7 @@ impl<C: Change + ?Sized> Change for &mut C {
 pub enum What {
     /// MBR, header and entries.
     Head,
-    /// The partition of this number, whole.
+    /// The partition of this number, as long as it was: one that grows gets zeros behind that.
     Partition(u32),
     /// Zeros, where the old copy of the table was.
     Zeros,
@@ -91,7 +137,7 @@ impl Plan {
     /// The plan for an image with this table; `subject` is its name, for messages.
     ///
     /// # Errors
-    /// Those of [`Change::plan`]; a partition that moved, or that is written anew and has another length.
+    /// Those of [`Change::plan`]; a partition that moved or shrank.
     pub fn of(old: Table, change: &mut dyn Change, subject: &str) -> Result<Self, Error> {
         let mut new = old.clone();
         let damaged = |why| Error::gpt(subject)(gpt::Error::Damaged(why));
@@ -107,14 +153,15 @@ impl Plan {
                 Some(before) if before.start != partition.start => {
                     return Err(damaged("a partition would move"));
                 }
-                Some(before) if is_rewritten && before.length != partition.length => {
-                    return Err(damaged("a partition would be written anew and grow"));
+                Some(before) if before.length > partition.length => {
+                    return Err(damaged("a partition would shrink"));
                 }
                 _ => {}
             }
             if is_rewritten {
                 let what = What::Partition(partition.number);
-                pieces.push(Piece { at: partition.start, length: partition.length, what });
+                let length = before.map_or(partition.length, |before| before.length);
+                pieces.push(Piece { at: partition.start, length, what });
             }
         }
         let (old_tail, new_tail) = (old.tail_start(), new.tail_start());
@@ -124,6 +171,25 @@ impl Plan {
         pieces.push(Piece { at: new_tail, length: new.length - new_tail, what: What::Tail });
         pieces.sort_by_key(|piece| piece.at);
         Ok(Plan { old, new, pieces, subject: subject.into() })
+    }
+
+    /// Leaves the partitions out that stay as they are after all. `old` reads the old image, at offsets in it.
+    ///
+    /// # Errors
+    /// Those of [`Change::foresee`].
+    pub fn settle(&mut self, change: &mut dyn Change, old: &ReadAt<'_>) -> Result<(), Error> {
+        change.foresee(old)?;
+        let due = |piece: &Piece| self.partition(piece).is_none_or(|partition| change.is_due(&partition));
+        let pieces = self.pieces.iter().filter(|piece| due(piece)).copied().collect();
+        self.pieces = pieces;
+        Ok(())
+    }
+
+    /// The partition of a piece, as long as the piece.
+    fn partition(&self, piece: &Piece) -> Option<Partition> {
+        let What::Partition(number) = piece.what else { return None };
+        let partition = self.new.partitions.iter().find(|partition| partition.number == number)?;
+        Some(Partition { length: piece.length, ..partition.clone() })
     }
 
     /// Writes the new bytes of a piece. `old` reads the old image, at offsets in it.
@@ -141,15 +207,14 @@ impl Plan {
             What::Head => wrote(out.data(&self.new.head()))?,
             What::Tail => wrote(out.data(&self.new.tail()))?,
             What::Zeros => wrote(out.zeros(piece.length))?,
-            What::Partition(number) => {
-                let mut partitions = self.new.partitions.iter();
-                if let Some(partition) = partitions.find(|partition| partition.number == number) {
+            What::Partition(_) => {
+                if let Some(partition) = self.partition(piece) {
                     let start = partition.start;
-                    wrote(change.rewrite(partition, &|at, bytes| old(start + at, bytes), &mut out))?;
+                    wrote(change.rewrite(&partition, &|at, bytes| old(start + at, bytes), &mut out))?;
                     if out.written != piece.length {
                         return Err(Error::Length {
                             subject: self.subject.clone(),
-                            name: partition.name.clone(),
+                            name: partition.name,
                             written: out.written,
                             length: piece.length,
                         });
@@ -217,6 +282,113 @@ struct Body {
     kept: Scratch,
     /// Bytes of the old image's tail.
     tail: Vec<u8>,
+    /// The bytes behind it.
+    trailer: Trailer,
+    /// A partition that grows, and its first bytes so far, until they were judged.
+    watched: Option<(Partition, Vec<u8>)>,
+}
+
+/// The bytes behind the end of a disk by its table: zeros, which other programs add to round a length up, and the footer
+/// of a VHD perhaps.
+#[derive(Debug)]
+pub struct Trailer {
+    /// Length of the disk by its table, in bytes.
+    disk: u64,
+    at: u64,
+    /// The first byte that is not zero.
+    other: Option<u64>,
+    last: Vec<u8>,
+}
+
+impl Trailer {
+    /// Nothing yet, behind a disk of that length in bytes.
+    pub fn new(disk: u64) -> Self {
+        Trailer { disk, at: disk, other: None, last: Vec::new() }
+    }
+
+    fn beyond(&self, subject: &str) -> Error {
+        Error::Beyond { subject: subject.into(), at: self.disk }
+    }
+
+    /// Takes bytes; `subject` is the image's name, for messages.
+    ///
+    /// # Errors
+    /// They are too many to be a footer, and not zeros.
+    pub fn data(&mut self, bytes: &[u8], subject: &str) -> Result<(), Error> {
+        if self.other.is_none() {
+            let other = bytes.iter().position(|byte| *byte != 0);
+            self.other = other.map(|first| self.at.saturating_add(first as u64));
+        }
+        let footer = vhd::FOOTER as usize;
+        self.last.extend_from_slice(bytes.get(bytes.len().saturating_sub(footer)..).unwrap_or_default());
+        self.last.drain(..self.last.len().saturating_sub(footer));
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        match self.other {
+            Some(other) if self.at - other > vhd::FOOTER => Err(self.beyond(subject)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for zeros.
+    ///
+    /// # Errors
+    /// Those of [`Trailer::data`].
+    pub fn zeros(&mut self, length: u64, subject: &str) -> Result<(), Error> {
+        let seen = length.min(vhd::FOOTER);
+        self.at = self.at.saturating_add(length - seen);
+        self.data(&vec![0; seen as usize], subject)
+    }
+
+    /// Judges them at their end, and returns where the image ended, without a footer.
+    ///
+    /// # Errors
+    /// They are neither zeros nor a footer; they end inside of a sector.
+    pub fn finish(&self, subject: &str) -> Result<u64, Error> {
+        let footed = vhd::disk_of(&self.last, self.at);
+        match self.other {
+            Some(other) if footed.is_none_or(|disk| other < disk) => Err(self.beyond(subject)),
+            _ => must_be_sectors(self.at, subject).map(|()| footed.unwrap_or(self.at)),
+        }
+    }
+}
+
+/// Refuses a length that no disk has: something is missing at its end.
+fn must_be_sectors(length: u64, subject: &str) -> Result<(), Error> {
+    match length.is_multiple_of(SECTOR) {
+        true => Ok(()),
+        false => Err(Error::Ragged { subject: subject.into(), length }),
+    }
+}
+
+/// Judges what an image that is read at any place has behind the end by its table.
+///
+/// # Errors
+/// Those of [`Trailer::finish`]; the image cannot be read.
+pub fn judge_behind(disk: &dyn Disk, end: u64, subject: &str) -> Result<(), Error> {
+    let length = disk.length();
+    must_be_sectors(length, subject)?;
+    let mut behind = Behind { trailer: Trailer::new(end), subject };
+    if end < length {
+        let read = disk.pour(end..length, std::num::NonZeroUsize::MIN, &mut behind);
+        read.map_err(|error| Error::of_sink(error, "read", subject))?;
+    }
+    behind.trailer.finish(subject).map(drop)
+}
+
+/// A sink of bytes behind a disk.
+struct Behind<'s> {
+    trailer: Trailer,
+    subject: &'s str,
+}
+
+impl Sink for Behind<'_> {
+    fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Ok(self.trailer.data(bytes, self.subject)?)
+    }
+
+    fn zeros(&mut self, length: u64) -> io::Result<()> {
+        Ok(self.trailer.zeros(length, self.subject)?)
+    }
 }
 
 /// Bytes on their way.
@@ -243,13 +415,6 @@ impl<'r> Run<'r> {
                 (Run::Data(first), Run::Data(rest))
             }
             Run::Zeros(length) => (Run::Zeros(at.min(length)), Run::Zeros(length.saturating_sub(at))),
-        }
-    }
-
-    fn is_zero(self) -> bool {
-        match self {
-            Run::Data(bytes) => is_zero(bytes),
-            Run::Zeros(_) => true,
         }
     }
 
@@ -311,15 +476,38 @@ impl<S: Sink, C: Change> Edit<S, C> {
         let written = self.out.data(&new).and_then(|()| self.out.data(rest));
         written.map_err(|error| Error::of_sink(error, "write", &self.subject))?;
         let kept = Scratch::new(&self.scratch);
-        Ok(Body { plan, next: 1, kept, tail: Vec::new() })
+        let trailer = Trailer::new(plan.old.length);
+        let watched = self.change.grown().map(|partition| (partition, Vec::new()));
+        Ok(Body { plan, next: 1, kept, tail: Vec::new(), trailer, watched })
+    }
+
+    /// Keeps the first bytes of a partition that grows, and has them judged when all are there.
+    fn watch(&self, body: &mut Body, run: Run<'_>) -> Result<(), Error> {
+        let Some((partition, mut seen)) = body.watched.take() else { return Ok(()) };
+        let next = partition.start + seen.len() as u64;
+        let end = partition.start + partition.length.min(PROBED as u64);
+        // Bytes of a partition that is written anew do not come here.
+        if self.at <= next && next < self.at + run.length() {
+            let (_, run) = run.split(next - self.at);
+            let (run, _) = run.split(end - next);
+            run.append(&mut seen);
+        }
+        if partition.start + seen.len() as u64 == end {
+            return self.change.judge_grown(&seen);
+        }
+        body.watched = Some((partition, seen));
+        Ok(())
     }
 
     /// Takes the first bytes of a run, and returns the others.
     fn body<'r>(&mut self, body: &mut Body, run: Run<'r>) -> io::Result<Run<'r>> {
         let (tail_start, length) = (body.plan.old.tail_start(), body.plan.old.length);
         if self.at >= length {
-            let beyond = Error::Beyond { subject: self.subject.clone(), at: length };
-            return if run.is_zero() { Ok(Run::Zeros(0)) } else { Err(beyond.into()) };
+            match run {
+                Run::Data(bytes) => body.trailer.data(bytes, &self.subject)?,
+                Run::Zeros(length) => body.trailer.zeros(length, &self.subject)?,
+            }
+            return Ok(Run::Zeros(0));
         }
         if self.at >= tail_start {
             let (first, rest) = run.split(length - self.at);
@@ -331,10 +519,17 @@ impl<S: Sink, C: Change> Edit<S, C> {
         let Some(piece) = piece.copied().filter(|piece| piece.at <= self.at) else {
             let end = piece.map_or(tail_start, |piece| piece.at.min(tail_start));
             let (first, rest) = run.split(end - self.at);
+            self.watch(body, first)?;
             first.push(&mut self.out)?;
             self.at += first.length();
             return Ok(rest);
         };
+        if self.at == piece.at
+            && body.plan.partition(&piece).is_some_and(|partition| !self.change.is_due(&partition))
+        {
+            body.next += 1;
+            return Ok(run);
+        }
         let end = piece.at + piece.length;
         let (first, rest) = run.split(end - self.at);
         match first {
@@ -373,12 +568,17 @@ impl<S: Sink, C: Change> Edit<S, C> {
         if self.at < old.tail_start() {
             return Err(Error::Truncated { subject, end: self.at, length: old.length });
         }
+        must_be_sectors(self.at, &subject)?;
+        let image = body.trailer.finish(&subject)?;
         let mut write = || {
             self.out.zeros(new.tail_start() - old.tail_start())?;
             self.out.data(&new.tail())
         };
         write().map_err(|error| Error::of_sink(error, "write", &subject))?;
         let mut findings = std::mem::take(&mut body.plan.old.findings);
+        if image > body.plan.old.length {
+            findings.push(Finding::Inside { length: body.plan.old.length, image });
+        }
         if body.tail != body.plan.old.tail() {
             let is_cut = self.at < body.plan.old.length;
             findings.push(Finding::Backup(if is_cut { "the image ends before it" } else { "it differs" }));
@@ -439,7 +639,8 @@ pub fn change_file(
     let image = crate::format::disk::length_of(input).map_err(Error::io("read", subject))?;
     let old = |at: u64, bytes: &mut [u8]| input.read_exact_at(bytes, at);
     let table = table_of(image, &old, subject)?;
-    let plan = Plan::of(table, change, subject)?;
+    let mut plan = Plan::of(table, change, subject)?;
+    plan.settle(change, &old)?;
     output.set_len(plan.new.length).map_err(Error::io("write", subject))?;
     let mut end = 0;
     for piece in &plan.pieces {
@@ -457,7 +658,14 @@ pub fn change_file(
 /// # Errors
 /// There is none, or it is damaged; the image ends before its last partition does.
 pub fn table_of(length: u64, old: &ReadAt<'_>, subject: &str) -> Result<Table, Error> {
-    let Some(table) = Table::open(length, old).map_err(Error::gpt(subject))? else {
+    let opened = Table::open(length, old);
+    // A partition outside of the image is one that the image has lost.
+    if let (Err(_), Ok(Some(stated))) = (&opened, Table::stated(old))
+        && length < stated.tail_start()
+    {
+        return Err(Error::Truncated { subject: subject.into(), end: length, length: stated.length });
+    }
+    let Some(table) = opened.map_err(Error::gpt(subject))? else {
         let mut head = vec![0; HEAD.min(usize::try_from(length).unwrap_or(HEAD))];
         old(0, &mut head).map_err(|error| Error::of_sink(error, "read", subject))?;
         let why = if head.is_empty() { "it is empty" } else { beginning(&head) };
@@ -604,10 +812,10 @@ impl Scratch {
 
 /// Writes all of an old partition as it is: for changes that keep one.
 pub fn replay(old: &ReadAt<'_>, length: u64, out: &mut dyn Sink) -> io::Result<()> {
-    let mut buffer = vec![0; 256 << 10];
+    let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
     while at < length {
-        let piece = &mut buffer[..(256 << 10).min(length - at) as usize];
+        let piece = &mut buffer[..(1 << 20).min(length - at) as usize];
         old(at, piece)?;
         match is_zero(piece) {
             true => out.zeros(piece.len() as u64)?,

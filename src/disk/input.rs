@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use crate::disk::Error;
 use crate::format::disk::pieces::{InPieces, Raw};
-use crate::format::disk::{self, Container, Disk, PROBE, qcow2};
-use crate::format::sparse::Sink;
+use crate::format::disk::{self, Container, Disk, PROBE, archived, qcow2};
+use crate::format::gpt::{self, Table};
+use crate::format::sparse::{Sink, is_zero};
 use crate::format::unpack::{self, Packing};
 
 /// An image to be read.
@@ -28,8 +29,8 @@ pub(super) enum Form {
     Raw(Arc<File>, Raw),
     /// A qcow2, whose clusters can be copied as they are.
     Qcow2(Arc<qcow2::Image>, InPieces<qcow2::Image>),
-    /// Another container that is read at any place.
-    Disk(Container, Box<dyn Disk>),
+    /// Another container that is read at any place, with its name.
+    Disk(&'static str, Box<dyn Disk>),
     /// Bytes that come once, front to back.
     Stream(Packing, Box<dyn Read + Send>),
 }
@@ -89,15 +90,43 @@ impl Input {
         match &self.form {
             Form::Raw(..) => ("raw", None),
             Form::Qcow2(..) => ("qcow2", None),
-            Form::Disk(container, _) => (name(*container), None),
+            Form::Disk(name, _) => (*name, None),
             Form::Stream(Packing::None, _) => ("raw", None),
             Form::Stream(packing, _) => ("raw", Some(packing.name())),
         }
     }
 
+    /// Whether its bytes come once, front to back.
+    pub fn comes_once(&self) -> bool {
+        matches!(self.form, Form::Stream(..))
+    }
+
+    /// Has `tap` see all bytes of an input that comes once, as they are read.
+    pub fn tapped(self, tap: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        let form = match self.form {
+            Form::Stream(packing, reader) => Form::Stream(packing, Box::new(Tapped { reader, tap })),
+            form => form,
+        };
+        Input { form, ..self }
+    }
+
     /// Whether it is a qcow2 that can be read at any place.
     pub fn is_qcow2(&self) -> bool {
         matches!(self.form, Form::Qcow2(..))
+    }
+}
+
+/// A reader whose bytes somebody else sees, too.
+struct Tapped<T> {
+    reader: Box<dyn Read + Send>,
+    tap: T,
+}
+
+impl<T: FnMut(&[u8])> Read for Tapped<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        (self.tap)(buffer.get(..count).unwrap_or_default());
+        Ok(count)
     }
 }
 
@@ -107,8 +136,17 @@ fn name(container: Container) -> &'static str {
         Container::Vmdk => "vmdk",
         Container::Vhd => "vhd",
         Container::SeekableZst => "raw.zst",
-        Container::Qcow2 => "qcow2",
         _ => "raw",
+    }
+}
+
+/// Whether an image with these first bytes may have a table at its end alone, so that all of it is needed: its table at
+/// the beginning is damaged, or overwritten beside the MBR's protective partition, or with it.
+pub(super) fn needs_its_end(head: &[u8], table: &Result<Option<Table>, gpt::Error>) -> bool {
+    match table {
+        Ok(Some(_)) => false,
+        Err(_) => true,
+        Ok(None) => Table::is_protected(head) || head.len() == gpt::HEAD && is_zero(head),
     }
 }
 
@@ -126,7 +164,11 @@ impl Form {
                 let image = Arc::new(qcow2::Image::open(Arc::new(file), subject)?);
                 Form::Qcow2(image.clone(), InPieces::new(image))
             }
-            container => Form::Disk(container, disk::open(file, subject)?),
+            Container::Tar => {
+                let (name, disk) = archived::open(file, subject)?;
+                Form::Disk(name, disk)
+            }
+            container => Form::Disk(name(container), disk::open(file, subject)?),
         })
     }
 

@@ -356,6 +356,19 @@ impl Content {
     }
 }
 
+/// Refuses a ROOT that does not grow at boot because what fills it is no file system (`extend-filesystems`).
+///
+/// # Errors
+/// It is encrypted, or a part of a volume group or RAID.
+pub fn judge_growth(content: Content, subject: &str) -> Result<(), Error> {
+    match content {
+        Content::Luks | Content::Lvm | Content::Raid => {
+            Err(Error::RootGrowth { subject: subject.into(), is: content.name() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a ROOT whose file system prebake cannot change, by its partition and first bytes.
 pub fn judge_root(root: &Partition, head: &[u8], subject: &str) -> Result<(), Error> {
     let is = match Content::of(head) {
@@ -478,6 +491,17 @@ mod tests {
             "x.img has no partition `OEM`; it has the partitions USR-A, ROOT"
         );
         assert!(told(&[], USR).ends_with("it has no partitions at all"));
+    }
+
+    #[test]
+    fn a_root_that_would_not_grow_at_boot_is_told() {
+        for content in [Content::Ext, Content::Btrfs, Content::Xfs, Content::Empty, Content::Unknown] {
+            assert!(judge_growth(content, "x").is_ok(), "{content:?}");
+        }
+        let told = |content| judge_growth(content, "x").unwrap_err().to_string();
+        assert_eq!(told(Content::Luks), "x: ROOT is encrypted (LUKS), and would not grow at boot");
+        assert_eq!(told(Content::Lvm), "x: ROOT is a volume of LVM, and would not grow at boot");
+        assert!(judge_growth(Content::Raid, "x").is_err());
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //!                          layout (is it Flatcar?)  platform (sizes, grub.cfg)  oem (its content as a value)
 //! ```
 //! Owns the knowledge of Flatcar's partitions ([`layout`]), of the platforms that are made of the generic image
-//! ([`platform`]), of the files on OEM and how they are taken out again ([`oem`]), the plan and the stream that replace
-//! parts of an image ([`edit`]), and the judgement of a disk that shall be overwritten ([`mod@write`]). Nothing is
-//! mounted, and no root is needed.
+//! ([`platform`]), of the files on OEM and how they are taken out again ([`oem`]), of those on ROOT, the plan and the
+//! stream that replace parts of an image ([`edit`]), and the judgement of a disk that shall be overwritten ([`mod@write`]).
+//! Nothing is mounted, and no root is needed.
 //!
 //! Leaves bytes of tables, file systems and image formats to `format`, sysexts to `sysext`, configs to `ignition`, and
 //! questions to people to `cli`.
@@ -23,6 +23,7 @@ pub mod make;
 pub mod oem;
 pub mod payload;
 pub mod platform;
+mod root;
 pub mod write;
 
 use std::io;
@@ -32,7 +33,7 @@ use crate::base::count::counted;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::Findings;
 use crate::base::size::Bytes;
-use crate::format::{btrfs, bz2, disk, ext4, gpt, tree, unpack};
+use crate::format::{btrfs, bz2, disk, ext4, fat, gpt, tree, unpack};
 use crate::sysext::extension;
 
 /// Reasons why a disk image is not read or changed.
@@ -49,7 +50,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The partition table is damaged, or does not take the change.
-    #[error("{subject}")]
+    #[error("the partition table of {subject} cannot be used")]
     Gpt {
         /// Name of the image.
         subject: String,
@@ -88,6 +89,22 @@ pub enum Error {
         /// Its content, in words.
         is: &'static str,
     },
+    /// A root that holds no file system by itself.
+    #[error("{subject}: ROOT is {is}, and would not grow at boot")]
+    RootGrowth {
+        /// Name of the image.
+        subject: String,
+        /// Its content, in words.
+        is: &'static str,
+    },
+    /// A length that no disk has.
+    #[error("{subject} has {length} bytes, which is no multiple of a sector's 512")]
+    Ragged {
+        /// Name of the image.
+        subject: String,
+        /// Its length in bytes.
+        length: u64,
+    },
     /// ROOT cannot grow, as Flatcar's own growing at boot could not.
     #[error("{subject}: ROOT cannot grow, because the partition `{last}` lies behind it")]
     NotLast {
@@ -119,7 +136,7 @@ pub enum Error {
         way_out: Option<String>,
     },
     /// The content does not fit on OEM. All numbers in bytes.
-    #[error("{subject}: OEM ({} bytes, {}) has no room: {} there, {} asked ({largest}), {} must stay free{}; {} too many", length, Bytes(*length), there, asked, reserve, reserve_why, missing)]
+    #[error("{subject}: OEM ({} bytes, {}) has no room: {} there{}, {} asked ({largest}), {} must stay free{}; {} too many", length, Bytes(*length), there, there_why, asked, reserve, reserve_why, missing)]
     Room {
         /// Name of the image.
         subject: String,
@@ -127,6 +144,8 @@ pub enum Error {
         length: u64,
         /// Content that stays, with the file system's own tables.
         there: u64,
+        /// The reason for so much, in words, with a blank before it.
+        there_why: String,
         /// Content that is to be added.
         asked: u64,
         /// The largest asked files, in words.
@@ -138,13 +157,55 @@ pub enum Error {
         /// Bytes by which it is too much.
         missing: u64,
     },
+    /// Files that were compressed do not fit on OEM unpacked. All numbers in bytes.
+    #[error("{subject}: OEM would need {needed} bytes ({}) and has {there}: {why}", Bytes(*needed))]
+    Unpacked {
+        /// Name of the image.
+        subject: String,
+        /// Least length of the partition.
+        needed: u64,
+        /// Length of the partition.
+        there: u64,
+        /// The reason, in words.
+        why: String,
+    },
+    /// The content does not fit into ROOT's file system. All numbers in bytes.
+    #[error("{subject}: ROOT's file system ({length} bytes, {}) has no room: {free} free, {asked} asked ({largest}), {reserve} must stay free for root; {missing} too many", Bytes(*length))]
+    RootRoom {
+        /// Name of the image.
+        subject: String,
+        /// Length of the file system, which grows at the first boot only.
+        length: u64,
+        /// Bytes that nothing has.
+        free: u64,
+        /// Bytes that are to be added.
+        asked: u64,
+        /// The largest asked files, in words.
+        largest: String,
+        /// Bytes that ext4 keeps for root.
+        reserve: u64,
+        /// Bytes by which it is too much.
+        missing: u64,
+    },
     /// A file that is there and is not prebake's.
-    #[error("{subject}: OEM has a `{path}` that prebake did not put there")]
+    #[error("{subject}: {partition} has a `{path}` that prebake did not put there")]
     Taken {
+        /// Name of the image.
+        subject: String,
+        /// OEM or ROOT.
+        partition: &'static str,
+        /// Path on it.
+        path: String,
+    },
+    /// A file that is there, and cannot be changed by some lines.
+    #[error("{subject}: `{path}` on OEM cannot be changed: {why}")]
+    Fixed {
         /// Name of the image.
         subject: String,
         /// Path on OEM.
         path: String,
+        /// The reason, in words.
+        why: &'static str,
     },
     /// An image of another platform.
     #[error("{subject} is an image for {has}, and cannot become one for {asked}")]
@@ -155,6 +216,26 @@ pub enum Error {
         has: String,
         /// The asked one.
         asked: String,
+    },
+    /// An injection in the place of one that made a generic image one of a platform.
+    #[error("{subject} became an image for {has} by its earlier injection, which this one replaces")]
+    LosesPlatform {
+        /// Name of the image.
+        subject: String,
+        /// The platform's id.
+        has: String,
+    },
+    /// Files for machines of different architectures.
+    #[error("{} is for {is}, and {} for {other_is}", path.display(), other.display())]
+    Arch {
+        /// Path of a sysext.
+        path: PathBuf,
+        /// Its architecture, as systemd spells it.
+        is: String,
+        /// Path of another one.
+        other: PathBuf,
+        /// Its architecture.
+        other_is: String,
     },
     /// An OEM extension whose next version no update server has.
     #[error("`active-oem-{id}` would let every update fail: no update server has an oem-{id}.gz")]
@@ -183,6 +264,18 @@ pub enum Error {
         argument: String,
         /// The rule that it breaks.
         why: &'static str,
+    },
+    /// A kernel argument that GRUB makes of OEM's own files.
+    #[error("the kernel argument `{argument}` would contradict OEM, whose grub.cfg names the platform")]
+    NamesPlatform {
+        /// The argument.
+        argument: String,
+    },
+    /// A file that is given as an archive of container images, and is none.
+    #[error("{} is no archive of container images: it is neither tar nor gzip nor zstd", path.display())]
+    NoArchive {
+        /// Path of the file.
+        path: PathBuf,
     },
     /// A path that cannot be on OEM.
     #[error("`{path}` is not a path on OEM: {why}")]
@@ -229,7 +322,7 @@ pub enum Error {
         subject: String,
     },
     /// Files that are longer than allowed.
-    #[error("{subject}: the files on OEM have {total} bytes ({}), more than the limit of {limit}", Bytes(*total))]
+    #[error("{subject}: the files to be copied have {total} bytes ({}), more than the limit of {limit}", Bytes(*total))]
     Long {
         /// Name of the image.
         subject: String,
@@ -277,6 +370,9 @@ pub enum Error {
     /// ROOT's file system.
     #[error(transparent)]
     Ext4(#[from] ext4::Error),
+    /// The file system of the EFI system partition.
+    #[error(transparent)]
+    Fat(#[from] fat::Error),
     /// The disk that shall be overwritten.
     #[error(transparent)]
     Target(#[from] write::Error),
@@ -366,11 +462,18 @@ impl Advice for Error {
             Error::Size { .. }
             | Error::Small { .. }
             | Error::Room { .. }
+            | Error::Unpacked { .. }
+            | Error::RootRoom { .. }
             | Error::Argument { .. }
+            | Error::NamesPlatform { .. }
+            | Error::NoArchive { .. }
             | Error::Extension { .. }
             | Error::Path { .. }
             | Error::NoPayload { .. }
             | Error::OtherPlatform { .. }
+            | Error::Fixed { .. }
+            | Error::LosesPlatform { .. }
+            | Error::Arch { .. }
             | Error::Taken { .. } => Exit::Config,
             _ => Exit::Integrity,
         }
@@ -388,22 +491,44 @@ impl Advice for Error {
             Error::NoTable { .. } | Error::NotFlatcar { .. } | Error::NoOem { .. } => {
                 "name a disk image of Flatcar, such as flatcar_production_image.bin.bz2".into()
             }
-            Error::Gpt { .. } | Error::Truncated { .. } | Error::Beyond { .. } => {
+            Error::Gpt { .. } | Error::Truncated { .. } | Error::Ragged { .. } | Error::Beyond { .. } => {
                 "fetch the image again; `sgdisk -v` tells more of an unpacked one".into()
             }
             Error::Small { needed, .. } => format!("ask for {needed} bytes or more, or leave the size out"),
             Error::Size { way_out, .. } => return way_out.clone(),
             Error::Room { .. } => {
-                "leave sysexts or images out, let Ignition fetch them, or put them on ROOT (`flatcar-reset` removes them there)"
+                "put sysexts and images on ROOT with --on-root (on_root: true in a recipe), leave some out, or let Ignition \
+                 fetch them"
                     .into()
             }
+            Error::Unpacked { .. } => {
+                "take compressed files out of OEM on a machine, or begin with the published image".into()
+            }
+            Error::RootRoom { .. } => {
+                "leave sysexts or images out, or let Ignition fetch them: ROOT grows at the first boot only".into()
+            }
+            Error::Argument { why, .. } if why.contains("blank") => {
+                "give --kernel-arg twice, once for each argument".into()
+            }
+            Error::NamesPlatform { .. } => {
+                "make a generic image one for a platform with --platform ID and --extension oem-ID.raw".into()
+            }
+            Error::NoArchive { .. } => "write one with `podman save` or `skopeo copy`; --file takes any file".into(),
+            Error::Path { path, why } if why.contains("absolute") => {
+                format!("write {path} with an Ignition config, or name a path on OEM, such as {}", path.trim_start_matches('/'))
+            }
             Error::Taken { path, .. } => format!("choose another name than {path}, or take the file out first"),
+            Error::Fixed { path, .. } => format!("write {path} anew, or begin with the published image"),
             Error::OtherPlatform { .. } => "begin with the generic image, flatcar_production_image.bin.bz2".into(),
+            Error::LosesPlatform { has, .. } => {
+                format!("name it again, --platform {has}, or take the earlier injection out first: `prebake disk remove`")
+            }
+            Error::Arch { .. } => "take all of them for the architecture of the image".into(),
             Error::NoPayload { .. } => "add it as an ordinary sysext, which updates leave alone".into(),
             Error::NotInjected { .. } => "`prebake disk inspect` lists what is there".into(),
             Error::Record { .. } => "begin with the published image again".into(),
             Error::Root { .. } => "begin with the published image: its ROOT is a plain ext4".into(),
-            Error::NotLast { .. } => "leave the size out, or begin with the published image".into(),
+            Error::NotLast { .. } | Error::RootGrowth { .. } => "leave the size out, or begin with the published image".into(),
             _ => return None,
         })
     }

@@ -95,6 +95,9 @@ const PLAIN: Platform = Platform {
     extension: false,
 };
 
+/// The id of the image that is for no platform.
+pub const GENERIC: &str = PLAIN.id;
+
 /// One with an extension of its own, for virtual machines.
 const VM: Platform = Platform { variant: Variant::Vm, formats: &[Format::Qcow2], extension: true, ..PLAIN };
 

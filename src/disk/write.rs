@@ -88,6 +88,18 @@ pub enum Error {
         /// The image's length in bytes.
         needed: u64,
     },
+    /// A disk whose sectors are not those of the image's partition table.
+    #[error(
+        "{target} has sectors of {has} bytes, and the image's partition table counts {counts}: no partition would be found"
+    )]
+    Sectors {
+        /// Path of the device or file.
+        target: String,
+        /// Bytes of the disk's sectors.
+        has: u64,
+        /// Bytes of a sector by the table.
+        counts: u64,
+    },
     /// A disk that gives back other bytes than were written.
     #[error("{target} does not have what was written: {what} of the {length} bytes")]
     Differs {
@@ -113,6 +125,7 @@ impl Advice for Error {
         Some(match self {
             Error::Partition { disk, .. } => format!("name the whole disk, {disk}"),
             Error::System { .. } => "`lsblk` lists the disks; name another one".into(),
+            Error::Kind { .. } => "`lsblk` lists the disks".into(),
             Error::Busy { part, how, .. } if how.starts_with("is mounted") => {
                 format!("`umount {part}`, if it is the right disk")
             }
@@ -124,6 +137,11 @@ impl Advice for Error {
             }
             Error::ReadOnly { .. } => "look for a switch on the card or the stick".into(),
             Error::Small { .. } => "take a larger disk".into(),
+            Error::Sectors { counts, .. } => {
+                format!(
+                    "take a disk with sectors of {counts} bytes; some disks can be switched (`nvme format`, `hdparm`)"
+                )
+            }
             Error::Differs { .. } => "the disk, its cable or the reader is broken; take another one".into(),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "whole disks need root, or membership of the group `disk`".into()
@@ -175,12 +193,28 @@ pub struct Target {
     pub length: u64,
     /// A disk's name in the kernel, such as `sdb`; `None` for a file.
     pub name: Option<String>,
+    /// Bytes of its sectors; 0 for a file.
+    pub sector: u64,
     /// A disk's maker and model.
     pub model: String,
     /// Whether its medium can be taken out.
     pub is_removable: bool,
     /// Names of its partitions.
     pub partitions: Vec<String>,
+}
+
+impl Target {
+    /// Fails if a partition table that counts sectors of that many bytes means other places on this disk.
+    ///
+    /// # Errors
+    /// The disk has other sectors.
+    pub fn must_count(&self, counts: u64) -> Result<(), Error> {
+        match self.sector {
+            0 => Ok(()),
+            has if has == counts => Ok(()),
+            has => Err(Error::Sectors { target: self.path.display().to_string(), has, counts }),
+        }
+    }
 }
 
 /// A disk or partition of `/sys`.
@@ -230,6 +264,7 @@ fn file(path: &Path) -> Target {
     Target {
         path: path.into(),
         length: 0,
+        sector: 0,
         name: None,
         model: String::new(),
         is_removable: false,
@@ -237,20 +272,69 @@ fn file(path: &Path) -> Target {
     }
 }
 
+/// The loop devices: their names, and what they show. They are nobody's holders (`/sys/block/*/holders`).
+fn loops(system: &System) -> Vec<(String, PathBuf)> {
+    let devices = fs::read_dir(system.sys.join("block")).into_iter().flatten().flatten();
+    let mut found: Vec<_> = devices
+        .filter_map(|device| {
+            let backing = fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
+            Some((device.file_name().display().to_string(), PathBuf::from(backing.trim_end_matches('\n'))))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Whether a path leads to this file.
+fn is_file(path: &Path, meta: &fs::Metadata) -> bool {
+    fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (meta.dev(), meta.ino()))
+}
+
 /// A file must not be the disk of a loop device.
 fn judge_file(path: &Path, meta: &fs::Metadata, system: &System) -> Result<Target, Error> {
-    let devices = fs::read_dir(system.sys.join("block")).into_iter().flatten().flatten();
-    for device in devices {
-        let Ok(backing) = fs::read_to_string(device.path().join("loop/backing_file")) else { continue };
-        let is_same = fs::metadata(backing.trim_end())
-            .is_ok_and(|backing| (backing.dev(), backing.ino()) == (meta.dev(), meta.ino()));
-        if is_same {
+    match loops(system).into_iter().find(|(_, backing)| is_file(backing, meta)) {
+        Some((name, _)) => {
             let target = path.display().to_string();
-            let how = format!("is what the device {} shows", device.file_name().display());
-            return Err(Error::Busy { part: target.clone(), target, how });
+            let how = format!("is what the device {name} shows");
+            Err(Error::Busy { part: target.clone(), target, how })
         }
+        None => Ok(file(path)),
     }
-    Ok(file(path))
+}
+
+/// A device must not be the image that is read, nor show it or a part of it; `source` is the opened image's.
+///
+/// # Errors
+/// It is.
+pub fn judge_source(target: &Target, source: &fs::Metadata, system: &System) -> Result<(), Error> {
+    let Some(name) = &target.name else { return Ok(()) };
+    let is_shown = || {
+        let shown = loops(system).into_iter().find(|(device, _)| device == name);
+        shown.is_some_and(|(_, backing)| is_file(&backing, source))
+    };
+    let is_same = match source.file_type().is_block_device() {
+        true => {
+            let (major, minor) = (rustix::fs::major(source.rdev()), rustix::fs::minor(source.rdev()));
+            is_of_disk(&format!("{major}:{minor}"), name, system)
+        }
+        false => is_shown(),
+    };
+    match is_same {
+        true => {
+            let target = target.path.display().to_string();
+            Err(Error::Busy { part: target.clone(), target, how: "has the image that is read".into() })
+        }
+        false => Ok(()),
+    }
+}
+
+/// Whether a device, by its number, is this disk or a partition of it.
+fn is_of_disk(number: &str, disk: &str, system: &System) -> bool {
+    let directory = system.sys.join("dev/block").join(number).canonicalize();
+    directory.is_ok_and(|directory| {
+        let is_disk = |path: &Path| path.file_name().is_some_and(|name| name == disk);
+        is_disk(&directory) || directory.join("partition").exists() && directory.parent().is_some_and(is_disk)
+    })
 }
 
 /// Judges a block device by its number, `major:minor`.
@@ -277,8 +361,21 @@ pub fn judge_device(path: &Path, number: &str, needed: u64, system: &System) -> 
     let mut partitions: Vec<Part> =
         inside.filter(|path| path.join("partition").exists()).map(|path| of(&path)).collect();
     partitions.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
+    let loops = loops(system);
     for part in std::iter::once(&device).chain(&partitions) {
-        judge_use(part, &target(), system)?;
+        judge_use(part, &loops, &target(), system)?;
+    }
+    // A loop device is no use of its file that the kernel would tell another one of.
+    let own = loops.iter().find(|(name, _)| *name == device.name);
+    if let Some((_, backing)) = own {
+        let meta = fs::metadata(backing).ok();
+        let is_same =
+            |other: &Path| other == backing || meta.as_ref().is_some_and(|meta| is_file(other, meta));
+        let twin = loops.iter().find(|(name, other)| *name != device.name && is_same(other));
+        if let Some((twin, _)) = twin {
+            let how = format!("is what {} shows, and so does the device {twin}", device.name);
+            return Err(Error::Busy { target: target(), part: backing.display().to_string(), how });
+        }
     }
     if value(&directory, "ro") == "1" {
         return Err(Error::ReadOnly { target: target() });
@@ -291,6 +388,8 @@ pub fn judge_device(path: &Path, number: &str, needed: u64, system: &System) -> 
     Ok(Target {
         path: path.into(),
         length: there,
+        // The kernel states it for every disk.
+        sector: value(&directory, "queue/logical_block_size").parse().unwrap_or(SYS_SECTOR),
         model: words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "),
         is_removable: value(&directory, "removable") == "1",
         partitions: partitions.into_iter().map(|part| part.name).collect(),
@@ -307,7 +406,7 @@ fn value(directory: &Path, file: &str) -> String {
 const OWN: [&str; 7] = ["/", "/usr", "/boot", "/boot/efi", "/efi", "/oem", "/sysroot"];
 
 /// Refuses a disk or partition that something uses.
-fn judge_use(part: &Part, target: &str, system: &System) -> Result<(), Error> {
+fn judge_use(part: &Part, loops: &[(String, PathBuf)], target: &str, system: &System) -> Result<(), Error> {
     let node = system.dev.join(&part.name).display().to_string();
     let busy = |how: String| Err(Error::Busy { target: target.into(), part: node.clone(), how });
     let mounts = mounts(&system.mountinfo, part, &node);
@@ -321,6 +420,11 @@ fn judge_use(part: &Part, target: &str, system: &System) -> Result<(), Error> {
     let mut swaps = system.swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
     if swaps.any(|swap| is_node(&unescaped(swap), part, &node)) {
         return busy("is swap space".into());
+    }
+    if let Some((name, _)) =
+        loops.iter().find(|(_, backing)| is_node(&backing.to_string_lossy(), part, &node))
+    {
+        return busy(format!("is what the device {name} shows"));
     }
     let holders = fs::read_dir(part.directory.join("holders")).into_iter().flatten().flatten();
     let mut holders: Vec<String> = holders
@@ -377,16 +481,10 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Opens a judged target. A device is opened exclusively: the kernel refuses if it has been mounted since. A file
-    /// is emptied if it is there.
+    /// Opens a judged device, exclusively: the kernel refuses if it has been mounted since.
     pub fn open(target: &Target) -> Result<Self, Error> {
-        let is_device = target.name.is_some();
         let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        match is_device {
-            true => options.custom_flags(OFlags::EXCL.bits() as i32),
-            false => options.create(true).truncate(true),
-        };
+        options.read(true).write(true).custom_flags(OFlags::EXCL.bits() as i32);
         let name = target.path.display().to_string();
         let file = options.open(&target.path).map_err(|source| match source.raw_os_error() {
             Some(code) if code == rustix::io::Errno::BUSY.raw_os_error() => {
@@ -394,7 +492,12 @@ impl Writing {
             }
             _ => Error::Io { action: "open", target: name.clone(), source },
         })?;
-        Ok(Writing::of(file, name, is_device))
+        Ok(Writing::of(file, name, true))
+    }
+
+    /// Takes a new and empty file, which gets the target's name when all is written.
+    pub fn of_file(file: File, target: &Target) -> Self {
+        Writing::of(file, target.path.display().to_string(), false)
     }
 
     fn of(file: File, target: String, is_device: bool) -> Self {
@@ -604,6 +707,7 @@ mod tests {
             Target {
                 path: "/dev/sdb".into(),
                 length: 1_024_000_000,
+                sector: 512,
                 name: Some("sdb".into()),
                 model: "Stick 3000".into(),
                 is_removable: true,
@@ -615,6 +719,15 @@ mod tests {
             "/dev/sdb has 1024000000 bytes (976.56 MiB), and the image 1024000001 (976.56 MiB)"
         );
         assert_eq!(told(&system, "/dev/sdb1", "8:17", 1), "/dev/sdb1 is a partition of /dev/sdb");
+        assert!(target.must_count(512).is_ok());
+        fs::create_dir(system.sys.join("block/sdb/queue")).unwrap();
+        fs::write(system.sys.join("block/sdb/queue/logical_block_size"), "4096\n").unwrap();
+        let target = judge_device(Path::new("/dev/sdb"), "8:16", 1, &system).unwrap();
+        assert!(target.must_count(4096).is_ok());
+        assert_eq!(
+            target.must_count(512).unwrap_err().to_string(),
+            "/dev/sdb has sectors of 4096 bytes, and the image's partition table counts 512: no partition would be found"
+        );
     }
 
     #[test]
@@ -642,6 +755,58 @@ mod tests {
         system.swaps.clear();
         fs::write(system.sys.join("block/sdb/ro"), "1\n").unwrap();
         assert_eq!(told(&system, "/dev/sdb", "8:16", 1), "/dev/sdb is read-only");
+    }
+
+    #[test]
+    fn a_disk_that_a_loop_device_shows_is_refused() {
+        let (directory, system) = machine();
+        let loops = |name: &str, backing: &str| {
+            let at = system.sys.join("block").join(name);
+            fs::create_dir_all(at.join("loop")).unwrap();
+            fs::write(at.join("loop/backing_file"), format!("{backing}\n")).unwrap();
+            fs::write(at.join("size"), "1000\n").unwrap();
+            let number = format!("7:{}", &name[4..]);
+            fs::write(at.join("dev"), format!("{number}\n")).unwrap();
+            let link = system.sys.join("dev/block").join(&number);
+            let _ = std::os::unix::fs::symlink(at, link);
+        };
+        let of = |device: &str, number: &str| told(&system, device, number, 1);
+        assert_eq!(of("/dev/sdb", "8:16"), "");
+        loops("loop3", "/dev/sdb");
+        assert_eq!(of("/dev/sdb", "8:16"), "/dev/sdb is in use: /dev/sdb is what the device loop3 shows");
+        loops("loop3", "/dev/sdb2");
+        assert_eq!(of("/dev/sdb", "8:16"), "/dev/sdb is in use: /dev/sdb2 is what the device loop3 shows");
+        // Two loop devices of one file, one of them by another name.
+        let (image, link) = (directory.path().join("disk.bin"), directory.path().join("link.bin"));
+        fs::write(&image, "").unwrap();
+        fs::hard_link(&image, &link).unwrap();
+        loops("loop3", &image.display().to_string());
+        assert_eq!(of("/dev/loop3", "7:3"), "");
+        loops("loop4", &link.display().to_string());
+        assert!(of("/dev/loop3", "7:3").ends_with("shows, and so does the device loop4"));
+        assert!(of("/dev/loop4", "7:4").ends_with("shows, and so does the device loop3"));
+        loops("loop4", "/dev/loop3");
+        assert!(of("/dev/loop3", "7:3").ends_with("/dev/loop3 is what the device loop4 shows"));
+    }
+
+    #[test]
+    fn a_device_that_has_the_image_is_refused() {
+        let (directory, system) = machine();
+        let [image, other] = ["disk.bin", "other.bin"].map(|name| directory.path().join(name));
+        for path in [&image, &other] {
+            fs::write(path, "").unwrap();
+        }
+        fs::create_dir_all(system.sys.join("block/loop3/loop")).unwrap();
+        fs::write(system.sys.join("block/loop3/loop/backing_file"), format!("{}\n", image.display()))
+            .unwrap();
+        let target = Target { name: Some("loop3".into()), ..file(Path::new("/dev/loop3")) };
+        let judged = |path: &Path| judge_source(&target, &fs::metadata(path).unwrap(), &system);
+        let told = judged(&image).unwrap_err().to_string();
+        assert_eq!(told, "/dev/loop3 is in use: /dev/loop3 has the image that is read");
+        assert!(judged(&other).is_ok());
+        assert!(judge_source(&file(&image), &fs::metadata(&image).unwrap(), &system).is_ok());
+        assert!(is_of_disk("8:16", "sdb", &system) && is_of_disk("8:17", "sdb", &system));
+        assert!(!is_of_disk("8:1", "sdb", &system) && !is_of_disk("9:9", "sdb", &system));
     }
 
     #[test]

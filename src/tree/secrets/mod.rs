@@ -28,11 +28,11 @@ pub(crate) use place::{masked_place, masked_text};
 pub use scan::{Hit, scan};
 
 /// Scans the files that are put into an initrd or a disk image, which everybody who gets it can read; `noun` says which of
-/// them. Findings are warnings, since a private one may stay on its owner's disk.
+/// them, and `hint` what helps. Findings are warnings, since a private one may stay on its owner's disk.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(crate) fn injected(overlay: &Tree, noun: &str) -> io::Result<Vec<Finding>> {
+pub(crate) fn injected(overlay: &Tree, noun: &str, hint: &str) -> io::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (path, entry) in overlay.iter() {
         let Content::File(contents) = &entry.content else { continue };
@@ -41,8 +41,7 @@ pub(crate) fn injected(overlay: &Tree, noun: &str) -> io::Result<Vec<Finding>> {
                 Kind::Unread => format!("`/{path}` was not scanned completely for secrets"),
                 kind => format!("{kind} is in `/{path}`: everybody who gets this {noun} can read it"),
             };
-            let mut finding = Finding::warning(text)
-                .hint("put it into a `private:` layer, which only its own machine gets");
+            let mut finding = Finding::warning(text).hint(hint);
             finding.place = contents.path().map(|file| in_file(file, hit));
             findings.push(finding);
         }
