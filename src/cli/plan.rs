@@ -230,9 +230,11 @@ impl PlanArgs {
             forecast.outputs = Some(self.outputs(&blueprint, &made, store)?);
             graph = self.graph.is_some().then(|| Graph::of(&blueprint, &made));
             forecast.warnings = compiled.warnings;
+            forecast.warnings.extend(blueprint.plan.foresee(store)?);
         } else {
             let github = lock.map(|lock| lock.ssh_keys.clone()).unwrap_or_default();
-            forecast.warnings = compile::logins(&project.recipe, &project.sysexts, &github, &self.layers);
+            let Project { recipe, outputs, sysexts, .. } = project;
+            forecast.warnings = compile::logins(recipe, outputs, sysexts, &github, &self.layers);
         }
         forecast.add_up();
         Ok((forecast, graph))

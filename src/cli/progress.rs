@@ -53,6 +53,8 @@ struct Running {
 enum What {
     Fetch,
     Build,
+    /// A file, of which bytes come or go.
+    File,
 }
 
 /// Total of all fetches.
@@ -201,6 +203,43 @@ impl Progress {
     }
 }
 
+/// A long file that is read or written, shown as long as this lives.
+pub(crate) struct Passing {
+    progress: Progress,
+    name: String,
+}
+
+impl Passing {
+    /// Shows a file; `name` says what is done to it, too. Its length in bytes may be unknown yet.
+    pub(crate) fn new(name: String, length: Option<u64>) -> Self {
+        let progress = Progress::new();
+        let running = progress.start(What::File, &name, length, 0);
+        progress.shown.lock().unwrap_or_else(PoisonError::into_inner).running.insert(name.clone(), running);
+        Passing { progress, name }
+    }
+
+    /// So many bytes of it went by, of as many as are known by now.
+    pub(crate) fn at(&self, bytes: u64, length: Option<u64>) {
+        let mut shown = self.progress.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = shown.running.get_mut(&self.name) else { return };
+        if let Some(length) = length.filter(|length| running.size != Some(*length)) {
+            running.size = Some(length);
+            running.bar.set_length(length);
+        }
+        running.bytes = bytes;
+        running.bar.set_position(bytes);
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let mut shown = self.progress.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = shown.running.remove(&self.name) {
+            running.bar.finish_and_clear();
+        }
+    }
+}
+
 /// Prints a line for each task that has run longer than the interval, until the `Progress` is dropped.
 fn tell_now_and_then(shown: &Weak<Mutex<Shown>>) {
     loop {
@@ -222,6 +261,10 @@ impl Running {
                 format!("fetching {id}: {}{of}, {}", HumanBytes(self.bytes), self.rate())
             }
             What::Build => format!("building {id}: {}", short(self.started.elapsed())),
+            What::File => {
+                let of = self.size.map_or(String::new(), |size| format!(" of {}", HumanBytes(size)));
+                format!("{id}: {}{of}", HumanBytes(self.bytes))
+            }
         }
     }
 

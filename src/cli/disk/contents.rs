@@ -1,6 +1,6 @@
-//! The options for files that are put on OEM.
+//! The options for files that are put on OEM and ROOT.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
@@ -27,6 +27,9 @@ pub(super) struct ContentArgs {
     /// Container image archive, for a unit that imports it from /oem/images
     #[arg(help_heading = CONTENTS, long, value_name = "ARCHIVE")]
     image: Vec<PathBuf>,
+    /// Put sysexts and images on ROOT, into /opt/extensions and /opt/images; OEM has 128 MiB before release 4487
+    #[arg(help_heading = CONTENTS, long)]
+    on_root: bool,
     /// Certificates (PEM) to trust, while Ignition fetches and in the booted system
     #[arg(help_heading = CONTENTS, long, value_name = "FILE")]
     ca: Vec<PathBuf>,
@@ -55,6 +58,13 @@ impl FromStr for FileArg {
             let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
             Some((from, u16::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777)?))
         });
+        if mode.is_none()
+            && let Some((file, digits)) = from.rsplit_once(':')
+            && Path::new(file).exists()
+            && !Path::new(from).exists()
+        {
+            return Err(format!("`{digits}` is not a mode of three or four octal digits, such as 0644"));
+        }
         let (from, mode) = mode.unwrap_or((from, PLAIN));
         Ok(FileArg { path: path.to_owned(), from: from.into(), mode })
     }
@@ -63,32 +73,35 @@ impl FromStr for FileArg {
 impl ContentArgs {
     /// Whether nothing was named.
     pub(super) fn is_empty(&self) -> bool {
-        let ContentArgs { ignition, sysext, image, ca, file, kernel_arg } = self;
+        let ContentArgs { ignition, sysext, image, on_root: _, ca, file, kernel_arg } = self;
         let paths = [ignition, sysext, image, ca];
         paths.iter().all(|paths| paths.is_empty()) && file.is_empty() && kernel_arg.is_empty()
     }
 
     /// Adds what was named.
     pub(super) fn add(&self, payload: &mut Payload) -> Result<(), Error> {
-        let ContentArgs { ignition, sysext, image, ca, file, kernel_arg } = self;
+        let ContentArgs { ignition, sysext, image, on_root, ca, file, kernel_arg } = self;
+        if *on_root {
+            payload.on_root();
+        }
         ca.iter().try_for_each(|path| payload.authority(path))?;
         ignition.iter().try_for_each(|path| payload.layer(path))?;
         sysext.iter().try_for_each(|path| payload.sysext(path))?;
         image.iter().try_for_each(|path| payload.image(path))?;
         file.iter().try_for_each(|file| payload.file(&file.path, &file.from, file.mode))?;
-        payload.arguments(kernel_arg.iter().cloned());
-        Ok(())
+        payload.arguments(kernel_arg.iter().cloned())
     }
 }
 
-/// Ends the judgement of what is put in, and tells its findings: secrets, too, because everyone who gets the image can
-/// read them.
-pub(super) fn judged(payload: Payload) -> Result<Injection> {
-    let (injection, findings) = payload.finish()?;
-    findings.iter().for_each(|finding| tell!("{finding}"));
+/// Ends the judgement of what is put in, tells its findings, and returns their messages: secrets, too, because everyone
+/// who gets the image can read them.
+pub(super) fn judged(payload: Payload) -> Result<(Injection, Vec<String>)> {
+    let (injection, mut findings) = payload.finish()?;
     let tree = payload::files(&injection)?;
-    let secrets = secrets::injected(&tree, "image")
-        .map_err(base::Error::io("read what goes into", "the image".as_ref()))?;
-    secrets.iter().for_each(|finding| tell!("{finding}"));
-    Ok(injection)
+    let hint =
+        "have a unit fetch it at the first boot, or keep the image closed: who gets it gets the secret";
+    let secrets = secrets::injected(&tree, "image", hint);
+    findings.extend(secrets.map_err(base::Error::io("read what goes into", "the image".as_ref()))?);
+    findings.iter().for_each(|finding| tell!("{finding}"));
+    Ok((injection, findings.into_iter().map(|finding| finding.message).collect()))
 }

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{OutputArgs, PlatformArg, input};
+use super::PlatformArg;
+use super::output::OutputArgs;
+use super::source::{SourceArgs, as_json};
 use crate::base::error::Result;
 use crate::base::size::Bytes;
 use crate::disk::make::Wish;
+use crate::format::disk::Format;
 
 /// Write a disk image in another form, or for a platform's rules
 ///
@@ -25,28 +28,30 @@ pub(super) struct ConvertArgs {
     /// Length of the disk; ROOT gets all that this adds, at its first boot
     #[arg(long, value_name = "SIZE")]
     size: Option<Bytes>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 impl ConvertArgs {
     pub(super) fn run(self) -> Result<()> {
-        let input = input(&self.image)?;
-        let format = self.output.form(&input);
+        let source = self.source.open(&self.image)?;
+
         let wish = Wish {
             platform: self.platform.map(|platform| platform.0),
             length: self.size.map(|size| size.0),
-            ..Wish::of_format(format)
+            digest: self.source.common.json,
+            ..Wish::of_format(Format::Raw)
         };
-        let made = self.output.make(input, wish)?;
+        let (made, format, signed) = self.output.make(source, wish)?;
         let path = self.output.output.display();
-        match self.json {
+        match self.source.common.json {
             true => say!(
                 "{:#}",
                 json!({
                     "file": path.to_string(), "format": format.name(), "bytes": made.bytes,
-                    "disk_bytes": made.disk_bytes, "advice": made.advice, "findings": made.findings,
+                    "sha256": made.sha256, "disk_bytes": made.disk_bytes, "advice": made.advice,
+                    "findings": made.findings,
+                    "signature": as_json(signed.as_ref()),
                 })
             ),
             false => say!(

@@ -5,7 +5,9 @@ mod convert;
 mod extract;
 mod inject;
 mod inspect;
+mod output;
 mod remove;
+mod source;
 mod write;
 
 use std::fs;
@@ -15,12 +17,9 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
-use crate::base::disk as base;
 use crate::base::error::{Advice, Exit, Result};
-use crate::base::unfinished::Unfinished;
 use crate::disk::Error;
-use crate::disk::make::{Input, Made, Wish, make};
-use crate::disk::payload;
+use crate::disk::make::Input;
 use crate::disk::platform::{PLATFORMS, Platform};
 use crate::format::disk::Format;
 
@@ -59,8 +58,18 @@ impl DiskArgs {
 enum Misuse {
     #[error("{} exists", path.display())]
     Exists { path: PathBuf },
+    #[error("{} is {kind}, and no file for an image", path.display())]
+    Special { path: PathBuf, kind: &'static str },
+    #[error("an image is written to a file, and not to standard output")]
+    ToPipe,
+    #[error("the name {} does not say in which form the image shall be", path.display())]
+    NoForm { path: PathBuf },
     #[error("{} is a file, and is not overwritten unasked", path.display())]
     IsFile { path: PathBuf },
+    #[error("{} would be a file in this directory, and {disk} is a disk", path.display())]
+    NearDisk { path: PathBuf, disk: String },
+    #[error("{} is a file, and has no length that ROOT could take", path.display())]
+    GrowFile { path: PathBuf },
     #[error("{target} is not overwritten unasked, and there is no terminal to ask at")]
     NotAsked { target: String, name: String },
     #[error("`{typed}` is not the name of {target}: nothing was written")]
@@ -85,6 +94,19 @@ impl Advice for Misuse {
         Some(match self {
             Misuse::Exists { .. } | Misuse::IsFile { .. } => {
                 "replace it with --force, or name another".into()
+            }
+            Misuse::Special { kind, .. } if kind.contains("disk") => {
+                "`prebake disk write` overwrites disks".into()
+            }
+            Misuse::Special { .. } | Misuse::ToPipe => "name a file".into(),
+            Misuse::NoForm { .. } => {
+                "name the form with --format, or end the name with .bin, .raw.zst, .qcow2, .vmdk, .vhd or .ova".into()
+            }
+            Misuse::NearDisk { path, disk } => {
+                format!("name the disk, {disk}, or the file, ./{}", path.display())
+            }
+            Misuse::GrowFile { .. } => {
+                "`prebake disk convert --size` makes a longer image".into()
             }
             Misuse::NotAsked { name, .. } => format!("add --confirm {name}, if it is the right one"),
             Misuse::Unconfirmed { name, .. } => format!("its name is {name}"),
@@ -123,66 +145,6 @@ impl FromStr for FormatArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let names = || Format::ALL.iter().map(|row| row.1).collect::<Vec<_>>().join(", ");
         Ok(FormatArg(Format::named(text).ok_or_else(|| format!("it is none of {}", names()))?))
-    }
-}
-
-/// The new image.
-#[derive(Args)]
-struct OutputArgs {
-    /// The new file; it appears whole or not at all
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Replace the file if it exists (the input, too: it is read to its end first)
-    #[arg(long)]
-    force: bool,
-    /// Form of the new file: raw, raw.gz, raw.zst, raw.bz2, qcow2, vmdk, vhd, ova, gce; else by its name, else as it was
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<FormatArg>,
-}
-
-impl OutputArgs {
-    /// The form of the output.
-    fn form(&self, input: &Input) -> Format {
-        let name = self.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let by_name = || {
-            let rows = Format::ALL.iter().filter(|row| name.ends_with(&format!(".{}", row.2)));
-            rows.max_by_key(|row| row.2.len()).map(|row| row.0)
-        };
-        let as_input = if input.is_qcow2() { Format::Qcow2 } else { Format::Raw };
-        self.format.map(|format| format.0).or_else(by_name).unwrap_or(as_input)
-    }
-
-    /// Makes the image, and gives it its name.
-    fn make(&self, input: Input, wish: Wish<'_>) -> Result<Made> {
-        let path = &self.output;
-        let exists = || Misuse::Exists { path: path.clone() };
-        if !self.force && fs::symlink_metadata(path).is_ok() {
-            return Err(exists().into());
-        }
-        let directory = base::directory_of(path);
-        let file = Unfinished::in_directory(directory, 0o644)
-            .map_err(base::Error::io("create a file in", directory))?;
-        let (target, scratch) = (path.display().to_string(), payload::scratch(path));
-        let stem = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let wish = Wish {
-            format: self.form(&input),
-            name: stem.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("disk"),
-            target: &target,
-            scratch: &scratch,
-            threads: threads(),
-            ..wish
-        };
-        let made = make(input, &wish, file.as_file())?;
-        made.findings.iter().for_each(|finding| tell!("{finding}"));
-        made.advice.iter().for_each(|advice| tell!("{advice}"));
-        match self.force {
-            true => base::finish(file, path)?,
-            false => match file.appear(path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists().into()),
-                done => done.map_err(base::Error::io("write", path))?,
-            },
-        }
-        Ok(made)
     }
 }
 

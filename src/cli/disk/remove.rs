@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{OutputArgs, input};
+use super::input;
+use super::output::OutputArgs;
+use super::source::Source;
 use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::disk::make::Wish;
@@ -23,23 +25,33 @@ pub(super) struct RemoveArgs {
     /// Seconds since 1970 that texts carry which are given back
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0, value_name = "SECONDS")]
     epoch: u64,
-    /// Print JSON
+    /// Print JSON, with the file's SHA-256
     #[arg(long)]
     json: bool,
 }
 
 impl RemoveArgs {
     pub(super) fn run(self) -> Result<()> {
-        let wish = Wish { remove: true, epoch: self.epoch, ..Wish::of_format(Format::Raw) };
-        let made = self.output.make(input(&self.image)?, wish)?;
+        let wish =
+            Wish { remove: true, epoch: self.epoch, digest: self.json, ..Wish::of_format(Format::Raw) };
+        let (made, format, _) = self.output.make(Source::unsigned(input(&self.image)?), wish)?;
         let path = self.output.output.display();
         match self.json {
             true => say!(
                 "{:#}",
-                json!({"file": path.to_string(), "removed": made.removed, "findings": made.findings})
+                json!({
+                    "file": path.to_string(), "bytes": made.bytes, "sha256": made.sha256, "format": format.name(),
+                    "removed": made.removed,
+                    "findings": made.findings,
+                })
             ),
             false => {
-                say!("{path}: took out {}; OEM is as before", counted(made.removed.len() as u64, "file"));
+                let as_before = if made.findings.is_empty() { "; OEM is as before" } else { "" };
+                say!(
+                    "{path}: {}, took out {}{as_before}",
+                    format.name(),
+                    counted(made.removed.len() as u64, "file")
+                );
             }
         }
         Ok(())

@@ -183,8 +183,9 @@ impl InjectArgs {
 
 /// Warns of secrets that are put into a file or a tree, because everyone who is served it can read them.
 fn tell_secrets(overlay: &Tree, target: &Path) -> Result<()> {
+    let hint = "put it into a `private:` layer, which only its own machine gets";
     let findings =
-        secrets::injected(overlay, "initrd").map_err(disk::Error::io("read what goes into", target))?;
+        secrets::injected(overlay, "initrd", hint).map_err(disk::Error::io("read what goes into", target))?;
     findings.iter().for_each(|finding| tell!("{finding}"));
     Ok(())
 }

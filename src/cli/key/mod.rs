@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::trust::openpgp;
+pub(crate) use vendor::expect;
 
 /// Make keys, sign with them, and verify signatures
 ///
@@ -63,7 +64,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Appends a suffix to a path: `site` and `.key` give `site.key`.
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
     name.into()

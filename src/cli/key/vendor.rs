@@ -21,7 +21,7 @@ use crate::cli::table::Table;
 use crate::source::Mirrors;
 use crate::source::http::{Http, Options};
 use crate::source::key::{self, Update};
-use crate::trust::openpgp::{Certificate, Fingerprint, Part, TrustedKey};
+use crate::trust::openpgp::{Certificate, Fingerprint, Part, TrustedKey, Verifier};
 
 /// Number of bytes that are read at a time while a file is verified; fits into one core's own cache.
 const CHUNK: usize = 128 << 10;
@@ -168,14 +168,23 @@ fn changes<'k>(earlier: Option<&TrustedKey>, key: &'k TrustedKey) -> Vec<(&'stat
     key.parts().iter().filter_map(|part| change(part)).collect()
 }
 
-/// Verifies one of the vendor's detached signatures as builds do.
-pub(crate) fn verify(path: &Path, signature: &Path, key_file: Option<&Path>, common: &PinArgs) -> Result<()> {
+/// One of the vendor's detached signatures, judged as builds do, before a byte of what it signs was seen.
+///
+/// # Errors
+/// There is no key file, or none of its keys may have made the signature.
+pub(crate) fn expect(signature: &Path, key_file: Option<&Path>, common: &PinArgs) -> Result<Verifier> {
     let pin = common.pin;
     let key = match key_file {
         Some(path) => TrustedKey::parse(&path.display().to_string(), &read(path)?, pin)?,
         None => key::stored(&common.store.open()?, pin)?.ok_or(NotStored { pin })?,
     };
-    let mut verifier = key.expect(&signature.display().to_string(), &read(signature)?, SystemTime::now())?;
+    Ok(key.expect(&signature.display().to_string(), &read(signature)?, SystemTime::now())?)
+}
+
+/// Verifies one of the vendor's detached signatures as builds do.
+pub(crate) fn verify(path: &Path, signature: &Path, key_file: Option<&Path>, common: &PinArgs) -> Result<()> {
+    let pin = common.pin;
+    let mut verifier = expect(signature, key_file, common)?;
     let mut file = File::open(path).map_err(disk::Error::io("open", path))?;
     let mut buffer = vec![0; CHUNK];
     loop {
