@@ -93,7 +93,13 @@ pub async fn build(
     let packaging = project.recipe.packaging.load(SystemTime::now())?;
     let compile = |project: &Project, version, keys: &_| {
         let Project { recipe, outputs, sysexts, .. } = project;
-        Ok((version, compile::compile(recipe, outputs, version, sysexts, &packaging, keys, layers)?))
+        let compiled = compile::compile(recipe, outputs, version, sysexts, &packaging, keys, layers)?;
+        // By lengths that an earlier lock has for this release, nothing is fetched that cannot be used.
+        let same = |lock: &&Lock| lock.release.version == version.to_string();
+        if let Some(lock) = project.lock.as_ref().filter(same) {
+            Blueprint::new(project, lock, version, &packaging, &compiled.boots)?.plan.foresee(store)?;
+        }
+        Ok((version, compiled))
     };
     let Inputs { lock, fetched, judged, checked: (version, compiled) } =
         project.inputs(store, limits, observer, compile).await?;
@@ -102,6 +108,7 @@ pub async fn build(
     let lock_moved = project.save(&lock, store)?;
     let Compiled { boots, mut warnings, mut public } = compiled;
     let blueprint = Blueprint::new(project, &lock, version, &packaging, &boots)?;
+    warnings.extend(blueprint.plan.foresee(store)?);
     let early = early::admit(recipe, store)?;
     let outcomes = blueprint.run(store, observer)?;
     warnings.extend(boots::boots(store, version, &blueprint.plan)?);

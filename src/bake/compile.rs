@@ -119,7 +119,9 @@ pub(crate) fn compile(
     for (name, profile, arch, node) in boots_of(recipe) {
         boots.extend(compiler.boot(name, profile, arch, node));
     }
-    compiler.note(logins::findings(recipe, Shut::among(&boots)));
+    if !outputs.take_user_data(recipe) {
+        compiler.note(logins::findings(recipe, Shut::among(&boots)));
+    }
     let leaks = compiler.public.take_findings();
     compiler.note(leaks);
     let (boots, warnings) = Findings::settle(compiler.findings, boots)?;
@@ -366,6 +368,7 @@ fn boots_of(recipe: &Recipe) -> impl Iterator<Item = (&String, &Profile, Arch, O
 /// with faults, are told of then. A GitHub user whose keys are not locked yet may bring one.
 pub(crate) fn logins(
     recipe: &Recipe,
+    outputs: &Outputs,
     sysexts: &[Selected],
     github: &lock::SshKeys,
     extra: &[PathBuf],
@@ -373,7 +376,7 @@ pub(crate) fn logins(
     let is_open =
         |source: &SshKeys| matches!(source, SshKeys::Github(user) if !github.contains_key(&user.value));
     let brings_keys = || keys_layer(recipe, github).map_or(true, |keys| keys.is_some());
-    if recipe.ssh_keys.iter().any(is_open) || brings_keys() {
+    if outputs.take_user_data(recipe) || recipe.ssh_keys.iter().any(is_open) || brings_keys() {
         return Vec::new();
     }
     let lets_in = |(_, profile, arch, node): &(&String, &Profile, Arch, Option<&Node>)| {

@@ -3,6 +3,8 @@
 //! A pure value. All keys are known before a byte moves, so that a step whose key is in the store is skipped, and so
 //! that `prebake plan` can say what a build would do without doing it. [`crate::bake::steps`] defines the kinds of steps.
 
+use std::collections::BTreeMap;
+
 use crate::bake::boot::{BootWish, Delivery};
 use crate::bake::extensions::Selected;
 use crate::bake::images::{self, Needs};
@@ -10,8 +12,11 @@ use crate::bake::kubernetes;
 use crate::bake::outputs::Outputs;
 use crate::bake::recipe::Recipe;
 use crate::bake::steps::sysext::Booted;
-use crate::bake::steps::{Planned, Step, carried, config, image, overlay, sysext};
+use crate::bake::steps::{Length, Planned, Step, carried, config, image, overlay, sysext};
+use crate::base::digest::Sha256;
 use crate::base::error::Result;
+use crate::base::finding::Finding;
+use crate::store::Store;
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
 
@@ -60,5 +65,25 @@ impl<'p> Plan<'p> {
         let own = outputs.steps(&Planned { recipe, lock, boots, steps: &steps, booted: &booted })?;
         steps.extend(own);
         Ok(Plan { steps })
+    }
+
+    /// Judges what the lengths in the lock and in the store tell before anything is fetched or built.
+    ///
+    /// # Errors
+    /// Artifacts that are built already cannot make what the recipe asks for.
+    pub(crate) fn foresee(&self, store: &Store) -> Result<Vec<Finding>> {
+        let mut lengths: BTreeMap<Sha256, Length> = BTreeMap::new();
+        let mut findings = Vec::new();
+        for step in &self.steps {
+            let needs = step.needs.iter();
+            let needs = needs.filter_map(|(name, key)| Some((name.clone(), *lengths.get(key)?))).collect();
+            let built = step.made(store).map(|object| Length { bytes: object.size, is_built: true });
+            if built.is_none() {
+                findings.extend(step.work.foresee(&needs)?);
+            }
+            let expected = || Some(Length { bytes: step.work.expected(&needs)?, is_built: false });
+            lengths.extend(built.or_else(expected).map(|length| (step.key, length)));
+        }
+        Ok(findings)
     }
 }

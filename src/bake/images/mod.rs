@@ -141,6 +141,13 @@ pub(crate) fn wants(pinned: &Pinned) -> Vec<Want> {
     wants
 }
 
+/// Bytes of all parts of a locked image that its archive has.
+pub(crate) fn length(lock: &Lock, reference: &ImageRef, arch: Arch) -> Option<u64> {
+    let image = locked(reference, arch, &lock.inputs)?;
+    let parts = [image.manifest, image.config].into_iter().chain(image.layers);
+    Some(parts.fold(0, |sum, part| part.size.saturating_add(sum)))
+}
+
 /// The manifest of a locked image.
 pub(crate) fn manifest<'l>(lock: &'l Lock, reference: &ImageRef, arch: Arch) -> Option<&'l Entry> {
     lock.inputs.get(&format!("{}manifest", prefix(reference, arch)))

@@ -10,7 +10,7 @@ use super::{Built, Options, OutputFormat};
 use crate::bake::artifacts::Boot;
 use crate::bake::boot::BootWish;
 use crate::bake::recipe::{Carriage, Recipe};
-use crate::bake::steps::disk_image::{self, Wanted};
+use crate::bake::steps::disk_image::{self, Standing, Wanted};
 use crate::bake::steps::{Planned, Step};
 use crate::base::error::{Advice, Result};
 use crate::base::finding::{Finding, Findings, Place, nearest};
@@ -39,6 +39,10 @@ struct Disk {
     size: Option<Spanned<Bytes>>,
     /// Whether whoever is at a console is logged in where that is stock.
     autologin: bool,
+    /// Whether sysexts go to ROOT, because OEM is too small.
+    on_root: bool,
+    /// How the config of an image stands to user data of the platform.
+    config: Standing,
     /// URL that machines report to, since no loader passes it to them.
     base_url: Option<BaseUrl>,
     /// Keys that have no effect, as there are no platforms.
@@ -67,10 +71,15 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
     });
     let size = options.get("size").and_then(|node| Some(decoder.spanned(node, decoder.parsed(node)?)));
     let autologin = options.get("autologin").and_then(|node| decoder.boolean(node)).unwrap_or(false);
+    let on_root = options.get("on_root").and_then(|node| decoder.boolean(node)).unwrap_or(false);
+    let config: Option<Standing> = options.parsed("config");
     let base_url = options.parsed("base_url");
     let mut idle = Vec::new();
     if given.is_none() {
-        let others = ["formats", "size", "base_url"].into_iter().chain(autologin.then_some("autologin"));
+        let is_base = config == Some(Standing::Base);
+        let flags = [(autologin, "autologin"), (on_root, "on_root"), (is_base, "config")];
+        let given = flags.into_iter().filter_map(|(is_given, key)| is_given.then_some(key));
+        let others = ["formats", "size", "base_url"].into_iter().chain(given);
         idle.extend(others.filter_map(|key| Some(decoder.spanned(options.get(key)?, key))));
     }
     Some(Box::new(Disk {
@@ -78,6 +87,8 @@ pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
         formats,
         size,
         autologin,
+        on_root,
+        config: config.unwrap_or(Standing::Own),
         base_url,
         idle,
     }))
@@ -142,6 +153,8 @@ impl OutputFormat for Disk {
                         format,
                         size: self.size.as_ref().map(|size| size.value.0),
                         autologin: self.autologin,
+                        on_root: self.on_root,
+                        config: self.config,
                         arguments: self.arguments(planned.recipe, boot, platform.value),
                     };
                     steps.push(disk_image::step(planned, boot, wanted, layout, key)?);
@@ -157,6 +170,10 @@ impl OutputFormat for Disk {
 
     fn offers_every_profile(&self) -> bool {
         !self.platforms.is_empty()
+    }
+
+    fn leaves_user_data(&self) -> bool {
+        !self.platforms.is_empty() && self.config == Standing::Base
     }
 
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {

@@ -97,6 +97,20 @@ static DISK_OPTIONS: Mapping = Mapping::of(
             "true",
             "Whether consoles stay open to everybody where a platform's own images have them so.",
         ),
+        Key::same(
+            "on_root",
+            Value::Flag,
+            "false",
+            "true",
+            "Whether sysexts go to ROOT instead of OEM, which has 128 MiB before release 4487.",
+        ),
+        Key::same(
+            "config",
+            Value::Words(&DISK_CONFIGS),
+            "own",
+            "base",
+            "Which part of a machine's config the image's is ([node-image](../guides/node-image.md)).",
+        ),
         Key::may(
             "base_url",
             Value::Form(&forms::URL),
@@ -131,6 +145,12 @@ pub(super) const DISK_PLATFORMS: &[(&str, &str)] = &[
     ("vagrant", "Vagrant"),
     ("virtualbox", "VirtualBox"),
     ("vmware", "VMware"),
+];
+
+/// The parts of a machine's config that an image's may be.
+static DISK_CONFIGS: [(&str, &str); 2] = [
+    ("own", "all of it: the platform is not asked for user data"),
+    ("base", "what lies below the user data that the platform gives, as Cluster API's machines get it"),
 ];
 
 /// The formats of disk images, with what they are for.

@@ -87,6 +87,12 @@ pub(crate) trait OutputFormat: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether its machines merge what they are given where they stand over the config of the recipe: who may log in is
+    /// then known there.
+    fn leaves_user_data(&self) -> bool {
+        false
+    }
+
     /// Parts of the recipe that this output cannot express.
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let _ = recipe;
@@ -193,6 +199,11 @@ fn known(output: &recipe::Output, decoder: &Decoder) -> Option<&'static Format> 
 impl Outputs {
     fn formats(&self) -> impl Iterator<Item = &dyn OutputFormat> {
         self.0.iter().map(|output| &*output.format)
+    }
+
+    /// Whether user data is merged over the config of all machines: none boots from the network alone.
+    pub(crate) fn take_user_data(&self, recipe: &Recipe) -> bool {
+        self.formats().any(OutputFormat::leaves_user_data) && !recipe.has_output("pxe")
     }
 
     /// Where their machines find the root of the tree, if all that say it say the same.

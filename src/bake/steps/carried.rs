@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Bench, Done, Step, Work, image, sysext};
+use super::{Bench, Done, Lengths, Step, Work, image, sysext};
 use crate::bake::artifacts::Artifacts;
 use crate::bake::images::{self, Carried, published_path};
 use crate::bake::recipe::Carriage;
@@ -137,6 +137,14 @@ impl Work for Carrying<'_> {
         // Layers are already compressed, so the lowest compression level is enough.
         assembled.write(name, self.lock.epoch(), &self.packaging.least(), scratch.as_file_mut())?;
         Ok(bench.admit_file(scratch)?)
+    }
+
+    /// Layers are compressed already.
+    fn expected(&self, needs: &Lengths) -> Option<u64> {
+        Some(match self.carried.carriage {
+            Carriage::Sysext => needs.values().fold(0, |sum, need| need.bytes.saturating_add(sum)),
+            Carriage::Asset => 0,
+        })
     }
 
     fn add(&self, done: &Done<'_>, artifacts: &mut Artifacts) -> Result<()> {

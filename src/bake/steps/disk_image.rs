@@ -9,20 +9,25 @@
 //! an image follow from; leaves making it to [`disk::make`](crate::disk::make).
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::thread;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Bench, Part, Planned, Step, Work, gone};
+use super::{Bench, Lengths, Part, Planned, Step, Work, gone};
 use crate::bake::boot::BootWish;
 use crate::bake::lock_ids;
 use crate::bake::recipe::INSTALL_SYSEXTS;
 use crate::base::arch::Arch;
 use crate::base::digest::{Object, Sha256};
-use crate::base::error::Result;
-use crate::base::finding::{Findings, Source};
+use crate::base::disk;
+use crate::base::error::{Advice, Result};
+use crate::base::finding::{Finding, Findings, Source};
 use crate::disk::layout::Layout;
 use crate::disk::make::{self, Input, Wish};
 use crate::disk::oem::{self, Add, Injection, Oem, Ready};
@@ -30,10 +35,14 @@ use crate::disk::payload::Payload;
 use crate::disk::platform::Platform;
 use crate::flatcar::board::DISK;
 use crate::format::disk::Format;
-use crate::ignition;
+use crate::ignition::closure::gunzip;
+use crate::ignition::{self, data_url};
 use crate::source::input::Entry;
 use crate::tree::lock::Lock;
 use crate::tree::names;
+
+/// Longest file of a config below user data, unpacked, in bytes.
+const MAX_FILE: u64 = 64 << 20;
 
 /// Part of step keys, beside that of what makes the images; raised when another image is made for the same params.
 const REVISION: u32 = 1;
@@ -82,6 +91,33 @@ impl Work for Stock {
     }
 }
 
+/// How the config of an image stands to the config that the machine's platform gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is the machine's config: the platform is not asked.
+    Own,
+    /// It lies below the platform's.
+    Base,
+}
+
+impl Standing {
+    fn as_str(self) -> &'static str {
+        match self {
+            Standing::Own => "own",
+            Standing::Base => "base",
+        }
+    }
+}
+
+impl FromStr for Standing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Standing::Own, Standing::Base].into_iter().find(|known| known.as_str() == text);
+        known.ok_or_else(|| format!("`{text}` is not a part of a config: use own or base"))
+    }
+}
+
 /// Settings of an image of a boot, besides the boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
@@ -93,6 +129,10 @@ pub(crate) struct Wanted {
     pub size: Option<u64>,
     /// Whether the platform's stock automatic login stays.
     pub autologin: bool,
+    /// Whether sysexts go to ROOT, because OEM is too small.
+    pub on_root: bool,
+    /// How the config stands to user data.
+    pub config: Standing,
     /// Kernel arguments after the platform's own.
     pub arguments: Vec<String>,
 }
@@ -144,7 +184,11 @@ pub(crate) fn step<'p>(
     // A disk has the system that an installation would put there, and not the one that installs.
     let is_on_disk = |name: &&String| boot.installed.is_none() || !INSTALL_SYSEXTS.contains(&name.as_str());
     let sysexts: Vec<String> = boot.sysexts.iter().filter(is_on_disk).cloned().collect();
-    let config = linked(boot.installed.as_deref().unwrap_or(&boot.ignition), &sysexts)?;
+    let config = linked(boot.installed.as_deref().unwrap_or(&boot.ignition), &sysexts, wanted.on_root)?;
+    let config = match wanted.config {
+        Standing::Own => config,
+        Standing::Base => replaceable(&config)?,
+    };
     let mut needs = BTreeMap::from([(STOCK.to_owned(), stock)]);
     for name in &sysexts {
         needs.insert(name.clone(), planned.booted.of(name, boot.arch).key);
@@ -166,23 +210,65 @@ pub(crate) fn step<'p>(
         wanted,
     };
     // The lengths of the sysexts are not known before they are built; all others are.
-    must_fit(&image.name, layout, &image.injection(Vec::new(), image.foreseen()))?;
+    must_fit(&image.name, layout, &image.injection(Vec::new(), image.foreseen(), Path::new("")))?;
     Ok(Step::new(image, needs))
 }
 
-/// A config with a lower layer that links these sysexts of OEM: whether the boots of the network have them in an initrd
+/// A config with a lower layer that links these sysexts of OEM or ROOT: whether the boots of the network have them in an initrd
 /// or fetch them, a disk has them itself.
 ///
 /// # Errors
 /// Bytes that are not a config; `compile` makes none such.
-fn linked(config: &[u8], sysexts: &[String]) -> Result<Vec<u8>, Findings> {
+fn linked(config: &[u8], sysexts: &[String], on_root: bool) -> Result<Vec<u8>, Findings> {
     let source = Source::new("the compiled config", String::from_utf8_lossy(config));
     let config = ignition::Config::parse(&source)?.config;
     if sysexts.is_empty() {
         return Ok(config.to_json().into_bytes());
     }
-    let links = ignition::Config::from_json(&oem::links(sysexts))?;
+    let links = ignition::Config::from_json(&oem::links(sysexts, on_root))?;
+    let config = if on_root { without_links(&config, &oem::links(sysexts, false))? } else { config };
     Ok(ignition::merge(links, config).to_json().into_bytes())
+}
+
+/// A config without these links, which an overlay's config has to OEM: they would win over those to ROOT.
+fn without_links(config: &ignition::Config, those: &Value) -> Result<ignition::Config, Findings> {
+    let fault = |error: serde_json::Error| Finding::error(format!("the compiled config: {error}"));
+    let mut config: Value = serde_json::from_str(&config.to_json()).map_err(fault)?;
+    let those = those["storage"]["links"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_one =
+        |link: &Value| those.iter().any(|one| one["path"] == link["path"] && one["target"] == link["target"]);
+    if let Some(links) = config.pointer_mut("/storage/links").and_then(Value::as_array_mut) {
+        links.retain(|link| !is_one(link));
+    }
+    ignition::Config::from_json(&config)
+}
+
+/// A config whose files can be replaced by files of user data. Ignition merges field by field, so that a file of user
+/// data without the field `compression` would have that of the file below it, and the boot would end with "unexpected
+/// EOF": the contents are unpacked here. So are digests left out, which are those of the contents below.
+///
+/// # Errors
+/// Contents that are not what their fields say, or unpack to more than 64 MiB.
+fn replaceable(config: &[u8]) -> Result<Vec<u8>, Findings> {
+    let fault = |why: String| Finding::error(format!("the compiled config: {why}"));
+    let mut config: Value = serde_json::from_slice(config).map_err(|error| fault(error.to_string()))?;
+    let files = config.pointer_mut("/storage/files").and_then(Value::as_array_mut);
+    for file in files.into_iter().flatten() {
+        let path = file["path"].as_str().unwrap_or_default().to_owned();
+        let Some(contents) = file.get_mut("contents").and_then(Value::as_object_mut) else { continue };
+        let source = contents.get("source").and_then(Value::as_str).unwrap_or_default();
+        if !source.starts_with("data:") {
+            continue;
+        }
+        if contents.get("compression").is_some_and(|method| method == "gzip") {
+            let packed = data_url::decode(source).map_err(|why| fault(format!("{path}: {why}")))?;
+            let bytes = gunzip(&packed, MAX_FILE).map_err(|why| fault(format!("{path}: {why}")))?;
+            contents.insert("source".into(), format!("data:;base64,{}", STANDARD.encode(bytes)).into());
+        }
+        contents.remove("compression");
+        contents.remove("verification");
+    }
+    Ok(config.to_string().into_bytes())
 }
 
 /// Fails if a new OEM of this layout has no room for an injection.
@@ -202,12 +288,23 @@ fn made(bench: &Bench<'_>, image: Object, subject: &str, wish: Wish<'_>) -> Resu
 }
 
 impl Image {
-    /// The injection with these sysexts, into an image that these files make one for the platform.
-    fn injection(&self, sysexts: Vec<Add>, ready: Option<Ready>) -> Injection {
-        let Wanted { autologin, arguments, .. } = &self.wanted;
+    /// The injection with these sysexts, into an image that these files make one for the platform. `base` is where the
+    /// config lies if it is one below user data.
+    fn injection(&self, sysexts: Vec<Add>, ready: Option<Ready>, base: &Path) -> Injection {
+        let Wanted { autologin, arguments, on_root, config, .. } = &self.wanted;
+        let (root, mut files) = match on_root {
+            true => (sysexts.into_iter().filter_map(Add::on_root).collect(), Vec::new()),
+            false => (Vec::new(), sysexts),
+        };
+        if *config == Standing::Base {
+            let size = self.config.len() as u64;
+            let sha256 = Sha256::of(&self.config);
+            files.push(Add { path: oem::BASE.into(), mode: 0o644, from: base.into(), size, sha256 });
+        }
         Injection {
-            config: Some(self.config.clone()),
-            files: sysexts,
+            config: (*config == Standing::Own).then(|| self.config.clone()),
+            files,
+            root,
             arguments: arguments.clone(),
             drops_autologin: !autologin,
             ready,
@@ -219,7 +316,7 @@ impl Image {
         let (platform, version) = (self.wanted.platform, self.version.clone());
         let release = platform.oem_release(&version)?;
         let object = self.extension.as_ref().and_then(|(_, object)| *object);
-        let extension = object.map(|object| (PathBuf::new(), object.size));
+        let extension = object.map(|object| (PathBuf::new(), object.size, object.sha256));
         Some(Ready { platform, version, extension, release })
     }
 
@@ -251,22 +348,30 @@ impl Work for Image {
     }
 
     fn params(&self) -> Value {
-        let Wanted { platform, format, size, autologin, arguments } = &self.wanted;
+        let Wanted { platform, format, size, autologin, on_root, config, arguments } = &self.wanted;
         let extension = self.extension.as_ref().map(|(_, object)| object.map(|object| object.sha256));
-        json!({
+        let mut params = json!({
             "revisions": make::revision(*format),
             "name": self.name, "platform": platform.id, "settings": platform.grub_cfg(), "version": self.version,
             "format": format.name(), "size": size, "length": self.length, "autologin": autologin, "arguments": arguments,
-            "extension": extension, "config": Sha256::of(&self.config), "epoch": self.epoch,
-        })
+            "extension": extension, "config": Sha256::of(&self.config), "standing": config.as_str(), "epoch": self.epoch,
+        });
+        // Without files on ROOT nothing of it counts.
+        if *on_root {
+            params["on_root"] = json!(make::root_revision());
+        }
+        params
     }
 
     fn build(&self, bench: &Bench<'_>) -> Result<Object> {
         let mut sysexts = Vec::new();
         for (name, image) in bench.all_needed()?.iter().filter(|(name, _)| *name != STOCK) {
-            sysexts.push(Add::sysext(name, &bench.store.path(&image.sha256), image.size));
+            sysexts.push(Add::sysext(name, &bench.store.path(&image.sha256), image.size, image.sha256));
         }
-        let injection = self.injection(sysexts, self.ready(bench)?);
+        let spool = bench.store.spool()?;
+        let base = spool.path().join("config");
+        fs::write(&base, &self.config).map_err(disk::Error::io("write", &base))?;
+        let injection = self.injection(sysexts, self.ready(bench)?, &base);
         must_fit(&self.name, self.layout, &injection)?;
         let Wanted { platform, format, size, .. } = &self.wanted;
         let wish = Wish {
@@ -281,6 +386,29 @@ impl Work for Image {
         made(bench, bench.needed(STOCK)?, DISK, wish)
     }
 
+    fn foresee(&self, needs: &Lengths) -> Result<Option<Finding>> {
+        let needs = needs.iter().filter(|(name, _)| *name != STOCK);
+        let (mut sysexts, mut are_built) = (Vec::new(), true);
+        for (name, length) in needs {
+            // Only its length counts here.
+            sysexts.push(Add::sysext(name, Path::new(""), length.bytes, Sha256::of(b"")));
+            are_built &= length.is_built;
+        }
+        let fits =
+            must_fit(&self.name, self.layout, &self.injection(sysexts, self.foreseen(), Path::new("")));
+        match fits {
+            Ok(()) => Ok(None),
+            Err(error) if are_built => Err(error.into()),
+            Err(error) => {
+                let finding = Finding::warning(format!("by the lengths in the lock, {error}"));
+                Ok(Some(match error.hint() {
+                    Some(hint) => finding.hint(hint),
+                    None => finding,
+                }))
+            }
+        }
+    }
+
     fn parts(&self) -> Vec<Part<'_>> {
         self.extension.iter().map(|(id, _)| Part::Input(id.clone())).collect()
     }
@@ -288,12 +416,75 @@ impl Work for Image {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Length;
     use super::*;
+
+    /// Seen with Ignition 2.14: user data's file of the same path came to nothing.
+    #[test]
+    fn files_below_user_data_leave_no_field_that_would_be_taken_for_the_files_above() {
+        // `printf kept | gzip -n | base64`
+        let packed = "data:;base64,H4sIAAAAAAAAA8tOLSgBAAZqKPsEAAAA";
+        let config = json!({"ignition": {"version": "3.3.0"}, "storage": {"files": [
+            {"path": "/a", "mode": 384, "contents": {"source": packed, "compression": "gzip"}},
+            {"path": "/b", "contents": {"source": "data:,b", "compression": "", "verification": {"hash": "sha256-x"}}},
+            {"path": "/c", "contents": {"source": "http://h/c", "verification": {"hash": "sha256-x"}}},
+            {"path": "/d"},
+        ]}});
+        let made: Value =
+            serde_json::from_slice(&replaceable(config.to_string().as_bytes()).unwrap()).unwrap();
+        let files = &made["storage"]["files"];
+        assert_eq!(
+            files[0],
+            json!({"path": "/a", "mode": 384, "contents": {"source": "data:;base64,a2VwdA=="}})
+        );
+        assert_eq!(files[1], json!({"path": "/b", "contents": {"source": "data:,b"}}));
+        assert_eq!((&files[2], &files[3]), (&config["storage"]["files"][2], &config["storage"]["files"][3]));
+        let torn = config.to_string().replace("H4sI", "AAAA");
+        let error = replaceable(torn.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("/a: not gzip"), "{error}");
+    }
+
+    /// LTS 4081 has 128 MiB of OEM.
+    #[test]
+    fn lengths_that_do_not_fit_are_an_error_once_all_are_built_and_a_warning_before() {
+        let layout = Layout::of_release(4081);
+        let platform = Platform::of("qemu").unwrap();
+        let image = Image {
+            boot: "node".into(),
+            name: "x-node-qemu".into(),
+            wanted: Wanted {
+                on_root: false,
+                platform,
+                format: Format::Qcow2,
+                size: None,
+                autologin: false,
+                config: Standing::Base,
+                arguments: Vec::new(),
+            },
+            layout,
+            length: platform.length(layout, None).unwrap(),
+            extension: None,
+            version: "4081.3.6".into(),
+            config: b"{}".to_vec(),
+            epoch: 0,
+        };
+        let lengths = |bytes, is_built| {
+            let stock = (STOCK.to_owned(), Length { bytes: 1 << 40, is_built: true });
+            BTreeMap::from([stock, ("images".to_owned(), Length { bytes, is_built })])
+        };
+        let said = image.foresee(&lengths(200 << 20, false)).unwrap().unwrap().to_string();
+        let numbers = "x-node-qemu: OEM (134217728 bytes, 128.00 MiB) has no room";
+        assert!(said.contains("by the lengths in the lock") && said.contains(numbers), "{said}");
+        assert!(said.contains("sysext/images.raw 209715200"), "{said}");
+        let refused = image.foresee(&lengths(200 << 20, true)).unwrap_err();
+        assert!(refused.to_string().starts_with(numbers), "{refused}");
+        assert!(image.foresee(&lengths(100 << 20, false)).unwrap().is_none());
+    }
 
     #[test]
     fn a_disk_links_its_own_sysexts_whatever_the_network_does_and_a_layer_still_wins() {
         let made = |config: &str| -> Value {
-            let config = linked(config.as_bytes(), &["hello".into(), "report".into()]).unwrap();
+            let config = linked(config.as_bytes(), &["hello".into(), "report".into()], false).unwrap();
             serde_json::from_slice(&config).unwrap()
         };
         let plain = made(r#"{"ignition":{"version":"3.3.0"}}"#);
@@ -301,6 +492,8 @@ mod tests {
         let targets: Vec<&str> = links.iter().filter_map(|link| link["target"].as_str()).collect();
         assert_eq!(targets, ["/oem/sysext/hello.raw", "/oem/sysext/report.raw"]);
         assert_eq!(made(&plain.to_string()), plain, "an overlay's config has them already");
+        let rooted = linked(plain.to_string().as_bytes(), &["hello".into(), "report".into()], true).unwrap();
+        assert!(!String::from_utf8(rooted).unwrap().contains("/oem/"), "and ROOT's have their place");
         let masked = r#"{"ignition":{"version":"3.3.0"},"storage":{"links":[{"path":"/etc/extensions/hello.raw","target":"/dev/null","overwrite":true}]}}"#;
         let links = made(masked)["storage"]["links"].clone();
         assert_eq!(links.as_array().unwrap().len(), 2);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Bench, Done, Foreign, Part, Step, Work};
+use super::{Bench, Done, Foreign, Lengths, Part, Step, Work};
 use crate::bake::artifacts::{Artifacts, ImageArchive};
 use crate::bake::images;
 use crate::base::arch::Arch;
@@ -53,6 +53,10 @@ impl Work for Image<'_> {
         let mut incoming = bench.store.incoming()?;
         archive.write(&mut incoming)?;
         Ok(bench.admit(incoming)?)
+    }
+
+    fn expected(&self, _: &Lengths) -> Option<u64> {
+        images::length(self.lock, &self.reference, self.arch)
     }
 
     fn add(&self, done: &Done<'_>, artifacts: &mut Artifacts) -> Result<()> {

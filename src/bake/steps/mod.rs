@@ -56,6 +56,7 @@ use crate::base::canonical::canonical_json;
 use crate::base::digest::{Object, Sha256};
 use crate::base::disk;
 use crate::base::error::Result;
+use crate::base::finding::Finding;
 use crate::registry::reference::ImageRef;
 use crate::source::input::Entry;
 use crate::store::{self, Incoming, Store};
@@ -94,6 +95,22 @@ pub(crate) trait Work: fmt::Debug + Send + Sync {
     /// An input or the artifact of a needed step is gone from the store or cannot be used, or the disk refuses.
     fn build(&self, bench: &Bench<'_>) -> Result<Object>;
 
+    /// The artifact's length in bytes as the lengths in the lock let expect it, before anything is fetched: a guess
+    /// that rather falls short. `needs` has the lengths of needed artifacts, as far as they are known, by name.
+    fn expected(&self, needs: &Lengths) -> Option<u64> {
+        let _ = needs;
+        None
+    }
+
+    /// Judges by lengths alone, before anything is fetched, whether what it needs will fit.
+    ///
+    /// # Errors
+    /// It will not, and all lengths are those of artifacts that are built.
+    fn foresee(&self, needs: &Lengths) -> Result<Option<Finding>> {
+        let _ = needs;
+        Ok(None)
+    }
+
     /// Adds the artifact to those that outputs speak of. By default an output looks it up by the step's id.
     ///
     /// # Errors
@@ -124,6 +141,18 @@ pub(crate) trait Work: fmt::Debug + Send + Sync {
         None
     }
 }
+
+/// The length of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Length {
+    /// In bytes.
+    pub bytes: u64,
+    /// Whether the artifact is built; else it is [`Work::expected`].
+    pub is_built: bool,
+}
+
+/// Lengths of needed artifacts by name.
+pub(crate) type Lengths = BTreeMap<String, Length>;
 
 /// A part of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]

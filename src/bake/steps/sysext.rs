@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Bench, Done, Foreign, Part, Step, Work};
+use super::{Bench, Done, Foreign, Lengths, Part, Step, Work};
 use crate::bake::artifacts::{Artifact, Artifacts, SysextImage};
 use crate::bake::extensions::Selected;
 use crate::bake::lock_ids::component_id;
@@ -14,10 +14,14 @@ use crate::base::disk;
 use crate::base::error::Result;
 use crate::source::input::Entry;
 use crate::sysext::ddi;
+use crate::sysext::description::Placement;
 use crate::sysext::image;
 use crate::sysext::packaging::Packaging;
 use crate::tree::lock::Lock;
 use crate::tree::names;
+
+/// A program of Go, and zstd makes it a quarter to a third of its length (kubelet 1.33: 26 %).
+const PROGRAM: u64 = 4;
 
 /// An image to be.
 #[derive(Debug)]
@@ -127,6 +131,17 @@ impl Work for Sysext<'_> {
         let mut scratch = bench.store.scratch()?;
         assembled.write(&description.name, self.lock.epoch(), self.packaging, scratch.as_file_mut())?;
         Ok(bench.admit_file(scratch)?)
+    }
+
+    fn expected(&self, _: &Lengths) -> Option<u64> {
+        let lengths = self.sysext.components.iter().zip(self.components()).map(|(component, (_, entry))| {
+            let size = entry.map_or(0, |entry| entry.size);
+            match component.placement {
+                Placement::File { gzip: false, .. } => size / PROGRAM,
+                Placement::File { .. } | Placement::Members { .. } => size,
+            }
+        });
+        Some(lengths.fold(0, u64::saturating_add))
     }
 
     fn add(&self, done: &Done<'_>, artifacts: &mut Artifacts) -> Result<()> {
