@@ -66,6 +66,8 @@ pub struct Builder {
     direct: Option<Direct>,
     uefi: bool,
     disk: Option<PathBuf>,
+    /// A config that the platform QEMU gives the machine.
+    user_data: Option<PathBuf>,
     /// Form of the disk's file, in QEMU's word.
     disk_format: &'static str,
     plug: Option<Plug>,
@@ -122,6 +124,13 @@ impl Builder {
         self.disk(image)
     }
 
+    /// The config that the platform QEMU gives, by the firmware's configuration, under the name that Debian's Ignition
+    /// asks for. Flatcar's asks for `opt/org.flatcar-linux/config`.
+    pub fn user_data(mut self, config: &Path) -> Self {
+        self.user_data = Some(config.into());
+        self
+    }
+
     /// A network other than QEMU's own, which it boots from if that has anything to boot.
     pub fn plug(mut self, plug: Plug) -> Self {
         self.plug = Some(plug);
@@ -169,7 +178,7 @@ impl Builder {
     /// Turns the machine on.
     pub fn start(self) -> io::Result<Machine> {
         let Builder { mac, uuid, memory_mib, boot_file, tftp, direct, uefi, disk, .. } = self;
-        let Builder { disk_format, disk_serial, reboots, plug, others, rom, console, .. } = self;
+        let Builder { disk_format, disk_serial, reboots, plug, others, rom, console, user_data, .. } = self;
         File::create(&console)?;
         // setpriv, so that a machine never outlives the program that started it, however that ends.
         let mut command = match &plug {
@@ -224,6 +233,9 @@ impl Builder {
         }
         if uefi {
             command.args(["-bios", "/usr/share/ovmf/OVMF.fd"]);
+        }
+        if let Some(config) = user_data {
+            command.arg("-fw_cfg").arg(format!("name=opt/com.coreos/config,file={}", config.display()));
         }
         if let Some(Direct { kernel, initrd, args }) = direct {
             command.args(["-append", &args]).arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
@@ -292,6 +304,7 @@ impl Machine {
             direct: None,
             uefi: false,
             disk: None,
+            user_data: None,
             disk_format: "raw",
             plug: None,
             others: Vec::new(),

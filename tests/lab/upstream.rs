@@ -12,8 +12,9 @@ use prebake::base::digest::Sha256;
 
 use super::cluster::{VERSION, debian};
 
-/// What the sysexts' folders name for the version of Kubernetes that the peers are.
-const CNI: &str = "v1.6.2";
+/// What the sysexts' folders name for the version of Kubernetes that the peers are; the CNI plugins of the peer say it
+/// of themselves.
+pub const CNI: &str = "v1.6.2";
 const CRICTL: &str = "v1.32.0";
 /// The version of the peer `containerd`.
 pub const CONTAINERD: &str = "2.1.5";
@@ -51,7 +52,7 @@ impl Upstream {
         };
         let plugin = |name: &str| (format!("./{name}"), cni.join(name));
         let project = format!("containernetworking/plugins/releases/download/{CNI}");
-        let files = ["bridge", "host-local", "loopback", "portmap"].map(plugin);
+        let files = ["bridge", "host-device", "host-local", "loopback", "portmap"].map(plugin);
         archive(format!("{project}/cni-plugins-linux-amd64-{CNI}.tgz"), &files, ".sha256")?;
         let project = format!("kubernetes-sigs/cri-tools/releases/download/{CRICTL}");
         let crictl = directory.join("crictl");
@@ -70,6 +71,15 @@ impl Upstream {
         let path = format!("github/opencontainers/runc/releases/download/{RUNC}/runc.amd64");
         upstream.publish(&path, &runc, "runc.sha256sum")?;
         Ok(upstream)
+    }
+
+    /// Has the peer `cri`'s `crictl` in place of the text.
+    pub fn with_crictl(self, cri: &Path) -> io::Result<Upstream> {
+        let files = [("crictl".to_owned(), cri.join("crictl"))];
+        let project = format!("kubernetes-sigs/cri-tools/releases/download/{CRICTL}");
+        let name = format!("crictl-{CRICTL}-linux-amd64.tar.gz");
+        self.publish_archive(&format!("github/{project}/{name}"), &files, &format!("{name}.sha256"))?;
+        Ok(self)
     }
 
     /// A file, and beside it another, `digests`, that has its digest as `sha256sum` prints it.

@@ -5,7 +5,7 @@
 # In the order they are loaded: on every boot, and on a boot from the disk.
 MODULES=(loop squashfs overlay virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci
     failover net_failover virtio_net virtio_blk)
-DISK_MODULES=(nls_cp437 nls_ascii fat vfat libcrc32c blake2b_generic raid6_pq xor zstd_compress btrfs)
+DISK_MODULES=(nls_cp437 nls_ascii fat vfat libcrc32c blake2b_generic raid6_pq xor zstd_compress btrfs qemu_fw_cfg)
 
 # build_bootengine WORK KERNEL_TREE DATE OUT
 build_bootengine() {

@@ -4,7 +4,7 @@
 
 # What /usr holds, with all dependencies.
 USR_PACKAGES=(systemd systemd-sysv udev dbus bash coreutils util-linux mount login passwd libsemanage2
-    kmod e2fsprogs grep sed gawk findutils iproute2 iptables curl wget gpg gpg-agent lbzip2)
+    kmod e2fsprogs grep sed gawk findutils iproute2 iptables curl wget gpg gpg-agent lbzip2 auditd systemd-timesyncd)
 # Taken for single files, without dependencies. The kernel's metapackage names the current one.
 LONE_PACKAGES=(busybox-static ignition grub-pc-bin grub-efi-amd64-bin)
 KERNEL_METAPACKAGE=linux-image-cloud-amd64

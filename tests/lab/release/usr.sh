@@ -43,6 +43,7 @@ root:x:0:0:root:/root:/bin/bash
 core:x:500:500:CoreOS Admin:/home/core:/bin/bash
 messagebus:x:201:201::/nonexistent:/usr/sbin/nologin
 systemd-network:x:244:244::/:/usr/sbin/nologin
+systemd-timesync:x:245:245::/:/usr/sbin/nologin
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 END
     cat >"$etc/group" <<'END'
@@ -71,6 +72,7 @@ render:x:107:
 messagebus:x:201:
 docker:x:233:core
 systemd-network:x:244:
+systemd-timesync:x:245:
 systemd-journal:x:248:
 core:x:500:
 nogroup:x:65534:
@@ -155,6 +157,8 @@ END
     ln -sf ../systemd-sysext.service ../ensure-sysext.service "$system/sysinit.target.wants/"
     ln -sf ../systemd-networkd.service ../extend-filesystems.service ../lab-booted.service \
         "$system/multi-user.target.wants/"
+    # The daemon does not make it, and the package's own is not in /usr.
+    echo 'd /var/log/audit 0700 root root -' >"${systemd%/*}/tmpfiles.d/lab-audit.conf"
     # It would ask for a locale on the console and wait for ever.
     rm -f "$system"/systemd-firstboot.service "$system"/*.wants/systemd-firstboot.service
 }
