@@ -3,7 +3,7 @@
 //! Files in a tree are compressed already, so the contents are noise. All contestants work on the same file system, and the
 //! files are in the page cache.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -12,7 +12,7 @@ use prebake::format::tree::Tree;
 
 mod race;
 
-use race::Race;
+use race::{Cost, Race, measured};
 
 const ROUNDS: usize = 3;
 /// Where the binaries come from, and how many bytes of each.
@@ -78,27 +78,16 @@ fn race(title: &str, work: &Path, options: &str, peer: &[&str]) {
     let size = |path: &Path| fs::metadata(path).unwrap().len();
     let (ours, theirs) = (size(&ours), size(&theirs));
     println!("  size: {ours} and {theirs} bytes, {:.3}×", ours as f64 / theirs as f64);
-    let [(our_cpu, our_memory), (cpu, memory)] = used.map(|mut used| {
-        used.sort_by(|a, b| a.0.total_cmp(&b.0));
-        used[used.len() / 2]
-    });
+    let [Cost { cpu: our_cpu, memory: our_memory }, Cost { cpu, memory }] =
+        used.map(|mut used: Vec<Cost>| {
+            used.sort_by(|a, b| a.cpu.total_cmp(&b.cpu));
+            used[used.len() / 2]
+        });
     println!(
         "  processor time, which neighbours disturb less: {our_cpu:.1} and {cpu:.1} s, {:.2}×",
         our_cpu / cpu
     );
     println!("  memory at its peak: {our_memory} and {memory} MiB");
-}
-
-/// Runs a contestant and asks GNU time for its processor time in seconds and its peak of memory in MiB.
-fn measured(command: &Command) -> (f64, u64) {
-    let mut timed = Command::new("/usr/bin/time");
-    timed.args(["--quiet", "-f", "%U %S %M"]).arg(command.get_program()).args(command.get_args());
-    let output = timed.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}:\n{said}");
-    let numbers: Vec<f64> =
-        said.lines().last().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
-    (numbers[0] + numbers[1], numbers[2] as u64 >> 10)
 }
 
 /// Copies files in the order of their names until each source has given its share.

@@ -1,4 +1,5 @@
-//! What the races share: contestants that take turns, medians, spreads and ratios.
+//! What the races share: contestants that take turns, medians, spreads and ratios; processor time and memory, where contestants
+//! are programs.
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +10,23 @@ use std::time::{Duration, Instant};
 pub struct Race {
     title: String,
     rows: Vec<(String, Vec<Duration>)>,
+    /// Costs of the contestants that were measured.
+    costs: Vec<(String, Vec<Cost>)>,
+}
+
+/// What a program cost beside time.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Seconds of processors, of its children too.
+    pub cpu: f64,
+    /// Most memory of one process, in MiB.
+    pub memory: u64,
 }
 
 impl Race {
     /// A race without contestants yet.
     pub fn new(title: impl Into<String>) -> Self {
-        Race { title: title.into(), rows: Vec::new() }
+        Race { title: title.into(), rows: Vec::new(), costs: Vec::new() }
     }
 
     /// One turn of one contestant.
@@ -32,6 +44,34 @@ impl Race {
         }
     }
 
+    /// One turn of a program, whose processor time and memory are kept, too.
+    #[track_caller]
+    pub fn program(&mut self, name: &str, command: &Command) {
+        let started = Instant::now();
+        let cost = measured(command);
+        self.took(name, started.elapsed());
+        match self.costs.iter_mut().find(|(known, _)| known == name) {
+            Some((_, costs)) => costs.push(cost),
+            None => self.costs.push((name.to_owned(), vec![cost])),
+        }
+    }
+
+    /// The median time of a contestant, in seconds.
+    pub fn seconds(&self, name: &str) -> f64 {
+        let (_, times) = self.rows.iter().find(|(known, _)| known == name).unwrap();
+        let mut times: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }
+
+    /// The median of a contestant's processor times, in seconds, and the most memory that it had, in MiB.
+    pub fn cost(&self, name: &str) -> Cost {
+        let (_, costs) = self.costs.iter().find(|(known, _)| known == name).unwrap();
+        let mut cpu: Vec<f64> = costs.iter().map(|cost| cost.cpu).collect();
+        cpu.sort_by(f64::total_cmp);
+        Cost { cpu: cpu[cpu.len() / 2], memory: costs.iter().map(|cost| cost.memory).max().unwrap() }
+    }
+
     /// Prints the table, and keeps the times as `target/races/TITLE.json`.
     pub fn finish(mut self) {
         self.rows.iter_mut().for_each(|(_, times)| times.sort());
@@ -42,7 +82,11 @@ impl Race {
         for (name, times) in &self.rows {
             let ratio = reference / median(times).as_secs_f64();
             let (min, max) = (times[0], times[times.len() - 1]);
-            println!("  {name:24} {:>7.1?} ({min:.1?} … {max:.1?})  {ratio:.2}×", median(times));
+            let cost = self.costs.iter().any(|(known, _)| known == name).then(|| self.cost(name));
+            let cost = cost.map_or_else(String::new, |Cost { cpu, memory }| {
+                format!("  {cpu:.2} s of processors, {memory} MiB at its peak")
+            });
+            println!("  {name:24} {:>7.1?} ({min:.1?} … {max:.1?})  {ratio:.2}×{cost}", median(times));
         }
         let seconds = |(name, times): &(String, Vec<Duration>)| {
             (
@@ -63,6 +107,28 @@ impl Race {
 pub fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs a contestant, which must succeed, and asks GNU time for its cost.
+#[track_caller]
+pub fn measured(command: &Command) -> Cost {
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["--quiet", "-f", "%U %S %M"]).arg(command.get_program()).args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        timed.current_dir(directory);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => timed.env(name, value),
+            None => timed.env_remove(name),
+        };
+    }
+    let output = timed.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}:\n{said}");
+    let numbers: Vec<f64> =
+        said.lines().last().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
+    Cost { cpu: numbers[0] + numbers[1], memory: numbers[2] as u64 >> 10 }
 }
 
 /// Bytes that do not compress and that no file system stores sparsely.
