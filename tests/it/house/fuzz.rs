@@ -4,9 +4,13 @@
 
 use std::panic::catch_unwind;
 
+use prebake::disk::layout::Flatcar;
+use prebake::format::gpt::Table;
+use prebake::format::{bz2, disk, fat};
+
 use crate::house::damage::Random;
-use crate::judges::properties::seeds;
 use crate::judges::properties::targets::{TARGETS, Target};
+use crate::judges::properties::{disks, seeds};
 
 /// Longest input that is made of seeds.
 const LONGEST: usize = 256 << 10;
@@ -97,4 +101,44 @@ fn the_seeds_of_images_get_in() {
             prebake::tree::bundle::Bundle::open(&path, &prebake::tree::bundle::Demand::anything()).unwrap();
         assert_eq!(opened.verify().unwrap().flaws.len(), 0);
     }
+}
+
+#[test]
+fn the_seeds_of_disks_get_in() {
+    let read = |bytes: &[u8]| {
+        let read = |at: u64, into: &mut [u8]| {
+            into.copy_from_slice(&bytes[at as usize..][..into.len()]);
+            Ok(())
+        };
+        Table::open(bytes.len() as u64, &read).unwrap().unwrap()
+    };
+    let tables: Vec<Table> = seeds::disks::tables().iter().map(|bytes| read(bytes)).collect();
+    assert_eq!(tables[0].partitions, tables[1].partitions);
+    assert!(!tables[0].from_backup() && tables[1].from_backup());
+    assert!(Flatcar::recognise(&tables[0], "seed").unwrap().root.is_some());
+    for image in seeds::disks::containers() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), image).unwrap();
+        let disk = disk::open(file.reopen().unwrap(), "seed").unwrap();
+        assert_eq!(disk.length(), 40 << 10);
+    }
+    for bytes in seeds::disks::fats() {
+        let read = |at: u64, into: &mut [u8]| {
+            into.copy_from_slice(&bytes[at as usize..][..into.len()]);
+            Ok(())
+        };
+        let opened = fat::Filesystem::open(bytes.len() as u64, &read, "seed").unwrap();
+        assert_eq!(opened.find("flatcar/first_boot").unwrap().unwrap().length, 7);
+    }
+    for bytes in seeds::disks::btrfs() {
+        assert!(bytes.len() < 128 << 10, "{} bytes", bytes.len());
+        assert_eq!(disks::btrfs_of(&bytes).unwrap().list().count(), 17);
+    }
+    let unpacks = |file: &Vec<u8>| bz2::decode(&file[..], 1, &mut disks::Kept::default(), "seed").is_ok();
+    let files = seeds::disks::bzip2();
+    assert_eq!(
+        files.iter().filter(|file| unpacks(file)).count(),
+        files.len() - 1,
+        "all but the randomised one"
+    );
 }

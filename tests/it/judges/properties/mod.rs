@@ -2,6 +2,7 @@
 //!
 //! None of these functions may panic but by an assertion here, and none may take more memory than a limit allows.
 
+pub mod disks;
 pub mod seeds;
 pub mod targets;
 mod words;

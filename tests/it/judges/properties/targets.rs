@@ -1,6 +1,6 @@
 //! Every target: its name, what must hold for whatever bytes, and sound bytes to begin with.
 
-use super::{seeds, words};
+use super::{disks, seeds, words};
 
 /// What holds for whatever bytes come.
 pub struct Target {
@@ -19,24 +19,31 @@ const fn target(name: &'static str, holds: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>
 }
 
 /// All of them. `fuzz/README.md` tells which sources each is for.
-pub const TARGETS: [Target; 35] = [
+pub const TARGETS: [Target; 43] = [
     target("answer", words::answer, seeds::answers, 2000),
     target("archive", super::archive, seeds::archives, 150),
+    target("btrfs", disks::btrfs, seeds::disks::btrfs, 60),
     target("bundle", super::bundle, seeds::bundles, 150),
+    target("bzip2", disks::bzip2, seeds::disks::bzip2, 300),
     target("cluster", super::cluster, seeds::clusters, 200),
+    target("container", disks::container, seeds::disks::containers, 100),
     target("dhcp", super::dhcp, seeds::dhcp, 1000),
     target("disk", super::disk, seeds::disks, 400),
     target("documents", words::documents, seeds::documents, 150),
     target("erofs", super::erofs, seeds::erofs, 300),
     target("extension", super::extension, seeds::extensions, 150),
+    target("fat", disks::fat, seeds::disks::fats, 1000),
     target("gotemplate", super::gotemplate, seeds::templates, 500),
     target("initrd", super::initrd, seeds::initrds, 150),
     target("key", super::key, seeds::keys, 60),
     target("labels", words::labels, seeds::labels, 2000),
     target("lists", words::lists, seeds::lists, 1000),
     target("manifest", super::manifest, seeds::manifests, 300),
+    target("member", disks::member, seeds::disks::archives, 300),
     target("merge", super::merge, seeds::layers, 200),
     target("minisign", super::minisign, seeds::minisign, 1000),
+    target("oem", disks::oem, seeds::disks::oems, 500),
+    target("packed", disks::packed, seeds::disks::packed, 300),
     target("parts", words::parts, seeds::configs, 300),
     target("program", super::program, seeds::programs, 1000),
     target("recipe", super::recipe, seeds::recipes, 150),
@@ -51,6 +58,7 @@ pub const TARGETS: [Target; 35] = [
     target("signature", words::signature, seeds::signatures, 60),
     target("squashfs", super::squashfs, seeds::squashfs, 100),
     target("state", words::state, seeds::states, 500),
+    target("table", disks::table, seeds::disks::tables, 300),
     target("tftp", super::tftp, seeds::tftp, 2000),
     target("transpile", super::transpile, seeds::butane, 100),
     target("validate", super::validate, seeds::configs, 200),

@@ -1,6 +1,8 @@
 //! Bytes that the parsers take, small enough to be changed thousands of times a second: texts of the tests, and images that
 //! prebake's own writers make.
 
+pub mod disks;
+
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -321,14 +323,14 @@ pub fn recipes() -> Seeds {
 }
 
 /// An identity that opens the encrypted seeds, and a text that is sealed in them.
-pub const SOPS_IDENTITY: &str = include_str!("../../../data/sops/keys.txt");
+pub const SOPS_IDENTITY: &str = include_str!("../../../../data/sops/keys.txt");
 pub const SOPS_SECRET: &str = "correct-horse";
 
 /// Descriptions of clusters, and files of SOPS.
 pub fn clusters() -> Seeds {
     let mut seeds = below("tests/data/sops", ".yaml", 20);
     seeds.extend(texts([
-        include_str!("../../../../cluster.yaml.example"),
+        include_str!("../../../../../cluster.yaml.example"),
         "cluster: {name: a, k8s_version: v1.33.13, token: abcdef.0123456789abcdef}\ncontrol_plane_vip: {address: 10.0.0.9, external: true}\n\
          bootstrap: {ip: 10.0.0.2/16, dhcp: true}\nproxy: http://10.0.0.1:3128\naddons: [metallb, {name: own, manifests: [m]}]\n\
          nodes:\n  - {name: c1, ip: 10.0.0.11, mac: 5254.0000.0011, role: controller, ephemeral: true, taints: [], labels: {a/b: c}}\n",
