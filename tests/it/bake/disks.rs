@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use prebake::tree::manifest::{File, Manifest, Role};
 use serde_json::Value;
 
 use crate::bake::install;
 use crate::bake::plans::edges;
+use crate::disk::image::tool;
 use crate::disk::made::{self, Disk};
-use crate::world::{VERSION, World};
+use crate::world::http::{Server, head};
+use crate::world::{Run, VERSION, World};
 
 const RECIPE: &str = "recipes/small.yaml";
 const TOKEN: &str = "abcdef.0123456789abcdef";
@@ -123,6 +126,59 @@ fn ten_platforms_cost_one_decode_and_all_that_they_need_is_locked_with_signature
     );
 }
 
+/// The plan has one decode for all images, and so has the build; a further platform needs none.
+#[test]
+fn a_build_decodes_the_stock_image_once_whatever_is_made_of_it() {
+    let world = world(&["qemu", "proxmoxve"], "platforms: [generic, qemu], formats: [qcow2, raw.zst]");
+    let decodes = |run: &Run| run.stderr.matches("built    stock/image/amd64").count();
+    let images = |run: &Run| run.stderr.matches("built    disk/").count();
+    let run = world.prebake(&["build", RECIPE]).ok();
+    assert_eq!((decodes(&run), images(&run)), (1, 12), "{}", run.stderr);
+    world.edit(RECIPE, "[generic, qemu]", "[generic, qemu, proxmoxve]");
+    let run = world.prebake(&["build", RECIPE]).ok();
+    assert_eq!((decodes(&run), images(&run)), (0, 6), "{}", run.stderr);
+}
+
+/// flatcar-install of Flatcar (flatcar/init, 2024) with `-b BASE -V VERSION` asks by HEAD for BASE/VERSION/NAME and
+/// NAME.sig, has gpg judge the signature and bzip2 unpack; with `-f FILE` it unpacks where the name ends in .bz2, and
+/// copies anything else.
+#[test]
+fn flatcar_install_finds_the_stock_image_and_unpacks_a_customised_one() {
+    const NAME: &str = "flatcar_production_image.bin.bz2";
+    let world = world(&["qemu"], "platforms: [qemu], formats: [raw, raw.bz2]");
+    world.build();
+    let tree = tree(&world);
+    let directory = tree.join("assets/flatcar").join(VERSION);
+    for name in [NAME, &format!("{NAME}.sig")] {
+        let published = fs::read(world.path("release/stable/amd64-usr").join(VERSION).join(name)).unwrap();
+        assert!(fs::read(directory.join(name)).unwrap() == published, "{name} is not as it was published");
+    }
+    let (_server, address) = Server::prebake(&tree);
+    for name in ["current/version.txt", &format!("{VERSION}/{NAME}"), &format!("{VERSION}/{NAME}.sig")] {
+        assert_eq!(head(&address, &format!("/assets/flatcar/{name}")).status, 200, "{name}");
+    }
+    let home = world.path("gnupg");
+    fs::create_dir(&home).unwrap();
+    let gpg = |args: &[&str]| {
+        let mut command = Command::new("gpg");
+        command.args(["--batch", "--no-autostart", "--homedir"]).arg(&home).args(args);
+        Run::of(command.output().unwrap()).ok();
+    };
+    gpg(&["--quiet", "--import", world.path("recipes/lab.asc").to_str().unwrap()]);
+    let image = directory.join(NAME).display().to_string();
+    gpg(&["--verify", &format!("{image}.sig"), &image]);
+
+    let [packed, raw] = ["bin.bz2", "bin"].map(|end| tree.join(format!("disk/worker/qemu.{end}")));
+    for program in ["lbzip2", "bzip2"] {
+        let unpacked = world.path(program);
+        let file = fs::File::create(&unpacked).unwrap();
+        let unpack = Command::new(program).arg("-cd").arg(&packed).stdout(file).status().unwrap();
+        assert!(unpack.success(), "{program}");
+        tool("cmp", &[unpacked.to_str().unwrap(), raw.to_str().unwrap()]);
+        fs::remove_file(unpacked).unwrap();
+    }
+}
+
 #[test]
 fn a_rebuild_gives_the_same_bytes_and_an_edit_makes_only_what_depends_on_it() {
     let world = world(&["qemu"], "platforms: [qemu], formats: [qcow2, raw.zst]");
@@ -231,9 +287,9 @@ fn faults_of_the_options_are_told_at_their_places() {
     );
     assert_eq!(world.current(), None);
 
-    let alone = self::world(&[], "formats: [qcow2], size: 20GiB");
+    let alone = self::world(&[], "formats: [qcow2], size: 20GiB, on_root: true");
     let run = alone.prebake(&["build", RECIPE]).ok();
-    for key in ["formats", "size"] {
+    for key in ["formats", "size", "on_root"] {
         let warning = format!("`{key}` is for the images of platforms, and there is no `platforms`");
         assert!(run.stderr.contains(&warning), "{}", run.stderr);
     }
@@ -271,6 +327,21 @@ fn an_image_without_room_is_refused_in_numbers_and_nothing_is_published() {
 }
 
 #[test]
+fn sysexts_lie_on_root_where_that_is_asked_for() {
+    let world = world(&["qemu"], "platforms: [qemu], formats: [qcow2, raw.zst], on_root: true");
+    world.release_file("flatcar_production_image.bin.bz2", &made::rooted());
+    world.prebake(&["build", RECIPE, "--verify-rebuild"]).ok();
+    let published = fs::read(tree(&world).join("assets/sysext/hello/hello-1-x86-64.raw")).unwrap();
+    for file in ["qemu.qcow2", "qemu.bin.zst"] {
+        let disk = Disk::open(&tree(&world).join("disk/worker").join(file));
+        assert!(disk.on_root("/opt/extensions/hello.raw") == published, "{file}");
+        assert!(disk.oem().read("sysext/hello.raw").is_err(), "{file}");
+        let config: Value = serde_json::from_str(&disk.text("config.ign")).unwrap();
+        assert_eq!(config["storage"]["links"][0]["target"], "/opt/extensions/hello.raw");
+    }
+}
+
+#[test]
 fn a_release_without_an_extension_for_the_platform_says_which_file_it_lacks() {
     let world = world(&[], "platforms: [qemu]");
     world.prebake(&["build", RECIPE]).fails(7, &["oem-qemu.raw"]);
@@ -284,6 +355,22 @@ fn the_extension_of_another_platform_is_refused_though_it_is_signed() {
     let run = world.prebake(&["build", RECIPE]);
     run.fails(3, &["is the extension `oem-ami`, and `oem-qemu` is needed"]);
     assert_eq!(world.current(), None);
+}
+
+/// Ignition asks no platform where there is a `config.ign`, and merges what the platform says over `base/base.ign`.
+#[test]
+fn a_config_below_user_data_leaves_the_platform_to_be_asked() {
+    let world = world(&["qemu"], "platforms: [qemu], formats: [raw.zst], config: base");
+    world.build();
+    let disk = Disk::open(&tree(&world).join("disk/control+n2/qemu.bin.zst"));
+    let paths: Vec<String> = disk.oem().list().map(|listed| listed.path.clone()).collect();
+    assert!(!paths.contains(&"config.ign".into()), "{paths:?}");
+    let config = disk.text("base/base.ign");
+    for part in ["/etc/node", "/etc/extensions/hello.raw"] {
+        assert!(config.contains(part), "no {part} in {config}");
+    }
+    world.edit(RECIPE, "config: base", "config: bottom");
+    world.prebake(&["build", RECIPE]).fails(3, &["`bottom` is not a part of a config", "small.yaml:18:"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(crate) mod kubernetes;
 mod locks;
 mod logins;
 mod node;
+mod node_image;
 mod outputs;
 mod plans;
 mod promises;

@@ -10,21 +10,28 @@ use prebake::format::image::Limits;
 use prebake::format::squashfs::Image;
 use prebake::tree::manifest::{Manifest, Role};
 
+use crate::disk::made::{self, Disk};
 use crate::judges::matchbox::check_tree;
 use crate::lab::mirror::{Fault, Mirror};
 use crate::lab::release;
-use crate::world::{World, repository};
+use crate::world::{Run, World, registry, repository};
 
 const KUBERNETES: &str = "v1.34.4";
 const CNI: &str = "v1.7.1";
 const CRICTL: &str = "v1.33.0";
 
-/// A world with the shipped recipe for Kubernetes in it. The lab's key stands in for Flatcar's, whose secret we lack.
+/// A world with the shipped recipe for Kubernetes in it.
 fn kubernetes() -> World {
+    shipped("kubernetes")
+}
+
+/// A world with a shipped recipe in it. The lab's key stands in for Flatcar's, whose secret we lack.
+fn shipped(name: &str) -> World {
     let world = World::new();
-    copy(&world, &["recipes/kubernetes.yaml", "recipes/kubernetes", "sysext"]);
+    let recipe = format!("recipes/{name}.yaml");
+    copy(&world, &[&recipe, &format!("recipes/{name}"), "sysext"]);
     let trust = format!("trust: {{primary_fingerprint: {}, key: lab.asc}}\nsysexts:", crate::world::PRIMARY);
-    world.edit("recipes/kubernetes.yaml", "sysexts:", &trust);
+    world.edit(&recipe, "sysexts:", &trust);
     world
 }
 
@@ -172,6 +179,82 @@ fn the_recipe_for_the_lab_builds_from_the_labs_release_and_matchbox_serves_it() 
     let output = command.env("PREBAKE_MIRROR_FLATCAR", mirror.url()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     check_tree(&world.path("output/lab/current"));
+}
+
+/// A world with the shipped recipe for a node image, what upstream publishes for it, and a registry with its images.
+fn node_image() -> (World, Mirror, registry::Registry) {
+    let world = shipped("capi-node");
+    world.release_file("flatcar_production_image.bin.bz2", made::generic());
+    for id in ["openstack", "proxmoxve"] {
+        world.release_file(&format!("oem-{id}.raw"), &made::extension(id));
+    }
+    upstream(&world.path("upstream"));
+    let mirror = Mirror::builder().directory("/", &world.path("upstream")).start().unwrap();
+    let mut registry = registry::Builder::default();
+    let own = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
+    let others = [("coredns/coredns", "v1.12.1"), ("etcd", "3.6.5-0"), ("pause", "3.10.1")];
+    for (repository, tag) in own.map(|name| (name, KUBERNETES)).into_iter().chain(others) {
+        registry.push(repository, tag, &["amd64"]);
+    }
+    (world, mirror, registry.start())
+}
+
+#[test]
+fn the_recipe_for_a_node_image_builds_one_below_the_user_data_of_each_platform() {
+    let (world, mirror, registry) = node_image();
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("PREBAKE_MIRROR_KUBERNETES", mirror.url()).env("PREBAKE_MIRROR_GITHUB", mirror.url());
+        Run::of(command.env("PREBAKE_MIRROR_OCI", registry.url()).output().unwrap())
+    };
+    let lock = run(&["lock", "recipes/capi-node.yaml"]).ok();
+    assert!(!lock.stderr.contains("warning"), "user data says who may log in: {}", lock.stderr);
+    let plan = run(&["plan", "recipes/capi-node.yaml"]).ok();
+    assert!(!plan.stderr.contains("warning"), "{}", plan.stderr);
+    let built = run(&["build", "recipes/capi-node.yaml", "--locked"]).ok();
+    assert!(!built.stderr.contains("warning"), "{}", built.stderr);
+    for platform in ["proxmoxve", "openstack"] {
+        let image = world.path(&format!("output/capi-node/current/disk/node/{platform}.qcow2"));
+        let disk = Disk::open(&image);
+        let paths: Vec<String> = disk.oem().list().map(|listed| listed.path.clone()).collect();
+        assert!(!paths.contains(&"config.ign".into()), "it keeps the platform from being asked: {paths:?}");
+        for name in
+            ["containerd-config", "kubernetes", "kubernetes-config", "kubernetes-images", "prebake-images"]
+        {
+            assert!(paths.contains(&format!("sysext/{name}.raw")), "{name}: {paths:?}");
+        }
+        let config = disk.text("base/base.ign");
+        for part in ["/etc/extensions/kubernetes.raw", "/etc/kubeadm.yml", "auditd.service", "br_netfilter"] {
+            assert!(config.contains(part), "no {part} in {config}");
+        }
+        assert!(disk.text("grub.cfg").contains(&format!("set oem_id=\"{platform}\"")));
+    }
+}
+
+/// The lengths of an image's layers are in the lock long before an image is built.
+#[test]
+fn a_plan_says_in_numbers_that_images_will_have_no_room() {
+    let (world, mirror, registry) = node_image();
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("PREBAKE_MIRROR_KUBERNETES", mirror.url()).env("PREBAKE_MIRROR_GITHUB", mirror.url());
+        Run::of(command.env("PREBAKE_MIRROR_OCI", registry.url()).output().unwrap()).ok()
+    };
+    run(&["lock", "recipes/capi-node.yaml"]);
+    let path = world.path("recipes/capi-node.lock");
+    let lock = fs::read_to_string(&path).unwrap();
+    let layer = format!("image/registry.k8s.io/kube-apiserver:{KUBERNETES}/amd64/layer-1:\n");
+    let (before, rest) = lock.split_once(&layer).unwrap();
+    let (url, rest) = rest.split_once("size: ").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    fs::write(&path, format!("{before}{layer}{url}size: 2000000000\n{rest}")).unwrap();
+    let plan = run(&["plan", "recipes/capi-node.yaml"]);
+    for words in [
+        "warning: by the lengths in the lock, capi-node-node-openstack: OEM (1073741824 bytes, 1.00 GiB) has no room",
+        "sysext/kubernetes-images.raw 20",
+    ] {
+        assert!(plan.stderr.contains(words), "{}", plan.stderr);
+    }
 }
 
 #[test]

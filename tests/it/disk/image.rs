@@ -106,17 +106,67 @@ pub(crate) fn with_table(
     path
 }
 
-/// OEM of a raw image, as a file of its own.
-pub(crate) fn oem(image: &Path) -> PathBuf {
+/// A partition of a raw image, as a file of its own beside it.
+pub(crate) fn partition(image: &Path, name: &str) -> PathBuf {
     let file = File::open(image).unwrap();
     let length = file.metadata().unwrap().len();
     let table = Table::open(length, &|at, bytes| file.read_exact_at(bytes, at)).unwrap().unwrap();
-    let partition = table.named("OEM").unwrap();
+    let partition = table.named(name).unwrap();
     let mut bytes = vec![0; partition.length as usize];
     file.read_exact_at(&mut bytes, partition.start).unwrap();
-    let path = image.with_extension("oem");
+    let path = image.with_extension(name.to_lowercase());
     fs::write(&path, bytes).unwrap();
     path
+}
+
+/// OEM of a raw image, as a file of its own.
+pub(crate) fn oem(image: &Path) -> PathBuf {
+    partition(image, "OEM")
+}
+
+/// Puts a file into a partition of a raw image, over what is there.
+pub(crate) fn put(image: &Path, name: &str, content: &Path) {
+    let file = File::options().read(true).write(true).open(image).unwrap();
+    let partition = table("OEM", USR).named(name).unwrap().clone();
+    let bytes = fs::read(content).unwrap();
+    assert!(bytes.len() as u64 <= partition.length);
+    file.write_all_at(&vec![0; partition.length as usize], partition.start).unwrap();
+    file.write_all_at(&bytes, partition.start).unwrap();
+}
+
+/// Makes an ext4 on ROOT of a raw image, as stock ones have it, with a file in it.
+pub(crate) fn with_ext4(image: &Path) {
+    let made = image.with_extension("ext4");
+    File::create(&made).unwrap().set_len(table("OEM", USR).named("ROOT").unwrap().length).unwrap();
+    let uuid = "00000000-0000-4000-8000-000000000009";
+    let seed = format!("root_owner=0:0,hash_seed={uuid}");
+    let path = made.to_str().unwrap();
+    tool("mkfs.ext4", &["-q", "-L", "ROOT", "-U", uuid, "-E", &seed, path]);
+    let note = image.with_extension("note");
+    fs::write(&note, "stock").unwrap();
+    tool("debugfs", &["-w", "-R", &format!("write {} stock", note.display()), path]);
+    put(image, "ROOT", &made);
+    fs::remove_file(made).unwrap();
+    fs::remove_file(note).unwrap();
+}
+
+/// Makes a FAT on the EFI system partition of a raw image, with these empty files in it.
+pub(crate) fn with_fat(image: &Path, files: &[&str]) {
+    let made = image.with_extension("fat");
+    File::create(&made).unwrap().set_len(table("OEM", USR).named("EFI-SYSTEM").unwrap().length).unwrap();
+    let path = made.to_str().unwrap();
+    tool("mkfs.fat", &["-n", "EFI-SYSTEM", path]);
+    let empty = image.with_extension("empty");
+    fs::write(&empty, "").unwrap();
+    for file in files {
+        for (end, _) in file.match_indices('/') {
+            tool("mmd", &["-D", "s", "-i", path, &format!("::{}", &file[..end])]);
+        }
+        tool("mcopy", &["-i", path, empty.to_str().unwrap(), &format!("::{file}")]);
+    }
+    put(image, "EFI-SYSTEM", &made);
+    fs::remove_file(made).unwrap();
+    fs::remove_file(empty).unwrap();
 }
 
 /// The judges find nothing wrong with a raw image.

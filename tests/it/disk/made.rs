@@ -10,7 +10,7 @@ use prebake::format::btrfs::{Filesystem, Window};
 use prebake::format::gpt::Table;
 use prebake::format::image::Limits;
 
-use super::image::{judged, table, tool, with_table};
+use super::image::{judged, table, tool, with_ext4, with_table};
 
 /// The generic image, in bzip2 by its own program: an OEM without files.
 pub(crate) fn generic() -> &'static [u8] {
@@ -21,6 +21,15 @@ pub(crate) fn generic() -> &'static [u8] {
         tool("bzip2", &["-1", image.to_str().unwrap()]);
         fs::read(directory.path().join("generic.bin.bz2")).unwrap()
     })
+}
+
+/// The same with an ext4 on ROOT, as stock ones have it.
+pub(crate) fn rooted() -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let image = with_table(directory.path(), "generic.bin", &table("OEM", USR), &[]);
+    with_ext4(&image);
+    tool("bzip2", &["-1", image.to_str().unwrap()]);
+    fs::read(directory.path().join("generic.bin.bz2")).unwrap()
 }
 
 /// The extension of a platform: `oem-ID.raw`.
@@ -79,5 +88,16 @@ impl Disk {
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, self.table.named(name).unwrap().start + offset).unwrap();
         bytes
+    }
+
+    /// A file on ROOT, in whose file system `e2fsck` finds no fault.
+    pub(crate) fn on_root(&self, path: &str) -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        let [root, out] = ["root", "out"].map(|name| directory.path().join(name).display().to_string());
+        let length = self.table.named("ROOT").unwrap().length.min(12 << 20);
+        fs::write(&root, self.bytes("ROOT", 0, length as usize)).unwrap();
+        tool("e2fsck", &["-fn", &root]);
+        tool("debugfs", &["-R", &format!("dump {path} {out}"), &root]);
+        fs::read(out).unwrap()
     }
 }

@@ -118,3 +118,21 @@ fn tables_of_sgdisk_are_read_and_written_back_bit_for_bit() {
     let bytes = std::fs::read(&image).unwrap();
     assert!(bytes.starts_with(&table.head()) && bytes.ends_with(&table.tail()));
 }
+
+#[test]
+fn what_a_boot_loader_has_before_moved_entries_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("disk");
+    let file = File::create_new(&image).unwrap();
+    file.set_len(64 << 20).unwrap();
+    sgdisk(&["-j=100", "-n=1:2048:+4M", "-c=1:data"], &image);
+    file.write_all_at(&[0xb0; 98 * 512], 1024).unwrap();
+    judged(&image);
+    let bytes = std::fs::read(&image).unwrap();
+    let mut table = open(&image);
+    assert!(bytes.starts_with(&table.head()) && table.head()[1024..100 * 512] == [0xb0; 98 * 512]);
+    table.set_length(80 << 20).unwrap();
+    table.write(&file).unwrap();
+    judged(&image);
+    assert!(std::fs::read(&image).unwrap()[1024..100 * 512] == [0xb0; 98 * 512]);
+}

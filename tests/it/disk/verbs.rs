@@ -8,17 +8,17 @@ use prebake::disk::layout::USR;
 use prebake::format::gpt::Guid;
 use serde_json::Value;
 
-use super::image::{files, image, judged, table, tool, with_table};
+use super::image::{files, image, judged, table, tool, with_fat, with_table};
 use crate::world::{Run, prebake_in};
 
 /// Runs the verb in a directory.
-fn disk(directory: &Path, args: &[&str]) -> Run {
+pub(super) fn disk(directory: &Path, args: &[&str]) -> Run {
     let mut command = prebake_in(directory, &["disk"]);
     Run::of(command.args(args).output().unwrap())
 }
 
 /// A directory with a stock image and things to put into it.
-fn world() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn world() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     image(&path, "stock.bin");
@@ -58,7 +58,7 @@ const INTO: [&str; 9] = [
 ];
 
 /// The files on OEM of an image, by `extract`.
-fn content(directory: &Path, image: &str) -> Vec<(String, u32, Vec<u8>)> {
+pub(super) fn content(directory: &Path, image: &str) -> Vec<(String, u32, Vec<u8>)> {
     let out = directory.join("extracted");
     disk(directory, &["extract", image, "-o", "extracted"]).ok();
     let found = files(&out);
@@ -66,7 +66,7 @@ fn content(directory: &Path, image: &str) -> Vec<(String, u32, Vec<u8>)> {
     found
 }
 
-fn text(files: &[(String, u32, Vec<u8>)], path: &str) -> String {
+pub(super) fn text(files: &[(String, u32, Vec<u8>)], path: &str) -> String {
     let file = files.iter().find(|file| file.0 == path).unwrap_or_else(|| panic!("no {path}"));
     String::from_utf8(file.2.clone()).unwrap()
 }
@@ -208,11 +208,13 @@ fn a_grown_disk_has_its_table_at_the_new_end() {
 #[test]
 fn inspect_tells_what_is_there() {
     let (_directory, path) = world();
+    with_fat(&path.join("stock.bin"), &["EFI/BOOT/BOOTX64.EFI", "flatcar/first_boot"]);
     disk(&path, &[&["inject", "stock.bin", "-o", "once.bin.bz2"][..], &INTO].concat()).ok();
     let run = disk(&path, &["inspect", "once.bin.bz2", "--json", "--files"]).ok();
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((json["format"].as_str(), json["compression"].as_str()), (Some("raw"), Some("bzip2")));
     assert_eq!(json["platform"]["id"], "qemu");
+    assert_eq!((json["arch"].as_str(), json["release"].as_str()), (Some("amd64"), Some("4593.2.5")));
     assert_eq!(json["autologin"], false);
     let expected = ["config.ign", "grub.cfg", "notes/of.txt", "sysext/debug.raw"];
     assert_eq!(json["injected"], serde_json::json!(expected));
@@ -224,6 +226,9 @@ fn inspect_tells_what_is_there() {
         "platform   qemu (flatcar.oem.id=qemu), extension 4593.2.5",
         "injected   nothing",
         "boots      USR-A first",
+        "release    4593.2.5, amd64",
+        "64.00 MiB",
+        "an unknown layout: ",
     ] {
         assert!(run.stdout.contains(words), "{}", run.stdout);
     }
@@ -242,8 +247,16 @@ fn what_cannot_be_done_is_told_and_leaves_nothing() {
     with_table(&path, "other.bin", &table("STUFF", Guid::of(7)), &[]);
     fs::write(path.join("page.bin"), "<html>404 not found</html>").unwrap();
     File::create(path.join("huge")).unwrap().set_len(80 << 20).unwrap();
+    // A sysext without its release file.
+    fs::create_dir_all(path.join("bare/usr/bin")).unwrap();
+    fs::write(path.join("bare/usr/bin/tool"), "").unwrap();
+    let (tree, bare) = (path.join("bare"), path.join("bare.raw"));
+    tool(
+        "mksquashfs",
+        &[tree.to_str().unwrap(), bare.to_str().unwrap(), "-quiet", "-all-root", "-no-progress"],
+    );
     let before = fs::read_dir(&path).unwrap().count();
-    let cases: [(&[&str], i32, &[&str]); 9] = [
+    let cases: [(&[&str], i32, &[&str]); 15] = [
         (&["cut.bz2"], 4, &["cut.bz2 is truncated"]),
         (&["wrong.bz2"], 4, &["wrong.bz2 is damaged", "block"]),
         (&["no-oem.bin"], 4, &["no-oem.bin has no partition `OEM`; it has the partitions EFI-SYSTEM"]),
@@ -251,7 +264,13 @@ fn what_cannot_be_done_is_told_and_leaves_nothing() {
         (&["page.bin"], 4, &["page.bin has no partition table", "web page"]),
         (&["stock.bin", "--file", "huge=huge"], 3, &["has no room", "must stay free", "huge 83886080"]),
         (&["stock.bin", "--file", "grub.cfg=notes"], 3, &["`grub.cfg` is not a path on OEM"]),
-        (&["stock.bin", "--kernel-arg", "a b"], 3, &["the kernel argument `a b`"]),
+        (&["stock.bin", "--kernel-arg", "a b"], 3, &["the kernel argument `a b`", "--kernel-arg twice"]),
+        (&["stock.bin", "--kernel-arg", "flatcar.oem.id=ec2"], 3, &["`flatcar.oem.id=ec2`", "--platform ID"]),
+        (&["stock.bin", "--file", "/etc/motd=notes"], 3, &["`/etc/motd`", "below /oem"]),
+        (&["stock.bin", "--file", "motd=notes:999"], 2, &["`999` is not a mode"]),
+        (&["stock.bin", "--image", "node.bu"], 3, &["node.bu is no archive of container images"]),
+        (&["node.bu", "--ignition", "stock.bin"], 3, &["stock.bin is longer than 16777216 bytes"]),
+        (&["stock.bin", "--sysext", "bare.raw"], 3, &["bare.raw"]),
         (&["missing.bin"], 1, &["cannot open missing.bin"]),
     ];
     for (args, code, words) in cases {
@@ -308,6 +327,17 @@ fn a_generic_image_becomes_one_for_a_platform() {
     assert!(text(&found, "grub.cfg").contains("set oem_id=\"proxmoxve\""));
     disk(path, &["remove", "p.bin", "-o", "back.bin"]).ok();
     assert_eq!(content(path, "back.bin"), []);
+    let run = disk(path, &["inspect", "generic.bin", "--json"]).ok();
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(json["platform"]["id"], "generic");
+    let run = disk(path, &["convert", "generic.bin", "-o", "c.bin", "--platform", "proxmoxve"]).ok();
+    assert!(
+        run.stderr.contains("OEM stays generic: `prebake disk inject --platform proxmoxve`"),
+        "{}",
+        run.stderr
+    );
+    let run = disk(path, &["convert", "p.bin", "-o", "d.bin", "--platform", "proxmoxve"]).ok();
+    assert!(!run.stderr.contains("OEM stays"), "{}", run.stderr);
 }
 
 #[test]

@@ -13,19 +13,7 @@ use prebake::format::disk::qcow2::{self, Packing, Patch};
 use prebake::format::disk::{Container, Disk, Format, Options, PROBE, convert, detect, open};
 use prebake::format::sparse::{Nothing, Sink};
 
-/// Knuth's MMIX generator.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
-}
+use crate::house::damage::Random;
 
 const TEXT: &[u8] = b"Flatcar Container Linux by Kinvolk, a disk image that is compressed well. 0123456789\n";
 

@@ -20,6 +20,7 @@ use crate::format::images::{
     EPOCH, Seen, Sight, any_tree, judge, quick, run, sample, sight_of_directory, sight_of_tree,
 };
 use crate::house::damage::Random;
+use crate::judges::kernel::{self, Mounted};
 use crate::judges::properties;
 
 /// The strictest attribute of systemd (os-release(5)), and the only one known to be needed.
@@ -96,26 +97,9 @@ fn open(image: &Path) -> Image {
     Image::open(image, Limits::default()).unwrap()
 }
 
-/// A mounted image, unmounted at the end.
-struct Mounted<'s>(&'s Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).status();
-    }
-}
-
-/// Mounts an image, which needs root and loop devices: both are there in CI.
-fn mount<'s>(image: &Path, at: &'s Path) -> Option<Mounted<'s>> {
-    let able = rustix::process::geteuid().is_root() && Path::new("/dev/loop-control").exists();
-    if !able {
-        assert!(std::env::var("CI").is_ok_and(|ci| ci != "true"), "CI must be able to mount");
-        eprintln!("skipped: mounting needs root and /dev/loop-control");
-        return None;
-    }
-    fs::create_dir(at).unwrap();
-    run(Command::new("mount").args(["-t", "squashfs", "-o", "loop,ro"]).args([image, at]));
-    Some(Mounted(at))
+/// Mounts an image, where this user may.
+fn mount(image: &Path, at: &Path) -> Option<Mounted> {
+    kernel::mounts().then(|| Mounted::new("squashfs", "ro", image, at))
 }
 
 #[test]

@@ -17,10 +17,20 @@ use crate::world::repository;
 pub struct Random(pub u64);
 
 impl Random {
+    /// A number of 31 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
     /// A number below another.
     pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
+        self.next() as usize % limit
+    }
+
+    /// Bytes that no packer shortens.
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next() as u8).collect()
     }
 
     /// The bytes with some of them changed, most often within the places that decide, and sometimes cut off.

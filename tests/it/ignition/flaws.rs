@@ -40,7 +40,7 @@ fn a_hundred_mebibytes_of_yaml_are_refused_by_name_and_size() {
     let dir = with("big.bu", text);
     says(
         &refused(dir.path(), &["transpile", "big.bu"]),
-        &["big.bu is 104857600 bytes long", "help: put large"],
+        &["big.bu is longer than 16777216 bytes (16 MiB)", "help: serve large"],
     );
 }
 

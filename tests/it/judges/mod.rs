@@ -11,6 +11,7 @@ mod editor;
 mod ignition;
 mod imports;
 mod inputs;
+pub(crate) mod kernel;
 pub(crate) mod matchbox;
 pub mod properties;
 mod sops;

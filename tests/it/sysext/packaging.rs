@@ -22,6 +22,7 @@ use prebake::sysext::ddi;
 use prebake::sysext::packaging::{Filesystem, Packaging};
 use prebake::sysext::signing::{self, Signer};
 
+use crate::judges::kernel;
 use crate::world::World;
 
 const HEAD: &str = "schema: 1\nname: edge\nrelease: {channel: stable}\nprofiles: {worker: {}}\npackaging: ";
@@ -117,10 +118,7 @@ fn described(tree: &Tree, epoch: u64) -> Vec<String> {
 /// Runs a shell script as root in a mount namespace of its own, in `dir`. A machine that allows none skips the test, but
 /// never in CI.
 fn in_namespace(dir: &Path, script: &str) -> Option<String> {
-    let allowed = Command::new("unshare").args(["-m", "losetup", "-f"]).output();
-    if !allowed.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "no loop devices: the kernel cannot be asked");
-        eprintln!("SKIPPED: this machine allows no loop devices");
+    if !kernel::mounts() {
         return None;
     }
     let output =

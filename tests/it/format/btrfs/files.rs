@@ -13,6 +13,9 @@ use prebake::format::sparse::Sink;
 use prebake::format::tree::{Content, Contents, Entry, Tree};
 use sha2::{Digest, Sha256};
 
+use crate::house::damage::Random;
+pub use crate::judges::properties::disks::Whole;
+
 pub const MIB: u64 = 1 << 20;
 
 /// A file on disk, with holes for zeros.
@@ -40,20 +43,6 @@ impl Sink for Sparse {
     fn zeros(&mut self, length: u64) -> io::Result<()> {
         self.at += length;
         io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.at)).map(drop)
-    }
-}
-
-/// Bytes in memory.
-pub struct Memory(pub Vec<u8>);
-
-impl Sink for Memory {
-    fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.extend(bytes);
-        Ok(())
-    }
-    fn zeros(&mut self, length: u64) -> io::Result<()> {
-        self.0.resize(self.0.len() + length as usize, 0);
-        Ok(())
     }
 }
 
@@ -160,19 +149,9 @@ pub fn check(image: &Path) {
     assert!(text.contains("no error found"), "{text}");
 }
 
-/// Numbers that are the same in every run.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
-}
-
+/// Bytes that are the same in every run, and that no packer shortens.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut random = Random(seed);
-    std::iter::repeat_with(|| (random.below(1 << 30) as u32).to_le_bytes()).flatten().take(length).collect()
+    Random(seed).bytes(length)
 }
 
 pub fn file(bytes: impl Into<Vec<u8>>) -> Entry {

@@ -3,39 +3,23 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::files::*;
+use crate::judges::kernel::{self, Mounted};
 use prebake::format::btrfs::{Error, Files, Property};
 use prebake::format::tree::Tree;
 
-/// A mounted image, unmounted at the end.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(image: &Path, at: &Path, options: &str) -> Self {
-        fs::create_dir_all(at).unwrap();
-        run(Command::new("mount").args(["-t", "btrfs", "-o", &format!("loop,{options}")]).arg(image).arg(at));
-        Mounted(at.to_owned())
-    }
-    fn at(&self, path: &str) -> PathBuf {
-        self.0.join(path)
-    }
-    fn unmount(self) {
-        run(Command::new("umount").arg(&self.0));
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg(&self.0).output());
-    }
+fn mount(image: &Path, at: &Path, options: &str) -> Mounted {
+    Mounted::new("btrfs", options, image, at)
 }
 
 #[test]
 fn the_kernel_reads_and_writes_what_was_written() {
+    if !kernel::mounts() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let (image, at) = (dir.path().join("image"), dir.path().join("mnt"));
     let tree = all_kinds();
@@ -44,7 +28,7 @@ fn the_kernel_reads_and_writes_what_was_written() {
         let mut options = options(length);
         options.compression = Some(property);
         write_to(&image, &files, &options);
-        let mounted = Mounted::new(&image, &at, "rw");
+        let mounted = mount(&image, &at, "rw");
         assert_eq!(seen_in(&at), seen_of(&tree));
         let text = run(Command::new("getfattr")
             .args(["--absolute-names", "-n", "user.note", "--only-values"])
@@ -77,6 +61,9 @@ fn the_kernel_reads_and_writes_what_was_written() {
 
 #[test]
 fn a_filesystem_without_room_mounts_and_files_can_be_removed() {
+    if !kernel::mounts() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let (image, at) = (dir.path().join("image"), dir.path().join("mnt"));
     let mut tree = Tree::new();
@@ -85,7 +72,7 @@ fn a_filesystem_without_room_mounts_and_files_can_be_removed() {
     let files = Files::of_tree(&tree).unwrap();
     let needed = prebake::format::btrfs::Layout::new(&files, &options(1 << 30)).unwrap().needed();
     write_to(&image, &files, &options(needed));
-    let mounted = Mounted::new(&image, &at, "rw");
+    let mounted = mount(&image, &at, "rw");
     assert_eq!(seen_in(&at), seen_of(&tree));
     fs::remove_file(mounted.at("large")).unwrap();
     fs::write(mounted.at("small"), noise(2, 5_000_000)).unwrap();
@@ -95,12 +82,15 @@ fn a_filesystem_without_room_mounts_and_files_can_be_removed() {
 
 #[test]
 fn what_the_kernel_wrote_is_read_and_kept() {
+    if !kernel::mounts() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let (image, at, new) = (dir.path().join("image"), dir.path().join("mnt"), dir.path().join("new"));
     for compression in ["no", "zlib", "zstd", "zstd:15", "zlib:9"] {
         File::create(&image).unwrap().set_len(300 * MIB).unwrap();
         run(Command::new("mkfs.btrfs").args(["-q", "-f", "--mixed"]).arg(&image));
-        let mounted = Mounted::new(&image, &at, &format!("compress-force={compression}"));
+        let mounted = mount(&image, &at, &format!("compress-force={compression}"));
         for number in 0..300 {
             fs::write(mounted.at(&format!("file {number}")), format!("{number} ").repeat(number * 20))
                 .unwrap();
@@ -130,7 +120,7 @@ fn what_the_kernel_wrote_is_read_and_kept() {
         let (_, used, _) = write_to(&new, &filesystem.files().unwrap(), &options(256 * MIB));
         assert!(used < 25 * MIB, "holes are not stored: {used}");
         check(&new);
-        let mounted = Mounted::new(&new, &at, "ro");
+        let mounted = mount(&new, &at, "ro");
         assert_eq!(seen_in(&at), expected, "{compression}");
         mounted.unmount();
     }
@@ -138,12 +128,15 @@ fn what_the_kernel_wrote_is_read_and_kept() {
 
 #[test]
 fn lzo_snapshots_and_logs_are_refused() {
+    if !kernel::mounts() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let (image, at, copy) = (dir.path().join("image"), dir.path().join("mnt"), dir.path().join("copy"));
     let fresh = |options: &str| {
         File::create(&image).unwrap().set_len(300 * MIB).unwrap();
         run(Command::new("mkfs.btrfs").args(["-q", "-f"]).arg(&image));
-        Mounted::new(&image, &at, options)
+        mount(&image, &at, options)
     };
     let mounted = fresh("compress-force=lzo");
     fs::write(mounted.at("text"), b"compressible ".repeat(80_000)).unwrap();
@@ -160,7 +153,7 @@ fn lzo_snapshots_and_logs_are_refused() {
     mounted.unmount();
     let error = open(&image).unwrap_err().to_string();
     assert!(error.contains("with a subvolume or snapshot (`before`)"), "{error}");
-    let mounted = Mounted::new(&image, &at, "rw");
+    let mounted = mount(&image, &at, "rw");
     run(Command::new("btrfs").args(["subvolume", "delete", "-C"]).arg(mounted.at("before")));
     run(Command::new("btrfs").args(["subvolume", "sync"]).arg(&at));
     mounted.unmount();

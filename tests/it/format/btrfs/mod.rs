@@ -204,7 +204,7 @@ fn too_small_is_told_with_what_is_needed_and_there_and_the_least_length_is_enoug
 /// The digest of an image with everything in it.
 fn digest_of_all_kinds() -> String {
     let tree = all_kinds();
-    let mut memory = Memory(Vec::new());
+    let mut memory = Whole(Vec::new());
     Layout::new(&Files::of_tree(&tree).unwrap(), &options(16 * MIB)).unwrap().write(&mut memory).unwrap();
     Sha256::digest(&memory.0).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -554,7 +554,7 @@ fn a_file_that_has_changed_is_told_by_its_path() {
         let files = Files::of_tree(&tree).unwrap();
         let layout = Layout::new(&files, &options(16 * MIB)).unwrap();
         fs::write(&path, noise(1, now)).unwrap();
-        let error = layout.write(&mut Memory(Vec::new())).unwrap_err();
+        let error = layout.write(&mut Whole(Vec::new())).unwrap_err();
         assert_eq!(error.to_string(), "cannot put `file` into the btrfs filesystem", "{then} {now}");
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("changed"));
     }

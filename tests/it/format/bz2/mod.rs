@@ -14,6 +14,8 @@ use made::{BLOCK, END, Stream};
 use open::{Kept, decode, encode};
 use proptest::prelude::*;
 
+use crate::judges::properties::seeds::disks::noise;
+
 fn packed(bytes: &[u8], level: u32) -> Vec<u8> {
     let mut encoder = BzEncoder::new(Vec::new(), Compression::new(level));
     encoder.write_all(bytes).unwrap();
@@ -48,18 +50,6 @@ fn by(program: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
     writer.join().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() && said.is_empty() { Ok(output.stdout) } else { Err(said) }
-}
-
-/// Numbers that look random.
-fn noise(length: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        (state >> 11) as u8
-    };
-    (0..length).map(|_| next()).collect()
 }
 
 /// Text whose letters depend on those before.
