@@ -72,6 +72,8 @@ impl<'p> Plan<'p> {
     /// # Errors
     /// Artifacts that are built already cannot make what the recipe asks for.
     pub(crate) fn foresee(&self, store: &Store) -> Result<Vec<Finding>> {
+        // Bytes are read where they are used.
+        let store = &store.unread();
         let mut lengths: BTreeMap<Sha256, Length> = BTreeMap::new();
         let mut findings = Vec::new();
         for step in &self.steps {
