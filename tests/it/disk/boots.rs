@@ -13,7 +13,7 @@ use crate::bake::boots::PATIENCE;
 use crate::lab;
 use crate::lab::machine::{self, Machine};
 use crate::lab::release;
-use crate::world::{Run, VERSION, World, repository};
+use crate::world::{PRIMARY, Run, VERSION, World, repository};
 
 /// What a machine says about its disk, on the first boot; it writes to OEM, and what it wrote is on the disk when it has said so.
 const REPORT: &str = r#"
@@ -76,6 +76,9 @@ fn injected(name: &str, more: impl Fn(&Path) -> Vec<String>) -> Injected {
     let mut args = vec!["disk", "inject", stock.to_str().unwrap(), "-o", image.to_str().unwrap()];
     args.extend(["--ignition", "disk.bu", "--sysext", "images/lab-hello-1.0.0-x86-64.raw"]);
     args.extend(["--kernel-arg", &argument]);
+    // The release has a signature beside each file.
+    let key = repository("tests/lab/keys/lab.asc").display().to_string();
+    args.extend(["--pin", PRIMARY, "--key", &key]);
     let more = more(&published);
     args.extend(more.iter().map(String::as_str));
     let run = world.prebake(&args).ok();
