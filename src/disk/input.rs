@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::disk::read_full;
 use crate::disk::Error;
 use crate::format::disk::pieces::{InPieces, Raw};
 use crate::format::disk::{self, Container, Disk, PROBE, archived, qcow2};
@@ -193,19 +194,6 @@ fn container(file: &File) -> io::Result<Container> {
     let mut file: &File = file;
     file.rewind()?;
     Ok(disk::detect(&head, &tail))
-}
-
-fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while count < buffer.len() {
-        match reader.read(&mut buffer[count..]) {
-            Ok(0) => break,
-            Ok(read) => count += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(count)
 }
 
 /// The way of a stream once its beginning is known.

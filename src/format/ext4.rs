@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
+use crate::base::disk::read_full;
 use crate::base::error::{Advice, Exit};
 use crate::format::sparse::{Sink, Sparse};
 
@@ -536,7 +537,7 @@ fn difference(one: impl Read, other: impl Read) -> io::Result<Option<u64>> {
     let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
     let mut at = 0;
     loop {
-        let (read, expected) = (fill(&mut one, &mut left)?, fill(&mut other, &mut right)?);
+        let (read, expected) = (read_full(&mut one, &mut left)?, read_full(&mut other, &mut right)?);
         let same = left[..read].iter().zip(&right[..expected]).take_while(|(a, b)| a == b).count();
         if same < read.max(expected) {
             return Ok(Some(at + same as u64));
@@ -546,20 +547,6 @@ fn difference(one: impl Read, other: impl Read) -> io::Result<Option<u64>> {
         }
         at += read as u64;
     }
-}
-
-/// Reads until the buffer is full or the stream ends.
-fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// The complaints of debugfs: all that it writes to the other stream but its banner.

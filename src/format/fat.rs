@@ -5,6 +5,7 @@
 
 use std::io;
 
+use crate::format::fields::{u8_at, u16_at, u32_at};
 use crate::format::gpt::ReadAt;
 
 /// Most clusters of a directory that are followed, so that a loop in the table ends.
@@ -76,9 +77,9 @@ pub struct Filesystem<'r> {
     clusters: u32,
 }
 
-fn le(bytes: &[u8], at: usize, length: usize) -> u32 {
-    let field = bytes.get(at..at + length).unwrap_or_default();
-    field.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte))
+/// A number of 16 bits, for sums with wider ones.
+fn word_at(bytes: &[u8], at: usize) -> u32 {
+    u16_at(bytes, at).into()
 }
 
 impl<'r> Filesystem<'r> {
@@ -96,13 +97,14 @@ impl<'r> Filesystem<'r> {
         if boot[510..] != [0x55, 0xaa] {
             return Err(damaged("its boot sector has no signature"));
         }
-        let (sector, per_cluster) = (le(&boot, 11, 2), le(&boot, 13, 1));
+        let (sector, per_cluster) = (word_at(&boot, 11), u32::from(u8_at(&boot, 13)));
         if !sector.is_power_of_two() || !(512..=4096).contains(&sector) || !per_cluster.is_power_of_two() {
             return Err(damaged("the lengths of its sectors and clusters make no sense"));
         }
-        let (reserved, tables, entries) = (le(&boot, 14, 2), le(&boot, 16, 1), le(&boot, 17, 2));
-        let wide = |short: u32, at: usize| if short == 0 { le(&boot, at, 4) } else { short };
-        let (total, per_table) = (wide(le(&boot, 19, 2), 32), wide(le(&boot, 22, 2), 36));
+        let (reserved, tables, entries) =
+            (word_at(&boot, 14), u32::from(u8_at(&boot, 16)), word_at(&boot, 17));
+        let wide = |short: u32, at: usize| if short == 0 { u32_at(&boot, at) } else { short };
+        let (total, per_table) = (wide(word_at(&boot, 19), 32), wide(word_at(&boot, 22), 36));
         let sector = u64::from(sector);
         let table = u64::from(reserved) * sector;
         let root = table + u64::from(tables) * u64::from(per_table) * sector;
@@ -126,7 +128,7 @@ impl<'r> Filesystem<'r> {
             width,
             table,
             root: (root, root_length),
-            root_cluster: le(&boot, 44, 4),
+            root_cluster: u32_at(&boot, 44),
             data,
             cluster: cluster as usize,
             clusters: u32::try_from(clusters).map_err(|_| damaged("it has too many clusters"))?,
@@ -149,12 +151,12 @@ impl<'r> Filesystem<'r> {
         let cluster = u64::from(cluster);
         let (next, end) = match self.width {
             Width::Twelve => {
-                let pair = le(&self.bytes(self.table + cluster + cluster / 2, 2)?, 0, 2);
+                let pair = word_at(&self.bytes(self.table + cluster + cluster / 2, 2)?, 0);
                 (if cluster.is_multiple_of(2) { pair & 0xfff } else { pair >> 4 }, 0xff8)
             }
-            Width::Sixteen => (le(&self.bytes(self.table + cluster * 2, 2)?, 0, 2), 0xfff8),
+            Width::Sixteen => (word_at(&self.bytes(self.table + cluster * 2, 2)?, 0), 0xfff8),
             Width::ThirtyTwo => {
-                (le(&self.bytes(self.table + cluster * 4, 4)?, 0, 4) & 0x0fff_ffff, 0x0fff_fff8)
+                (u32_at(&self.bytes(self.table + cluster * 4, 4)?, 0) & 0x0fff_ffff, 0x0fff_fff8)
             }
         };
         Ok((next < end).then_some(next))
@@ -227,10 +229,10 @@ impl<'r> Filesystem<'r> {
                 (_, attributes) => {
                     let name = String::from_utf16_lossy(&std::mem::take(&mut long));
                     if attributes & VOLUME == 0 && (is_same(&name) || is_same(&short(entry))) {
-                        let high = if self.width == Width::ThirtyTwo { le(entry, 20, 2) << 16 } else { 0 };
+                        let high = if self.width == Width::ThirtyTwo { word_at(entry, 20) << 16 } else { 0 };
                         let is_directory = attributes & DIRECTORY != 0;
-                        let length = if is_directory { 0 } else { le(entry, 28, 4).into() };
-                        return Some(Found { is_directory, length, cluster: high | le(entry, 26, 2) });
+                        let length = if is_directory { 0 } else { u32_at(entry, 28).into() };
+                        return Some(Found { is_directory, length, cluster: high | word_at(entry, 26) });
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::layout::{BLOCK, DIRENT, Features, Inode, Layout, SLOT, Superblock};
 use super::xattr;
 use super::{Error, Options};
+use crate::base::disk::read_full;
 use crate::format::tree::{Content, Contents, EXECUTABLE, Tree};
 
 /// File types in directory entries (`FT_*` of Linux' `fs_types.h`) and in modes.
@@ -277,7 +278,7 @@ impl Data<'_> {
         let (start, mut hasher) = (self.blocks, Sha256::new());
         let mut buffer = vec![0; 1 << 17];
         loop {
-            let length = fill(&mut reader, &mut buffer)?;
+            let length = read_full(&mut reader, &mut buffer)?;
             hasher.update(&buffer[..length]);
             let tail = length % BLOCK;
             let inline = tail > 0 && fits_inline(head + tail);
@@ -346,18 +347,6 @@ impl Data<'_> {
 /// Whether this many bytes fit into one block with an inode of either form.
 fn fits_inline(behind: usize) -> bool {
     behind + 64 <= BLOCK
-}
-
-/// Reads until the buffer is full or the reader is at its end.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..])? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
 }
 
 /// Allocates the slots of inodes. An inode and its tail are within one block.

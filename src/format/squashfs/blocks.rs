@@ -18,6 +18,7 @@ use std::thread;
 use super::Options;
 use super::codec::Encoder;
 use super::layout::STORED;
+use crate::format::sparse::is_zero;
 use crate::format::tree::Contents;
 
 /// Buffers per compressing thread: one that it works on, and others that wait before and after it.
@@ -186,16 +187,11 @@ fn pack_blocks(mut encoder: Encoder, work: &Mutex<Receiver<Block>>, done: &Sende
 
 fn pack_block(encoder: &mut Encoder, block: &mut Block) -> io::Result<()> {
     block.size = match block.part {
-        Some(Part::File(_)) if is_zero(&block.raw) => 0,
+        Some(Part::File(_)) if !block.raw.is_empty() && is_zero(&block.raw) => 0,
         _ if encoder.encode(&block.raw, &mut block.packed)? => block.packed.len() as u32,
         _ => block.raw.len() as u32 | STORED,
     };
     Ok(())
-}
-
-/// Whether a block is all zeros: its first byte is zero, and each other byte equals the one before.
-fn is_zero(block: &[u8]) -> bool {
-    block.first() == Some(&0) && block[1..] == block[..block.len() - 1]
 }
 
 /// Body of the writing thread.
