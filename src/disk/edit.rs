@@ -17,13 +17,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::SeekFrom;
-
+use crate::base::kind;
 use crate::disk::Error;
 use crate::disk::layout::PROBED;
 use crate::format::disk::{Disk, vhd};
 use crate::format::gpt::{self, Finding, HEAD, Partition, ReadAt, SECTOR, Table};
-use crate::format::sparse::{Sink, is_zero};
+use crate::format::sparse::{Sink, copy_range, is_zero, next_data};
 
 /// Part of step keys; raised when the bytes for the same change differ.
 pub const REVISION: u32 = 1;
@@ -297,13 +296,13 @@ pub struct Trailer {
     at: u64,
     /// The first byte that is not zero.
     other: Option<u64>,
-    last: Vec<u8>,
+    ending: vhd::Ending,
 }
 
 impl Trailer {
     /// Nothing yet, behind a disk of that length in bytes.
     pub fn new(disk: u64) -> Self {
-        Trailer { disk, at: disk, other: None, last: Vec::new() }
+        Trailer { disk, at: disk, other: None, ending: vhd::Ending::default() }
     }
 
     fn beyond(&self, subject: &str) -> Error {
@@ -319,10 +318,12 @@ impl Trailer {
             let other = bytes.iter().position(|byte| *byte != 0);
             self.other = other.map(|first| self.at.saturating_add(first as u64));
         }
-        let footer = vhd::FOOTER as usize;
-        self.last.extend_from_slice(bytes.get(bytes.len().saturating_sub(footer)..).unwrap_or_default());
-        self.last.drain(..self.last.len().saturating_sub(footer));
-        self.at = self.at.saturating_add(bytes.len() as u64);
+        self.ending.data(bytes);
+        self.pass(bytes.len() as u64, subject)
+    }
+
+    fn pass(&mut self, length: u64, subject: &str) -> Result<(), Error> {
+        self.at = self.at.saturating_add(length);
         match self.other {
             Some(other) if self.at - other > vhd::FOOTER => Err(self.beyond(subject)),
             _ => Ok(()),
@@ -334,9 +335,8 @@ impl Trailer {
     /// # Errors
     /// Those of [`Trailer::data`].
     pub fn zeros(&mut self, length: u64, subject: &str) -> Result<(), Error> {
-        let seen = length.min(vhd::FOOTER);
-        self.at = self.at.saturating_add(length - seen);
-        self.data(&vec![0; seen as usize], subject)
+        self.ending.zeros(length);
+        self.pass(length, subject)
     }
 
     /// Judges them at their end, and returns where the image ended, without a footer.
@@ -344,7 +344,7 @@ impl Trailer {
     /// # Errors
     /// They are neither zeros nor a footer; they end inside of a sector.
     pub fn finish(&self, subject: &str) -> Result<u64, Error> {
-        let footed = vhd::disk_of(&self.last, self.at);
+        let footed = self.ending.disk(self.at);
         match self.other {
             Some(other) if footed.is_none_or(|disk| other < disk) => Err(self.beyond(subject)),
             _ => must_be_sectors(self.at, subject).map(|()| footed.unwrap_or(self.at)),
@@ -469,7 +469,7 @@ impl<S: Sink, C: Change> Edit<S, C> {
     /// Makes the plan, and writes the new beginning.
     fn begin(&mut self, head: &[u8]) -> Result<Body, Error> {
         let table = Table::of_head(head).map_err(Error::gpt(&self.subject))?;
-        let no_table = || Error::NoTable { subject: self.subject.clone(), why: beginning(head).into() };
+        let no_table = || Error::NoTable { subject: self.subject.clone(), why: beginning(head) };
         let plan = Plan::of(table.ok_or_else(no_table)?, &mut self.change, &self.subject)?;
         let new = plan.new.head();
         let rest = head.get(new.len()..).unwrap_or_default();
@@ -598,30 +598,32 @@ impl<S: Sink, C: Change> Sink for Edit<S, C> {
 }
 
 /// The kind of a file without a partition table, by its first bytes.
-pub fn beginning(head: &[u8]) -> &'static str {
-    const BEGINNINGS: &[(usize, &[u8], &str)] = &[
-        (0, b"QFI\xfb", "it is a qcow2 image"),
+pub fn beginning(head: &[u8]) -> String {
+    type Row = (usize, &'static [u8], &'static str);
+    /// Kinds that have other words here than [`kind`] has for them, or none there.
+    const OWN: &[Row] = &[
         (0, b"KDMV", "it is a VMDK"),
         (0, b"conectix", "it is a dynamic VHD"),
         (0, b"vhdxfile", "it is a VHDX"),
-        (0, b"BZh", "it is a bzip2 file"),
         (0, &[0x1f, 0x8b], "it is a gzip file"),
-        (0, &[0x28, 0xb5, 0x2f, 0xfd], "it is a zstd file"),
-        (0, &[0xfd, b'7', b'z', b'X', b'Z'], "it is an xz file"),
-        (0, b"PK\x03\x04", "it is a zip file"),
         (257, b"ustar", "it is a tar archive"),
-        (0, b"hsqs", "it is a squashfs image"),
         (1080, &[0x53, 0xef], "it is an ext4 without partitions"),
         (0, b"<", "it is a web page, most likely a server's error in place of the download"),
+    ];
+    const MBR: &[Row] = &[
         (0, b"\xeb\x63\x90", "it has an MBR with GRUB, and no GPT"),
         (510, &[0x55, 0xaa], "it has an MBR, and no GPT"),
     ];
-    let fits =
-        |(at, magic, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
-    match BEGINNINGS.iter().find(fits) {
-        Some((_, _, what)) => what,
-        None if is_zero(head) => "it begins with zeros",
-        None => "it begins with neither header",
+    let by = |rows: &[Row]| {
+        let fits = |(at, magic, _): &&Row| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
+        rows.iter().find(fits).map(|(_, _, what)| (*what).to_owned())
+    };
+    match () {
+        () if is_zero(head) => "it begins with zeros".to_owned(),
+        () => by(OWN)
+            .or_else(|| kind::of(head).map(|known| format!("it is {}", known.what)))
+            .or_else(|| by(MBR))
+            .unwrap_or_else(|| "it begins with neither header".to_owned()),
     }
 }
 
@@ -668,8 +670,8 @@ pub fn table_of(length: u64, old: &ReadAt<'_>, subject: &str) -> Result<Table, E
     let Some(table) = opened.map_err(Error::gpt(subject))? else {
         let mut head = vec![0; HEAD.min(usize::try_from(length).unwrap_or(HEAD))];
         old(0, &mut head).map_err(|error| Error::of_sink(error, "read", subject))?;
-        let why = if head.is_empty() { "it is empty" } else { beginning(&head) };
-        return Err(Error::NoTable { subject: subject.into(), why: why.into() });
+        let why = if head.is_empty() { "it is empty".to_owned() } else { beginning(&head) };
+        return Err(Error::NoTable { subject: subject.into(), why });
     };
     if length < table.tail_start() {
         return Err(Error::Truncated { subject: subject.into(), end: length, length: table.length });
@@ -681,37 +683,9 @@ pub fn table_of(length: u64, old: &ReadAt<'_>, subject: &str) -> Result<Table, E
 fn copy(input: &File, output: &File, range: std::ops::Range<u64>) -> io::Result<()> {
     let mut at = range.start;
     while at < range.end {
-        let start = match rustix::fs::seek(input, SeekFrom::Data(at)) {
-            Ok(start) if start < range.end => start,
-            // No data behind.
-            Ok(_) | Err(rustix::io::Errno::NXIO) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let end = rustix::fs::seek(input, SeekFrom::Hole(start))?.min(range.end);
-        copy_data(input, output, start, end)?;
-        at = end;
-    }
-    Ok(())
-}
-
-/// Copies bytes at the same offset, inside of the kernel where that is possible.
-fn copy_data(input: &File, output: &File, start: u64, end: u64) -> io::Result<()> {
-    let mut at = start;
-    while at < end {
-        let (mut from, mut to) = (at, at);
-        let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
-        match rustix::fs::copy_file_range(input, Some(&mut from), output, Some(&mut to), most) {
-            Ok(copied @ 1..) => at += copied as u64,
-            // Another file system, an old kernel, or a device.
-            _ => break,
-        }
-    }
-    let mut buffer = vec![0; 1 << 20];
-    while at < end {
-        let piece = &mut buffer[..(1 << 20).min(end - at) as usize];
-        input.read_exact_at(piece, at)?;
-        output.write_all_at(piece, at)?;
-        at += piece.len() as u64;
+        let data = next_data(input, at..range.end)?;
+        copy_range(input, data.start, output, data.start, data.end - data.start)?;
+        at = data.end;
     }
     Ok(())
 }

@@ -247,8 +247,7 @@ struct Parts<'s> {
     /// Ranges that are kept, in ascending order.
     wanted: Vec<Range<u64>>,
     kept: Scratch,
-    /// The last bytes, which may be a footer.
-    last: Vec<u8>,
+    ending: vhd::Ending,
     /// All that came, if it is a container, or an image whose table is not at its beginning.
     spool: Option<File>,
     scratch: &'s Path,
@@ -263,7 +262,7 @@ impl<'s> Parts<'s> {
             head: Vec::new(),
             wanted: Vec::new(),
             kept: Scratch::new(scratch),
-            last: Vec::new(),
+            ending: vhd::Ending::default(),
             spool: None,
             scratch,
             subject,
@@ -290,8 +289,7 @@ impl<'s> Parts<'s> {
                 }
             }
         }
-        self.last.extend_from_slice(&bytes[bytes.len().saturating_sub(vhd::FOOTER as usize)..]);
-        self.last.drain(..self.last.len().saturating_sub(vhd::FOOTER as usize));
+        self.ending.data(bytes);
         self.at = end;
         Ok(())
     }
@@ -309,7 +307,7 @@ impl<'s> Parts<'s> {
                 return Ok(());
             }
             _ => {
-                let why = edit::beginning(&self.head).to_owned();
+                let why = edit::beginning(&self.head);
                 return Err(Error::NoTable { subject: self.subject.into(), why }.into());
             }
         };
@@ -324,7 +322,7 @@ impl<'s> Parts<'s> {
 
     /// The disk's length by the footer of a VHD, if the last bytes are one.
     fn footer(&self) -> Option<u64> {
-        vhd::disk_of(&self.last, self.at)
+        self.ending.disk(self.at)
     }
 }
 
@@ -338,9 +336,7 @@ impl Sink for Parts<'_> {
         if first > 0 {
             self.take(&vec![0; first as usize])?;
         }
-        let seen = (length - first).min(vhd::FOOTER);
-        self.last.resize(self.last.len() + seen as usize, 0);
-        self.last.drain(..self.last.len().saturating_sub(vhd::FOOTER as usize));
+        self.ending.zeros(length - first);
         self.at = self.at.saturating_add(length - first);
         Ok(())
     }

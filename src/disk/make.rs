@@ -356,18 +356,17 @@ impl Sink for Straight<'_> {
 struct Tail {
     kept: Scratch,
     length: u64,
-    /// The last bytes, which may be the footer of a VHD.
-    last: Vec<u8>,
+    ending: vhd::Ending,
 }
 
 impl Tail {
     fn new(scratch: &Path) -> Self {
-        Tail { kept: Scratch::new(scratch), length: 0, last: Vec::new() }
+        Tail { kept: Scratch::new(scratch), length: 0, ending: vhd::Ending::default() }
     }
 
     /// Takes a footer off that ends a disk which is `before` bytes long without the tail.
     fn strip(&mut self, before: u64) {
-        let disk = vhd::disk_of(&self.last, before.saturating_add(self.length));
+        let disk = self.ending.disk(before.saturating_add(self.length));
         if let Some(tail) = disk.and_then(|disk| disk.checked_sub(before)) {
             self.length = tail;
         }
@@ -381,17 +380,15 @@ impl Tail {
 impl Sink for Tail {
     fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.kept.write(self.length, bytes)?;
-        let footer = vhd::FOOTER as usize;
-        self.last.extend_from_slice(bytes.get(bytes.len().saturating_sub(footer)..).unwrap_or_default());
-        self.last.drain(..self.last.len().saturating_sub(footer));
+        self.ending.data(bytes);
         self.length = self.length.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
     fn zeros(&mut self, length: u64) -> io::Result<()> {
-        let seen = length.min(vhd::FOOTER);
-        self.length = self.length.saturating_add(length - seen);
-        self.data(&vec![0; seen as usize])
+        self.ending.zeros(length);
+        self.length = self.length.saturating_add(length);
+        Ok(())
     }
 }
 
@@ -512,13 +509,13 @@ impl<'w> Run<'w> {
         let mut head = vec![0; HEAD.min(usize::try_from(length).unwrap_or(HEAD))];
         old(0, &mut head).map_err(|error| Error::of_sink(error, "read", &subject))?;
         let why = match () {
-            () if head.is_empty() => Some("it is empty"),
+            () if head.is_empty() => Some("it is empty".to_owned()),
             () if head.starts_with(b"<") => Some(edit::beginning(&head)),
-            () if length < SECTOR => Some("it is shorter than a sector"),
+            () if length < SECTOR => Some("it is shorter than a sector".to_owned()),
             () => None,
         };
         if let Some(why) = why {
-            return Err(Error::NoTable { subject, why: why.into() });
+            return Err(Error::NoTable { subject, why });
         }
         if let Ok(Some(stated)) = Table::stated(old)
             && length < stated.length
@@ -533,7 +530,7 @@ impl<'w> Run<'w> {
             // Disks of the time before have their partitions in the MBR.
             Ok(None) if head.get(510..512) == Some(&[0x55, 0xaa]) => {}
             Ok(None) => {
-                let why = edit::beginning(&head).to_owned();
+                let why = edit::beginning(&head);
                 self.made.findings.push(Error::NoTable { subject, why }.to_string());
             }
             Err(gpt::Error::Read(error)) => return Err(Error::of_sink(error, "read", &subject)),

@@ -22,6 +22,8 @@ pub(crate) const RUN: usize = 4096;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Bytes that are read from a file at once: enough to make a system call cheap, and little memory.
 const READ: usize = 1 << 20;
+/// Most bytes that the kernel is asked to copy at once.
+const KERNEL: usize = 1 << 30;
 
 /// A disk image that is written front to back.
 pub trait Sink {
@@ -220,27 +222,67 @@ pub fn pour(file: &File, range: Range<u64>, sink: &mut dyn Sink) -> io::Result<(
     let mut buffer = Vec::new();
     let mut at = range.start;
     while at < range.end {
-        let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(data) => data.clamp(at, range.end),
-            // Nothing but a hole follows, or the file ends here.
-            Err(Errno::NXIO) if file.metadata()?.len() >= range.end => range.end,
-            // A device or file system without holes: all is data.
-            Err(_) => at,
-        };
-        if data > at {
-            sink.zeros(data - at)?;
-            at = data;
-            continue;
+        let data = next_data(file, at..range.end)?;
+        if data.start > at {
+            sink.zeros(data.start - at)?;
         }
-        let hole = rustix::fs::seek(file, SeekFrom::Hole(at)).unwrap_or(range.end).clamp(at, range.end);
-        // A hole that begins here can only be the file's end, or a file that changes meanwhile: reading tells.
-        let end = if hole > at { hole } else { range.end };
-        while at < end {
-            buffer.resize((end - at).min(READ as u64) as usize, 0);
+        at = data.start;
+        while at < data.end {
+            buffer.resize((data.end - at).min(READ as u64) as usize, 0);
             file.read_exact_at(&mut buffer, at)?;
             sink.data(&buffer)?;
             at += buffer.len() as u64;
         }
+    }
+    Ok(())
+}
+
+/// The first data in a range of a file, between holes; an empty range at its end if there is none.
+///
+/// # Errors
+/// The file's length is unknown.
+pub(crate) fn next_data(file: &File, range: Range<u64>) -> io::Result<Range<u64>> {
+    let Range { start: at, end } = range;
+    let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => data.clamp(at, end),
+        // Nothing but a hole follows, or the file ends here.
+        Err(Errno::NXIO) if file.metadata()?.len() >= end => end,
+        // A device or file system without holes: all is data.
+        Err(_) => at,
+    };
+    let hole = rustix::fs::seek(file, SeekFrom::Hole(data)).unwrap_or(end).clamp(data, end);
+    // A hole that begins here can only be the file's end, or a file that changes meanwhile: reading tells.
+    Ok(data..if hole > data { hole } else { end })
+}
+
+/// Copies `length` bytes between files, each at its offset, inside of the kernel where that is possible: file systems with
+/// shared extents then copy nothing.
+///
+/// # Errors
+/// The one cannot be read or is too short, or the other not be written.
+pub(crate) fn copy_range(
+    from: &File,
+    mut at: u64,
+    to: &File,
+    mut new: u64,
+    mut length: u64,
+) -> io::Result<()> {
+    while length > 0 {
+        let most = usize::try_from(length).unwrap_or(usize::MAX).min(KERNEL);
+        match rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut new), most) {
+            // Offsets have moved on.
+            Ok(copied) if copied > 0 => length -= copied as u64,
+            // Another file system, an old kernel, or a device.
+            _ => break,
+        }
+    }
+    let mut buffer = Vec::new();
+    while length > 0 {
+        buffer.resize(length.min(READ as u64) as usize, 0);
+        from.read_exact_at(&mut buffer, at)?;
+        to.write_all_at(&buffer, new)?;
+        let copied = buffer.len() as u64;
+        (at, new, length) = (at + copied, new + copied, length - copied);
     }
     Ok(())
 }

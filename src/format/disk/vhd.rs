@@ -146,12 +146,29 @@ pub fn length(file: &File, file_length: u64, name: &str) -> Result<u64, Error> {
     Err(Error::Damaged { subject: name.to_owned(), why })
 }
 
-/// Length of the disk in a fixed VHD that came as a stream of `length` bytes, by its last bytes; `None` if these are no
-/// footer of such a disk.
-pub(crate) fn disk_of(last: &[u8], length: u64) -> Option<u64> {
-    let footer: &[u8; FOOTER as usize] = last.try_into().ok()?;
-    let disk = parse(footer).ok()?;
-    (length.checked_sub(FOOTER)? == disk).then_some(disk)
+/// The last bytes of an image that comes as a stream, which may be a footer.
+#[derive(Debug, Default)]
+pub(crate) struct Ending(Vec<u8>);
+
+impl Ending {
+    /// Looks at bytes that come by.
+    pub(crate) fn data(&mut self, bytes: &[u8]) {
+        let footer = FOOTER as usize;
+        self.0.extend_from_slice(bytes.get(bytes.len().saturating_sub(footer)..).unwrap_or_default());
+        self.0.drain(..self.0.len().saturating_sub(footer));
+    }
+
+    /// Looks at zeros that come by.
+    pub(crate) fn zeros(&mut self, length: u64) {
+        self.data(&[0; FOOTER as usize][..length.min(FOOTER) as usize]);
+    }
+
+    /// Length of the disk in a fixed VHD of `length` bytes that ends so; `None` if this is no footer of such a disk.
+    pub(crate) fn disk(&self, length: u64) -> Option<u64> {
+        let footer: &[u8; FOOTER as usize] = self.0.as_slice().try_into().ok()?;
+        let disk = parse(footer).ok()?;
+        (length.checked_sub(FOOTER)? == disk).then_some(disk)
+    }
 }
 
 /// Reads a footer: the disk's length in bytes, or the problem in words.

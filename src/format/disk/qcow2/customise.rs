@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::read::{Entry, Image};
@@ -12,10 +11,7 @@ use super::write::Writer;
 use super::{COPIED, Options, packed_entry};
 use crate::format::disk::pieces::{Disk, InPieces, Pieces as _};
 use crate::format::disk::{Error, Format};
-use crate::format::sparse::Sink;
-
-/// Bytes that are copied at once where the system cannot copy by itself.
-const COPY: usize = 1 << 20;
+use crate::format::sparse::{Sink, copy_range};
 
 /// A function that pours the bytes of a range into a sink.
 pub type Pour<'a> = Box<dyn FnOnce(&mut dyn Sink) -> io::Result<()> + 'a>;
@@ -202,26 +198,6 @@ fn copy(image: &Image, kept: &[Kept], writer: &mut Writer) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies within the kernel where it can: file systems with shared extents then copy nothing.
-fn copy_range(from: &File, mut at: u64, to: &File, mut new: u64, mut length: u64) -> io::Result<()> {
-    while length > 0 {
-        match rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut new), length as usize) {
-            // Offsets have moved on.
-            Ok(copied) if copied > 0 => length -= copied as u64,
-            _ => break,
-        }
-    }
-    let mut buffer = Vec::new();
-    while length > 0 {
-        buffer.resize(length.min(COPY as u64) as usize, 0);
-        from.read_exact_at(&mut buffer, at)?;
-        to.write_all_at(&buffer, new)?;
-        let copied = buffer.len() as u64;
-        (at, new, length) = (at + copied, new + copied, length - copied);
-    }
-    Ok(())
-}
-
 /// A sink that knows its offset.
 struct Counted<'a> {
     inner: &'a mut Writer,
@@ -242,6 +218,8 @@ impl Sink for Counted<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use flate2::{Compress, Compression, FlushCompress};
 
     use super::*;
