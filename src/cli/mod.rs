@@ -24,6 +24,7 @@ mod exits;
 mod explain;
 mod failure;
 mod fetch;
+mod file_arg;
 mod fit;
 mod graph;
 mod groups;

@@ -16,7 +16,7 @@ use crate::disk::platform::{Platform, release_of_extension};
 use crate::format::tree::{Contents, Entry, PLAIN, Tree};
 use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::{self, Config, Transpile, lint};
-use crate::sysext::inspect::{Inspected, inspect};
+use crate::sysext::inspect::{self, Inspected, inspect};
 
 /// Beginnings of archives: tar, gzip, zstd.
 const ARCHIVES: [(usize, &[u8]); 3] = [(257, b"ustar"), (0, &[0x1f, 0x8b]), (0, &[0x28, 0xb5, 0x2f, 0xfd])];
@@ -76,14 +76,9 @@ impl Payload {
     /// # Errors
     /// It is no sysext, or systemd would refuse it.
     pub fn sysext(&mut self, image: &Path) -> Result<(), Error> {
-        let stem = image.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let (inspected, findings) = inspect(image)?;
+        let (name, inspected, findings) = inspect::foreign(image)?;
         self.one_arch(image, &inspected)?;
-        let name = inspected.name.unwrap_or_else(|| stem.to_owned());
-        self.findings.extend(findings.into_iter().map(|finding| Finding {
-            message: format!("{}: {}", image.display(), finding.message),
-            ..finding
-        }));
+        self.findings.extend(findings);
         let (size, sha256) = known(image)?;
         self.place(Add::sysext(&name, image, size, sha256));
         self.sysexts.push(name);

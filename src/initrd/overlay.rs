@@ -14,7 +14,7 @@ use crate::base::finding::{Finding, Findings};
 use crate::format::tree::{self, Contents, Entry, PLAIN, Tree};
 use crate::ignition::authorities::{self, Authorities};
 use crate::ignition::{self, Config, Spec, Transpile, boot, lint};
-use crate::sysext::inspect::inspect;
+use crate::sysext::inspect;
 use crate::sysext::place::{IMAGE_END, link};
 
 /// Directory that becomes `/oem`.
@@ -78,13 +78,8 @@ impl Overlay {
     /// Adds the image of a sysext that somebody else built, under the name of its extension-release file, else that of
     /// the image file.
     pub(crate) fn foreign_sysext(&mut self, image: &Path) -> Result<(), Error> {
-        let stem = image.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let (inspected, findings) = inspect(image)?;
-        let name = inspected.name.unwrap_or_else(|| stem.to_owned());
-        self.findings.extend(findings.into_iter().map(|finding| Finding {
-            message: format!("{}: {}", image.display(), finding.message),
-            ..finding
-        }));
+        let (name, _, findings) = inspect::foreign(image)?;
+        self.findings.extend(findings);
         Ok(self.sysext(&name, image)?)
     }
 

@@ -109,6 +109,21 @@ pub fn inspect(path: &Path) -> Result<(Inspected, Vec<Finding>), Error> {
     Ok((inspected, breaches.iter().map(Breach::finding).collect()))
 }
 
+/// Inspects an image that somebody else built: the name that it is merged under, by its release file, else that of the
+/// image file; and the findings, each with the image's path.
+///
+/// # Errors
+/// Those of [`inspect`].
+pub fn foreign(image: &Path) -> Result<(String, Inspected, Vec<Finding>), Error> {
+    let (inspected, mut findings) = inspect(image)?;
+    let stem = image.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let name = inspected.name.clone().unwrap_or_else(|| stem.to_owned());
+    for finding in &mut findings {
+        finding.message = format!("{}: {}", image.display(), finding.message);
+    }
+    Ok((name, inspected, findings))
+}
+
 /// Name, compression and block size.
 fn described(format: Format) -> (&'static str, Option<&'static str>, Option<u32>) {
     match format {

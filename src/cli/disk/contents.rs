@@ -1,16 +1,15 @@
 //! The options for files that are put on OEM and ROOT.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::base::disk as base;
 use crate::base::error::Result;
+use crate::cli::file_arg::FileArg;
 use crate::disk::Error;
 use crate::disk::oem::Injection;
 use crate::disk::payload::{self, Payload};
-use crate::format::tree::PLAIN;
 use crate::tree::secrets;
 
 /// Heading of what is put in.
@@ -39,35 +38,6 @@ pub(super) struct ContentArgs {
     /// Kernel argument, after the platform's own, from the first boot on
     #[arg(help_heading = CONTENTS, long, value_name = "ARG", allow_hyphen_values = true)]
     kernel_arg: Vec<String>,
-}
-
-/// `motd=here/motd:0600`
-#[derive(Clone)]
-struct FileArg {
-    path: String,
-    from: PathBuf,
-    mode: u16,
-}
-
-impl FromStr for FileArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (path, from) = text.split_once('=').ok_or("PATH=SOURCE was expected")?;
-        let mode = from.rsplit_once(':').and_then(|(from, digits)| {
-            let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
-            Some((from, u16::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777)?))
-        });
-        if mode.is_none()
-            && let Some((file, digits)) = from.rsplit_once(':')
-            && Path::new(file).exists()
-            && !Path::new(from).exists()
-        {
-            return Err(format!("`{digits}` is not a mode of three or four octal digits, such as 0644"));
-        }
-        let (from, mode) = mode.unwrap_or((from, PLAIN));
-        Ok(FileArg { path: path.to_owned(), from: from.into(), mode })
-    }
 }
 
 impl ContentArgs {

@@ -1,7 +1,6 @@
 //! `prebake initrd inject`
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::Args;
 use serde_json::json;
@@ -9,8 +8,9 @@ use serde_json::json;
 use super::Misuse;
 use crate::base::disk;
 use crate::base::error::Result;
+use crate::cli::file_arg::FileArg;
 use crate::cli::project::StoreArg;
-use crate::format::tree::{PLAIN, Tree};
+use crate::format::tree::Tree;
 use crate::initrd;
 use crate::initrd::inject::{Target, inject, write_overlay};
 use crate::initrd::overlay::Overlay;
@@ -88,28 +88,6 @@ struct ContentArgs {
     /// Any file, with the mode 644 unless another is given
     #[arg(help_heading = CONTENTS, long, value_name = "PATH=SOURCE[:MODE]")]
     file: Vec<FileArg>,
-}
-
-/// `usr/share/oem/x=here/x:0755`
-#[derive(Clone)]
-struct FileArg {
-    path: String,
-    from: PathBuf,
-    mode: u16,
-}
-
-impl FromStr for FileArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (path, from) = text.split_once('=').ok_or("PATH=SOURCE was expected")?;
-        let mode = from.rsplit_once(':').and_then(|(from, digits)| {
-            let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
-            Some((from, u16::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777)?))
-        });
-        let (from, mode) = mode.unwrap_or((from, PLAIN));
-        Ok(FileArg { path: path.trim_start_matches('/').to_owned(), from: from.into(), mode })
-    }
 }
 
 impl InjectArgs {
@@ -199,7 +177,8 @@ impl ContentArgs {
         ignition.iter().try_for_each(|path| overlay.layer(path))?;
         sysext.iter().try_for_each(|path| overlay.foreign_sysext(path))?;
         image.iter().try_for_each(|path| overlay.image(path))?;
-        file.iter().try_for_each(|file| overlay.file(&file.path, &file.from, file.mode))?;
+        let root = |path: &str| path.trim_start_matches('/').to_owned();
+        file.iter().try_for_each(|file| overlay.file(&root(&file.path), &file.from, file.mode))?;
         Ok(overlay)
     }
 }
