@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Misuse, input, is_free, threads};
+use super::{Misuse, is_free, threads};
 use crate::base::count::counted;
 use crate::base::disk as base;
 use crate::base::error::Result;
@@ -19,6 +19,7 @@ use crate::disk::Error;
 use crate::disk::content::Content;
 use crate::disk::layout::ROOT;
 use crate::disk::look::{Asked, Image};
+use crate::disk::make::Input;
 use crate::disk::payload;
 use crate::format::image::Kind;
 use crate::format::sparse::{Sink, Sparse};
@@ -81,7 +82,7 @@ impl ExtractArgs {
         let there = there.map_err(base::Error::io("look at", &self.output))?;
         let scratch = payload::scratch(&self.output);
         let asked = Asked { root: true, ..Asked::default() };
-        let image = Image::look(input(&self.image)?, asked, &scratch, threads())?;
+        let image = Image::look(Input::open(&self.image)?, asked, &scratch, threads())?;
         // A directory that is there may be one that cannot be replaced, such as a mount point: it is filled.
         let parent = there.as_deref().unwrap_or_else(|| base::directory_of(&self.output));
         base::create_directories(parent)?;

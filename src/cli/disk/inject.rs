@@ -86,16 +86,13 @@ impl InjectArgs {
         let (made, format, signed) = self.output.make(self.source.open(&self.disk)?, wish)?;
         let path = self.output.output.display();
         if self.source.common.json {
-            let room = made.room.map(|room| {
-                json!({"length": room.length, "there": room.there, "reserve": room.reserve, "free": room.free})
-            });
             say!(
                 "{:#}",
                 json!({
                     "file": path.to_string(), "bytes": made.bytes, "sha256": made.sha256,
                     "disk_bytes": made.disk_bytes, "platform": made.platform.as_deref().unwrap_or(GENERIC), "injected": made.injected,
                     "format": format.name(), "removed": made.removed,
-                    "on_root": made.on_root, "replaced": !made.removed.is_empty(), "room": room,
+                    "on_root": made.on_root, "replaced": !made.removed.is_empty(), "room": made.room,
                     "advice": made.advice, "findings": told.iter().chain(&made.findings).collect::<Vec<_>>(),
                     "signature": as_json(signed.as_ref()),
                 })

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{input, threads};
+use super::threads;
 use crate::base::error::Result;
 use crate::base::size::Bytes;
 use crate::cli::table::Table;
 use crate::disk::Error;
 use crate::disk::layout::{self, BIOS, Choice, DATA, EFI, RAID, RESERVED, RESIZE, USR};
 use crate::disk::look::{Asked, Image};
+use crate::disk::make::Input;
 use crate::disk::oem::{Node, Room};
 use crate::disk::platform::GENERIC;
 use crate::format::gpt::Partition;
@@ -134,7 +135,7 @@ fn first_boot(image: &Image) -> Result<Option<bool>, Error> {
 impl InspectArgs {
     pub(super) fn run(self) -> Result<()> {
         let asked = Asked { esp: true, ..Asked::default() };
-        let image = Image::look(input(&self.image)?, asked, &std::env::temp_dir(), threads())?;
+        let image = Image::look(Input::open(&self.image)?, asked, &std::env::temp_dir(), threads())?;
         let flatcar = image.flatcar();
         let seen = match &flatcar {
             Ok(_) => Some(Seen::of(&image)),
@@ -218,9 +219,7 @@ impl InspectArgs {
             "first_boot": told.first_boot, "grub": seen.map(|seen| &seen.grub),
             "autologin": seen.map(|seen| seen.autologin), "injected": seen.map(|seen| &seen.injected),
             "on_root": seen.map(|seen| &seen.on_root),
-            "room": seen.map(|Seen { room, .. }| json!({
-                "length": room.length, "there": room.there, "reserve": room.reserve, "free": room.free,
-            })),
+            "room": seen.map(|seen| seen.room),
             "files": files, "findings": findings,
         })
     }

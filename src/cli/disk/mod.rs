@@ -18,8 +18,6 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 
 use crate::base::error::{Advice, Exit, Result};
-use crate::disk::Error;
-use crate::disk::make::Input;
 use crate::disk::platform::{PLATFORMS, Platform};
 use crate::format::disk::Format;
 
@@ -151,11 +149,6 @@ impl FromStr for FormatArg {
 /// Threads that pack and unpack.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Opens an image.
-fn input(path: &Path) -> Result<Input, Error> {
-    Input::open(path)
 }
 
 /// Whether a directory is missing or empty.

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::input;
 use super::output::OutputArgs;
 use super::source::Source;
 use crate::base::count::counted;
 use crate::base::error::Result;
-use crate::disk::make::Wish;
+use crate::disk::make::{Input, Wish};
 use crate::format::disk::Format;
 
 /// Give a disk image the OEM content back that it had before the injection
@@ -34,7 +33,7 @@ impl RemoveArgs {
     pub(super) fn run(self) -> Result<()> {
         let wish =
             Wish { remove: true, epoch: self.epoch, digest: self.json, ..Wish::of_format(Format::Raw) };
-        let (made, format, _) = self.output.make(Source::unsigned(input(&self.image)?), wish)?;
+        let (made, format, _) = self.output.make(Source::unsigned(Input::open(&self.image)?), wish)?;
         let path = self.output.output.display();
         match self.json {
             true => say!(

@@ -3,8 +3,7 @@
 //! Owns when a signature counts: before anything appears under a name. Leaves its judgement to `trust`.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,15 +12,12 @@ use serde_json::{Value, json};
 
 use crate::base::disk as base;
 use crate::base::error::Result;
-use crate::cli::key::{expect, with_suffix};
+use crate::cli::key::{expect, read_into, with_suffix};
 use crate::cli::progress::Passing;
 use crate::cli::project::PinArgs;
 use crate::disk::make::Input;
 use crate::flatcar::board::SIGNATURE;
 use crate::trust::openpgp::{Signed, Verifier};
-
-/// Bytes that are read at a time while an image is held against its signature.
-const CHUNK: usize = 128 << 10;
 
 /// The signature of the image, and the form of the answer.
 #[derive(Args)]
@@ -106,7 +102,7 @@ impl SourceArgs {
             return Ok(Source { input, seal: Seal { verifier: None, name } });
         };
         if let Some(file) = file.filter(|_| !input.comes_once()) {
-            read_all(&file, &name, |bytes| verifier.update(bytes)).map_err(base::Error::io("read", image))?;
+            verify(&mut verifier, &file, image)?;
         }
         let verifier = Arc::new(Mutex::new(Some(verifier)));
         let seal = Seal { verifier: Some(verifier.clone()), name };
@@ -131,27 +127,18 @@ impl SourceArgs {
         }
         let mut verifier = expect(&signature, self.key.as_deref(), &self.common)?;
         let opened = File::open(file).map_err(base::Error::io("open", file))?;
-        let name = file.display().to_string();
-        read_all(&opened, &name, |bytes| verifier.update(bytes)).map_err(base::Error::io("read", file))?;
+        verify(&mut verifier, &opened, file)?;
         verifier.finish()?;
         Ok(())
     }
 }
 
-/// Reads a file to its end, wherever others have read it to.
-fn read_all(file: &File, name: &str, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-    let shown = Passing::new(format!("verifying {name}"), Some(file.metadata()?.len()));
-    let (mut buffer, mut at) = (vec![0; CHUNK], 0);
-    loop {
-        match file.read_at(&mut buffer, at) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                take(buffer.get(..count).unwrap_or_default());
-                at += count as u64;
-                shown.at(at, None);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+/// Has a verifier see all of a file, and shows how far it is.
+fn verify(verifier: &mut Verifier, mut file: &File, path: &Path) -> Result<()> {
+    let failed = || base::Error::io("read", path);
+    let length = file.metadata().map_err(failed())?.len();
+    // An image that is read at any place does not care where this ends.
+    file.rewind().map_err(failed())?;
+    let shown = Passing::new(format!("verifying {}", path.display()), Some(length));
+    Ok(read_into(verifier, file, |at| shown.at(at, None)).map_err(failed())?)
 }

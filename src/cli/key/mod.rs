@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::trust::openpgp;
-pub(crate) use vendor::expect;
+pub(crate) use vendor::{expect, read_into};
 
 /// Make keys, sign with them, and verify signatures
 ///

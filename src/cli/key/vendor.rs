@@ -4,7 +4,7 @@
 //! that primary; then the subkeys below it are judged one by one.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -181,18 +181,36 @@ pub(crate) fn expect(signature: &Path, key_file: Option<&Path>, common: &PinArgs
     Ok(key.expect(&signature.display().to_string(), &read(signature)?, SystemTime::now())?)
 }
 
+/// Has a verifier see all that is read; `told` hears how many bytes it has seen.
+///
+/// # Errors
+/// The reader fails.
+pub(crate) fn read_into(
+    verifier: &mut Verifier,
+    mut reader: impl Read,
+    mut told: impl FnMut(u64),
+) -> io::Result<()> {
+    let (mut buffer, mut at) = (vec![0; CHUNK], 0);
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                verifier.update(buffer.get(..count).unwrap_or_default());
+                at += count as u64;
+                told(at);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Verifies one of the vendor's detached signatures as builds do.
 pub(crate) fn verify(path: &Path, signature: &Path, key_file: Option<&Path>, common: &PinArgs) -> Result<()> {
     let pin = common.pin;
     let mut verifier = expect(signature, key_file, common)?;
-    let mut file = File::open(path).map_err(disk::Error::io("open", path))?;
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match file.read(&mut buffer).map_err(disk::Error::io("read", path))? {
-            0 => break,
-            length => verifier.update(&buffer[..length]),
-        }
-    }
+    let file = File::open(path).map_err(disk::Error::io("open", path))?;
+    read_into(&mut verifier, file, |_| ()).map_err(disk::Error::io("read", path))?;
     let signed = verifier.finish()?;
     let file = path.display().to_string();
     if common.json {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
+
 use super::{Entry, Node, Oem, Source, extension_name};
 use crate::base::size::Bytes;
 use crate::disk::Error;
@@ -18,7 +20,7 @@ const INLINE: u64 = 2048;
 const BLOCK: u64 = 4096;
 
 /// The room on OEM, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Room {
     /// Length of the partition.
     pub length: u64,
