@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Described;
+use crate::addon::vendor;
 use crate::bake::build::{Destination, Report, build};
 use crate::bake::project::{Limits, Project};
 use crate::base::disk;
@@ -15,7 +16,7 @@ use crate::base::finding::Finding;
 use crate::cli::lock::tell_cached;
 use crate::cli::progress::Progress;
 use crate::cli::project::{FetchArgs, StoreArg, block_on};
-use crate::cluster::api::addons::{self, Shelf, vendor};
+use crate::cluster::api::addons::{self, Shelf};
 use crate::cluster::description::Cluster;
 use crate::cluster::kubeadm::Pace;
 use crate::cluster::pki::kubeconfig::Written;
@@ -166,7 +167,7 @@ pub(crate) fn generate(
     // As a lock is written when there is none: from then on the manifests are the site's own files.
     if !building.offline && !building.locked {
         let shelf = Shelf::new(&cluster.directory, &place);
-        for (wish, directory) in vendor::missing(cluster, &shelf) {
+        for (wish, directory) in addons::missing(cluster, &shelf) {
             let vendored = block_on(async { Ok(vendor::vendor(&wish, &directory).await?) })?;
             tell!("{} {} is in {}", wish.name, vendored.record.version, directory.display());
         }

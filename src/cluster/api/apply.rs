@@ -15,10 +15,10 @@ use kube::discovery::{ApiResource, Scope, pinned_kind};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::addons::Addon;
-use super::addons::manifest::Document;
 use super::client::{Connection, Trouble};
 use super::objects::MANAGER;
+use crate::addon::Addon;
+use crate::addon::manifest::Document;
 use crate::base::count::counted;
 use crate::base::error::{Advice, Exit};
 

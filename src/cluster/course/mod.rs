@@ -29,8 +29,9 @@ use url::Url;
 
 pub use self::late::Late;
 pub use self::sight::Sight;
+use crate::addon::Addon;
 use crate::base::error::Result;
-use crate::cluster::api::addons::{Addon, Plan};
+use crate::cluster::api::addons::Plan;
 use crate::cluster::api::apply;
 use crate::cluster::api::change::Rollout;
 use crate::cluster::api::client::Connection;

@@ -15,13 +15,13 @@ use super::keys::{
 use super::{
     Addon, Cni, Etcd, Join, KeyKind, Password, Power, Proxy, Secret, Storage, Vip, forms, ssh, versions,
 };
+use crate::addon::known;
 use crate::bake::recipe::Install;
 use crate::base::finding::{Finding, Place, Source, meant, nearest};
 use crate::base::reader::{Reader, SCHEMA};
 use crate::base::size::Bytes;
 use crate::base::yaml::decode::{Decoder, Fields, Spanned};
 use crate::base::yaml::{self, Node as Yaml, Position};
-use crate::cluster::api::addons::known;
 use crate::flatcar::version::{Version, VersionWish};
 use crate::machine::network::{Cidr, Network};
 use crate::machine::node::{Mac, judge_mac};

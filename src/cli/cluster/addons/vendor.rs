@@ -6,10 +6,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::super::reach::description;
+use crate::addon::record;
+use crate::addon::vendor::{Place, Vendored, Wish, vendor};
 use crate::base::error::Result;
 use crate::cli::project::block_on;
-use crate::cluster::api::addons::vendor::{Place, Vendored, Wish, vendor};
-use crate::cluster::api::addons::{DIRECTORY, record};
+use crate::cluster::api::addons::{DIRECTORY, way_out};
 use crate::cluster::description::Cluster;
 
 /// Fetch the manifests of an add-on into a directory beside the description, with a record of their digests
@@ -71,6 +72,8 @@ impl VendorArgs {
             namespace: self.namespace,
             kubernetes: cluster.as_ref().map(|cluster| cluster.kubernetes.value.clone()),
             pods: cluster.as_ref().map(|cluster| cluster.pods.value.to_string()),
+            images: Vec::new(),
+            way_out: way_out(name),
         };
         let beside = file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let directory = beside.join(DIRECTORY).join(name);

@@ -4,20 +4,13 @@
 //! puts a manifest beside the description, with a record of its digests, and from there it is the site's own file.
 
 pub mod hooks;
-pub mod images;
-pub mod known;
-pub mod manifest;
-pub mod record;
-pub mod scalar;
-pub mod vendor;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use self::manifest::Document;
-use self::record::Record;
-use crate::base::finding::{Finding, Findings, MAX_TEXT, Place, Source};
+use crate::addon::vendor::Wish;
+use crate::addon::{Addon, flannel, known};
+use crate::base::finding::{Finding, Findings, Place};
 use crate::base::yaml::decode::Spanned;
 use crate::cluster::description::{Cluster, Cni};
 use crate::cluster::place::Place as Whereabouts;
@@ -33,24 +26,6 @@ pub struct Plan {
     pub network: Vec<Addon>,
     /// The others, in the order of the description: applied once all nodes are Ready.
     pub others: Vec<Addon>,
-}
-
-/// One add-on, read and decoded.
-#[derive(Debug)]
-pub struct Addon {
-    /// Name of a known add-on, or that which the description gives to one of its own.
-    pub name: String,
-    /// Its objects, in the order in which they were written.
-    pub documents: Vec<Document>,
-    /// Images that its manifests do not name in an `image:`, from the description and from the record.
-    images: Vec<Spanned<String>>,
-}
-
-impl Addon {
-    /// An add-on of these objects alone.
-    pub fn of(name: &str, documents: Vec<Document>) -> Addon {
-        Addon { name: name.to_owned(), documents, images: Vec::new() }
-    }
 }
 
 impl Cni {
@@ -112,12 +87,7 @@ impl Plan {
         let mut findings = Vec::new();
         let mut images = BTreeMap::new();
         for addon in self.addons() {
-            for document in &addon.documents {
-                images::of_document(document, &mut images, &mut findings);
-            }
-            for image in &addon.images {
-                images::add(image.clone(), &mut images, &mut findings);
-            }
+            addon.add_images(&mut images, &mut findings);
         }
         Findings::settle(findings, images.into_values().collect()).map(|(images, _)| images)
     }
@@ -204,74 +174,37 @@ fn read(
         [] => vec![(shelf.of(name), place)],
         own => own.iter().map(|own| (cluster.directory.join(&own.value), &own.place)).collect(),
     };
-    let mut addon = Addon { name: name.to_owned(), documents: Vec::new(), images: images.to_vec() };
-    let before = findings.len();
-    for (path, place) in manifests {
-        let first = addon.documents.len();
-        match files(&path) {
-            Ok(files) if files.is_empty() => {
-                let finding = Finding::error(format!("{} has no manifests of {name}", path.display()));
-                findings.push(finding.at(place.clone()).hint(way_out(name)));
-            }
-            Ok(files) => {
-                for file in files {
-                    match text(&file) {
-                        Ok(source) => match manifest::read(&source) {
-                            Ok(documents) => {
-                                addon.documents.extend(documents.into_iter().filter(is_installed))
-                            }
-                            Err(Findings(wrong)) => findings.extend(wrong),
-                        },
-                        Err(why) => findings.push(Finding::error(why).at(place.clone())),
-                    }
-                }
-                let directory =
-                    if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(Path::new(".")) };
-                match Record::of(directory) {
-                    Ok(None) => {}
-                    Ok(Some(record)) => {
-                        findings.extend(record.changed(directory, place));
-                        if let Some(namespace) = &record.namespace {
-                            addon.documents[first..]
-                                .iter_mut()
-                                .for_each(|document| document.home = namespace.clone());
-                        }
-                        let images = record.images.iter();
-                        addon.images.extend(
-                            images.map(|image| Spanned { value: image.clone(), place: place.clone() }),
-                        );
-                    }
-                    Err(finding) => findings.push(finding.at(place.clone())),
-                }
-            }
-            Err(error) => {
-                let why = match error.kind() {
-                    std::io::ErrorKind::NotFound => {
-                        format!("the manifests of {name} are not here: there is no {}", path.display())
-                    }
-                    _ => format!("cannot read the manifests of {name} in {}: {error}", path.display()),
-                };
-                findings.push(Finding::error(why).at(place.clone()).hint(way_out(name)));
-            }
-        }
-    }
-    if findings.len() == before && addon.documents.is_empty() {
-        let finding = Finding::error(format!("the manifests of {name} have no object in them"));
-        findings.push(finding.at(place.clone()).hint(way_out(name)));
-    }
+    let mut addon = Addon::read(name, place, &manifests, &way_out(name), findings);
+    addon.images.extend_from_slice(images);
     addon
 }
 
-/// Whether an object belongs to an installation. A chart's hooks for upgrades and removals do not: Longhorn's and NVIDIA's would take
-/// away what was just installed.
-fn is_installed(document: &Document) -> bool {
-    let hook = document.value.pointer("/metadata/annotations/helm.sh~1hook").and_then(|hook| hook.as_str());
-    hook.is_none_or(|hook| {
-        hook.split(',').any(|when| matches!(when.trim(), "pre-install" | "post-install" | "crd-install"))
-    })
+/// The known add-ons of a description whose manifests are not there yet, with the directory where each shall lie.
+pub fn missing(cluster: &Cluster, shelf: &Shelf) -> Vec<(Wish, PathBuf)> {
+    let has_own = |name: &str| {
+        cluster.addons.iter().any(|addon| addon.name.value == name && !addon.manifests.is_empty())
+    };
+    let network = cluster.cni.addon().into_iter().map(str::to_owned);
+    let mut names: Vec<String> =
+        network.chain(cluster.addons.iter().map(|addon| addon.name.value.clone())).collect();
+    names.sort();
+    names.dedup();
+    names.retain(|name| known::of(name).is_some() && !has_own(name));
+    let of_name = |name: String| {
+        let directory = shelf.put(&name);
+        let wish = Wish {
+            kubernetes: Some(cluster.kubernetes.value.clone()),
+            pods: Some(cluster.pods.value.to_string()),
+            way_out: way_out(&name),
+            ..Wish::of(&name)
+        };
+        (wish, directory)
+    };
+    names.into_iter().filter(|name| !shelf.of(name).exists()).map(of_name).collect()
 }
 
-fn way_out(name: &str) -> String {
+/// The way to the manifests of an add-on.
+pub fn way_out(name: &str) -> String {
     match known::of(name) {
         Some(known) => {
             let text = format!(
@@ -286,48 +219,12 @@ fn way_out(name: &str) -> String {
 /// The way without a network plugin's manifest.
 const WITHOUT: &str = "; `cni: routes` needs neither manifest nor image, if all nodes are on one network";
 
-/// The files of a manifest: itself, or those of a directory that kubectl reads (`.yaml`, `.yml`, `.json`), by name.
-fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    if !std::fs::metadata(path)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let path = entry?.path();
-        let is_manifest = path.extension().is_some_and(|it| it == "yaml" || it == "yml" || it == "json");
-        if is_manifest && !path.is_dir() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn text(path: &Path) -> Result<Arc<Source>, String> {
-    let name = path.display().to_string();
-    let bytes = crate::base::disk::read_at_most(path, MAX_TEXT)
-        .map_err(|error| format!("cannot read {name}: {error}"))?;
-    if bytes.len() > MAX_TEXT {
-        return Err(format!("{name} is longer than {} MiB", MAX_TEXT >> 20));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))?;
-    Ok(Source::new(name, text))
-}
-
-/// flannel's own network must be the cluster's: kube-controller-manager gives each node a part of that, and flannel takes no node
-/// whose part is elsewhere ("Error registering network").
+/// flannel with another network than the cluster's.
 fn network_of(addon: &Addon, cluster: &Cluster) -> Option<Finding> {
     let wanted = cluster.pods.value.to_string();
-    addon.documents.iter().find_map(|document| {
-        let text = document.value.pointer("/data/net-conf.json")?.as_str()?;
-        let network =
-            serde_json::from_str::<serde_json::Value>(text).ok()?.get("Network")?.as_str()?.to_owned();
-        (network != wanted).then(|| {
-            let finding =
-                Finding::error(format!("flannel's network is {network}, the cluster's pods have {wanted}"));
-            let finding =
-                finding.at(document.place.clone()).related(cluster.pods.place.clone(), "the pods' addresses");
-            finding.hint("vendor it anew with this cluster.yaml, or write the same network in both")
-        })
-    })
+    let (document, network) = flannel::other_network(addon, &wanted)?;
+    let finding = Finding::error(format!("flannel's network is {network}, the cluster's pods have {wanted}"));
+    let finding =
+        finding.at(document.place.clone()).related(cluster.pods.place.clone(), "the pods' addresses");
+    Some(finding.hint("vendor it anew with this cluster.yaml, or write the same network in both"))
 }

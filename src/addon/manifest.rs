@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::scalar;
-use crate::base::finding::{Finding, Findings, Place, Source};
+use crate::base::finding::{Finding, Findings, Place, Source, plain};
 use crate::base::yaml::{Kind, Node, merge};
 
 /// One object of a manifest.
@@ -40,32 +40,84 @@ impl Document {
     }
 }
 
-/// Reads the objects of a text; those of lists singly.
+/// Most objects of a text: ten times those of the largest addons; each takes some kilobytes of memory with its places.
+pub const MAX_OBJECTS: usize = 20_000;
+
+/// Reads the objects of a text; those of lists singly. Time and memory grow with the text alone, however many documents it has.
 ///
 /// # Errors
-/// All findings, of every document.
+/// All findings, of every document; more than [`MAX_OBJECTS`] documents or objects.
 pub fn read(source: &Arc<Source>) -> Result<Vec<Document>, Findings> {
+    // Columns count without the mark that editors put before a text.
+    let source = match plain(&source.text) {
+        text if text.len() == source.text.len() => source.clone(),
+        text => Source::new(source.name.clone(), text),
+    };
+    let parts = split(&source.text);
+    let too_many = |line| {
+        let place = Place { source: source.clone(), line, column: 1 };
+        let finding = Finding::error(format!("this text has more than {MAX_OBJECTS} objects")).at(place);
+        Findings::from(finding.hint("split it into files, and name them one by one"))
+    };
+    if let Some(part) = parts.get(MAX_OBJECTS) {
+        return Err(too_many(part.before + 1));
+    }
     let mut documents = Vec::new();
     let mut findings = Vec::new();
-    for part in split(&source.text) {
-        let part = Source::new(source.name.clone(), part);
-        match merge::parse(&part) {
+    for Part { before, text } in parts {
+        match merge::parse(&Source::new(source.name.clone(), text)) {
             Ok(root) if root.is_null() => {}
-            Ok(root) => match json(&root, &part) {
-                Ok(value) => flatten(root, value, &part, &mut documents, &mut findings),
-                Err(finding) => findings.push(finding),
-            },
-            Err(finding) => findings.push(finding),
+            Ok(mut root) => {
+                lower(&mut root, before);
+                match json(&root, &source) {
+                    Ok(value) => flatten(root, value, &source, &mut documents, &mut findings),
+                    Err(finding) => findings.push(finding),
+                }
+            }
+            Err(mut finding) => {
+                let related = finding.related.iter_mut().map(|(place, _)| place);
+                for place in finding.place.iter_mut().chain(related) {
+                    *place =
+                        Place { source: source.clone(), line: place.line + before, column: place.column };
+                }
+                findings.push(finding);
+            }
+        }
+        if let Some(document) = documents.get(MAX_OBJECTS) {
+            return Err(too_many(document.place.line));
         }
     }
     Findings::settle(findings, documents).map(|(documents, _)| documents)
 }
 
-/// The documents of a text, each after as many empty lines as there are lines before it, so that its places are those of the file.
-fn split(text: &str) -> Vec<String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+/// Moves a tree down by a number of lines.
+fn lower(node: &mut Node, lines: usize) {
+    node.start.line += lines;
+    node.end.line += lines;
+    match &mut node.kind {
+        Kind::Scalar(..) => {}
+        Kind::Sequence(items) => items.iter_mut().for_each(|item| lower(item, lines)),
+        Kind::Mapping(entries) => {
+            for (key, value) in entries {
+                lower(key, lines);
+                lower(value, lines);
+            }
+        }
+    }
+}
+
+/// One document of a text.
+struct Part {
+    /// Number of lines before it in the text.
+    before: usize,
+    /// Its own lines.
+    text: String,
+}
+
+/// The documents of a text.
+fn split(text: &str) -> Vec<Part> {
     let mut parts = Vec::new();
-    let mut part = String::new();
+    let mut part = Part { before: 0, text: String::new() };
     let mut is_empty = true;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let bare = line.trim_end();
@@ -73,28 +125,28 @@ fn split(text: &str) -> Vec<String> {
             bare == mark || bare.strip_prefix(mark).is_some_and(|rest| rest.starts_with([' ', '\t']))
         };
         if is_mark("---") || is_mark("...") {
-            let before = std::mem::replace(&mut part, "\n".repeat(number));
+            let last = std::mem::replace(&mut part, Part { before: number, text: String::new() });
             if !is_empty {
-                parts.push(before);
+                parts.push(last);
             }
             let rest = line[3..].trim();
             is_empty = is_mark("...") || rest.is_empty() || rest.starts_with('#');
             if is_empty {
-                part.push('\n');
+                part.text.push('\n');
             } else {
                 // Text behind the mark is of the next document; blanks keep its columns.
-                part.push_str("   ");
-                part.push_str(&line[3..]);
+                part.text.push_str("   ");
+                part.text.push_str(&line[3..]);
             }
             continue;
         }
         // Directives such as `%YAML 1.2` stand before the first mark.
         if is_empty && bare.starts_with('%') {
-            part.push('\n');
+            part.text.push('\n');
             continue;
         }
         is_empty &= bare.is_empty() || bare.trim_start().starts_with('#');
-        part.push_str(line);
+        part.text.push_str(line);
     }
     if !is_empty {
         parts.push(part);
@@ -175,6 +227,10 @@ fn flatten(
         }
         return;
     }
+    // The record of a provider's contracts for clusterctl lies beside its objects, and is none.
+    if kind == "Metadata" && api_version.starts_with("clusterctl.cluster.x-k8s.io/") {
+        return;
+    }
     if api_version == "kustomize.config.k8s.io/v1beta1" {
         let finding = Finding::error("a kustomization is no manifest").at(place);
         findings.push(finding.hint("`kubectl kustomize DIR > manifest.yaml` makes one of it"));
@@ -208,6 +264,37 @@ mod tests {
         let text = "kind: A\napiVersion: v1\nmetadata: {name: a}\ndata:\n  x: |\n    ---\n    y\n";
         assert_eq!(names(text), ["A a 1"]);
         assert_eq!(names("%YAML 1.1\n---\nkind: A\napiVersion: v1\nmetadata: {name: a}\n"), ["A a 3"]);
+    }
+
+    /// Each document was read behind as many empty lines as there are before it: 20 GB for 80,000 documents.
+    #[test]
+    fn a_document_holds_its_own_lines_alone_and_too_many_are_told() {
+        let one = "kind: A\napiVersion: v1\nmetadata: {name: a}\n---\n";
+        let text = one.repeat(3000);
+        let held: usize = split(&text).iter().map(|part| part.text.len()).sum();
+        assert!(held <= text.len(), "{held} of {}", text.len());
+        let documents = read(&Source::new("x.yaml", text)).unwrap();
+        let last = documents.last().unwrap();
+        assert_eq!(
+            (documents.len(), last.place.line, last.node.start.line),
+            (3000, 4 * 2999 + 1, 4 * 2999 + 1)
+        );
+        assert_eq!(last.place.source.line(last.place.line), Some("kind: A"));
+        // Faults of syntax have the places of the file, too.
+        let Findings(findings) =
+            read(&Source::new("x.yaml", format!("\u{feff}{one}{one}a: [1\n"))).unwrap_err();
+        let place = findings[0].place.as_ref().unwrap();
+        assert!(place.line >= 9, "{findings:?}");
+        assert_eq!(place.source.line(5), Some("kind: A"));
+
+        let Findings(findings) = read(&Source::new("x.yaml", one.repeat(MAX_OBJECTS + 1))).unwrap_err();
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].message.contains("more than 20000 objects"), "{findings:?}");
+        let items = "- {kind: A, apiVersion: v1, metadata: {name: a}}\n".repeat(MAX_OBJECTS + 1);
+        let list = format!("kind: List\napiVersion: v1\nitems:\n{items}");
+        assert!(
+            read(&Source::new("x.yaml", list)).unwrap_err().to_string().contains("more than 20000 objects")
+        );
     }
 
     #[test]

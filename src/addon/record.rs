@@ -79,8 +79,9 @@ impl Record {
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
-    /// Files that are otherwise than the record says. Files that it does not name are a site's own additions.
-    pub fn changed(&self, directory: &Path, place: &Place) -> Vec<Finding> {
+    /// Files that are otherwise than the record says. Files that it does not name are a site's own additions. `way_out` says how such a
+    /// directory is fetched.
+    pub fn changed(&self, directory: &Path, place: &Place, way_out: &str) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (name, digest) in &self.files {
             let path = directory.join(name);
@@ -91,8 +92,7 @@ impl Record {
             };
             let finding = Finding::error(format!("{} {why}", path.display())).at(place.clone());
             findings.push(finding.hint(format!(
-                "`prebake cluster addons vendor {}` fetches it anew; to keep changes of your own, remove {}",
-                self.name,
+                "to have it anew: {way_out}; to keep changes of your own, remove {}",
                 directory.join(NAME).display()
             )));
         }

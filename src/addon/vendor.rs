@@ -1,4 +1,4 @@
-//! Fetches an add-on's manifests into a directory beside `cluster.yaml`, with a record of where they came from.
+//! Fetches an add-on's manifests into a directory of the project, with a record of where they came from.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,14 +7,16 @@ use std::process::{Command, Stdio};
 
 use super::known::{self, Known};
 use super::record::{self, From, Record};
-use super::{Shelf, images, manifest};
+use super::{flannel, images, manifest};
 use crate::base::digest::Sha256;
 use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::base::finding::{Findings, MAX_TEXT, Source, meant};
-use crate::cluster::description::Cluster;
 use crate::source::Mirrors;
 use crate::source::http::{self, Http, Options};
+
+/// The way out where a project does not say another one.
+const WAY_OUT: &str = "vendor it where there is internet, and take its directory along: no bundle has it";
 
 /// An add-on to vendor.
 #[derive(Debug)]
@@ -35,6 +37,28 @@ pub struct Wish {
     pub kubernetes: Option<String>,
     /// Network of the pods, which flannel's manifest must name.
     pub pods: Option<String>,
+    /// Images that no `image:` names, beside those of the table.
+    pub images: Vec<String>,
+    /// The way out where it cannot be fetched, in words.
+    pub way_out: String,
+}
+
+impl Wish {
+    /// A wish for an add-on of the table, and for nothing else.
+    pub fn of(name: &str) -> Wish {
+        Wish {
+            name: name.to_owned(),
+            version: None,
+            from: None,
+            values: Vec::new(),
+            settings: Vec::new(),
+            namespace: None,
+            kubernetes: None,
+            pods: None,
+            images: Vec::new(),
+            way_out: WAY_OUT.to_owned(),
+        }
+    }
 }
 
 /// A place that a person names.
@@ -42,6 +66,8 @@ pub struct Wish {
 pub enum Place {
     /// URLs of manifests.
     Urls(Vec<String>),
+    /// Files by these names, each with its URL.
+    Files(Vec<(String, String)>),
     /// `REPOSITORY/CHART`: a URL whose last part is the chart's name, or `oci://…`, or a directory or archive.
     Chart(String),
 }
@@ -77,6 +103,8 @@ pub enum Error {
     Fetch {
         /// The add-on.
         name: String,
+        /// That of the wish.
+        way_out: String,
         /// The HTTP client's error.
         source: http::Error,
     },
@@ -144,8 +172,7 @@ impl Advice for Error {
             Error::NoHelm { .. } => Some(
                 "install helm 3 here, or render the chart elsewhere and name the file in `manifests:`".into(),
             ),
-            Error::Fetch { name, .. } => {
-                let way_out = super::way_out(name);
+            Error::Fetch { way_out, .. } => {
                 Some(self.inner_hint().map_or_else(|| way_out.clone(), |inner| format!("{inner}; {way_out}")))
             }
             _ => self.inner_hint(),
@@ -173,41 +200,13 @@ pub async fn vendor(wish: &Wish, directory: &Path) -> Result<Vendored, Error> {
     if let Some(pods) = &wish.pods
         && name == "flannel"
     {
-        bundle.files.iter_mut().for_each(|(_, text)| *text = with_network(text, pods));
+        bundle.files.iter_mut().for_each(|(_, text)| *text = flannel::with_network(text, pods));
     }
     let all = judge(name, &bundle)?;
     write(directory, &bundle)?;
     let record = bundle.record(name, version);
     disk::write_atomic(&directory.join(record::NAME), record.text().as_bytes())?;
     Ok(Vendored { images: all, record, remark: known.map_or("", |known| known.remark) })
-}
-
-/// The known add-ons of a description whose manifests are not there yet, with the directory where each shall lie.
-pub fn missing(cluster: &Cluster, shelf: &Shelf) -> Vec<(Wish, PathBuf)> {
-    let has_own = |name: &str| {
-        cluster.addons.iter().any(|addon| addon.name.value == name && !addon.manifests.is_empty())
-    };
-    let network = cluster.cni.addon().into_iter().map(str::to_owned);
-    let mut names: Vec<String> =
-        network.chain(cluster.addons.iter().map(|addon| addon.name.value.clone())).collect();
-    names.sort();
-    names.dedup();
-    names.retain(|name| known::of(name).is_some() && !has_own(name));
-    let of_name = |name: String| {
-        let directory = shelf.put(&name);
-        let wish = Wish {
-            name,
-            version: None,
-            from: None,
-            values: Vec::new(),
-            settings: Vec::new(),
-            namespace: None,
-            kubernetes: Some(cluster.kubernetes.value.clone()),
-            pods: Some(cluster.pods.value.to_string()),
-        };
-        (wish, directory)
-    };
-    names.into_iter().filter(|name| !shelf.of(name).exists()).map(of_name).collect()
 }
 
 /// All that was fetched, in memory.
@@ -234,10 +233,15 @@ impl Bundle {
 
 async fn gather(wish: &Wish, known: Option<&Known>, version: &str) -> Result<Bundle, Error> {
     let filled = |pattern: &str| pattern.replace("{v}", version);
-    let images =
-        known.map(|known| known.images.iter().map(|image| filled(image)).collect()).unwrap_or_default();
+    let of_table = known.iter().flat_map(|known| known.images).map(|image| filled(image));
+    let images = of_table.chain(wish.images.iter().cloned()).collect();
+    let named = match &wish.from {
+        Some(Place::Files(files)) => files.as_slice(),
+        _ => &[],
+    };
     let (urls, chart) = match (&wish.from, known.map(|known| &known.from)) {
         (Some(Place::Urls(urls)), _) => (urls.clone(), None),
+        (Some(Place::Files(files)), _) => (files.iter().map(|(_, url)| url.clone()).collect(), None),
         (Some(Place::Chart(chart)), _) => (Vec::new(), Some(chart_of(chart))),
         (None, Some(known::From::Manifests(urls))) => (urls.iter().map(|url| filled(url)).collect(), None),
         (None, Some(known::From::Chart { repository, chart, .. })) => {
@@ -267,7 +271,11 @@ async fn gather(wish: &Wish, known: Option<&Known>, version: &str) -> Result<Bun
     let mirrors = mirrors.map_err(|error| Error::Mirrors { name: name.clone(), why: error.to_string() })?;
     let http = Http::new(mirrors, Options::default());
     for (number, url) in urls.iter().enumerate() {
-        let text = fetch(&http, name, url).await?;
+        let text = fetch(&http, wish, url).await?;
+        if let Some((file, _)) = named.get(number) {
+            bundle.files.push((file.clone(), text));
+            continue;
+        }
         let last = url.split(['?', '#']).next().unwrap_or(url).rsplit('/').next().unwrap_or_default();
         let stem = last.trim_end_matches(".yaml").trim_end_matches(".yml");
         let stem: String = stem.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
@@ -278,20 +286,20 @@ async fn gather(wish: &Wish, known: Option<&Known>, version: &str) -> Result<Bun
         bundle.files.push((file, text));
     }
     if let Some(list) = known.and_then(|known| known.list) {
-        let text = fetch(&http, name, &filled(list)).await?;
+        let text = fetch(&http, wish, &filled(list)).await?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         bundle.images.extend(lines.map(str::to_owned));
     }
     Ok(bundle)
 }
 
-async fn fetch(http: &Http<'_>, name: &str, url: &str) -> Result<String, Error> {
+async fn fetch(http: &Http<'_>, Wish { name, way_out, .. }: &Wish, url: &str) -> Result<String, Error> {
     let bytes = http
         .each(url, &http.tells(url), async |url: &str, _: &mut http::Patience| -> Result<_, http::Error> {
             http.get(url, Some(MAX_TEXT as u64)).await?.bytes().await
         })
         .await
-        .map_err(|source| Error::Fetch { name: name.to_owned(), source })?;
+        .map_err(|source| Error::Fetch { name: name.clone(), way_out: way_out.clone(), source })?;
     String::from_utf8(bytes)
         .map_err(|_| Error::Manifest { name: name.to_owned(), findings: crate::base::finding::not_text(url) })
 }
@@ -359,11 +367,6 @@ fn render(
     bundle.files.push((format!("{name}.yaml"), text));
     bundle.from = From::Chart { repository, chart, helm: own_version, settings, values };
     Ok(())
-}
-
-/// flannel's manifest with this network in place of its own.
-fn with_network(text: &str, network: &str) -> String {
-    text.replace("\"Network\": \"10.244.0.0/16\"", &format!("\"Network\": \"{network}\""))
 }
 
 /// The images of what was fetched, if all of it can be applied.
