@@ -28,4 +28,3 @@ pub mod project;
 pub mod rehearsal;
 pub mod sops;
 pub mod templates;
-pub(crate) mod yaml;

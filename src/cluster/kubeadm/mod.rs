@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::base::error::{Advice, Exit};
 use crate::cluster::description::{Cluster, Join, Node, Role, Secret};
 use crate::cluster::pki::{self, key::Algorithm};
-use crate::cluster::yaml::{document, documents};
+use crate::machine::yaml::{document, documents};
 use types::{
     ApiServer, Args, BootstrapToken, ClusterConfiguration, Component, ControlPlane, Discovery, DiscoveryFile,
     DiscoveryToken, Endpoint, Etcd, ExternalEtcd, Form, InitConfiguration, JoinConfiguration,

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::store::read_private;
 use crate::base::disk;
 use crate::base::unfinished::Unfinished;
-use crate::cluster::yaml;
+use crate::machine::yaml;
 
 /// A kubeconfig that lasts less is made anew.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
