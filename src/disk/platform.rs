@@ -222,7 +222,7 @@ pub static PLATFORMS: &[Platform] = &[
         name: "Vagrant",
         oem_id: "vagrant",
         variant: Variant::Vagrant,
-        formats: &[Format::Vmdk],
+        formats: &[Format::Box],
         ..PLAIN
     },
     Platform {

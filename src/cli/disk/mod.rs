@@ -7,7 +7,7 @@ mod inject;
 mod inspect;
 mod output;
 mod remove;
-mod source;
+pub(super) mod source;
 mod write;
 
 use std::fs;
@@ -98,7 +98,7 @@ impl Advice for Misuse {
             }
             Misuse::Special { .. } | Misuse::ToPipe => "name a file".into(),
             Misuse::NoForm { .. } => {
-                "name the form with --format, or end the name with .bin, .raw.zst, .qcow2, .vmdk, .vhd or .ova".into()
+                "name the form with --format, or end the name with .bin, .raw.zst, .qcow2, .vmdk, .vhd, .ova or .box".into()
             }
             Misuse::NearDisk { path, disk } => {
                 format!("name the disk, {disk}, or the file, ./{}", path.display())
@@ -147,7 +147,7 @@ impl FromStr for FormatArg {
 }
 
 /// Threads that pack and unpack.
-fn threads() -> usize {
+pub(super) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

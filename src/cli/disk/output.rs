@@ -28,14 +28,14 @@ pub(super) struct OutputArgs {
     /// Replace the file if it exists (the input, too: it is read to its end first)
     #[arg(long)]
     force: bool,
-    /// Form of the new file: raw, raw.gz, raw.zst, raw.bz2, qcow2, vmdk, vhd, ova, gce; else by its name (.bin, .raw, .bin.gz,
-    /// .raw.zst, .img.bz2, .qcow2, .vmdk, .vhd, .ova, .tar.gz); else, as for .img, qcow2 if the image is one, else raw
+    /// Form of the new file: raw, raw.gz, raw.zst, raw.bz2, qcow2, vmdk, vhd, ova, gce, box; else by its name (.bin, .raw, .bin.gz,
+    /// .raw.zst, .img.bz2, .qcow2, .vmdk, .vhd, .ova, .tar.gz, .box); else, as for .img, qcow2 if the image is one, else raw
     #[arg(long, value_name = "FORMAT")]
     format: Option<FormatArg>,
 }
 
 /// Ends of names, and the forms that they stand for.
-const ENDS: [(&str, Format); 16] = [
+const ENDS: [(&str, Format); 17] = [
     (".bin", Format::Raw),
     (".raw", Format::Raw),
     (".bin.gz", Format::RawGz),
@@ -52,6 +52,7 @@ const ENDS: [(&str, Format); 16] = [
     (".vhd", Format::Vhd),
     (".ova", Format::Ova),
     (".tar.gz", Format::GceTar),
+    (".box", Format::Box),
 ];
 
 /// The form that a name stands for; nothing where it says none. Flatcar publishes qcow2 images as `.img`, others raw ones.
@@ -102,7 +103,7 @@ impl OutputArgs {
     /// Makes the image, and gives it its name once the signature of the old one was found to be right.
     pub(super) fn make(
         &self,
-        Source { input, seal }: Source,
+        Source { input, seal, .. }: Source,
         wish: Wish<'_>,
     ) -> Result<(Made, Format, Option<Signed>)> {
         self.judge()?;

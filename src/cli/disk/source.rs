@@ -21,7 +21,7 @@ use crate::trust::openpgp::{Signed, Verifier};
 
 /// The signature of the image, and the form of the answer.
 #[derive(Args)]
-pub(super) struct SourceArgs {
+pub(in crate::cli) struct SourceArgs {
     /// OpenPGP signature of the image as it was published; IMAGE.sig, if that lies beside it
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
@@ -36,22 +36,24 @@ pub(super) struct SourceArgs {
 }
 
 /// An opened image.
-pub(super) struct Source {
+pub(in crate::cli) struct Source {
     /// The image.
     pub input: Input,
     /// The judgement of its signature, if it has one.
     pub seal: Seal,
+    /// The opened file, other than for a pipe.
+    pub file: Option<File>,
 }
 
 impl Source {
     /// An image that nobody publishes.
     pub(super) fn unsigned(input: Input) -> Self {
-        Source { input, seal: Seal { verifier: None, name: String::new() } }
+        Source { input, seal: Seal { verifier: None, name: String::new() }, file: None }
     }
 }
 
 /// The judgement of a signature, which ends when all of the image was read.
-pub(super) struct Seal {
+pub(in crate::cli) struct Seal {
     verifier: Option<Arc<Mutex<Option<Verifier>>>>,
     name: String,
 }
@@ -61,7 +63,7 @@ impl Seal {
     ///
     /// # Errors
     /// The signature is not that of these bytes.
-    pub(super) fn judge(self) -> Result<Option<Signed>> {
+    pub(in crate::cli) fn judge(self) -> Result<Option<Signed>> {
         let Some(verifier) = self.verifier else { return Ok(None) };
         let verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner).take();
         let signed = verifier.map(Verifier::finish).transpose()?;
@@ -73,7 +75,7 @@ impl Seal {
 }
 
 /// The signature in JSON.
-pub(super) fn as_json(signed: Option<&Signed>) -> Value {
+pub(in crate::cli) fn as_json(signed: Option<&Signed>) -> Value {
     json!(signed.map(|signed| json!({
         "signer": signed.signer, "signed": crate::base::clock::date(signed.created),
     })))
@@ -84,7 +86,7 @@ impl SourceArgs {
     ///
     /// # Errors
     /// It cannot be read; no key at hand may have made its signature.
-    pub(super) fn open(&self, image: &Path) -> Result<Source> {
+    pub(in crate::cli) fn open(&self, image: &Path) -> Result<Source> {
         let name = image.display().to_string();
         let is_pipe = image == Path::new("-");
         let beside = || Some(with_suffix(image, SIGNATURE)).filter(|path| !is_pipe && path.exists());
@@ -99,10 +101,10 @@ impl SourceArgs {
             }
         };
         let Some(mut verifier) = verifier else {
-            return Ok(Source { input, seal: Seal { verifier: None, name } });
+            return Ok(Source { input, seal: Seal { verifier: None, name }, file });
         };
-        if let Some(file) = file.filter(|_| !input.comes_once()) {
-            verify(&mut verifier, &file, image)?;
+        if let Some(file) = file.as_ref().filter(|_| !input.comes_once()) {
+            verify(&mut verifier, file, image)?;
         }
         let verifier = Arc::new(Mutex::new(Some(verifier)));
         let seal = Seal { verifier: Some(verifier.clone()), name };
@@ -111,7 +113,7 @@ impl SourceArgs {
                 verifier.update(bytes);
             }
         });
-        Ok(Source { input, seal })
+        Ok(Source { input, seal, file })
     }
 }
 

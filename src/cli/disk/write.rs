@@ -63,7 +63,7 @@ impl WriteArgs {
         self.judge_source(&target, &system)?;
         let mut sector = SECTOR;
         if !is_stream {
-            let Source { input, seal } = self.source.open(&self.image)?;
+            let Source { input, seal, .. } = self.source.open(&self.image)?;
             let image = Image::look(input, Asked::default(), &scratch, threads())?;
             seal.judge()?;
             if let Some(root) = image.flatcar().ok().and_then(|flatcar| flatcar.root).filter(|_| self.grow) {
@@ -108,7 +108,7 @@ impl WriteArgs {
             Ok(Box::new(slot.insert(writing)))
         });
         // It may have been replaced meanwhile.
-        let Source { input, seal } = self.source.open(&self.image)?;
+        let Source { input, seal, .. } = self.source.open(&self.image)?;
         let made = pour(input, &wish, begin)?;
         let signed = seal.judge()?;
         made.findings.iter().for_each(|finding| tell!("{finding}"));

@@ -1,15 +1,17 @@
-//! Disks in tar archives, as they are published: the VMDK in an OVA, and Google's `disk.raw`.
+//! Disks in tar archives, as they are published: the VMDK in an OVA, the qcow2 in a box of Vagrant, and Google's `disk.raw`.
 //!
 //! Owns finding the disk: in a file, where it lies ([`open`]), and in a stream, out of which it is taken ([`Member`]).
 //! Leaves the disk to `vmdk` and `pieces`, and unpacking to `format::unpack`.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::pieces::{Disk, InPieces, Raw, Window};
-use super::{Error, vmdk};
+use super::{Error, qcow2, vmdk};
 use crate::format::sparse::{Sink, is_zero};
 
 /// Block of a tar archive, in bytes.
@@ -20,12 +22,18 @@ const MOST_MEMBERS: usize = 64;
 const MOST_RECORDS: usize = 64 << 10;
 /// Name of Google's disk.
 const GOOGLE: &str = "disk.raw";
+/// Name of a box's disk.
+const BOX: &str = "box.img";
+/// Name of a box's description: vagrant-libvirt takes the disk's format from it.
+const METADATA: &str = "metadata.json";
+/// Longest description of a box, in bytes.
+const MOST_METADATA: u64 = 64 << 10;
 
-/// Opens the disk in the archive `name`, which is a file: a VMDK, or Google's raw one. Returns it with the name of the
+/// Opens the disk in the archive `name`, which is a file: a VMDK, a box's qcow2, or Google's raw one. Returns it with the name of the
 /// archive's form.
 ///
 /// # Errors
-/// The file cannot be read; it has no such disk, or several; those of [`vmdk::Image::open`].
+/// The file cannot be read; it has no such disk, or several; a box says another format than qcow2, or none; those of [`vmdk::Image::open`] and [`qcow2::Image::open`].
 pub fn open(mut file: File, name: &str) -> Result<(&'static str, Box<dyn Disk>), Error> {
     let read = |error| Error::read(name, error);
     let feature = |what: String| Error::Feature { subject: name.to_owned(), what };
@@ -34,23 +42,35 @@ pub fn open(mut file: File, name: &str) -> Result<(&'static str, Box<dyn Disk>),
     let length = super::length_of(&file).map_err(read)?;
     file.seek(SeekFrom::Start(0)).map_err(read)?;
     let mut found = Vec::new();
+    let mut metadata = None;
     {
         let mut archive = tar::Archive::new(&file);
         let members = archive.entries_with_seek().map_err(read)?;
         for (number, member) in members.enumerate() {
-            let member = member.map_err(|error| damaged(format!("the archive is damaged: {error}")))?;
+            let mut member = member.map_err(|error| damaged(format!("the archive is damaged: {error}")))?;
             let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
             let (start, size) = (member.raw_file_position(), member.size());
             if number >= MOST_MEMBERS {
                 let what = "the number of its members".to_owned();
                 return Err(Error::Limit { subject: name.to_owned(), what, limit: MOST_MEMBERS as u64 });
             }
-            if !is_google(&path) && !is_vmdk(&path) {
+            let kind = member.header().entry_type();
+            if is_at_top(&path, METADATA) && kind == tar::EntryType::Regular {
+                let mut bytes = Vec::new();
+                (&mut member).take(MOST_METADATA + 1).read_to_end(&mut bytes).map_err(read)?;
+                metadata = Some(bytes);
                 continue;
             }
-            match member.header().entry_type() {
+            if !is_google(&path) && !is_box(&path) && !is_vmdk(&path) {
+                continue;
+            }
+            match kind {
                 tar::EntryType::Regular => {}
                 tar::EntryType::GNUSparse => return Err(feature(sparse(&path))),
+                tar::EntryType::Link | tar::EntryType::Symlink => {
+                    let target = member.link_name_bytes().unwrap_or_default();
+                    return Err(feature(link(&path, kind, &String::from_utf8_lossy(&target))));
+                }
                 _ => return Err(damaged(format!("`{}` in it is no file", path.escape_debug()))),
             }
             if start.checked_add(size).is_none_or(|end| end > length) {
@@ -60,16 +80,27 @@ pub fn open(mut file: File, name: &str) -> Result<(&'static str, Box<dyn Disk>),
         }
     }
     match found.as_slice() {
-        [] => Err(feature("an archive without a disk (`*.vmdk` or `disk.raw`)".to_owned())),
+        [] => Err(feature("an archive without a disk (`*.vmdk`, `box.img` or `disk.raw`)".to_owned())),
         [(path, start, size)] => {
             let window = Window::new(Arc::new(file), *start, *size);
-            match is_vmdk(path) {
-                true => {
-                    let image = vmdk::Image::of_window(window, &format!("{path} in {name}"))?;
-                    Ok(("ova", Box::new(InPieces::new(Arc::new(image)))))
-                }
-                false => Ok(("gce", Box::new(Raw::of_window(window)))),
+            let subject = format!("{path} in {name}");
+            if is_vmdk(path) {
+                let image = vmdk::Image::of_window(window, &subject)?;
+                return Ok(("ova", Box::new(InPieces::new(Arc::new(image)))));
             }
+            if is_box(path) {
+                match metadata {
+                    None => {
+                        return Err(damaged(format!(
+                            "the box has no {METADATA}, which says its disk's format"
+                        )));
+                    }
+                    Some(bytes) => judge_box(&bytes, name)?,
+                }
+                let image = qcow2::Image::of_window(window, &subject)?;
+                return Ok(("box", Box::new(InPieces::new(Arc::new(image)))));
+            }
+            Ok(("gce", Box::new(Raw::of_window(window))))
         }
         [one, two, ..] => Err(feature(format!(
             "an archive of several disks (`{}`, `{}`)",
@@ -79,8 +110,62 @@ pub fn open(mut file: File, name: &str) -> Result<(&'static str, Box<dyn Disk>),
     }
 }
 
+fn is_at_top(path: &str, name: &str) -> bool {
+    path.trim_start_matches("./") == name
+}
+
 fn is_google(path: &str) -> bool {
-    path.trim_start_matches("./") == GOOGLE
+    is_at_top(path, GOOGLE)
+}
+
+fn is_box(path: &str) -> bool {
+    is_at_top(path, BOX)
+}
+
+/// Judges the description of a box: its disk must be one qcow2, either by `format` or in the list `disks`, whose members are qcow2
+/// unless they say something else.
+///
+/// # Errors
+/// [`Error::Limit`], [`Error::Damaged`] or [`Error::Feature`] for the box `name`.
+fn judge_box(metadata: &[u8], name: &str) -> Result<(), Error> {
+    let subject = || name.to_owned();
+    if metadata.len() as u64 > MOST_METADATA {
+        let what = format!("the length of {METADATA}");
+        return Err(Error::Limit { subject: subject(), what, limit: MOST_METADATA });
+    }
+    let damaged = |why: String| Error::Damaged { subject: subject(), why };
+    let feature = |what: String| Error::Feature { subject: subject(), what };
+    let shown = |value: &Value| {
+        value.as_str().map_or_else(|| value.to_string(), |text| text.escape_debug().to_string())
+    };
+    let root: Value = serde_json::from_slice(metadata)
+        .map_err(|error| damaged(format!("{METADATA} in it is not JSON ({error})")))?;
+    let root = root.as_object().ok_or_else(|| damaged(format!("{METADATA} in it is no object")))?;
+    let format = match root.get("disks") {
+        None => root
+            .get("format")
+            .ok_or_else(|| damaged(format!("{METADATA} in it has no `format`, such as qcow2")))?,
+        Some(disks) => {
+            let [disk] = disks.as_array().map_or(&[][..], Vec::as_slice) else {
+                return Err(feature(format!("a box whose {METADATA} has not one disk")));
+            };
+            let is_ours = disk.get("path").and_then(Value::as_str).is_some_and(is_box);
+            if !is_ours {
+                let path = shown(disk.get("path").unwrap_or(&Value::Null));
+                return Err(feature(format!(
+                    "a box whose {METADATA} has the disk `{path}` in place of `{BOX}`"
+                )));
+            }
+            match disk.get("format").or_else(|| root.get("format")) {
+                Some(format) => format,
+                None => return Ok(()),
+            }
+        }
+    };
+    match format.as_str() {
+        Some("qcow2") => Ok(()),
+        _ => Err(feature(format!("a box of the format `{}`, and not qcow2", shown(format)))),
+    }
 }
 
 fn is_vmdk(path: &str) -> bool {
@@ -90,6 +175,16 @@ fn is_vmdk(path: &str) -> bool {
 /// The feature in words: GNU tar's `-S`.
 fn sparse(path: &str) -> String {
     format!("an archive whose `{}` is stored sparsely (`tar -S`)", path.escape_debug())
+}
+
+/// The feature in words: a member without bytes of its own.
+fn link(path: &str, kind: tar::EntryType, target: &str) -> String {
+    let kind = if kind == tar::EntryType::Link { "hard" } else { "symbolic" };
+    format!(
+        "an archive whose `{}` is a {kind} link to `{}`, and no file of its own",
+        path.escape_debug(),
+        target.escape_debug()
+    )
 }
 
 /// A sink that takes Google's disk out of its archive on the way; anything else goes by as it is.
@@ -174,6 +269,11 @@ impl<'m> Member<'m> {
             return match kind {
                 _ if !is_google(&path) => Ok(Told::Plain),
                 tar::EntryType::Regular => Ok(Told::Disk(self.size.unwrap_or(size), at)),
+                tar::EntryType::Link | tar::EntryType::Symlink => {
+                    let target = header.link_name_bytes().unwrap_or_default();
+                    let what = link(&path, kind, &String::from_utf8_lossy(&target));
+                    Err(Error::Feature { subject: self.subject.clone(), what })
+                }
                 _ => Err(Error::Feature { subject: self.subject.clone(), what: sparse(&path) }),
             };
         }
@@ -308,6 +408,32 @@ mod tests {
         assert!(through(&bytes, 100) == Ok((vec![7; 3000], true)));
         let sparse = archive(tar::Header::new_gnu, "disk.raw", 512, tar::EntryType::GNUSparse);
         assert!(through(&sparse, 512).unwrap_err().contains("stored sparsely"));
+    }
+
+    #[test]
+    fn a_box_says_that_its_disk_is_a_qcow2() {
+        for sound in [
+            r#"{"provider": "libvirt", "format": "qcow2", "virtual_size": 1}"#,
+            r#"{"provider": "libvirt", "disks": [{"path": "box.img"}]}"#,
+            r#"{"provider": "libvirt", "disks": [{"path": "box.img", "format": "qcow2"}]}"#,
+        ] {
+            judge_box(sound.as_bytes(), "x.box").unwrap();
+        }
+        for (text, words) in [
+            ("{\n", "metadata.json in it is not JSON"),
+            ("[]", "metadata.json in it is no object"),
+            (r#"{"provider": "virtualbox"}"#, "has no `format`"),
+            (r#"{"format": "vmdk"}"#, "a box of the format `vmdk`"),
+            (r#"{"format": 2}"#, "a box of the format `2`"),
+            (r#"{"disks": [{"path": "../../etc/passwd"}]}"#, "the disk `../../etc/passwd`"),
+            (r#"{"disks": [{"path": "box.img", "format": "raw"}]}"#, "a box of the format `raw`"),
+            (r#"{"disks": [{"path": "box.img"}, {"path": "b.img"}]}"#, "has not one disk"),
+        ] {
+            let told = judge_box(text.as_bytes(), "x.box").unwrap_err().to_string();
+            assert!(told.starts_with("x.box") && told.contains(words), "{told}");
+        }
+        let long = vec![b' '; MOST_METADATA as usize + 1];
+        assert!(judge_box(&long, "x.box").unwrap_err().to_string().contains("exceeds the limit"));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!                       ┌─▶ sparse::Sparse   raw
-//!   decoder ─▶ Sink ────┼─▶ Writer ─▶ qcow2 · vmdk · vhd · ova · gce · seekable
+//!   decoder ─▶ Sink ────┼─▶ Writer ─▶ qcow2 · vmdk · vhd · ova · gce · seekable · vagrant
 //!   open() ─▶ Disk ─────┘
 //! ```
 
@@ -21,6 +21,7 @@ pub mod ovf;
 pub mod pieces;
 pub mod qcow2;
 pub mod seekable;
+pub mod vagrant;
 pub mod vhd;
 pub mod vmdk;
 
@@ -58,11 +59,13 @@ pub enum Format {
     Ova,
     /// Google's.
     GceTar,
+    /// Vagrant's, for its provider libvirt.
+    Box,
 }
 
 impl Format {
     /// All of them, with the name that people give and the extension of files.
-    pub const ALL: [(Format, &'static str, &'static str); 9] = [
+    pub const ALL: [(Format, &'static str, &'static str); 10] = [
         (Format::Raw, "raw", "bin"),
         (Format::RawGz, "raw.gz", "bin.gz"),
         (Format::RawZst, "raw.zst", "bin.zst"),
@@ -72,6 +75,7 @@ impl Format {
         (Format::Vhd, "vhd", "vhd"),
         (Format::Ova, "ova", "ova"),
         (Format::GceTar, "gce", "tar.gz"),
+        (Format::Box, "box", "box"),
     ];
 
     /// The name that people give.
@@ -100,6 +104,7 @@ impl Format {
             Format::Vhd => vhd::REVISION,
             Format::Ova => ova::REVISION << 16 | vmdk::REVISION,
             Format::GceTar | Format::RawGz => gce::REVISION,
+            Format::Box => vagrant::REVISION << 16 | qcow2::REVISION,
         }
     }
 
@@ -405,6 +410,7 @@ enum Kind {
     Vmdk(vmdk::Writer<Out>),
     Vhd(vhd::Writer),
     Ova(Box<ova::Writer>),
+    Box(Box<vagrant::Writer>),
     GceTar(gce::Writer<Out>),
     RawGz(gce::Writer<Out>),
     RawZst(seekable::Writer<Out>),
@@ -439,6 +445,8 @@ impl Writer {
             Format::Ova => {
                 ova::Writer::new(out.file, length, options, threads).map(|writer| Kind::Ova(Box::new(writer)))
             }
+            Format::Box => vagrant::Writer::new(out.file, length, options.qcow2, threads)
+                .map(|writer| Kind::Box(Box::new(writer))),
             Format::GceTar => gce::Writer::new(out, length, options.zlib, threads).map(Kind::GceTar),
             Format::RawGz => gce::Writer::gzip(out, length, options.zlib, threads).map(Kind::RawGz),
             Format::RawZst => seekable::Writer::new(out, length, options.zstd, threads).map(Kind::RawZst),
@@ -447,13 +455,14 @@ impl Writer {
     }
 
     /// Ends the image. The disk must be complete. Returns the file's SHA-256 if it was wanted and the file was written
-    /// front to back: qcow2, VHD and OVA are not.
+    /// front to back: qcow2, VHD, OVA and boxes are not.
     ///
     /// # Errors
     /// The disk is shorter than announced, or the file cannot be written.
     pub fn finish(self) -> Result<Option<[u8; 32]>, Error> {
         let result = match self.0 {
-            Kind::Qcow2(writer) => writer.finish().map(|()| None),
+            Kind::Qcow2(writer) => writer.finish().map(|_| None),
+            Kind::Box(writer) => writer.finish().map(|()| None),
             Kind::Vhd(writer) => writer.finish().map(|()| None),
             Kind::Ova(writer) => writer.finish().map(|()| None),
             Kind::Vmdk(writer) => writer.finish().map(Out::finish),
@@ -468,6 +477,7 @@ impl Writer {
             Kind::Qcow2(writer) => writer,
             Kind::Vmdk(writer) => writer,
             Kind::Vhd(writer) => writer,
+            Kind::Box(writer) => &mut **writer,
             Kind::Ova(writer) => &mut **writer,
             Kind::GceTar(writer) | Kind::RawGz(writer) => writer,
             Kind::RawZst(writer) => writer,

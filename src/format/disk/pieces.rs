@@ -210,6 +210,11 @@ impl Window {
         self.length
     }
 
+    /// The whole file, and the place of the window's first byte in it.
+    pub(super) fn place(&self) -> (&File, u64) {
+        (&self.file, self.start)
+    }
+
     /// Fills a buffer with the bytes from an offset on.
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         check_range(at, buffer.len() as u64, self.length)?;

@@ -274,6 +274,72 @@ fn ova(raw: &Path, dir: &Path, options: &Options<'_>) {
     qemu_agrees(raw, &vmdk, "vmdk");
 }
 
+/// vagrant-libvirt reads `metadata.json` for the format and the length of the volume, and takes `box.img`.
+#[test]
+fn a_box_has_what_vagrant_libvirt_looks_for() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, raw, length) in disks(dir.path()) {
+        let path = written(&raw, Format::Box, &Options::default());
+        reads_alike(&raw, &path);
+        let into = dir.path().join(name);
+        fs::create_dir(&into).unwrap();
+        run(Command::new("tar").arg("-xf").arg(&path).arg("-C").arg(&into));
+        let list = String::from_utf8(run(Command::new("tar").arg("-tf").arg(&path))).unwrap();
+        assert_eq!(list, "metadata.json\nVagrantfile\nbox.img\n");
+        let metadata = fs::read(into.join("metadata.json")).unwrap();
+        let metadata: serde_json::Value = serde_json::from_slice(&metadata).unwrap();
+        let gib = length.div_ceil(1 << 30);
+        let expected = serde_json::json!({"provider": "libvirt", "format": "qcow2", "virtual_size": gib});
+        assert_eq!(metadata, expected);
+        let image = into.join("box.img");
+        assert!(run(Command::new("qemu-img").arg("check").arg("-f").arg("qcow2").arg(&image)).len() > 1);
+        qemu_agrees(&raw, &image, "qcow2");
+    }
+}
+
+/// vagrant-libvirt takes a disk by the format that `metadata.json` says.
+#[test]
+fn a_box_that_says_no_qcow2_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, raw, _) = disks(dir.path()).remove(3);
+    let sound = written(&raw, Format::Box, &Options::default());
+    let into = dir.path().join("box");
+    fs::create_dir(&into).unwrap();
+    run(Command::new("tar").arg("-xf").arg(&sound).arg("-C").arg(&into));
+    let path = dir.path().join("other.box");
+    let pack = |members: &[&str]| {
+        run(Command::new("tar").arg("-C").arg(&into).arg("-cf").arg(&path).args(members));
+    };
+    let told = || open(File::open(&path).unwrap(), "other.box").err().map(|error| error.to_string());
+    pack(&["./box.img", "./metadata.json"]);
+    assert_eq!(told(), None);
+    pack(&["Vagrantfile", "box.img"]);
+    let why = told().unwrap();
+    assert!(why.contains("other.box") && why.contains("no metadata.json"), "{why}");
+    for (metadata, words) in [
+        (r#"{"format": "vmdk", "provider": "libvirt"}"#, "a box of the format `vmdk`, and not qcow2"),
+        (r#"{"provider": "virtualbox"}"#, "metadata.json in it has no `format`"),
+        ("{", "metadata.json in it is not JSON"),
+        (r#"{"disks": [{"path": "../../etc/passwd", "format": "qcow2"}]}"#, "the disk `../../etc/passwd`"),
+        (&"{".repeat(200_000), "exceeds the limit of 65536"),
+    ] {
+        fs::write(into.join("metadata.json"), metadata).unwrap();
+        pack(&["metadata.json", "box.img"]);
+        let why = told().unwrap();
+        assert!(why.contains(words), "{why}");
+    }
+    // Two names of one file: the second is a link in the archive.
+    fs::hard_link(into.join("box.img"), into.join("again.img")).unwrap();
+    pack(&["again.img", "box.img"]);
+    let why = told().unwrap();
+    assert!(why.contains("`box.img` is a hard link to `again.img`, and no file of its own"), "{why}");
+    fs::remove_file(into.join("box.img")).unwrap();
+    std::os::unix::fs::symlink("again.img", into.join("box.img")).unwrap();
+    pack(&["again.img", "box.img"]);
+    let why = told().unwrap();
+    assert!(why.contains("`box.img` is a symbolic link to `again.img`"), "{why}");
+}
+
 #[test]
 fn gnu_tar_and_gzip_take_googles_archive() {
     let dir = tempfile::tempdir().unwrap();
@@ -333,6 +399,7 @@ fn files_are_told_by_their_ends() {
         (Format::Vmdk, Container::Vmdk),
         (Format::Vhd, Container::Vhd),
         (Format::Ova, Container::Tar),
+        (Format::Box, Container::Tar),
         (Format::GceTar, Container::Gz),
     ] {
         assert_eq!(Format::named(format.name()), Some(format));
@@ -493,7 +560,9 @@ fn damaged_files_neither_panic_nor_hang() {
 #[test]
 fn a_disk_of_another_length_than_announced_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    for format in [Format::Qcow2, Format::Vmdk, Format::Vhd, Format::Ova, Format::GceTar, Format::RawZst] {
+    for format in
+        [Format::Qcow2, Format::Vmdk, Format::Vhd, Format::Ova, Format::Box, Format::GceTar, Format::RawZst]
+    {
         for given in [1 << 20, 3 << 20] {
             let out = create(&dir.path().join("out"));
             let options = Options::default();

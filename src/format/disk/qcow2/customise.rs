@@ -90,7 +90,7 @@ pub fn customise(
         old(&disk, next, threads, &mut sink)?;
     }
     sink.zeros(length - sink.at)?;
-    writer.finish()
+    writer.finish().map(drop)
 }
 
 /// The patch that a longer disk needs: zeros in the rest of the image's last cluster, where its file may hold anything.
@@ -181,7 +181,8 @@ fn copy(image: &Image, kept: &[Kept], writer: &mut Writer) -> io::Result<()> {
         let whole = |kept: &Kept| if kept.is_packed { kept.end } else { kept.at + image.cluster() };
         let end = run.iter().map(whole).max().unwrap_or(copied);
         let new = layout.reserve_alike(first.at, end - first.at);
-        copy_range(&image.file, first.at, layout.file(), new, copied - first.at)?;
+        let (file, start) = image.file.place();
+        copy_range(file, start + first.at, layout.file(), new, copied - first.at)?;
         for kept in run {
             let at = kept.at - first.at + new;
             let entry = match kept.is_packed {

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress};
@@ -12,7 +11,7 @@ use super::{
     BITS, COMPRESSION_TYPE, COPIED, HEADER_2, MAGIC, MOST_L1, OFFSET, PACKED, Packing, ZERO, packed_range,
 };
 use crate::format::disk::Error;
-use crate::format::disk::pieces::{Piece, Pieces};
+use crate::format::disk::pieces::{Piece, Pieces, Window};
 
 /// Most bytes of second-level tables that are read: enough for 2 TiB of data in clusters of 64 KiB.
 const MOST_TABLES: u64 = 256 << 20;
@@ -38,7 +37,7 @@ pub(super) enum Compression {
 /// An opened image.
 #[derive(Debug)]
 pub struct Image {
-    pub(super) file: Arc<File>,
+    pub(super) file: Window,
     name: String,
     /// Length of the disk, in bytes.
     pub(super) length: u64,
@@ -75,10 +74,19 @@ impl Image {
     /// # Errors
     /// The file cannot be read, is not an intact image, has features that prebake does not read, or exceeds a limit.
     pub fn open(file: Arc<File>, name: &str) -> Result<Self, Error> {
+        let length = super::super::length_of(&file).map_err(|source| Error::read(name, source))?;
+        Self::of_window(Window::new(file, 0, length), name)
+    }
+
+    /// Opens an image that is a part of a file.
+    ///
+    /// # Errors
+    /// Those of [`Image::open`].
+    pub fn of_window(file: Window, name: &str) -> Result<Self, Error> {
         let damaged = |why: &str| Error::Damaged { subject: name.to_owned(), why: why.to_owned() };
         let read_error = |source| Error::read(name, source);
         let feature = |what: &str| Error::Feature { subject: name.to_owned(), what: what.to_owned() };
-        let file_length = super::super::length_of(&file).map_err(read_error)?;
+        let file_length = file.length();
         let mut header = [0; HEADER_2 + 40];
         let known = file_length.min(header.len() as u64) as usize;
         file.read_exact_at(&mut header[..known], 0).map_err(read_error)?;

@@ -59,6 +59,20 @@ impl Writer {
     /// # Errors
     /// The disk is too long for clusters of that length; the file cannot be written; a thread cannot be started.
     pub fn new(out: File, length: u64, options: Options, threads: NonZeroUsize) -> io::Result<Self> {
+        Writer::at(out, 0, length, options, threads)
+    }
+
+    /// The same, with the image's first byte at an offset of the file, in bytes. Bytes before it are left to others.
+    ///
+    /// # Errors
+    /// Those of [`Writer::new`].
+    pub fn at(
+        out: File,
+        start: u64,
+        length: u64,
+        options: Options,
+        threads: NonZeroUsize,
+    ) -> io::Result<Self> {
         out.set_len(0)?;
         let cluster = 1_usize << options.bits.clamp(*BITS.start(), *BITS.end());
         let clusters = Ordered::new(threads, || {
@@ -66,7 +80,7 @@ impl Writer {
             Ok(move |cluster: &mut Cluster| encoder.encode(cluster))
         })?;
         Ok(Writer {
-            layout: Layout::new(out, length, options)?,
+            layout: Layout::new(out, start, length, options)?,
             cutter: Cutter::new(cluster),
             clusters,
             spare: Vec::new(),
@@ -74,11 +88,11 @@ impl Writer {
         })
     }
 
-    /// Writes the tables. The disk must be complete.
+    /// Writes the tables. The disk must be complete. Returns the image's length in bytes.
     ///
     /// # Errors
     /// The disk is shorter than announced, or the file cannot be written.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(mut self) -> io::Result<u64> {
         check_end(self.cutter.length(), self.length)?;
         if let Some(cut) = self.cutter.finish() {
             self.cut(cut)?;
@@ -184,7 +198,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    fn new(file: File, length: u64, options: Options) -> io::Result<Self> {
+    fn new(file: File, start: u64, length: u64, options: Options) -> io::Result<Self> {
         let cluster = 1 << options.bits;
         let tables = length.div_ceil(cluster).div_ceil(cluster / 8);
         if !BITS.contains(&options.bits) || tables * 8 > MOST_L1 {
@@ -192,7 +206,7 @@ impl Layout {
             return Err(Error::Unfit { format: Format::Qcow2, why }.into());
         }
         let tables = vec![None; tables as usize];
-        let out = Out { file, buffer: Vec::with_capacity(BUFFER), start: 0 };
+        let out = Out { file, origin: start, buffer: Vec::with_capacity(BUFFER), start: 0 };
         let gap = cluster..cluster;
         Ok(Layout {
             out,
@@ -268,8 +282,8 @@ impl Layout {
         }
     }
 
-    /// Writes tables, reference counts and header.
-    fn finish(mut self) -> io::Result<()> {
+    /// Writes tables, reference counts and header. Returns the image's length in bytes.
+    fn finish(mut self) -> io::Result<u64> {
         let (cluster, bits) = (self.cluster, self.options.bits);
         let mut touched = Vec::new();
         let mut l1 = vec![0; self.tables.len()];
@@ -314,7 +328,8 @@ impl Layout {
         let header = self.header(l1_size, l1_at, tables_at, tables as u32);
         self.out.write(0, &header)?;
         self.out.flush()?;
-        self.out.file.set_len(self.top)
+        self.out.file.set_len(self.out.origin + self.top)?;
+        Ok(self.top)
     }
 
     fn header(&self, l1_size: u32, l1_at: u64, tables_at: u64, tables: u32) -> Vec<u8> {
@@ -364,6 +379,8 @@ fn big_endian(entries: &[u64]) -> Vec<u8> {
 /// Collects what is written at neighbouring places.
 struct Out {
     file: File,
+    /// Place of the image's first byte in the file.
+    origin: u64,
     buffer: Vec<u8>,
     start: u64,
 }
@@ -376,14 +393,14 @@ impl Out {
         }
         if bytes.len() >= BUFFER {
             self.start = at + bytes.len() as u64;
-            return self.file.write_all_at(bytes, at);
+            return self.file.write_all_at(bytes, self.origin + at);
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.buffer, self.start)?;
+        self.file.write_all_at(&self.buffer, self.origin + self.start)?;
         self.start += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
