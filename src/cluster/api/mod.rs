@@ -16,6 +16,7 @@ pub mod change;
 pub mod client;
 pub mod follow;
 pub mod labels;
+pub mod management;
 mod objects;
 pub mod retire;
 pub mod snapshot;

@@ -1,63 +1,35 @@
 //! A description from a file or a pipe, and the files with SSH keys that it names.
 
-use std::fs;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::decode::Origin;
 use super::{Cluster, decode, ssh};
 use crate::base::disk;
-use crate::base::error::{Advice, Exit, Result};
-use crate::base::finding::{Finding, Findings, MAX_TEXT, Severity, Source, not_text};
+use crate::base::error::Result;
+use crate::base::finding::{Finding, Findings, Severity, Source, not_text};
 use crate::base::kind;
 use crate::base::yaml;
 use crate::base::yaml::decode::Spanned;
+use crate::cluster::sops::file::{Kind, Taken, take};
 use crate::cluster::sops::{self, identities::Identities};
 use crate::ignition::ssh_keys::{self, Origin as KeyOrigin};
 
 /// Longest file of SSH keys that is looked into, in bytes.
 const LONGEST_KEYS: usize = 1 << 20;
 
-/// A path without a description.
-#[derive(Debug, thiserror::Error)]
-enum Absent {
-    #[error("cannot read the cluster's description {}: there is no such file", .0.display())]
-    Missing(PathBuf),
-    #[error("{} is a directory, not a cluster's description", .0.display())]
-    Directory(PathBuf),
-}
-
-impl Advice for Absent {
-    fn exit(&self) -> Exit {
-        Exit::Usage
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            Absent::Missing(_) => "begin with cluster.yaml.example: `prebake schema cluster` and prebake-cluster(5) tell all of its keys".into(),
-            Absent::Directory(path) => format!("name the file in it, such as {}", path.join("cluster.yaml").display()),
-        })
-    }
-}
+/// The words for a description.
+const DESCRIPTION: Kind = Kind {
+    read: "read the cluster's description",
+    a: "a cluster's description",
+    missing: "begin with cluster.yaml.example: `prebake schema cluster` and prebake-cluster(5) tell all of its keys",
+    directory: |path| format!("name the file in it, such as {}", path.join("cluster.yaml").display()),
+};
 
 pub(super) fn load(path: &Path) -> Result<(Cluster, Vec<Finding>)> {
-    let is_stdin = path == Path::new("-");
-    // A pipe is where a program writes what it decrypted; nobody else sees that.
-    let is_pipe = is_stdin || fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo());
-    let name = if is_stdin { "<stdin>".to_owned() } else { path.display().to_string() };
-    let bytes = match is_stdin {
-        true => piped().map_err(disk::Error::io("read", Path::new("<stdin>")))?,
-        false => disk::read_at_most(path, MAX_TEXT).map_err(|error| -> crate::base::error::Error {
-            match error.kind() {
-                ErrorKind::NotFound => Absent::Missing(path.to_owned()).into(),
-                ErrorKind::IsADirectory => Absent::Directory(path.to_owned()).into(),
-                _ => disk::Error::io("read the cluster's description", path)(error).into(),
-            }
-        })?,
-    };
+    let Taken { name, bytes, is_pipe } = take(path, &DESCRIPTION)?;
     let text = String::from_utf8(bytes).map_err(|bytes| match kind::of(bytes.as_bytes()) {
         Some(kind::Known { what, advice }) => Findings::from(
             Finding::error(format!("{name} is {what}, not a cluster's description")).hint(advice),
@@ -70,7 +42,9 @@ pub(super) fn load(path: &Path) -> Result<(Cluster, Vec<Finding>)> {
     let directory = std::path::absolute(directory).map_err(disk::Error::io("find", directory))?;
     let source = Source::new(name, text);
     let root = yaml::parse(&source).map_err(|finding| masked(&source, finding))?;
+    sops::whole(&root, &source).map_err(Findings::from)?;
     let (cluster, mut doubts) = if sops::is_encrypted(&root) {
+        sops::alone(&root, &source).map_err(Findings::from)?;
         let identities = Identities::find()?;
         let opened = sops::open(root, &source, &identities).map_err(Findings::from)?;
         let opened = opened.merged(&source).map_err(Findings::from)?;
@@ -89,7 +63,8 @@ pub(super) fn load(path: &Path) -> Result<(Cluster, Vec<Finding>)> {
     }
 }
 
-/// A private key in the place of a description would be shown by the complaint about its first line.
+/// A private key in the place of a description would be shown by the complaint about its first line, and a secret in clear text by one
+/// about a line of an encrypted description.
 fn masked(source: &Source, finding: Finding) -> Findings {
     match kind::of(source.text.as_bytes()) {
         Some(kind::Known { what, advice }) => {
@@ -97,17 +72,10 @@ fn masked(source: &Source, finding: Finding) -> Findings {
                 .hint(advice)
                 .into()
         }
-        None if ssh::is_private(&source.text) => finding.without_lines().into(),
+        None if ssh::is_private(&source.text) || sops::is_sealed_text(&source.text) => {
+            finding.without_lines().into()
+        }
         None => finding.into(),
-    }
-}
-
-fn piped() -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes)?;
-    match bytes.len() > MAX_TEXT {
-        true => Err(io::Error::new(ErrorKind::FileTooLarge, "it is longer than a description may be")),
-        false => Ok(bytes),
     }
 }
 
@@ -138,4 +106,31 @@ fn of_key_file(key: &Spanned<String>, directory: &Path) -> Option<Finding> {
     let Findings(mut findings) =
         ssh_keys::parse(&Source::new(path.display().to_string(), text), KeyOrigin::Recipe).err()?;
     findings.drain(..).next().map(|finding| fail(format!("{}: {}", path.display(), finding.message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: &str = include_str!("../../../tests/data/sops/cluster.yaml");
+
+    /// Review of issue 20: what was wrong with an encrypted file of secrets was wrong with an encrypted description.
+    #[test]
+    fn an_encrypted_description_is_whole_and_alone_and_no_fault_of_it_shows_a_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cluster.yaml");
+        let at = CLUSTER.find("\nsops:").unwrap() + 1;
+        for (text, words) in [
+            (CLUSTER[..at].to_owned(), "sops metadata is missing"),
+            (format!("{CLUSTER}---\nhunter2: hunter2\n"), "more behind the first document"),
+            (CLUSTER.replacen("    token: ", "    token: hunter2: ", 1), "not YAML"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let told = load(&path).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(
+                told.contains(words) && !told.contains("hunter2") && !told.contains("ENC["),
+                "{words}: {told}"
+            );
+        }
+    }
 }

@@ -16,6 +16,9 @@ use crate::base::yaml::Style;
 /// SOPS' nonces have 32 bytes.
 type Cipher = AesGcm<Aes256, U32>;
 
+/// Beginning of every sealed leaf.
+pub(super) const BEGINNING: &str = "ENC[AES256_GCM,";
+
 /// A sealed leaf.
 pub(super) struct Sealed {
     data: Vec<u8>,
@@ -64,7 +67,7 @@ impl FromStr for Sealed {
 
     fn from_str(text: &str) -> Result<Self, NotSealed> {
         let parse = || {
-            let inner = text.strip_prefix("ENC[AES256_GCM,data:")?.strip_suffix(']')?;
+            let inner = text.strip_prefix(BEGINNING)?.strip_prefix("data:")?.strip_suffix(']')?;
             let (data, rest) = inner.split_once(",iv:")?;
             let (nonce, rest) = rest.split_once(",tag:")?;
             let (tag, kind) = rest.split_once(",type:")?;

@@ -8,6 +8,7 @@
 //! age identities. Leaves KMS, PGP and Vault to sops itself, whose decrypted output can be piped in, and the meaning of leaves to
 //! the decoder of the file.
 
+pub mod file;
 pub mod identities;
 mod leaf;
 mod metadata;
@@ -19,14 +20,14 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::base::finding::{Finding, Source};
-use crate::base::yaml::{Kind, Node, Position, Style, merge};
+use crate::base::finding::{Finding, Place, Source};
+use crate::base::yaml::{self, Kind, Node, Position, Style, merge};
 use identities::Identities;
 use leaf::{Leaf, Sealed};
 use metadata::Metadata;
 
 /// The way out for files that prebake does not open itself.
-const PIPE: &str = "let sops decrypt it into a pipe: `sops decrypt FILE | prebake cluster … -`, or `sops exec-file FILE 'prebake cluster … {}'`";
+const PIPE: &str = "let sops decrypt it into a pipe: `sops decrypt FILE | prebake … -`, or `sops exec-file FILE 'prebake … {}'`";
 
 /// A tree whose leaves are in clear text, until it is dropped: it overwrites them then.
 pub struct Opened {
@@ -43,12 +44,17 @@ impl std::ops::Deref for Opened {
 }
 
 impl Opened {
+    /// A tree that was never encrypted, to be wiped as others are.
+    fn clear(root: Node) -> Opened {
+        Opened { root, sealed: BTreeSet::new() }
+    }
+
     /// Resolves merge keys (`<<`) in the clear tree.
     ///
     /// # Errors
-    /// The value of a `<<` is no mapping.
+    /// The value of a `<<` is no mapping. The finding shows no line.
     pub(crate) fn merged(mut self, source: &Arc<Source>) -> Result<Opened, Finding> {
-        merge::resolve(&mut self.root, source)?;
+        merge::resolve(&mut self.root, source).map_err(Finding::without_lines)?;
         Ok(self)
     }
 
@@ -72,6 +78,102 @@ fn wipe(node: &mut Node) {
     }
 }
 
+/// Reads the tree of a text in which every line may be a secret: one document, encrypted or clear, and nothing behind it.
+///
+/// # Errors
+/// It is no YAML, has more than one document, or lost its metadata. The finding shows no line, and no word of a value.
+pub(crate) fn parse(source: &Arc<Source>) -> Result<Node, Finding> {
+    let read = || {
+        let root = yaml::parse(source).map_err(silent)?;
+        whole(&root, source)?;
+        alone(&root, source)?;
+        Ok(root)
+    };
+    read().map_err(Finding::without_lines)
+}
+
+/// A fault of syntax in words that have nothing of the text: a value that begins with `*` is an alias to YAML, and the finding names it.
+fn silent(finding: Finding) -> Finding {
+    if !(finding.message.contains("anchor '") && finding.message.contains('\'')) {
+        return finding;
+    }
+    let text = "a value that begins with `*` stands for another one, and here there is no other one";
+    Finding {
+        message: text.into(),
+        hint: Some("put a text that begins with `*` in quotes".into()),
+        ..finding
+    }
+}
+
+/// Refuses a tree with sealed leaves that has no metadata: a file that was cut off would be taken for a clear one.
+///
+/// # Errors
+/// The first of those leaves.
+pub(crate) fn whole(root: &Node, source: &Arc<Source>) -> Result<(), Finding> {
+    if is_encrypted(root) {
+        return Ok(());
+    }
+    match sealed_leaf(root) {
+        None => Ok(()),
+        Some(leaf) => Err(Finding::error("sops metadata is missing: the file was cut off")
+            .at(leaf.place(source))
+            .without_lines()
+            .hint("take a whole copy of the file: `sops encrypt` writes the key `sops` at its end")),
+    }
+}
+
+/// Whether a text that may be no YAML has sealed leaves.
+pub(crate) fn is_sealed_text(text: &str) -> bool {
+    text.contains(leaf::BEGINNING)
+}
+
+/// The first leaf that SOPS sealed.
+fn sealed_leaf(node: &Node) -> Option<&Node> {
+    match &node.kind {
+        Kind::Scalar(text, _) => text.trim_start().starts_with(leaf::BEGINNING).then_some(node),
+        Kind::Sequence(items) => items.iter().find_map(sealed_leaf),
+        Kind::Mapping(entries) => entries.iter().find_map(|(_, value)| sealed_leaf(value)),
+    }
+}
+
+/// Refuses all that stands behind the first document: the MAC does not cover it, and nobody reads it.
+///
+/// # Errors
+/// The first line of it.
+pub(crate) fn alone(root: &Node, source: &Arc<Source>) -> Result<(), Finding> {
+    // Line breaks are those of YAML 1.1, by which places are counted.
+    let text = Zeroizing::new(source.text.replace("\r\n", "\n"));
+    let is_break = |letter: char| matches!(letter, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    // A document without any text has no end.
+    let end = Some(root.end).filter(|end| *end != root.start);
+    let mut is_begun = false;
+    for (at, line) in text.split(is_break).enumerate() {
+        let number = at + 1;
+        let is_mark =
+            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        let is_second = is_mark && is_begun;
+        let rest = match end {
+            Some(end) if number == end.line => line.chars().skip(end.column.saturating_sub(1)).collect(),
+            Some(end) if number > end.line => line.to_owned(),
+            _ => String::new(),
+        };
+        let rest = Zeroizing::new(rest);
+        let is_empty = |text: &str| text.trim_start().is_empty() || text.trim_start().starts_with('#');
+        if is_second || !(is_empty(&rest) || is_empty(rest.strip_prefix("...").unwrap_or(&rest))) {
+            let place = Place { source: source.clone(), line: number, column: 1 };
+            return Err(Finding::error(
+                "there is more behind the first document, and a file of secrets has one",
+            )
+            .at(place)
+            .without_lines()
+            .hint("take it out, or write a file of its own"));
+        }
+        is_begun |= is_mark || !(is_empty(line) || line.starts_with('%'));
+    }
+    Ok(())
+}
+
 /// Whether a tree is one that SOPS encrypted.
 pub fn is_encrypted(root: &Node) -> bool {
     root.get(metadata::KEY)
@@ -81,8 +183,13 @@ pub fn is_encrypted(root: &Node) -> bool {
 /// Opens an encrypted tree with the first identity that fits.
 ///
 /// # Errors
-/// One finding with its place: no identity fits, a leaf is not what was sealed there, or the MAC differs.
-pub fn open(mut root: Node, source: &Arc<Source>, identities: &Identities) -> Result<Opened, Finding> {
+/// One finding with its place: no identity fits, a leaf is not what was sealed there, or the MAC differs. It shows no line: a leaf
+/// may be in clear text that should not be.
+pub fn open(root: Node, source: &Arc<Source>, identities: &Identities) -> Result<Opened, Finding> {
+    unsealed(root, source, identities).map_err(Finding::without_lines)
+}
+
+fn unsealed(mut root: Node, source: &Arc<Source>, identities: &Identities) -> Result<Opened, Finding> {
     let Kind::Mapping(entries) = &mut root.kind else {
         return Err(Finding::error("a file of SOPS must be a mapping").at(root.place(source)));
     };

@@ -199,13 +199,97 @@ fn every_change_to_a_file_is_an_error_at_its_line() {
         };
         let Err(finding) = opened else { panic!("{what} is let pass") };
         assert!(finding.place.is_some(), "{what}: {finding}");
-        assert!(!finding.to_string().contains("correct-horse"), "{what}: {finding}");
+        let told = finding.to_string();
+        for secret in ["correct-horse", "abcdef.0123456789abcdef", " | ", "ENC["] {
+            assert!(!told.contains(secret), "{what}: {told}");
+        }
     }
     let told = refused(&CLUSTER.replace(token, &flipped(token)));
     assert!(
         told.contains("`cluster.token` is not as SOPS left it") && told.contains("cluster.yaml:4:12"),
         "{told}"
     );
+}
+
+/// The words about a text that is no whole file of secrets.
+fn said(text: &str) -> String {
+    let source = Source::new("s.yaml", text);
+    parse(&source).map(|_| ()).map_err(|finding| finding.to_string()).expect_err(text)
+}
+
+/// Review of issue 20: a file without its end was taken for a clear one, and its values for the values.
+#[test]
+fn a_file_that_lost_its_metadata_is_cut_off() {
+    for text in [TYPES, CLUSTER, REGEX, UNREGEX, ONLY, SUFFIX, COMMENT] {
+        assert!(parse(&Source::new("s.yaml", text)).is_ok());
+        let at = text.find("\nsops:").unwrap() + 1;
+        for end in [at, at + "sops:\n".len()] {
+            let told = said(&text[..end]);
+            assert!(told.contains("sops metadata is missing: the file was cut off"), "{told}");
+            assert!(!told.contains(" | ") && !told.contains("ENC["), "{told}");
+        }
+    }
+    assert!(said("a: [{b: 'ENC[AES256_GCM,data:AA'}]\n").contains("cut off"));
+}
+
+/// Review of issue 20: the MAC does not cover what stands behind the first document, and nobody read it.
+#[test]
+fn nothing_stands_behind_the_only_document() {
+    let added = ["\n---\nX: hunter2\n", "---\n", "...\nX: hunter2\n", "... \n---\n{}\n"];
+    for (text, behind) in [CLUSTER, "X: 1\n", "---\nX: 1\n", "# c\n---\nX: 1\n"]
+        .iter()
+        .flat_map(|text| added.iter().map(move |behind| (text, behind)))
+    {
+        let told = said(&format!("{text}{behind}"));
+        assert!(told.contains("more behind the first document") && !told.contains("hunter2"), "{told}");
+    }
+    for text in [
+        format!("{FLOW}X: hunter2\n"),
+        format!("{FLOW}---\nX: hunter2\n"),
+        "{\"X\": 1} hunter2\n".into(),
+        "{\"X\": 1}\rY: hunter2\n".into(),
+        "---\n---\nX: hunter2\n".into(),
+        "'X' \nhunter2\n".into(),
+    ] {
+        let told = said(&text);
+        assert!(!told.contains("hunter2"), "{text}: {told}");
+    }
+    for text in [
+        "",
+        "# c\n",
+        "---\n",
+        "%YAML 1.1\n---\nX: 1\n",
+        "X: 1\n# c\n\n...\n# c\n",
+        "X: |\n  a\n  ---\n\n",
+        "{\"X\": 1} # c\r\n\r\n",
+        "\u{feff}X: 1\r\n",
+        "X: 1",
+    ] {
+        let finding = parse(&Source::new("s.yaml", text)).map(|_| ()).map_err(|finding| finding.to_string());
+        assert_eq!(finding, Ok(()), "{text}");
+    }
+    assert!(parse(&Source::new("s.json", FLOW)).is_ok());
+}
+
+#[test]
+fn no_complaint_about_syntax_has_a_word_of_a_value() {
+    for text in [
+        "X: *hunter2\n",
+        "X: &hunter2 [*hunter2]\n",
+        "X: hunter2: y\n",
+        "X: \"hunter2\n",
+        "X: @hunter2\n",
+        "X: %hunter2\n",
+        "X: `hunter2\n",
+        "X: !hunter2!x y\n",
+        "X: 1\n\thunter2\n",
+        "X: {hunter2\n",
+        "X: 1\nX: hunter2\n",
+        "<<<<<<< a\nX: hunter2\n=======\nX: 1\n>>>>>>> b\n",
+    ] {
+        let told = said(text);
+        assert!(told.contains("s.yaml") && !told.contains("hunter2"), "{text}: {told}");
+    }
 }
 
 #[test]
