@@ -10,7 +10,7 @@ use crate::bake::load::{self, Load};
 use crate::bake::outputs::{self, Built};
 use crate::bake::plan::Plan;
 use crate::bake::run::{self, Outcome};
-use crate::bake::{early, kubernetes, sbom};
+use crate::bake::{early, sbom};
 use crate::base::arch::Arch;
 use crate::base::digest::{Object, Sha256};
 use crate::base::error::Result;
@@ -65,7 +65,7 @@ impl<'p> Blueprint<'p> {
         boots: &'p [BootWish],
     ) -> Result<Self> {
         let Project { recipe, outputs, sysexts, .. } = project;
-        let needs = kubernetes::needs(recipe, sysexts, Some(lock))?;
+        let needs = project.needs_by(Some(lock))?;
         let plan = Plan::new(lock, recipe, outputs, sysexts, packaging, &needs, boots)?;
         Ok(Blueprint { project, lock, version, packaging, boots, plan })
     }

@@ -47,7 +47,8 @@ impl<'p> Plan<'p> {
             booted.insert(&sysext.description.name, sysext.version(), sysext.arch, step.key);
         }
         for (reference, arch) in images::wanted(recipe, needs) {
-            let is_published = kubernetes::is_published(recipe, reference);
+            let is_published =
+                kubernetes::is_published(recipe, reference) || needs.published.contains(reference);
             steps.push(image::step(reference, arch, lock, is_published));
         }
         for carried in kubernetes::carried(recipe, needs) {

@@ -131,6 +131,7 @@ impl Project {
     ) -> Result<Project> {
         let lock_path = Lock::path_of(recipe);
         let (recipe, outputs) = Recipe::load(recipe, outputs::read)?;
+        outputs.gather(&recipe)?;
         let boards = resolve::boards(&recipe)?;
         // Load errors of the lock are kept back, so that the recipe's own faults are reported first.
         let lock = read(&recipe, &lock_path);
@@ -149,7 +150,13 @@ impl Project {
 
     /// The container images that Kubernetes needs, as far as they are known without a network.
     pub(crate) fn needs(&self) -> Result<Needs> {
-        kubernetes::needs(&self.recipe, &self.sysexts, self.lock.as_ref())
+        self.needs_by(self.lock.as_ref())
+    }
+
+    /// The same by a lock that knows more.
+    pub(crate) fn needs_by(&self, lock: Option<&Lock>) -> Result<Needs> {
+        let needs = kubernetes::needs(&self.recipe, &self.sysexts, lock)?;
+        Ok(needs.with(self.outputs.images(), &self.recipe))
     }
 
     /// The version and every input, as far as they are known without a network.
@@ -239,7 +246,7 @@ impl Project {
             // From now on the name of kubeadm's pause image is known to the sysexts that use it.
             let published = self.outputs.sysext_versions();
             self.sysexts = extensions::load(&self.recipe, &published, lock.kubeadm.as_ref())?;
-            needs = kubernetes::needs(&self.recipe, &self.sysexts, Some(&lock))?;
+            needs = self.needs_by(Some(&lock))?;
             locked = Some(lock);
         }
         let project = &*self;

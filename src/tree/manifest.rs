@@ -176,6 +176,8 @@ pub enum Role {
     Group,
     /// A script or config of a boot loader.
     Boot,
+    /// A file of a repository for clusterctl, or the record of what is in it.
+    ClusterApi,
     /// A list of digests.
     Checksums,
     /// The lock that the tree was built from.

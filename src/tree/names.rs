@@ -133,6 +133,14 @@ pub(crate) fn stock_root(arch: Option<Arch>) -> String {
     arch.map_or_else(|| format!("{ASSETS}/flatcar"), |arch| format!("{ASSETS}/flatcar/{}", arch.board()))
 }
 
+/// The record of a repository for clusterctl: what verbs that use it read alone.
+pub(crate) const CAPI_RECORD: &str = "capi/capi.json";
+
+/// A file of that repository (clusterctl's `repository_local.go`: `BASE/LABEL/VERSION/FILE`).
+pub(crate) fn capi_file(label: &str, version: &str, file: &str) -> String {
+    format!("capi/repository/{label}/{version}/{file}")
+}
+
 /// Where the lists and archives of container images lie in a sysext, for `prebake-images`.
 pub(crate) const IMAGE_LISTS: &str = "usr/share/prebake/images";
 const LIST_END: &str = ".list";
@@ -166,6 +174,18 @@ pub(crate) fn sysext_directory(name: &str) -> String {
 /// File name of an image.
 pub(crate) fn sysext_file(name: &str, version: &str, arch: Arch) -> String {
     format!("{name}-{version}-{}.raw", arch.systemd())
+}
+
+/// The version of three numbers in the file name of an image of a sysext, without a `v`: 1.34.4 of `kubernetes-v1.34.4-x86-64.raw`. Its
+/// architecture may be absent.
+pub(crate) fn sysext_version<'p>(path: &'p str, name: &str) -> Option<&'p str> {
+    let file = path.rsplit('/').next()?.strip_suffix(".raw")?.strip_prefix(name)?.strip_prefix('-')?;
+    let mut ends = Arch::ALL.iter().map(|arch| arch.systemd());
+    let version = ends.find_map(|end| file.strip_suffix(end)?.strip_suffix('-')).unwrap_or(file);
+    let version = version.strip_prefix('v').unwrap_or(version);
+    let numbers = version.split('-').next()?.split('.');
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (numbers.clone().count() == 3 && numbers.clone().all(is_number)).then_some(version)
 }
 
 /// The image of a sysext.
@@ -489,6 +509,26 @@ mod tests {
         assert_eq!(Endpoint::parse("boot.ipxe.0.sig"), numbered);
         for none in [".sig", "sig", "ipxe.SIG", "ipxe.sig.asc", "report.sig", "/ipxe", "favicon.ico"] {
             assert_eq!(Endpoint::parse(none), None, "{none}");
+        }
+    }
+
+    /// Names as `recipes/capi-proxmox.yaml` and the Kubernetes sysext publish them, and as people name files on a disk.
+    #[test]
+    fn the_version_is_in_the_name_of_a_sysexts_image() {
+        for (path, known) in [
+            ("assets/sysext/kubernetes/kubernetes-v1.34.4-x86-64.raw", Some("1.34.4")),
+            ("assets/sysext/kubernetes/kubernetes-v1.34.4-arm64.raw", Some("1.34.4")),
+            ("sysext/kubernetes/kubernetes-1.33.13-x86-64.raw", Some("1.33.13")),
+            ("sysext/kubernetes/kubernetes-v1.35.0-rc.1-x86-64.raw", Some("1.35.0-rc.1")),
+            ("var/kubernetes-1.33.13.raw", Some("1.33.13")),
+            ("sysext/kubernetes/kubernetes.raw", None),
+            ("kubernetes-config.raw", None),
+            ("sysext/kubernetes/kubernetes-vip-x86-64.raw", None),
+            ("assets/sysext/kubernetes/kubernetes-v1.34.4-x86-64.raw.sig", None),
+            ("sysext/containerd-2.1.4-x86-64.raw", None),
+            ("oem-proxmoxve-4593.2.5.raw", None),
+        ] {
+            assert_eq!(sysext_version(path, "kubernetes"), known, "{path}");
         }
     }
 }

@@ -77,7 +77,8 @@ fn locked(reference: &ImageRef, arch: Arch, inputs: &BTreeMap<String, Entry>) ->
 /// Every image of a recipe, its own and those that Kubernetes needs, once per architecture.
 pub(crate) fn wanted<'r>(recipe: &'r Recipe, needs: &'r Needs) -> impl Iterator<Item = (&'r ImageRef, Arch)> {
     let archs = &recipe.release.archs;
-    with_own(recipe, needs.of(None)).flat_map(move |image| archs.iter().map(move |arch| (image, *arch)))
+    let all = with_own(recipe, needs.of(None)).chain(&needs.published);
+    all.flat_map(move |image| archs.iter().map(move |arch| (image, *arch)))
 }
 
 /// A recipe's own images, and `needed` ones besides.
@@ -210,13 +211,44 @@ pub struct Needs {
     pub node: Vec<ImageRef>,
     /// On control planes, in addition.
     pub control_plane: Vec<ImageRef>,
+    /// On no node of the recipe: published for others, such as a management cluster. None of the recipe's own.
+    pub published: Vec<ImageRef>,
     /// List from kubeadm's source for the lock to remember, if that was read.
     pub kubeadm: Option<lock::Kubeadm>,
     /// Whether kubeadm's source has to be read first; the lists are then empty.
     pub open: bool,
 }
 
+/// Images that outputs bring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    /// For all nodes, where they carry images.
+    pub nodes: Vec<ImageRef>,
+    /// For others.
+    pub published: Vec<ImageRef>,
+}
+
 impl Needs {
+    /// The same with the images that outputs bring.
+    pub(crate) fn with(mut self, more: More, recipe: &Recipe) -> Needs {
+        let is_carried = recipe.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.images.is_some());
+        let (nodes, others) = if is_carried { (more.nodes, Vec::new()) } else { (Vec::new(), more.nodes) };
+        // As long as kubeadm's source was not read, the lists are empty.
+        if self.open {
+            return self;
+        }
+        self.node.extend(nodes);
+        self.node.sort_by_key(ToString::to_string);
+        self.node.dedup();
+        self.control_plane.retain(|image| !self.node.contains(image));
+        let mut published: Vec<ImageRef> = more.published.into_iter().chain(others).collect();
+        published.sort_by_key(ToString::to_string);
+        published.dedup();
+        published.retain(|image| with_own(recipe, self.of(None)).all(|other| other != image));
+        self.published = published;
+        self
+    }
+
     /// The images for nodes of a role; without a role, all images.
     pub(crate) fn of(&self, role: Option<Role>) -> impl Iterator<Item = &ImageRef> {
         let control_plane = match role {
@@ -225,6 +257,14 @@ impl Needs {
         };
         self.node.iter().chain(control_plane)
     }
+}
+
+/// The image of a repository that a lock has, such as `ghcr.io/kube-vip/kube-vip`, as it is written in manifests.
+pub(crate) fn locked_of(lock: &Lock, repository: &str) -> Option<String> {
+    let prefix = format!("image/{repository}:");
+    let id = lock.inputs.keys().find(|id| id.starts_with(&prefix))?;
+    let tag = id[prefix.len()..].split('/').next()?;
+    Some(format!("{repository}:{tag}"))
 }
 
 /// A sysext of container images, before it is built.

@@ -61,7 +61,7 @@ pub fn needs(recipe: &Recipe, sysexts: &[Selected], lock: Option<&Lock>) -> Resu
         list.dedup();
     }
     control_plane.retain(|image| !node.contains(image));
-    let needs = Needs { node, control_plane, kubeadm, open: false };
+    let needs = Needs { node, control_plane, kubeadm, ..Needs::default() };
     let (needs, _) = Findings::settle(collisions(recipe, &needs), needs)?;
     Ok(needs)
 }

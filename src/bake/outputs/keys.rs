@@ -44,7 +44,7 @@ pub static OUTPUTS: Mapping = Mapping {
         Rule::Needs("dnsmasq", &["ipxe"]),
         Rule::Needs("udhcpd", &["ipxe"]),
     ],
-    keys: &[PXE, DISK, MATCHBOX, TERRAFORM, IPXE, GRUB, PXELINUX, UKI, DNSMASQ, UDHCPD, SYSUPDATE],
+    keys: &[PXE, DISK, MATCHBOX, TERRAFORM, IPXE, GRUB, PXELINUX, UKI, DNSMASQ, UDHCPD, SYSUPDATE, CAPI],
 };
 
 /// Not among the outputs unless the recipe names it.
@@ -154,7 +154,7 @@ static DISK_CONFIGS: [(&str, &str); 2] = [
 ];
 
 /// The formats of disk images, with what they are for.
-pub(super) const DISK_FORMATS: [(&str, &str); 9] = [
+pub(super) const DISK_FORMATS: [(&str, &str); 10] = [
     ("raw", "the disk byte for byte, with holes"),
     ("raw.gz", "in gzip"),
     ("raw.zst", "in zstd, in frames that can be read alone"),
@@ -164,6 +164,7 @@ pub(super) const DISK_FORMATS: [(&str, &str); 9] = [
     ("vhd", "for Azure and Hyper-V, of fixed length"),
     ("ova", "the VMDK with an OVF in a tar"),
     ("gce", "the `tar.gz` that Google takes"),
+    ("box", "what `vagrant box add` takes for libvirt, with a qcow2 in it"),
 ];
 
 pub(super) const MATCHBOX: Key = Key::may(
@@ -476,3 +477,123 @@ static SYSUPDATE_OPTIONS: Mapping = Mapping::of(
         ),
     ],
 );
+
+static RANGE_OF_IDS: Form =
+    Form { name: "range of numbers", pattern: "^\\s*[0-9]+\\s*-\\s*[0-9]+\\s*$", numeric: false };
+static COMPONENT: Form = Form { name: "NAME", pattern: "", numeric: false };
+/// The numbers that Proxmox VE gives to machines.
+pub(super) const VM_IDS: std::ops::RangeInclusive<u32> = 100..=999_999_999;
+
+pub(super) const CAPI: Key = Key::may(
+    "capi",
+    Value::Options(&CAPI_OPTIONS),
+    NONE,
+    "{provider: proxmox, addons: [flannel]}",
+    "A repository for clusterctl with the flavor `flatcar` for these disk images ([capi.md](capi.md)).",
+);
+static CAPI_OPTIONS: Mapping = Mapping::of(
+    "`capi`",
+    &[
+        Key::same(
+            "provider",
+            Value::Words(CAPI_PROVIDERS),
+            "proxmox",
+            "openstack",
+            "The infrastructure provider of Cluster API.",
+        ),
+        Key::may(
+            "versions",
+            Value::Names(&COMPONENT, &Value::Text),
+            "those that this prebake knows",
+            "{cluster-api: v1.12.10}",
+            "Versions of components and add-ons, by name, that `prebake capi vendor` fetches.",
+        ),
+        Key::may(
+            "addons",
+            Value::List(&Value::Text),
+            "a cluster without a network plugin",
+            "[flannel]",
+            "Add-ons that each cluster gets once its API server answers, from `capi/addons/NAME` beside the recipe.",
+        ),
+        Key::may(
+            "pods",
+            Value::Form(&NETWORK),
+            "192.168.0.0/16",
+            "10.244.0.0/16",
+            "Network of the pods, if nobody gives `POD_CIDR`.",
+        ),
+        Key::may(
+            "users",
+            Value::List(&Value::Text),
+            "[core]",
+            "[core, ops]",
+            "Users of the machines, who may become root.",
+        ),
+        Key::may(
+            "ssh_keys",
+            Value::List(&Value::Text),
+            "clusterctl asks for `VM_SSH_KEYS`",
+            "[ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEwOsBCJDqvWDZFNTYQqJMAOPtRBwq9Yl2Hlpc8Yl9Zt ops]",
+            "Their SSH public keys.",
+        ),
+        Key::same(
+            "restart_networkd",
+            Value::Flag,
+            "false",
+            "true",
+            "Whether systemd-networkd is started anew before kubeadm. The provider's units are there before the first boot.",
+        ),
+        Key::may(
+            "template",
+            Value::Keys(&CAPI_TEMPLATE),
+            "clusterctl asks for `TEMPLATE_VMID`",
+            "{id: 211}",
+            "Proxmox VE: the template that machines are clones of.",
+        ),
+        Key::may(
+            "vm_ids",
+            Value::Form(&RANGE_OF_IDS),
+            "the next free ones",
+            "2000-2999",
+            "Proxmox VE: first and last number of machines.",
+        ),
+        Key::may(
+            "memory_adjustment",
+            Value::Number(0, 10_000),
+            "100",
+            "0",
+            "Proxmox VE: percentage of a host's memory that machines may have; 0 for no limit, against \"0b available\".",
+        ),
+    ],
+);
+pub(super) static CAPI_TEMPLATE: Mapping = Mapping {
+    what: "`template`",
+    holders: false,
+    rules: &[Rule::One(&["id", "tags"])],
+    keys: &[
+        Key::may(
+            "id",
+            Value::Number(*VM_IDS.start() as u64, *VM_IDS.end() as u64),
+            "`tags` tell it",
+            "211",
+            "Its number. `TEMPLATE_VMID` goes before it.",
+        ),
+        Key::may(
+            "tags",
+            Value::List(&Value::Text),
+            "`id` tells it",
+            "[flatcar]",
+            "Tags that it has, and perhaps more.",
+        ),
+    ],
+};
+
+/// The providers of [`crate::capi::provider`], with their names for people.
+const CAPI_PROVIDERS: &[(&str, &str)] = &[
+    ("proxmox", "Proxmox VE"),
+    ("openstack", "OpenStack"),
+    ("vsphere", "VMware vSphere"),
+    ("kubevirt", "KubeVirt"),
+    ("aws", "Amazon EC2"),
+    ("azure", "Microsoft Azure"),
+];

@@ -4,6 +4,7 @@
 //! built into published files. `emit` never reads or writes a disk: `publish` does. Where a file must be built that no other
 //! format needs, it brings the step ([`OutputFormat::steps`]; [`crate::bake::steps`] says how).
 
+mod capi;
 mod dhcp;
 mod disk;
 pub(crate) mod dnsmasq;
@@ -32,7 +33,7 @@ use crate::bake::recipe::{self, Recipe};
 use crate::bake::steps::{Planned, Step};
 use crate::base::arch::Arch;
 use crate::base::error::Result;
-use crate::base::finding::{Finding, nearest};
+use crate::base::finding::{Finding, Findings, nearest};
 use crate::base::yaml::decode::Decoder;
 use crate::base::yaml::keys::{Key, Rule};
 use crate::flatcar::board::{CURRENT, SIGNATURE, VERSION_TXT};
@@ -44,6 +45,7 @@ use crate::tree::manifest::{Origin, Role};
 use crate::tree::names::{self, config_arg, report_arg, sysext_path};
 use crate::tree::row::Row;
 
+pub(crate) use capi::of as capi_of;
 pub(crate) use options::Options;
 
 /// An output that a recipe asks for, with its options.
@@ -93,6 +95,17 @@ pub(crate) trait OutputFormat: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Takes in what it reads beside the recipe, once, before anything else is asked of it; faults in that are findings.
+    fn gather(&self, recipe: &Recipe) -> Vec<Finding> {
+        let _ = recipe;
+        Vec::new()
+    }
+
+    /// Container images that it brings besides those of Kubernetes and of the recipe.
+    fn images(&self) -> images::More {
+        images::More::default()
+    }
+
     /// Parts of the recipe that this output cannot express.
     fn check(&self, recipe: &Recipe) -> Vec<Finding> {
         let _ = recipe;
@@ -130,6 +143,7 @@ pub(crate) const FORMATS: &[Format] = &[
     Format { key: &keys::DNSMASQ, read: dnsmasq::read },
     Format { key: &keys::UDHCPD, read: udhcpd::read },
     Format { key: &keys::SYSUPDATE, read: sysupdate::read },
+    Format { key: &keys::CAPI, read: capi::read },
 ];
 
 impl Format {
@@ -238,6 +252,25 @@ impl Outputs {
     /// Versions of sysexts that they publish beside those that profiles boot.
     pub fn sysext_versions(&self) -> Vec<&Published> {
         self.formats().flat_map(OutputFormat::sysext_versions).collect()
+    }
+
+    /// Has each take in what it reads beside the recipe.
+    ///
+    /// # Errors
+    /// All faults in that.
+    pub(crate) fn gather(&self, recipe: &Recipe) -> Result<(), Findings> {
+        let findings = self.formats().flat_map(|format| format.gather(recipe)).collect();
+        Findings::settle(findings, ()).map(|_| ())
+    }
+
+    /// Container images that they bring.
+    pub(crate) fn images(&self) -> images::More {
+        let mut all = images::More::default();
+        for more in self.formats().map(OutputFormat::images) {
+            all.nodes.extend(more.nodes);
+            all.published.extend(more.published);
+        }
+        all
     }
 
     /// The stock files that they publish, each once.
@@ -414,7 +447,7 @@ mod tests {
 
     use super::*;
     use crate::bake::recipe::DEFAULT_OUTPUTS;
-    use crate::base::finding::{Findings, Source};
+    use crate::base::finding::Source;
 
     fn parse(text: &str) -> Result<Outputs, Findings> {
         Recipe::parse(&Source::new("r.yaml", text), PathBuf::new(), read).map(|(_, outputs)| outputs)

@@ -24,7 +24,7 @@ use crate::initrd::overlay::{MOUNTED, OEM};
 use crate::sysext::extension::{Extension, Fault};
 use crate::sysext::place::{IMAGE_END, KEPT, merged};
 use crate::tree::manifest::{File, Role};
-use crate::tree::names::{CHECKSUMS, CHECKSUMS_SIGNATURE, below, is_image_list, record_id};
+use crate::tree::names::{CAPI_RECORD, CHECKSUMS, CHECKSUMS_SIGNATURE, below, is_image_list, record_id};
 use crate::tree::open::Tree;
 use crate::tree::records::{Group, Profile};
 
@@ -169,6 +169,7 @@ impl Walk<'_> {
             Role::Boot => boot::references(path, &text()?),
             Role::Transfer => machine::update(&text()?),
             Role::Checksums => digests(&text()?),
+            Role::ClusterApi if path == CAPI_RECORD => images_of(&text()?),
             Role::Template => urls(&text()?).map(|url| Reference::url(None, url)).collect(),
             Role::Signature => {
                 let signed =
@@ -517,6 +518,14 @@ impl Walk<'_> {
             None => Outcome::Missing("the sysext has no such file".into()),
         })
     }
+}
+
+/// The images that a repository for clusterctl needs: those of components, and those that add-ons run on nodes.
+fn images_of(record: &str) -> Vec<Reference> {
+    let record: serde_json::Value = serde_json::from_str(record).unwrap_or_default();
+    let of_components = record["images"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let of_nodes = record["node_images"].as_array().into_iter().flatten().filter_map(|name| name.as_str());
+    of_components.chain(of_nodes).map(|name| Reference::image(None, name)).collect()
 }
 
 /// Lines of `DIGEST  NAME`, as sha256sum(1) writes them.

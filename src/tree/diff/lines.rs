@@ -66,7 +66,7 @@ pub(crate) fn lines(from: &Tree, to: &Tree) -> Result<Vec<Lines>> {
 
 /// Whether people write or read files of this role as lines. Profiles and groups are compared by their meaning.
 fn is_text(role: Role) -> bool {
-    matches!(role, Role::Ignition | Role::Boot | Role::Template | Role::Transfer)
+    matches!(role, Role::Ignition | Role::Boot | Role::Template | Role::Transfer | Role::ClusterApi)
 }
 
 fn unified(before: &str, after: &str) -> String {
