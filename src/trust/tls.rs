@@ -1,5 +1,5 @@
-//! Trust in HTTPS servers: by an authority among the named certificates, as usual, or because the server's own
-//! certificate is among them.
+//! Trust in HTTPS servers: by an authority among the named certificates, as usual, because the server's own
+//! certificate is among them, or by the fingerprint of its certificate alone.
 //!
 //! `openssl req -x509`, with which Docker's documentation makes a registry's certificate, sets CA:TRUE. webpki accepts
 //! no such certificate for a server (rustls/webpki#205), while OpenSSL and Go do if it is named itself. So does
@@ -14,14 +14,19 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+};
 use tokio_rustls::rustls;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_SERVER_AUTH};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage};
+
+use crate::base::digest::Sha256;
 
 /// The variable that names certificates instead of the system's.
 const CERT_FILE: &str = "SSL_CERT_FILE";
@@ -80,33 +85,89 @@ impl Roots {
     /// # Errors
     /// rustls rejects its own defaults.
     pub(crate) fn client(&self) -> Result<ClientConfig, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        config(self.belief())
+    }
+
+    /// The belief in them; none where there is no root.
+    fn belief(&self) -> Option<Belief> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(self.certificates.iter().cloned());
-        let builder =
-            ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-        let mut config = match WebPkiServerVerifier::builder_with_provider(store.into(), provider).build() {
-            Ok(authorities) => {
-                let verifier = Verifier { authorities, named: self.certificates.clone() };
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
-            }
-            // There is no root, so no server is trusted.
-            Err(_) => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
-        };
-        config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
-        Ok(config)
+        let authorities =
+            WebPkiServerVerifier::builder_with_provider(store.into(), provider()).build().ok()?;
+        Some(Belief::Roots { authorities, named: self.certificates.clone() })
     }
 }
 
-/// webpki's verdict, overruled for certificates that are named themselves.
+/// TLS configuration of a client that trusts the one certificate with this SHA-256 of its DER form, and no other: neither
+/// names nor dates of it count, as a person compared it.
+///
+/// # Errors
+/// rustls rejects its own defaults.
+pub(crate) fn pinned(certificate: Sha256) -> Result<ClientConfig, rustls::Error> {
+    config(Some(Belief::Certificate(certificate)))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// TLS configuration of a client with this belief; one without any trusts no server.
+fn config(belief: Option<Belief>) -> Result<ClientConfig, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let mut config = match belief {
+        Some(belief) => {
+            let verifier = Arc::new(Verifier::new(belief));
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+        }
+        None => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+    };
+    config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
+    Ok(config)
+}
+
+/// The ground on which a server is trusted.
+enum Belief {
+    /// webpki's verdict, overruled for certificates that are named themselves.
+    Roots { authorities: Arc<WebPkiServerVerifier>, named: Vec<CertificateDer<'static>> },
+    /// The one certificate of this digest.
+    Certificate(Sha256),
+}
+
+/// A certificate that is not the one that was named.
+#[derive(Debug)]
+struct Unpinned(Sha256);
+
+impl fmt::Display for Unpinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its fingerprint is {}, which is not the one that was named", fingerprint(&self.0))
+    }
+}
+
+impl Error for Unpinned {}
+
+/// A digest as OpenSSL and Proxmox VE show fingerprints: `AB:CD:…`, in upper case.
+pub(crate) fn fingerprint(digest: &Sha256) -> String {
+    digest.bytes().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+}
+
+/// Judges servers by a belief; signatures by the provider's algorithms.
 struct Verifier {
-    authorities: Arc<WebPkiServerVerifier>,
-    named: Vec<CertificateDer<'static>>,
+    belief: Belief,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    fn new(belief: Belief) -> Self {
+        Verifier { belief, algorithms: provider().signature_verification_algorithms }
+    }
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verifier({} certificates)", self.named.len())
+        match &self.belief {
+            Belief::Roots { named, .. } => write!(f, "Verifier({} certificates)", named.len()),
+            Belief::Certificate(digest) => write!(f, "Verifier({})", fingerprint(digest)),
+        }
     }
 }
 
@@ -119,8 +180,19 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.authorities.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            Err(rustls::Error::InvalidCertificate(why)) if self.named.contains(end_entity) => {
+        let (authorities, named) = match &self.belief {
+            Belief::Roots { authorities, named } => (authorities, named),
+            Belief::Certificate(certificate) => {
+                let seen = Sha256::of(end_entity);
+                let why = || CertificateError::Other(OtherError(Arc::new(Unpinned(seen))));
+                return match seen == *certificate {
+                    true => Ok(ServerCertVerified::assertion()),
+                    false => Err(rustls::Error::InvalidCertificate(why())),
+                };
+            }
+        };
+        match authorities.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+            Err(rustls::Error::InvalidCertificate(why)) if named.contains(end_entity) => {
                 judge_named(end_entity, name, now, why).map_err(rustls::Error::InvalidCertificate)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -134,7 +206,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.authorities.verify_tls12_signature(message, certificate, signature)
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -143,11 +215,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.authorities.verify_tls13_signature(message, certificate, signature)
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.authorities.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -252,6 +324,10 @@ impl Distrust {
                 "its extended key usage is not for servers".into(),
                 format!("it needs serverAuth, or no extended key usage; {MAKE}"),
             ),
+            CertificateError::Other(other) if other.0.downcast_ref::<Unpinned>().is_some() => (
+                other.0.to_string(),
+                "compare it with the server's own, over another way than this network; either it has a new certificate, or somebody is between".into(),
+            ),
             other => (other.to_string(), MAKE.into()),
         };
         Distrust { why, hint }
@@ -319,12 +395,19 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap().der().clone();
         let roots = Roots { certificates: vec![certificate.clone()], troubles: Vec::new() };
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(roots.certificates.clone());
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let authorities =
-            WebPkiServerVerifier::builder_with_provider(store.into(), provider).build().unwrap();
-        (Verifier { authorities, named: roots.certificates }, certificate)
+        (Verifier::new(roots.belief().unwrap()), certificate)
+    }
+
+    #[test]
+    fn a_fingerprint_is_that_of_one_certificate_whatever_its_names_and_dates() {
+        let (_, own) = named(|params| params.not_after = rcgen::date_time_ymd(1999, 1, 1));
+        let (_, other) = named(|_| {});
+        let pin = Verifier::new(Belief::Certificate(Sha256::of(&own)));
+        let name = ServerName::try_from("anything.lab").unwrap();
+        let judge = |certificate| pin.verify_server_cert(certificate, &[], &name, &[], UnixTime::now());
+        judge(&own).unwrap();
+        let Err(rustls::Error::InvalidCertificate(why)) = judge(&other) else { panic!("another was taken") };
+        assert!(Distrust::because(&why).why.contains(&fingerprint(&Sha256::of(&other))));
     }
 
     fn judged(verifier: &Verifier, certificate: &CertificateDer<'_>, name: &str, year: i32) -> String {
@@ -383,7 +466,8 @@ mod tests {
         let leaf = leaf.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap().der().clone();
         // rcgen gives all authorities the same name.
         assert!(judged(&verifier, &leaf, "leaf.lab", 2026).contains("has another key"));
-        let verifier = Verifier { named: vec![leaf.clone()], ..verifier };
+        let Belief::Roots { authorities, .. } = verifier.belief else { panic!("it has roots") };
+        let verifier = Verifier::new(Belief::Roots { authorities, named: vec![leaf.clone()] });
         assert_eq!(judged(&verifier, &leaf, "leaf.lab", 2026), "taken");
         assert!(judged(&verifier, &leaf, "mirror.lab", 2026).contains("not for mirror.lab"));
     }
