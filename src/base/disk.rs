@@ -164,8 +164,18 @@ pub(crate) fn read_full(reader: &mut (impl Read + ?Sized), buffer: &mut [u8]) ->
 
 /// Reads a file that the user named. More than `most` bytes are an error, in case it has no end.
 pub(crate) fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    bounded(File::open(path)?, most)
+}
+
+/// Standard input, as [`read_at_most`] reads a file.
+pub(crate) fn piped(most: usize) -> io::Result<Vec<u8>> {
+    bounded(io::stdin().lock(), most)
+}
+
+/// All that a reader has.
+fn bounded(reader: impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    reader.take(most as u64 + 1).read_to_end(&mut bytes)?;
     match bytes.len() > most {
         true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes"))),
         false => Ok(bytes),

@@ -56,6 +56,9 @@ pub enum Verbs {
 const FETCHING: Verbs =
     Verbs::Named(&["build", "fetch", "key update", "lock", "mirror", "release show", "sysext build"]);
 
+/// Verbs that ask Proxmox VE.
+const OF_PROXMOX: Verbs = Verbs::Named(&["proxmox macs", "proxmox upload"]);
+
 const fn own(name: &'static str, verbs: Verbs, absent: &'static str, words: &'static str) -> Variable {
     Variable { name, group: Group::Own, verbs, absent, words }
 }
@@ -166,6 +169,24 @@ pub const VARIABLES: &[Variable] = &[
         "Time of files in artifacts, in seconds since 1970 (reproducible-builds.org).",
     ),
     system(
+        "PROXMOX_URL",
+        Verbs::Option,
+        "the file of `--credentials` has it",
+        "URL of Proxmox VE's API, as CAPMOX names it for clusterctl and as `--url`.",
+    ),
+    system(
+        "PROXMOX_TOKEN",
+        OF_PROXMOX,
+        "the file of `--credentials` has it",
+        "Name of the API token, `USER@REALM!NAME`.",
+    ),
+    system(
+        "PROXMOX_SECRET",
+        OF_PROXMOX,
+        "the file of `--credentials` has it",
+        "Secret of that token, a UUID.",
+    ),
+    system(
         "HTTP_PROXY",
         FETCHING,
         "`ALL_PROXY`, else none",
@@ -218,14 +239,14 @@ pub const VARIABLES: &[Variable] = &[
     #[cfg(feature = "cluster")]
     system(
         "SOPS_AGE_KEY",
-        Verbs::Words("`prebake cluster`"),
+        Verbs::Words("`prebake cluster`, `capi run`"),
         "the other places are looked at alone",
-        "age identities, a line each, that open an encrypted `cluster.yaml`.",
+        "age identities, a line each, that open an encrypted `cluster.yaml` or `clusterctl.yaml`.",
     ),
     #[cfg(feature = "cluster")]
     system(
         "SOPS_AGE_KEY_FILE",
-        Verbs::Words("`prebake cluster`"),
+        Verbs::Words("`prebake cluster`, `capi run`"),
         "`~/.config/sops/age/keys.txt` is looked at alone",
         "File with such identities.",
     ),

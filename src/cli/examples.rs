@@ -63,7 +63,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("prebake nodes import rack.csv --profile worker", "Lines for `nodes:`, to look at"),
             (
-                "prebake nodes import devices.json interfaces.json --interface eno1 --profile worker --into recipes/edge.yaml",
+                "prebake nodes import devices.json nics.json --interface eno1 --profile worker --into edge.yaml",
                 "NetBox's devices and interfaces, into the recipe, whose comments stay",
             ),
             (
@@ -77,8 +77,47 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("prebake nodes adopt --server 10.0.0.1:8080", "The lines of all machines that no node names"),
             (
-                "prebake nodes adopt --server 10.0.0.1:8080 --mac d4:ae:52:c1:00:90 --profile worker --into recipes/edge.yaml",
+                "prebake nodes adopt --server 10.0.0.1:8080 --mac d4:ae:52:c1:00:90 --profile node --into edge.yaml",
                 "One of them, into the recipe",
+            ),
+        ],
+    ),
+    #[cfg(feature = "cluster")]
+    (
+        "capi run",
+        &[
+            (
+                "prebake capi run -s env.enc.yaml -- clusterctl init --infrastructure proxmox --ipam in-cluster",
+                "A management cluster, with encrypted inputs",
+            ),
+            (
+                "prebake capi run -s env.enc.yaml output/site/current -- clusterctl generate cluster ops -f flatcar",
+                "A cluster's manifests from a tree, without internet",
+            ),
+        ],
+    ),
+    (
+        "capi config",
+        &[(
+            "prebake capi config output/site/current > ~/.cluster-api/clusterctl.yaml",
+            "A tree's providers for a clusterctl that you call yourself",
+        )],
+    ),
+    (
+        "capi convert",
+        &[(
+            "prebake capi convert old.yaml -o new.yaml",
+            "Manifests with today's fields, their comments kept",
+        )],
+    ),
+    #[cfg(feature = "cluster")]
+    (
+        "capi doctor",
+        &[
+            ("prebake capi doctor cluster.yaml --built output/site/current", "Manifests against a tree"),
+            (
+                "prebake capi doctor cluster.yaml --kubeconfig mgmt.kubeconfig",
+                "Against a management cluster, too",
             ),
         ],
     ),
@@ -94,6 +133,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     ("nodes ls", &[("prebake nodes ls recipes/edge.yaml", "The machines of a recipe")]),
+    (
+        "capi vendor",
+        &[(
+            "prebake capi vendor recipes/capi-proxmox.yaml",
+            "What the recipe's output `capi` publishes, fetched once and recorded",
+        )],
+    ),
     (
         "mirror",
         &[
@@ -153,7 +199,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "A profile, with UEFI and an empty disk",
             ),
             (
-                "prebake boot output/edge/current --node worker-1 --direct --timeout 10m --log console.txt < /dev/null",
+                "prebake boot output/edge/current --node worker-1 --direct --timeout 10m --log boot.txt < /dev/null",
                 "For scripts: without DHCP and iPXE, and for ten minutes at most",
             ),
         ],
@@ -341,7 +387,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "Flatcar's image with a config in it, in one pass",
             ),
             (
-                "prebake disk inject flatcar_production_image.bin.bz2 --platform proxmoxve --extension oem-proxmoxve.raw -o proxmox.qcow2",
+                "prebake disk inject stock.bin.bz2 --platform proxmoxve --extension oem-proxmoxve.raw -o node.qcow2",
                 "The image for a platform out of the generic one",
             ),
         ],
@@ -356,6 +402,40 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[("prebake disk convert node.qcow2 --size 20GiB -o node.vmdk", "Another form, and room for ROOT")],
     ),
     ("disk write", &[("prebake disk write node.qcow2 /dev/sdb", "Onto a stick, and read back")]),
+    (
+        "proxmox upload",
+        &[
+            (
+                "prebake proxmox upload output/nodes/current --vm-id 211 --convert-to-template",
+                "The tree's image as template 211; the token is in the environment",
+            ),
+            (
+                "prebake proxmox upload node.qcow2 --credentials env.enc.yaml --convert-to-template --prune 3",
+                "The next free id, the newest three kept, and the token in a file of SOPS",
+            ),
+            ("prebake proxmox upload node.qcow2 --dry-run", "The calls alone"),
+        ],
+    ),
+    (
+        "proxmox script",
+        &[
+            (
+                "prebake proxmox script node.qcow2 --vm-id 211 --storage local-lvm --convert-to-template",
+                "The same as commands of `qm`, to run on a node",
+            ),
+            ("prebake proxmox script node.qcow2 --for openstack", "For OpenStack's glance"),
+        ],
+    ),
+    (
+        "proxmox macs",
+        &[
+            ("prebake proxmox macs --cluster-name edge", "Ids, names and cards of a cluster's machines"),
+            (
+                "prebake proxmox macs --cluster-name edge --addresses ipaddresses.json --for dnsmasq",
+                "Reservations, with what `kubectl get ipaddresses -A -o json` wrote",
+            ),
+        ],
+    ),
     (
         "initrd inject",
         &[
@@ -381,7 +461,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "bundle create",
         &[(
-            "prebake bundle create output/edge/current -o edge.bundle --sign-key site.key --sequence 7 --expires 90d",
+            "prebake bundle create output/edge/current -o edge.bundle --sign-key site.key --expires 90d",
             "Pack and sign a tree for a site",
         )],
     ),
@@ -552,6 +632,14 @@ mod tests {
                     parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::DisplayHelp);
                 assert!(is_taken, "{line}: {}", parsed.unwrap_err());
             }
+        }
+    }
+
+    /// Help is wrapped at clap's 100 columns, and a wrapped command is none to copy.
+    #[test]
+    fn no_example_is_wrapped() {
+        for (line, purpose) in EXAMPLES.iter().flat_map(|(_, examples)| *examples) {
+            assert!(line.len() <= 98 && purpose.len() <= 96, "{line}\n{purpose}");
         }
     }
 

@@ -11,7 +11,7 @@ use super::terminal;
 const GROUPS: [(&str, &[&str]); 7] = [
     ("Every day", &["new", "plan", "lock", "build", "serve", "status"]),
     ("Look closer", &["explain", "diff", "verify", "logs", "boot"]),
-    ("Machines and releases", &["nodes", "cluster", "release"]),
+    ("Machines and releases", &["nodes", "cluster", "capi", "proxmox", "release"]),
     ("Parts of a tree", &["sysext", "ignition", "initrd", "disk"]),
     ("Signatures, sites without internet", &["bundle", "key", "mirror"]),
     ("Inputs and disk", &["fetch", "store", "prune"]),

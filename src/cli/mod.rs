@@ -13,6 +13,7 @@ mod say;
 mod boot;
 mod build;
 mod bundle;
+mod capi;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod completions;
@@ -46,6 +47,7 @@ mod pending;
 mod plan;
 mod progress;
 mod project;
+mod proxmox;
 mod prune;
 pub mod reference;
 mod release;
@@ -101,6 +103,7 @@ enum Verb {
     Boot(Box<boot::BootArgs>),
     Build(build::BuildArgs),
     Bundle(bundle::BundleArgs),
+    Capi(capi::CapiArgs),
     #[cfg(feature = "cluster")]
     Cluster(cluster::ClusterArgs),
     Completions(completions::CompletionsArgs),
@@ -123,6 +126,7 @@ enum Verb {
     #[command(alias = "init")]
     New(new::NewArgs),
     Plan(plan::PlanArgs),
+    Proxmox(proxmox::ProxmoxArgs),
     Prune(prune::PruneArgs),
     Release(release::ReleaseArgs),
     Schema(schema::SchemaArgs),
@@ -246,6 +250,7 @@ impl Cli {
             Verb::Boot(args) => args.run(),
             Verb::Build(args) => args.run(),
             Verb::Bundle(args) => args.run(),
+            Verb::Capi(args) => args.run(),
             #[cfg(feature = "cluster")]
             Verb::Cluster(args) => args.run(),
             Verb::Completions(args) => args.run(),
@@ -264,6 +269,7 @@ impl Cli {
             Verb::Nodes(args) => args.run(),
             Verb::New(args) => args.run(),
             Verb::Plan(args) => args.run(),
+            Verb::Proxmox(args) => args.run(),
             Verb::Prune(args) => args.run(),
             Verb::Release(args) => args.run(),
             Verb::Schema(args) => args.run(),

@@ -6,7 +6,7 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue};
 
 /// Words that people know from other programs, each with our commands for the same.
-const ELSEWHERE: [(&str, &[&str]); 39] = [
+const ELSEWHERE: [(&str, &[&str]); 43] = [
     ("butane", &["ignition transpile"]),
     ("cache", &["store"]),
     ("check", &["plan", "verify", "sysext lint"]),
@@ -35,14 +35,18 @@ const ELSEWHERE: [(&str, &[&str]); 39] = [
     ("package", &["bundle create"]),
     ("ps", &["status"]),
     ("pull", &["fetch"]),
+    ("pve", &["proxmox"]),
+    ("qm", &["proxmox script"]),
     ("run", &["serve"]),
     ("start", &["serve"]),
     ("sync", &["fetch"]),
+    ("template", &["proxmox upload"]),
     ("top", &["status --watch"]),
     ("unpack", &["bundle import", "initrd extract", "disk extract", "sysext extract"]),
     ("up", &["serve"]),
     ("update", &["lock --update"]),
     ("upgrade", &["lock --update"]),
+    ("upload", &["proxmox upload"]),
     ("wait", &["status --wait"]),
     ("watch", &["status --watch"]),
     ("why", &["explain"]),
