@@ -30,6 +30,7 @@ TEST=("${DEMO[@]}" pkg-config:pkg-config libblkid-dev:/usr/include/blkid/blkid.h
     graphviz:dot binutils:objdump sbsigntool:sbverify groff-base:groff
     ipxe:/usr/lib/ipxe/undionly.kpxe tftp-hpa:tftp isc-dhcp-client:dhclient busybox:busybox iproute2:ip
     buildah:buildah podman:podman runc:runc podman-compose:podman-compose lintian:lintian rpm:rpmbuild
+    vagrant:vagrant
     tmux:tmux strace:strace procps:/usr/bin/kill
     ovmf:/usr/share/ovmf/OVMF.fd chromium:chromium systemd-boot-efi:/usr/lib/systemd/boot/efi/linuxx64.efi.stub)
 # The peers of the races.

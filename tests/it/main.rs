@@ -11,6 +11,7 @@ mod lab;
 
 mod bake;
 mod base;
+mod capi;
 mod cli;
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -21,6 +22,7 @@ mod ignition;
 mod initrd;
 mod judges;
 mod machine;
+mod proxmox;
 mod serve;
 mod source;
 mod store;

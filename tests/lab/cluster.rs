@@ -21,7 +21,7 @@ use super::ports;
 pub const VERSION: &str = "v1.33.13";
 
 /// How long one step may take. All of them together need some 10 s on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a server may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const CLUSTER_INFO: [&str; 7] = ["-n", "kube-public", "get", "configmap", "cluster-info", "-o", "json"];
 
 /// How often something is looked at.
-const POLL: Duration = Duration::from_millis(100);
+pub(super) const POLL: Duration = Duration::from_millis(100);
 
 /// A control plane that runs until it is dropped.
 pub struct Cluster {
@@ -319,19 +319,12 @@ impl Cluster {
 
     /// The last lines that each server has logged.
     pub fn logs(&self) -> String {
-        let mut logs = String::new();
-        for server in &self.servers {
-            let log = fs::read_to_string(self.path(&format!("{}.log", server.name))).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().rev().take(20).collect();
-            logs.push_str(&format!("{}:\n", server.name));
-            logs.extend(lines.iter().rev().map(|line| format!("    {line}\n")));
-        }
-        logs
+        self.servers.iter().map(Server::last_lines).collect()
     }
 }
 
 /// Runs a program with this input to its end; what it printed.
-fn run(command: &mut Command, input: &str) -> io::Result<String> {
+pub(super) fn run(command: &mut Command, input: &str) -> io::Result<String> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes())?;
@@ -348,20 +341,41 @@ fn run(command: &mut Command, input: &str) -> io::Result<String> {
 }
 
 /// One of the servers.
-struct Server {
+pub(super) struct Server {
     name: &'static str,
+    log: PathBuf,
     child: Child,
 }
 
 impl Server {
     /// Starts it in a directory, where its log goes too.
-    fn start(name: &'static str, command: Command, directory: &Path) -> io::Result<Server> {
-        let log = File::create(directory.join(format!("{name}.log")))?;
+    pub(super) fn start(name: &'static str, command: Command, directory: &Path) -> io::Result<Server> {
+        let path = directory.join(format!("{name}.log"));
+        let log = File::create(&path)?;
         // setpriv, so that it never outlives the test, however that ends.
         let mut guarded = Command::new("setpriv");
         guarded.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => guarded.env(name, value),
+                None => guarded.env_remove(name),
+            };
+        }
         guarded.current_dir(directory).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Server { name, child: guarded.spawn()? })
+        Ok(Server { name, log: path, child: guarded.spawn()? })
+    }
+
+    /// Whether it runs still.
+    pub(super) fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Its name and the last lines that it has logged.
+    pub(super) fn last_lines(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(20).collect();
+        let lines: String = lines.iter().rev().map(|line| format!("    {line}\n")).collect();
+        format!("{}:\n{lines}", self.name)
     }
 }
 

@@ -7,12 +7,14 @@ pub mod cluster;
 pub mod formation;
 pub mod images;
 pub mod machine;
+pub mod management;
 pub mod merge;
 pub mod mirror;
 pub mod network;
 pub mod ports;
 pub mod release;
 pub mod upstream;
+pub mod user_data;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

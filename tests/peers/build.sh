@@ -3,6 +3,8 @@
 #
 # A peer is a directory here with go.mod, go.sum, its Go files and build.txt, one line per binary:
 #   BINARY PACKAGE [LDFLAGS...]
+# or files.txt, or both: one line per file that a required module has, a directory with all that is in it:
+#   NAME MODULE PATH
 # Results are kept outside the clone under the digest of those files, so a warm call builds nothing.
 set -eu
 
@@ -13,7 +15,7 @@ case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
 
 for name; do
     peer=$here/$name
-    [ -f "$peer/build.txt" ] || { echo "no such peer: $name" >&2; exit 2; }
+    [ -f "$peer/build.txt" ] || [ -f "$peer/files.txt" ] || { echo "no such peer: $name" >&2; exit 2; }
     key=$(cd "$peer" && find . -type f | LC_ALL=C sort | while read -r file; do sha256sum "$file"; done |
         sha256sum | cut -d' ' -f1)
     done=$cache/$key/$name
@@ -30,7 +32,7 @@ for name; do
                 go build -trimpath -buildvcs=false "$@") >&2
         }
         alike='' flags=''
-        while read -r binary package ldflags; do
+        [ ! -f "$peer/build.txt" ] || while read -r binary package ldflags; do
             if [ "$binary" != "${package##*/}" ]; then
                 build -ldflags "$ldflags" -o "$work/$binary" "$package"
                 continue
@@ -41,6 +43,14 @@ for name; do
         done <"$peer/build.txt"
         # shellcheck disable=SC2086
         [ -z "$alike" ] || build -ldflags "$flags" -o "$work/" $alike
+        # What `go mod download` takes is held against go.sum; a module's files are read-only.
+        module() { (cd "$peer" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly go "$@"); }
+        [ ! -f "$peer/files.txt" ] || while read -r file from path; do
+            module mod download "$from" >&2
+            directory=$(module list -m -f '{{.Dir}}' "$from")
+            mkdir -p "$work/$(dirname "$file")"
+            cp -RT --no-preserve=mode "$directory/$path" "$work/$file"
+        done <"$peer/files.txt"
         # Somebody else may have been faster; then theirs is as good.
         mv -T "$work" "$done" 2>/dev/null || rm -rf "$work"
     fi

@@ -104,7 +104,7 @@ spec:
 
 /// A registry with the images, each of the program and a file that holds the nonce; and the digest of the config of the
 /// one that sandboxes are started with, by which CRI knows it.
-pub(super) fn registry(work: &Path, nonce: &str) -> (registry::Registry, String) {
+pub(crate) fn registry(work: &Path, nonce: &str) -> (registry::Registry, String) {
     let (source, program) = (work.join("program.c"), work.join("program"));
     fs::write(&source, PROGRAM).unwrap();
     let mut compiler = Command::new("cc");
@@ -184,13 +184,13 @@ fn layer(invitation: &Invitation, nonce: &str) -> String {
 }
 
 /// The recipe's directory, and where its sources' mirrors are.
-pub(super) struct Site {
+pub(crate) struct Site {
     work: PathBuf,
     mirrors: Vec<(&'static str, String)>,
 }
 
 impl Site {
-    pub(super) fn new(work: &Path, mirror: &Mirror, registry: &registry::Registry) -> Site {
+    pub(crate) fn new(work: &Path, mirror: &Mirror, registry: &registry::Registry) -> Site {
         fs::write(work.join("node.yaml"), RECIPE).unwrap();
         fs::copy(repository("tests/lab/keys/lab.asc"), work.join("lab.asc")).unwrap();
         symlink(repository("sysext"), work.join("sysext")).unwrap();
@@ -205,7 +205,7 @@ impl Site {
     }
 
     /// Runs the binary, which must succeed.
-    pub(super) fn prebake(&self, args: &[&str]) -> Run {
+    pub(crate) fn prebake(&self, args: &[&str]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
         command.args(args).current_dir(&self.work).env("PREBAKE_STORE", self.work.join("store"));
         for (source, url) in &self.mirrors {

@@ -331,7 +331,7 @@ fn the_recipe_of_the_guide_is_the_one_that_ships() {
 }
 
 /// The shipped recipe for the versions that the lab has, with the lab's key and a containerd.
-fn recipe(site: &Path) {
+pub(crate) fn recipe(site: &Path) {
     let copied =
         Command::new("cp").arg("-a").arg(repository("recipes/capi-node")).arg(site).status().unwrap();
     assert!(copied.success());
@@ -421,7 +421,7 @@ fn follow(machine: &mut Machine, nonce: &str) -> BTreeMap<usize, String> {
 }
 
 /// A file of a config, whose contents are in it.
-fn written(config: &Value, path: &str) -> String {
+pub(crate) fn written(config: &Value, path: &str) -> String {
     let files = config["storage"]["files"].as_array().unwrap();
     let file = files.iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("no {path}"));
     let source = file["contents"]["source"].as_str().unwrap();

@@ -16,7 +16,7 @@ use crate::lab::mirror::{Fault, Mirror};
 use crate::lab::release;
 use crate::world::{Run, World, registry, repository};
 
-const KUBERNETES: &str = "v1.34.4";
+pub(crate) const KUBERNETES: &str = "v1.34.4";
 const CNI: &str = "v1.7.1";
 const CRICTL: &str = "v1.33.0";
 
@@ -36,7 +36,7 @@ fn shipped(name: &str) -> World {
 }
 
 /// Copies what ships into a world, to the same places.
-fn copy(world: &World, paths: &[&str]) {
+pub(crate) fn copy(world: &World, paths: &[&str]) {
     for path in paths {
         let place = world.path(path).parent().unwrap().to_owned();
         fs::create_dir_all(&place).unwrap();
@@ -46,7 +46,7 @@ fn copy(world: &World, paths: &[&str]) {
 }
 
 /// dl.k8s.io and GitHub in one: the paths below a mirror are theirs.
-fn upstream(directory: &Path) {
+pub(crate) fn upstream(directory: &Path) {
     let write = |path: String, bytes: &[u8]| {
         let path = directory.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -181,11 +181,12 @@ fn the_recipe_for_the_lab_builds_from_the_labs_release_and_matchbox_serves_it() 
     check_tree(&world.path("output/lab/current"));
 }
 
-/// A world with the shipped recipe for a node image, what upstream publishes for it, and a registry with its images.
-fn node_image() -> (World, Mirror, registry::Registry) {
-    let world = shipped("capi-node");
+/// A world with a shipped recipe for images with Kubernetes in them, what upstream publishes for it, and a registry with its
+/// images.
+fn with_images(name: &str, platforms: &[&str]) -> (World, Mirror, registry::Registry) {
+    let world = shipped(name);
     world.release_file("flatcar_production_image.bin.bz2", made::generic());
-    for id in ["openstack", "proxmoxve"] {
+    for id in platforms {
         world.release_file(&format!("oem-{id}.raw"), &made::extension(id));
     }
     upstream(&world.path("upstream"));
@@ -197,6 +198,58 @@ fn node_image() -> (World, Mirror, registry::Registry) {
         registry.push(repository, tag, &["amd64"]);
     }
     (world, mirror, registry.start())
+}
+
+fn node_image() -> (World, Mirror, registry::Registry) {
+    with_images("capi-node", &["openstack", "proxmoxve"])
+}
+
+/// The box is what `vagrant box add` takes, and its machine starts a control plane without being asked.
+#[test]
+fn the_recipe_for_vagrant_builds_a_box_that_starts_a_control_plane() {
+    let (world, mirror, registry) = with_images("vagrant", &[]);
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("PREBAKE_MIRROR_KUBERNETES", mirror.url()).env("PREBAKE_MIRROR_GITHUB", mirror.url());
+        Run::of(command.env("PREBAKE_MIRROR_OCI", registry.url()).output().unwrap()).ok()
+    };
+    for args in [
+        &["lock", "recipes/vagrant.yaml"][..],
+        &["plan", "recipes/vagrant.yaml"],
+        &["build", "recipes/vagrant.yaml", "--locked"],
+    ] {
+        let said = run(args).stderr;
+        assert!(!said.contains("warning"), "{args:?}: {said}");
+    }
+    let image = world.path("output/vagrant/current/disk/control/vagrant.box");
+    let home = world.path("vagrant");
+    let mut vagrant = Command::new("vagrant");
+    vagrant.args(["box", "add", "flatcar-kubernetes", "--provider", "libvirt"]).arg(&image);
+    vagrant.env("VAGRANT_HOME", &home).env("VAGRANT_CHECKPOINT_DISABLE", "1").env("HOME", world.path("."));
+    Run::of(vagrant.output().unwrap()).ok();
+    let inside = home.join("boxes/flatcar-kubernetes/0/libvirt");
+    let ruby = Command::new("ruby").arg("-c").arg(inside.join("Vagrantfile")).output().unwrap();
+    assert_eq!(Run::of(ruby).ok().stdout, "Syntax OK\n");
+    let mut names: Vec<_> = fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["Vagrantfile", "box.img", "metadata.json"]);
+    // Its name tells what a disk is.
+    fs::rename(inside.join("box.img"), inside.join("box.qcow2")).unwrap();
+    let disk = Disk::open(&inside.join("box.qcow2"));
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&fs::read(inside.join("metadata.json")).unwrap()).unwrap();
+    let info =
+        Command::new("qemu-img").args(["info", "--output=json"]).arg(inside.join("box.qcow2")).output();
+    let info: serde_json::Value = serde_json::from_slice(&info.unwrap().stdout).unwrap();
+    let length = info["virtual-size"].as_u64().unwrap();
+    assert_eq!(metadata["virtual_size"].as_u64().unwrap(), length.div_ceil(1 << 30), "{info}");
+    let config = disk.text("config.ign");
+    for part in
+        ["kubeadm-init.service", "/home/core/.ssh/authorized_keys", "/etc/cni/net.d/10-bridge.conflist"]
+    {
+        assert!(config.contains(part), "no {part} in {config}");
+    }
+    assert!(disk.text("grub.cfg").contains("set oem_id=\"vagrant\""));
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prebake::addon::Addon;
+use prebake::addon::manifest;
 use prebake::base::error::{Advice, Exit};
 use prebake::base::finding::Source;
-use prebake::cluster::api::addons::manifest;
-use prebake::cluster::api::addons::{Addon, Plan, Shelf};
+use prebake::cluster::api::addons::{Plan, Shelf};
 use prebake::cluster::api::apply::{Applied, Error, apply};
 use prebake::cluster::api::client::Connection;
 use prebake::cluster::api::follow::Follower;

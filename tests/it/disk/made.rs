@@ -34,11 +34,20 @@ pub(crate) fn rooted() -> Vec<u8> {
 
 /// The extension of a platform: `oem-ID.raw`.
 pub(crate) fn extension(id: &str) -> Vec<u8> {
+    extension_with(id, "")
+}
+
+/// The same of a release.
+pub(crate) fn extension_of(id: &str, release: &str) -> Vec<u8> {
+    extension_with(id, &format!("VERSION_ID={release}\n"))
+}
+
+fn extension_with(id: &str, more: &str) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let releases = directory.path().join("tree/usr/lib/extension-release.d");
     fs::create_dir_all(&releases).unwrap();
-    fs::write(releases.join(format!("extension-release.oem-{id}")), "ID=flatcar\nSYSEXT_LEVEL=1.0\n")
-        .unwrap();
+    let text = format!("ID=flatcar\n{more}SYSEXT_LEVEL=1.0\n");
+    fs::write(releases.join(format!("extension-release.oem-{id}")), text).unwrap();
     let [tree, image] = ["tree", "oem.raw"].map(|name| directory.path().join(name).display().to_string());
     let fixed = ["-quiet", "-no-progress", "-all-root", "-all-time", "0", "-mkfs-time", "0"];
     tool("mksquashfs", &[&[tree.as_str(), image.as_str()][..], &fixed[..]].concat());

@@ -138,8 +138,10 @@ fn the_check_of_commands_finds_a_stale_one() {
 }
 
 /// The verbs that have nothing to report to a program, and why.
-const WITHOUT_JSON: [(&str, &str); 10] = [
+const WITHOUT_JSON: [(&str, &str); 12] = [
     ("boot", "is a machine's console; its server tells /status"),
+    ("capi convert", "prints manifests"),
+    ("capi run", "becomes the program that it runs"),
     ("cluster rehearse", "starts machines, and shows what the verb inside says"),
     ("cluster serve", "tells /status, /events and /metrics"),
     ("cluster wait", "says by its exit code what it has to; `cluster status` shows the cluster"),

@@ -21,6 +21,9 @@ const ROOFS: &[(&str, &[&str])] = &[
     ("sysext", &["base", "format", "registry", "ignition", "flatcar"]),
     ("initrd", &["base", "format", "ignition", "sysext"]),
     ("disk", &["base", "format", "ignition", "sysext"]),
+    ("proxmox", &["base", "trust", "machine", "disk"]),
+    ("addon", &["base", "registry", "source"]),
+    ("capi", &["base", "machine", "addon"]),
     (
         "tree",
         &[
@@ -32,7 +35,7 @@ const ROOFS: &[(&str, &[&str])] = &[
         "bake",
         &[
             "base", "format", "trust", "registry", "ignition", "machine", "flatcar", "store", "source",
-            "sysext", "initrd", "disk", "tree",
+            "sysext", "initrd", "disk", "addon", "capi", "tree",
         ],
     ),
     ("serve", &["base", "format", "trust", "ignition", "machine", "tree"]),
@@ -40,14 +43,14 @@ const ROOFS: &[(&str, &[&str])] = &[
         "cluster",
         &[
             "base", "format", "trust", "registry", "ignition", "machine", "flatcar", "source", "sysext",
-            "tree", "bake", "serve",
+            "addon", "capi", "tree", "bake", "serve",
         ],
     ),
     (
         "cli",
         &[
             "base", "format", "trust", "ignition", "machine", "flatcar", "store", "source", "sysext",
-            "initrd", "disk", "tree", "bake", "serve", "cluster",
+            "initrd", "disk", "proxmox", "addon", "capi", "tree", "bake", "serve", "cluster",
         ],
     ),
 ];

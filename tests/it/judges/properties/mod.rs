@@ -28,6 +28,8 @@ use prebake::format::squashfs::Image;
 use prebake::format::{erofs, pe};
 use prebake::ignition::{self, Checked, Config, Transpile};
 use prebake::initrd::{segments, show};
+use prebake::proxmox::document as pve;
+use prebake::proxmox::record::Record;
 use prebake::serve::answer::ranges::{self, Ranges};
 use prebake::serve::http::{head, limits};
 use prebake::serve::lan::near::Near;
@@ -66,6 +68,25 @@ pub fn redfish(bytes: &[u8]) {
             assert_eq!(wish.body(&now, LADDER[0]), None);
         }
     }
+}
+
+/// Answers of Proxmox VE are read or refused, lists are in order, a task's id stays a part of a path, and a record is written as it was
+/// read.
+pub fn proxmox(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Some(record) = Record::read(text)
+    {
+        assert_eq!(Record::read(&record.to_string()), Some(record));
+    }
+    let Ok(pve::Envelope { data, .. }) = pve::envelope(bytes) else { return };
+    let _ = (pve::version(&data), pve::state(&data), pve::privileges(&data, "/"), pve::volumes(&data));
+    assert!(pve::guests(&data, Some("pve")).is_sorted() && pve::nodes(&data).is_sorted());
+    assert!(pve::storages(&data).is_sorted_by(|a, b| a.name <= b.name));
+    for task in pve::tasks(&data).iter().chain(&pve::task(&data)) {
+        assert!(task.id.starts_with("UPID:") && !task.id.contains(['/', ' ', '\n']) && task.id.len() <= 512);
+    }
+    let config = pve::config(&data);
+    assert!(config.iter().all(|(key, value)| config.get(key) == Some(value)));
 }
 
 /// Splits the layers of [`merge`]; no config holds such a byte.
@@ -415,6 +436,31 @@ pub fn cluster(bytes: &[u8]) {
         stands_in(&finding, &source);
         assert!(!finding.to_string().contains(seeds::SOPS_SECRET), "{finding}");
     }
+}
+
+/// Whatever a manifest says, what is moved is a manifest again that is moved no further, findings stand in its text, and inputs for
+/// clusterctl are refused without showing a line.
+pub fn moved(bytes: &[u8]) {
+    use prebake::capi::convert::{Converted, convert};
+    use prebake::capi::{doctor, inputs};
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let source = Source::new("fuzzed.yaml", text);
+    if let Ok(root) = prebake::base::yaml::parse(&source)
+        && let Err(Findings(findings)) = inputs::read(&root, &source)
+    {
+        assert!(
+            findings
+                .iter()
+                .all(|finding| finding.place.as_ref().is_none_or(|place| place.source.text.is_empty()))
+        );
+    }
+    let Ok(Converted { text, findings, .. }) = convert(&source) else { return };
+    findings.iter().for_each(|finding| stands_in(finding, &source));
+    let again = Source::new("again.yaml", text);
+    let twice = convert(&again).unwrap_or_else(|findings| panic!("{findings}\n{}", again.text));
+    assert_eq!(twice.text, again.text, "moved once more, it changes");
+    let manifests = vec![doctor::manifest(&source).expect("it was moved")];
+    doctor::examine(&doctor::Subject { manifests, ..doctor::Subject::default() });
 }
 
 /// Whatever a list of machines says, it is refused, or its lines make an inventory with as many nodes; and findings stand

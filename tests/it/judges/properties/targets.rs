@@ -19,7 +19,7 @@ const fn target(name: &'static str, holds: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>
 }
 
 /// All of them. `fuzz/README.md` tells which sources each is for.
-pub const TARGETS: [Target; 43] = [
+pub const TARGETS: [Target; 45] = [
     target("answer", words::answer, seeds::answers, 2000),
     target("archive", super::archive, seeds::archives, 150),
     target("btrfs", disks::btrfs, seeds::disks::btrfs, 60),
@@ -42,10 +42,12 @@ pub const TARGETS: [Target; 43] = [
     target("member", disks::member, seeds::disks::archives, 300),
     target("merge", super::merge, seeds::layers, 200),
     target("minisign", super::minisign, seeds::minisign, 1000),
+    target("moved", super::moved, seeds::old_manifests, 150),
     target("oem", disks::oem, seeds::disks::oems, 500),
     target("packed", disks::packed, seeds::disks::packed, 300),
     target("parts", words::parts, seeds::configs, 300),
     target("program", super::program, seeds::programs, 1000),
+    target("proxmox", super::proxmox, seeds::proxmox, 1500),
     target("recipe", super::recipe, seeds::recipes, 150),
     target("records", super::records, seeds::records, 1000),
     target("redfish", super::redfish, seeds::redfish, 1500),

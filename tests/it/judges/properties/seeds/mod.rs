@@ -298,6 +298,24 @@ pub fn redfish() -> Seeds {
     ])
 }
 
+/// Answers of Proxmox VE, and the description of a VM.
+pub fn proxmox() -> Seeds {
+    texts([
+        r#"{"data": {"version": "9.2.1", "release": "9.2", "repoid": "0123456789abcdef"}}"#,
+        r#"{"data": [{"node": "pve", "status": "online"}, {"node": "b", "status": "offline"}]}"#,
+        r#"{"data": [{"storage": "local", "content": "iso,import", "active": 1, "enabled": "1", "avail": 1000, "type": "dir"}]}"#,
+        r#"{"data": [{"volid": "local:import/x.qcow2", "size": 7, "format": "qcow2"}, {"volid": "l:vm-1-disk-0", "parent": "base-211-disk-0", "vmid": 300}]}"#,
+        r#"{"data": [{"vmid": 211, "name": "node", "node": "pve", "template": 1, "type": "qemu"}, {"vmid": "300", "type": "lxc"}]}"#,
+        r#"{"data": {"name": "node", "scsi0": "l:base-211-disk-0,size=8G", "template": 1, "memory": "4096", "meta": "creation-qemu=10.1.2,ctime=1700000000"}}"#,
+        r#"{"data": "UPID:pve:0000A1B2:01C2D3E4:66AABBCC:qmcreate:211:capi@pve!prebake:"}"#,
+        r#"{"data": [{"upid": "UPID:pve:0000A1B2:01C2D3E4:66AABBCC:imgcopy::root@pam!x:", "type": "imgcopy"}]}"#,
+        r#"{"data": {"status": "stopped", "exitstatus": "WARNINGS: 1", "upid": "x"}}"#,
+        r#"{"data": null, "message": "Parameter verification failed.", "errors": {"scsihw": "value 'x' is none"}}"#,
+        r#"{"data": {"/": {"VM.Audit": 1, "Datastore.Audit": 0}}}"#,
+        "- prebake: finished\n- build-id: 0123456789abcdef\n- image: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n- release: 4593.2.5\n- options: fedcba9876543210\n",
+    ])
+}
+
 /// Butane, of the vectors.
 pub fn butane() -> Seeds {
     below("tests/vectors/ignition/butane", "config.bu", 200)
@@ -334,6 +352,19 @@ pub fn clusters() -> Seeds {
         "cluster: {name: a, k8s_version: v1.33.13, token: abcdef.0123456789abcdef}\ncontrol_plane_vip: {address: 10.0.0.9, external: true}\n\
          bootstrap: {ip: 10.0.0.2/16, dhcp: true}\nproxy: http://10.0.0.1:3128\naddons: [metallb, {name: own, manifests: [m]}]\n\
          nodes:\n  - {name: c1, ip: 10.0.0.11, mac: 5254.0000.0011, role: controller, ephemeral: true, taints: [], labels: {a/b: c}}\n",
+    ]));
+    seeds
+}
+
+/// Manifests of an older Cluster API, and inputs of clusterctl.
+pub fn old_manifests() -> Seeds {
+    let all = include_str!("../../../capi/old.yaml");
+    let mut seeds: Seeds = all.split("---\n").map(|text| text.as_bytes().to_vec()).collect();
+    seeds.extend(texts([
+        all,
+        "apiVersion: cluster.x-k8s.io/v1beta1\nkind: Machine\nmetadata: {name: a}\nspec:\n  infrastructureRef: &r {apiVersion: g/v1, kind: K, name: n}\n  \
+         bootstrap: {configRef: *r}\n",
+        "X: 0644\nY: [a]\nproviders:\n- {name: a, url: 'https://u:p@h/', type: IPAMProvider}\n",
     ]));
     seeds
 }

@@ -1,0 +1,3 @@
+module sigs.k8s.io/cluster-api/test
+
+go 1.24.0
