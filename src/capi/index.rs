@@ -184,6 +184,13 @@ impl Index {
         Ok(index)
     }
 
+    /// The files that it names, relative to the tree.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let providers = self.providers.iter().map(|provider| provider.path.as_str());
+        let others = self.cert_manager.iter().map(|manager| manager.path.as_str());
+        providers.chain(others).chain(Some(self.template.as_str()).filter(|path| !path.is_empty()))
+    }
+
     /// The `clusterctl.yaml` by which clusterctl finds the components in the tree: URLs, versions and gates, no secrets.
     ///
     /// `tree` must be absolute: clusterctl takes no relative `file://` URL (cmd/clusterctl/client/repository/repository_local.go).

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::base::disk;
 use crate::base::error::Result;
 use crate::capi::index::{self, Index};
+use crate::tree::manifest::Role;
 use crate::tree::names::CAPI_RECORD;
 use crate::tree::open::{self, Tree};
 
@@ -28,10 +29,10 @@ pub(super) fn absolute(tree: &Path) -> Result<PathBuf> {
     Ok(std::path::absolute(tree).map_err(disk::Error::io("find", tree))?)
 }
 
-/// The index of a tree, as its manifest has it.
+/// The index of a tree. It and every file that clusterctl reads by it have the bytes of the tree's manifest.
 ///
 /// # Errors
-/// It is no tree, has no index, or one that was changed.
+/// It is no tree, has no index, or one of these files was changed.
 pub(super) fn index_of(path: &Path) -> Result<Index> {
     let tree = Tree::directory(path)?;
     let bytes = tree.read(CAPI_RECORD).map_err(|error| -> crate::base::error::Error {
@@ -42,7 +43,13 @@ pub(super) fn index_of(path: &Path) -> Result<Index> {
             error => error.into(),
         }
     })?;
-    Ok(Index::read(&path.join(CAPI_RECORD), &bytes)?)
+    let index = Index::read(&path.join(CAPI_RECORD), &bytes)?;
+    // clusterctl reads the files beside these by their names alone, such as metadata.yaml.
+    let beside = tree.manifest().files.iter().filter(|(_, file)| file.role == Role::ClusterApi);
+    for file in beside.map(|(file, _)| file.as_str()).chain(index.files()) {
+        tree.read(file)?;
+    }
+    Ok(index)
 }
 
 impl ConfigArgs {

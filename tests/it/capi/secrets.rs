@@ -293,12 +293,17 @@ fn manifest(files: BTreeMap<String, File>) -> Manifest {
     }
 }
 
-/// Writes a manifest of the tree's index, as it is.
+/// Writes a manifest of the tree's repository, as it is.
 fn record(tree: &Path) {
-    let index = fs::read(tree.join("capi/capi.json")).unwrap();
-    let file = File::new(Role::ClusterApi, index.len() as u64, Sha256::of(&index));
-    let manifest = manifest(BTreeMap::from([("capi/capi.json".to_owned(), file)]));
-    fs::write(tree.join("manifest.json"), manifest.to_bytes()).unwrap();
+    let home = "capi/repository/infrastructure-proxmox/v0.9.0";
+    let components = ["infrastructure-components.yaml", "metadata.yaml", "cluster-template-flatcar.yaml"];
+    let paths = components.map(|name| format!("{home}/{name}"));
+    let file = |path: String| {
+        let bytes = fs::read(tree.join(&path)).unwrap();
+        (path, File::new(Role::ClusterApi, bytes.len() as u64, Sha256::of(&bytes)))
+    };
+    let files = paths.into_iter().chain(["capi/capi.json".to_owned()]).map(file);
+    fs::write(tree.join("manifest.json"), manifest(files.collect()).to_bytes()).unwrap();
 }
 
 /// Review of issue 20: the index was taken as it lay there, and set LD_PRELOAD.
@@ -329,6 +334,28 @@ fn a_trees_index_is_the_manifests_and_sets_feature_gates_alone() {
     site.run(&["tree", "--", "touch", "ran"]).fails(2, &["has no capi/capi.json"]);
     fs::remove_file(tree.join("manifest.json")).unwrap();
     site.run(&["tree", "--", "touch", "ran"]).fails(1, &["is not a tree that prebake built"]);
+    assert!(!site.path("ran").exists());
+}
+
+/// clusterctl reads the tree's files itself: one that was changed became part of a management cluster, whatever the manifest said.
+#[test]
+fn what_clusterctl_would_read_of_a_tree_is_held_against_its_manifest() {
+    let Some(site) = Site::new() else { return };
+    let tree = tree(&site);
+    let home = tree.join("capi/repository/infrastructure-proxmox/v0.9.0");
+    for name in ["infrastructure-components.yaml", "metadata.yaml", "cluster-template-flatcar.yaml"] {
+        let path = home.join(name);
+        let bytes = fs::read(&path).unwrap();
+        let mut other = bytes.clone();
+        other[0] ^= 1;
+        fs::write(&path, other).unwrap();
+        site.run(&["tree", "--", "touch", "ran"]).fails(4, &[name, "does not match the manifest"]);
+        fs::write(&path, bytes).unwrap();
+    }
+    let index = fs::read_to_string(tree.join("capi/capi.json")).unwrap();
+    fs::write(tree.join("capi/capi.json"), index.replace("-components", "-other")).unwrap();
+    record(&tree);
+    site.run(&["tree", "--", "touch", "ran"]).fails(1, &["names no", "infrastructure-other.yaml"]);
     assert!(!site.path("ran").exists());
 }
 
