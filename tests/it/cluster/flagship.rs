@@ -54,17 +54,22 @@ const ASK: &str = r#"
     - name: ask.service
       enabled: true
       contents: |
-        [Unit]
-        After=kubeadm-init.service
         [Service]
         StandardOutput=journal+console
         StandardError=journal+console
         Restart=on-failure
         RestartSec=30
         StartLimitIntervalSec=0
-        ExecStart=/usr/bin/bash -c 'if [ -s /home/core/.kube/config ]; then su - core -c "kubectl cluster-info" && kubectl --kubeconfig /etc/kubernetes/admin.conf wait --for=condition=Ready node/flatcar --timeout=300s && echo LAB-BOX NONCE; else systemctl --no-pager -n 3 status kubeadm-init prebake-images containerd kubelet; exit 1; fi'
+        ExecStart=/usr/bin/bash -c 'if [ -s /home/core/.kube/config ]; then su - core -c "kubectl cluster-info" && kubectl --kubeconfig /etc/kubernetes/admin.conf wait --for=condition=Ready node/flatcar --timeout=300s && echo LAB-BOX NONCE; else journalctl --no-pager -o cat -p err -n 2 -u kubelet; exit 1; fi'
         [Install]
         WantedBy=multi-user.target
+"#;
+
+/// Files that each Flatcar has, without which no pod starts; the lab's release has neither systemd-resolved nor Flatcar's baselayout.
+const NAMES: &str = r#"    - path: /etc/resolv.conf
+      contents: {inline: "nameserver 10.0.2.3\n"}
+    - path: /etc/hosts
+      contents: {inline: "127.0.0.1 localhost\n::1 localhost\n"}
 "#;
 
 #[test]
@@ -108,7 +113,10 @@ fn the_box_of_vagrant_answers_kubectl_cluster_info() {
         ),
     )
     .unwrap();
-    let layer = edited("vagrant/base.bu", &[("v1.34.4", VERSION)]) + &ASK.replace("NONCE", &nonce)[1..];
+    let hostname = "    - path: /etc/hostname\n";
+    let names = format!("{NAMES}{hostname}");
+    let layer = edited("vagrant/base.bu", &[("v1.34.4", VERSION), (hostname, &names)]);
+    let layer = layer + &ASK.replace("NONCE", &nonce)[1..];
     fs::write(work.join("vagrant/base.bu"), layer).unwrap();
     let run = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prebake"));
