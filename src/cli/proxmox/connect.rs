@@ -29,7 +29,7 @@ const LONGEST_PEM: usize = 1 << 20;
 /// The server and the token.
 #[derive(Args)]
 pub(super) struct ConnectArgs {
-    /// Proxmox VE's API, such as https://pve.example.org:8006
+    /// Proxmox VE's API, such as `https://pve.example.org:8006`
     #[arg(long, value_name = "URL", env = URL, help_heading = "Proxmox VE")]
     url: Option<String>,
     /// File with PROXMOX_URL, PROXMOX_TOKEN (USER@REALM!NAME) and PROXMOX_SECRET, in YAML, such as clusterctl's; encrypted by SOPS,
