@@ -7,7 +7,7 @@
 pub(crate) mod user;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fmt, fs, io, thread};
 
@@ -108,14 +108,16 @@ pub(crate) struct Confined {
 
 impl Files {
     /// Allows reading a path. If it is a link, as in a build that can be swapped, its whole directory is allowed, since
-    /// it may later lead elsewhere in there.
+    /// it may later lead elsewhere in there. So it is for a link to its neighbour on the way, as in `output/NAME/current/assets`;
+    /// others, such as `/var/run`, are part of the system, and stay what they are.
     pub(crate) fn read(&mut self, path: &Path) {
         // With a final slash, a link would be taken for its target.
         let path = path.components().as_path();
         // The directory of a file that is named alone has no name, and the kernel no rule for it.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        if path.is_symlink() {
-            self.readable.insert(directory_of(path).to_owned());
+        let swaps = path.ancestors().skip(1).filter(|way| leads_to_neighbour(way));
+        for link in swaps.chain(Some(path).filter(|path| path.is_symlink())) {
+            self.readable.insert(directory_of(link).to_owned());
         }
         self.readable.insert(path.to_owned());
     }
@@ -124,6 +126,14 @@ impl Files {
     pub(crate) fn write(&mut self, directory: &Path) {
         self.writable.insert(directory.to_owned());
     }
+}
+
+/// Whether a path is a link to another name in its own directory, which is not the root.
+fn leads_to_neighbour(path: &Path) -> bool {
+    let target = fs::read_link(path).unwrap_or_default();
+    let mut parts = target.components();
+    let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    is_name && directory_of(path).canonicalize().is_ok_and(|directory| directory.parent().is_some())
 }
 
 impl Confinement {
@@ -312,6 +322,32 @@ mod tests {
             if is_enforced(&confined) {
                 assert_eq!(fs::read(path("output/next/file")).unwrap(), b"output/new");
                 assert!(is_denied(fs::read(path("output/gone/file"))));
+            }
+        });
+    }
+
+    /// `--assets-path output/NAME/current/assets`: after the next build its assets were 403 until a restart.
+    #[test]
+    fn a_link_on_the_way_may_be_swapped_for_its_neighbour_and_others_open_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["output/old/assets", "output/new/assets", "home/site/assets", "home/other"] {
+            fs::create_dir_all(path(name)).unwrap();
+            fs::write(path(name).join("file"), name).unwrap();
+        }
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, path(name)).unwrap();
+        link("old", "output/current");
+        link("home/site", "elsewhere");
+        let mut files = Files::default();
+        files.read(&path("output/current/assets"));
+        files.read(&path("elsewhere/assets"));
+        fs::remove_file(path("output/current")).unwrap();
+        link("new", "output/current");
+        confined(Confinement { user: None, files: Some(files) }, |confined| {
+            if is_enforced(&confined) {
+                assert_eq!(fs::read(path("output/current/assets/file")).unwrap(), b"output/new/assets");
+                assert_eq!(fs::read(path("elsewhere/assets/file")).unwrap(), b"home/site/assets");
+                assert!(is_denied(fs::read(path("home/other/file"))));
             }
         });
     }

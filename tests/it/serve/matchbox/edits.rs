@@ -101,6 +101,20 @@ fn assets_that_are_swapped_are_served_from_where_they_lie_now() {
     symlink("2", directory.path("releases/new")).unwrap();
     fs::rename(directory.path("releases/new"), assets).unwrap();
     served.answers("/assets/version.txt", 200, "2");
+
+    // As a tree beside the data directory has them, where the link is on the way.
+    let output = tempfile::tempdir().unwrap();
+    for build in ["1", "2"] {
+        fs::create_dir_all(output.path().join(build).join("assets/overlay")).unwrap();
+        fs::write(output.path().join(build).join("assets/overlay/worker.cpio"), build).unwrap();
+    }
+    let current = output.path().join("current");
+    symlink("1", &current).unwrap();
+    let served = directory.serve_with(&["--assets-path", current.join("assets").to_str().unwrap()]);
+    served.answers("/assets/overlay/worker.cpio", 200, "1");
+    symlink("2", output.path().join("new")).unwrap();
+    fs::rename(output.path().join("new"), current).unwrap();
+    served.answers("/assets/overlay/worker.cpio", 200, "2");
 }
 
 #[test]
