@@ -1,5 +1,6 @@
 //! `prebake capi config`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -46,7 +47,8 @@ pub(super) fn index_of(path: &Path) -> Result<Index> {
     let index = Index::read(&path.join(CAPI_RECORD), &bytes)?;
     // clusterctl reads the files beside these by their names alone, such as metadata.yaml.
     let beside = tree.manifest().files.iter().filter(|(_, file)| file.role == Role::ClusterApi);
-    for file in beside.map(|(file, _)| file.as_str()).chain(index.files()) {
+    let files: BTreeSet<&str> = beside.map(|(file, _)| file.as_str()).chain(index.files()).collect();
+    for file in files.into_iter().filter(|file| *file != CAPI_RECORD) {
         tree.read(file)?;
     }
     Ok(index)
