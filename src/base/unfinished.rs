@@ -252,7 +252,11 @@ fn begin_in(directory: &Path) {
 pub(crate) fn sweep(directory: &Path) {
     for path in names(directory, PREFIX) {
         let is_ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() || meta.is_dir());
-        if is_ours && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+        // The lock is held until the name is gone: an owner that waits for it then sees that, and begins anew.
+        if is_ours
+            && let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+        {
             clear(&path);
         }
     }
@@ -358,10 +362,14 @@ impl Unfinished {
                 Ok(()) => Ok(()),
                 // A link cannot replace a file, so the file needs a temporary name to be renamed from.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let place = named_in(&directory, "")?.into_temp_path();
-                    fs::remove_file(&place)?;
-                    match link(&file, &place) {
-                        Ok(()) => place.persist(target).map_err(|failed| failed.error),
+                    // A lock from before it has a name, so that no other process takes it for a leftover.
+                    let _ = file.lock();
+                    begin_in(&directory);
+                    let named = tempfile::Builder::new()
+                        .prefix(&*TOKEN)
+                        .make_in(&directory, |place| link(&file, place));
+                    match named {
+                        Ok(named) => named.into_temp_path().persist(target).map_err(|failed| failed.error),
                         Err(_) => copy(&mut file, &directory)?.persist(target).map(drop).map_err(|e| e.error),
                     }
                 }
@@ -442,7 +450,11 @@ impl Directory {
             begin_in(parent);
             loop {
                 let scratch = tempfile::Builder::new().prefix(&*TOKEN).tempdir_in(parent)?;
-                let lock = File::open(scratch.path())?;
+                let lock = match File::open(scratch.path()) {
+                    // Another process has swept it as a leftover.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    lock => lock?,
+                };
                 let _ = lock.lock();
                 if fs::metadata(scratch.path())
                     .is_ok_and(|meta| meta.ino() == lock.metadata().map_or(0, |m| m.ino()))
@@ -574,6 +586,29 @@ mod tests {
         drop(lock);
         sweep(place.path());
         assert_eq!(listed(place.path()), [".tmp-of-others", "done"]);
+    }
+
+    #[test]
+    fn processes_that_sweep_one_directory_take_nothing_that_others_make_there() {
+        let place = tempfile::tempdir().unwrap();
+        let [writer, sweeper] = [0, 1].map(|_| place.path().to_owned());
+        let writing = thread::spawn(move || {
+            for at in 0..2000 {
+                let mut file = Unfinished::in_directory(&writer, 0o600)?;
+                write!(file, "{at}")?;
+                file.replace(&writer.join("target"))?;
+                let named = named_in(&writer, "")?;
+                fs::read(named.path())?;
+                let directory = Directory::in_directory(&writer)?;
+                fs::write(directory.path().join("a"), "1")?;
+            }
+            io::Result::Ok(())
+        });
+        while !writing.is_finished() {
+            sweep(&sweeper);
+        }
+        writing.join().unwrap().unwrap();
+        assert_eq!(listed(place.path()), ["target"]);
     }
 
     #[test]
