@@ -134,13 +134,13 @@ impl FormingArgs {
         first(&cluster, &place)?;
         let mut record = Record::open(&place)?;
         let templates = Arc::new(Templates::load(self.described.templates())?);
-        show.step(Step::Generate);
         record.begin(Step::Generate)?;
+        show.step(Step::Generate);
         let (pki, build, plan) = self.make(&cluster, &place, &templates)?;
         record.build = Some(build);
         record.end(Step::Generate)?;
-        show.step(Step::Examine);
         record.begin(Step::Examine)?;
+        show.step(Step::Examine);
         let checks = self.examine(&cluster, &place, Some(pki.ends()));
         checks
             .iter()
@@ -152,8 +152,8 @@ impl FormingArgs {
         }
         record.end(Step::Examine)?;
         let kubeconfig = pki.super_admin_kubeconfig(&cluster, SystemTime::now())?.text().to_owned();
-        show.step(Step::Serve);
         record.begin(Step::Serve)?;
+        show.step(Step::Serve);
         // The server takes care of signals itself, and gives up rights, for which the process may have one thread only.
         signals.into_iter().for_each(unfinished::Ending::stop);
         let reads: Vec<&Path> = self.described.templates().into_iter().collect();

@@ -306,8 +306,10 @@ impl Run {
         if !by_hand.is_empty() {
             let machines: BTreeMap<String, String> =
                 by_hand.iter().map(|node| (node.name.value.clone(), node.mac.value.to_string())).collect();
-            (course.tell)(&News::Ask { text: "Power on your nodes now", machines: &machines });
-            self.by_hand = machines.into_keys().collect();
+            self.by_hand = machines.keys().cloned().collect();
+            // A reader of the news may look at the status page at once.
+            self.form();
+            (self.course.tell)(&News::Ask { text: "Power on your nodes now", machines: &machines });
         }
     }
 
@@ -324,6 +326,7 @@ impl Run {
             (self.step, self.began) = (step, Instant::now());
             self.phase = SystemTime::now().into();
             self.course.record.begin(step)?;
+            self.form();
             if step != Step::End {
                 (self.course.tell)(&News::Step { step, title: step.title() });
             }
