@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -480,31 +480,45 @@ fn judge_image(image: &Path, stock: &Path, kubeadm: &Path, work: &Path) {
     Run::of(validate.output().unwrap()).ok();
 }
 
-#[test]
-#[ignore = "takes the machine: `make test` runs it"]
-fn the_node_image_holds_the_acceptance_list_of_image_builder() {
+/// The node image, and what it is held against.
+pub(crate) struct Built {
+    pub image: PathBuf,
+    /// The release's own disk image.
+    stock: PathBuf,
+    kubeadm: PathBuf,
+}
+
+/// Builds the node image of the recipe in a directory, out of a mirror and a registry that are gone afterwards; nothing where judges
+/// are skipped.
+pub(crate) fn build(work: &Path, nonce: &str) -> Option<Built> {
     let peers = ["kubernetes", "containerd", "cni", "cri"].map(judges::build);
-    let [Some(kubernetes), Some(containerd), Some(cni), Some(cri)] = peers else { return };
-    let directory = TempDir::new().unwrap();
-    let work = directory.path();
-    let nonce = lab::nonce();
+    let [Some(kubernetes), Some(containerd), Some(cni), Some(cri)] = peers else { return None };
     let release = release::build(&work.join("lab")).unwrap();
     let upstream = Upstream::of_a_node(&work.join("upstream"), &kubernetes, &containerd, &cni).unwrap();
     let upstream = upstream.with_crictl(&cri).unwrap();
-    let (registry, _) = registry(work, &nonce);
+    let (registry, _) = registry(work, nonce);
     let mirror = Mirror::builder()
         .directory("/flatcar/", &release.server)
         .directory("/", &upstream.directory)
         .start()
         .unwrap();
-    let site = Site::new(work, &mirror, &registry);
-    recipe(work);
-    site.prebake(&["build", "capi-node.yaml"]);
-    drop((registry, mirror));
+    Site::new(work, &mirror, &registry).prebake(&["build", "capi-node.yaml"]);
+    Some(Built {
+        image: work.join("output/capi-node/current/disk/node/qemu.qcow2"),
+        stock: release.server.join("stable/amd64-usr/current/flatcar_production_image.bin.bz2"),
+        kubeadm: kubernetes.join("kubeadm"),
+    })
+}
 
-    let built = work.join("output/capi-node/current/disk/node/qemu.qcow2");
-    let stock = release.server.join("stable/amd64-usr/current");
-    judge_image(&built, &stock.join("flatcar_production_image.bin.bz2"), &kubernetes.join("kubeadm"), work);
+#[test]
+#[ignore = "takes the machine: `make test` runs it"]
+fn the_node_image_holds_the_acceptance_list_of_image_builder() {
+    let directory = TempDir::new().unwrap();
+    let work = directory.path();
+    let nonce = lab::nonce();
+    recipe(work);
+    let Some(Built { image: built, stock, kubeadm }) = build(work, &nonce) else { return };
+    judge_image(&built, &stock, &kubeadm, work);
 
     let (image, given, console) = (work.join("qemu.qcow2"), work.join("user-data.ign"), work.join("console"));
     fs::copy(&built, &image).unwrap();

@@ -11,14 +11,16 @@ use prebake::addon::manifest;
 use prebake::base::finding::Source;
 use prebake::capi::components::METADATA;
 use prebake::capi::flavor::{self, Wish};
-use prebake::capi::provider::{Choices, PROVIDERS, Provider, Template};
+use prebake::capi::provider::{PROVIDERS, Template};
 use prebake::capi::variables::{COMMON, Default, Form, VIP, Variable};
 use prebake::tree::manifest::{Manifest, Role};
 use serde_json::{Value, json};
 
+use super::judges::wish;
 use crate::bake::recipes::{self, KUBERNETES};
 use crate::disk::made;
 use crate::judges::build;
+use crate::lab::cluster::VERSION;
 use crate::lab::mirror::Mirror;
 use crate::world::{PRIMARY, Run, World, registry, repository};
 
@@ -78,22 +80,6 @@ fn documents(text: &str) -> Vec<Value> {
 fn of<'d>(documents: &'d [Value], kind: &str) -> &'d Value {
     let found = documents.iter().find(|document| document["kind"] == kind);
     found.unwrap_or_else(|| panic!("no {kind} in {documents:#?}"))
-}
-
-fn wish(provider: &'static Provider) -> Wish {
-    Wish {
-        provider,
-        choices: Choices::default(),
-        kubernetes: "v1.34.4".into(),
-        minor: 34,
-        kube_vip: "ghcr.io/kube-vip/kube-vip:v1.2.1".into(),
-        is_carried: true,
-        users: vec!["core".into()],
-        ssh_keys: Vec::new(),
-        pods: flavor::PODS.into(),
-        restart_networkd: false,
-        addons: Vec::new(),
-    }
 }
 
 /// A value that a variable takes.
@@ -190,7 +176,7 @@ fn clusterctl_renders_the_flavor_of_every_provider_with_every_option_and_asks_fo
         let run = clusterctl.generate(&provider, &[]).ok();
         let objects = documents(&run.stdout);
         let control = of(&objects, "KubeadmControlPlane");
-        assert_eq!(control["spec"]["version"], "v1.34.4", "{name}: the recipe's version is the default");
+        assert_eq!(control["spec"]["version"], VERSION, "{name}: the recipe's version is the default");
         assert!(
             objects.iter().all(|object| object["metadata"]["namespace"] == "kube-system"),
             "{name}: {objects:#?}"

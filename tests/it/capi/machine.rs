@@ -14,16 +14,13 @@ use tempfile::TempDir;
 
 use super::bootstrap::{GIVEN, provision, worker};
 use super::judges::{find, generated, management, wish};
-use crate::bake::node::{Site, registry};
-use crate::bake::node_image::recipe;
+use crate::bake::node_image::{build, recipe};
 use crate::judges;
+use crate::lab;
 use crate::lab::cluster::VERSION;
 use crate::lab::machine::{self, Machine};
 use crate::lab::management::{Judges, NAMESPACE};
-use crate::lab::mirror::Mirror;
-use crate::lab::upstream::Upstream;
 use crate::lab::user_data;
-use crate::lab::{self, release};
 
 /// How long one stage may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -49,20 +46,9 @@ const LISTENING: &str = "
 #[test]
 #[ignore = "takes the machine: `make test` runs it"]
 fn a_machine_joins_with_the_user_data_of_cluster_api_and_becomes_its_node() {
-    let peers = ["kubernetes", "containerd", "cni", "cri", "cluster-api"].map(judges::build);
-    let [Some(kubernetes), Some(containerd), Some(cni), Some(cri), Some(peer)] = peers else { return };
+    let Some(peer) = judges::build("cluster-api") else { return };
     let directory = TempDir::new().unwrap();
     let work = directory.path();
-    let release = release::build(&work.join("lab")).unwrap();
-    let upstream = Upstream::of_a_node(&work.join("upstream"), &kubernetes, &containerd, &cni).unwrap();
-    let upstream = upstream.with_crictl(&cri).unwrap();
-    let (registry, _) = registry(work, &lab::nonce());
-    let mirror = Mirror::builder()
-        .directory("/flatcar/", &release.server)
-        .directory("/", &upstream.directory)
-        .start()
-        .unwrap();
-    let site = Site::new(work, &mirror, &registry);
     recipe(work);
     // ROOT of the lab's image has room for its own files alone.
     let path = work.join("capi-node.yaml");
@@ -74,8 +60,7 @@ fn a_machine_joins_with_the_user_data_of_cluster_api_and_becomes_its_node() {
     let (_, after) = rest.split_once("    # Pods run").unwrap();
     let units = LISTENING.trim_start_matches('\n');
     fs::write(&base, format!("{before}{units}    # Pods run{after}")).unwrap();
-    site.prebake(&["build", "capi-node.yaml"]);
-    drop((registry, mirror));
+    let Some(built) = build(work, &lab::nonce()) else { return };
 
     let _turn = machine::turn();
     let Some(management) = management(work, Judges::Controllers) else { return };
@@ -93,7 +78,7 @@ fn a_machine_joins_with_the_user_data_of_cluster_api_and_becomes_its_node() {
     fs::write(&given, user_data::translate(&peer, &config).unwrap()).unwrap();
 
     let (image, console) = (work.join("qemu.qcow2"), work.join("console"));
-    fs::copy(work.join("output/capi-node/current/disk/node/qemu.qcow2"), &image).unwrap();
+    fs::copy(&built.image, &image).unwrap();
     let machine = Machine::builder("", &console).no_network_boot().qcow2(&image).user_data(&given);
     let mut machine = machine.mac(GIVEN.mac).uuid(GIVEN.uuid).memory_mib(3072).start().unwrap();
     let words = ["This node has joined the cluster", "Failed to start kubeadm"];
