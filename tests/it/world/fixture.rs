@@ -295,7 +295,7 @@ pub fn sign(bytes: &[u8]) -> Vec<u8> {
     signature.clone()
 }
 
-/// The same for a file of any size.
+/// The same for a file of any size. The clock stands still, for a release's signatures date what is built of it.
 pub fn sign_file(file: &Path) -> Vec<u8> {
     // gpg complains of a home that others can read.
     let private = fs::Permissions::from_mode(0o700);
@@ -303,7 +303,12 @@ pub fn sign_file(file: &Path) -> Vec<u8> {
     let key = repository("tests/lab/keys/lab.secret.asc");
     assert!(gpg(home.path()).arg("--import").arg(key).status().unwrap().success());
     let output = gpg(home.path())
-        .args(["--faked-system-time", SIGNED_AT, "--local-user", &format!("{SIGNING_SUBKEY}!")])
+        .args([
+            "--faked-system-time",
+            &format!("{SIGNED_AT}!"),
+            "--local-user",
+            &format!("{SIGNING_SUBKEY}!"),
+        ])
         .args(["--output", "-", "--detach-sign"])
         .arg(file)
         .output()

@@ -67,7 +67,7 @@ impl Home {
 
     fn at(&self, time: &str, options: &[&str]) -> Gpg {
         let mut command = self.gpg();
-        command.args(["--faked-system-time", time]).args(options);
+        command.args(["--faked-system-time", &format!("{time}!")]).args(options);
         Gpg(command)
     }
 
