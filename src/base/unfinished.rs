@@ -19,10 +19,14 @@ use std::time::Duration;
 use rustix::fs::{self as unix, AtFlags, CWD, Mode, OFlags};
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::base::disk;
+
 /// The prefix of the names of unfinished files and directories.
 pub(crate) const PREFIX: &str = ".prebake-";
 /// The exit code after Ctrl-C, and after the SIGTERM that ends services and CI jobs.
 pub(crate) const INTERRUPTED: i32 = 130;
+/// The mode of a file until it gets its own.
+const PRIVATE: u32 = 0o600;
 /// How often to try to remove a directory into which other threads still write.
 const TRIES: usize = 100;
 
@@ -321,11 +325,25 @@ pub(crate) fn full(path: &Path) -> String {
 impl Unfinished {
     /// A file that will get a name in this directory, with this mode regardless of the umask.
     pub(crate) fn in_directory(directory: &Path, mode: u32) -> io::Result<Self> {
-        let file = match unnamed_in(directory) {
+        let file = Self::begun(directory, PRIVATE)?;
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        Ok(file)
+    }
+
+    /// The same with the mode that any program's new file gets there: less the umask, or by the directory's default ACL.
+    pub(crate) fn with_usual_mode(directory: &Path, mode: u32) -> io::Result<Self> {
+        let file = Self::begun(directory, mode)?;
+        if let Kind::Named(file) = &file.0 {
+            file.as_file().set_permissions(Permissions::from_mode(mode & !disk::umask()))?;
+        }
+        Ok(file)
+    }
+
+    fn begun(directory: &Path, mode: u32) -> io::Result<Self> {
+        let file = match unnamed_in(directory, mode) {
             Some(file) => Unfinished(Kind::Unnamed { file, directory: directory.to_owned() }),
             None => Unfinished(Kind::Named(named_in(directory, "")?)),
         };
-        file.as_file().set_permissions(Permissions::from_mode(mode))?;
         // Leftovers with names are still removed.
         begin_in(directory);
         Ok(file)
@@ -397,12 +415,12 @@ impl Unfinished {
 }
 
 /// A file without a name, if the file system supports it and /proc exists, which is needed to name it later.
-fn unnamed_in(directory: &Path) -> Option<File> {
+fn unnamed_in(directory: &Path, mode: u32) -> Option<File> {
     if !Path::new("/proc/self/fd").is_dir() {
         return None;
     }
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    unix::openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
+    unix::openat(CWD, directory, flags, Mode::from_raw_mode(mode)).ok().map(File::from)
 }
 
 /// linkat(2) by way of /proc, which needs no privilege, unlike `AT_EMPTY_PATH`.

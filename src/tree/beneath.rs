@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -58,10 +58,28 @@ impl Root {
         }
     }
 
+    /// A folder beneath the directory without any link on the way, given by a whole path. The kernel looks it up once, however
+    /// deep it lies.
+    ///
+    /// # Errors
+    /// There is no such folder, or it is outside.
+    pub(crate) fn folder(&self, path: &Path) -> Result<PathBuf, Refused> {
+        let folder = self.opened(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
+        match std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())) {
+            Ok(place) => Ok(place),
+            // Without /proc.
+            Err(_) => Ok(path.canonicalize()?),
+        }
+    }
+
     fn anything(&self, path: &Path) -> Result<File, Refused> {
         // A file that blocks when it is opened, such as a pipe, must not hold a thread of the runtime.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        self.opened(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK)
+    }
+
+    fn opened(&self, path: &Path, flags: OFlags) -> Result<File, Refused> {
         let beneath = path.strip_prefix(&self.path).map_err(|_| Refused::Outside)?;
+        let beneath = if beneath.as_os_str().is_empty() { Path::new(".") } else { beneath };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         match rustix::fs::openat2(&self.directory, beneath, flags, Mode::empty(), resolve) {
             Ok(file) => Ok(file.into()),

@@ -244,6 +244,10 @@ pub(crate) const DNSMASQ: &str = "boot/dnsmasq/dnsmasq.conf";
 pub(crate) const UDHCPD: &str = "boot/udhcpd/udhcpd.conf";
 /// The module of Terraform.
 pub(crate) const TERRAFORM: &str = "boot/terraform/matchbox.tf.json";
+/// A root module of Terraform for Typhoon.
+pub(crate) const TYPHOON: &str = "boot/terraform/typhoon/main.tf.json";
+/// The recipe's part of it, which it reads at each plan.
+pub(crate) const TYPHOON_BENCH: &str = "boot/terraform/typhoon/bench.json";
 /// Which network card is which node, for a server that lends addresses.
 pub(crate) const NODES: &str = "boot/nodes.json";
 
@@ -488,10 +492,10 @@ mod tests {
     fn what_lies_beside_the_manifest_is_called_after_it() {
         assert_eq!(SIGNATURE, format!("{MANIFEST}{}", crate::trust::minisign::SUFFIX));
         assert_eq!(CHECKSUMS_SIGNATURE, format!("{CHECKSUMS}.gpg"));
-        for path in [DNSMASQ, UDHCPD, TERRAFORM, NODES] {
+        for path in [DNSMASQ, UDHCPD, TERRAFORM, TYPHOON, TYPHOON_BENCH, NODES] {
             assert!(below(path, BOOT).is_some(), "{path}");
         }
-        assert!(TERRAFORM.ends_with(TERRAFORM_END));
+        assert!([TERRAFORM, TYPHOON].iter().all(|path| path.ends_with(TERRAFORM_END)));
     }
 
     #[test]

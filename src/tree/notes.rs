@@ -143,8 +143,12 @@ fn is_uuid(text: &str) -> bool {
     text.len() == UUID.len() && text.bytes().zip(UUID.bytes()).all(is_like)
 }
 
-/// Images that a loader cannot load.
+/// Images that a loader cannot load. A boot with nothing in it is what Terraform's provider writes for a profile that only has
+/// a config, such as Typhoon's for `os=installed`: its machines boot from their disks.
 pub(crate) fn boot(boot: &Boot) -> Vec<Note> {
+    if *boot == Boot::default() {
+        return Vec::new();
+    }
     let kernel = [("kernel", &boot.kernel)].into_iter();
     let lines = kernel.chain(boot.initrd.iter().map(|line| ("initrd", line)));
     let why = |(key, line): (&str, &String)| match Image::parse(line) {
@@ -237,6 +241,8 @@ mod tests {
         assert_eq!(notes("/k", "--name a /i"), 0);
         assert_eq!(notes("/k", "/i/${arch}"), 0);
         assert_eq!(notes("", "--name a"), 2);
+        assert_eq!(super::boot(&Boot::default()), []);
+        assert_eq!(super::boot(&Boot { args: vec!["a".into()], ..Boot::default() }).len(), 1);
         assert_eq!(notes("/{{.version}}/k", "/i"), 1);
     }
 }

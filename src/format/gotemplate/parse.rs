@@ -388,6 +388,10 @@ impl<'t> Parser<'t> {
                 | Kind::LeftParenthesis => {
                     self.put_back(token);
                     let command = self.command()?;
+                    // A template may have a million pipelines of one command.
+                    if pipe.commands.is_empty() {
+                        pipe.commands.reserve_exact(1);
+                    }
                     pipe.commands.push(command);
                 }
                 _ => return self.unexpected(&token, context),
@@ -447,10 +451,14 @@ impl<'t> Parser<'t> {
         let first = self.next_word();
         let at = first.at;
         self.put_back(first);
-        let mut operands = Vec::new();
+        // Most commands are one operand: no room is kept for more.
+        let (mut operand, mut rest) = (None, Vec::new());
         loop {
             self.peek_word();
-            operands.extend(self.operand()?);
+            match self.operand()? {
+                first if operand.is_none() => operand = first,
+                more => rest.extend(more),
+            }
             let token = self.next();
             match token.kind {
                 Kind::Space => continue,
@@ -460,10 +468,10 @@ impl<'t> Parser<'t> {
             }
             break;
         }
-        if operands.is_empty() {
-            return self.fail("empty command");
+        match operand {
+            Some(first) => Ok(Command { at, first, rest }),
+            None => self.fail("empty command"),
         }
-        Ok(Command { at, first: operands.remove(0), rest: operands })
     }
 
     /// Parses a term and the fields that follow it without a space; `None` if no term begins here.

@@ -8,7 +8,7 @@ use super::reference::{Reference, Rule, urls};
 use crate::format::ipxe::Image;
 use crate::tree::names::{
     self, CONFIG_ARGS, GRUB_CONFIG, INITRD_ARG, IPXE_END, PXELINUX_CONFIGS, SERVER_ARG, TERRAFORM_END,
-    arg_value,
+    TYPHOON_BENCH, arg_value,
 };
 use crate::tree::records::{Group, Profile};
 
@@ -20,6 +20,7 @@ pub(super) fn references(path: &str, text: &str) -> Vec<Reference> {
         _ if name.starts_with(GRUB_CONFIG) => grub(text),
         _ if path.split('/').rev().nth(1) == Some(PXELINUX_CONFIGS) => pxelinux(text),
         _ if name.ends_with(TERRAFORM_END) => terraform(text),
+        _ if path == TYPHOON_BENCH => bench(text),
         _ => numbered(text).flat_map(|(line, text)| urls(text).map(move |url| script(line, url))).collect(),
     }
 }
@@ -147,6 +148,14 @@ fn terraform(text: &str) -> Vec<Reference> {
     found
 }
 
+/// References in a bench for Typhoon: the configs of machines.
+fn bench(text: &str) -> Vec<Reference> {
+    let bench: Value = serde_json::from_str(text).unwrap_or_default();
+    let configs = bench["snippets"].as_object().into_iter().flat_map(|snippets| snippets.values());
+    let paths = configs.flat_map(|configs| configs.as_array()).flatten().filter_map(Value::as_str);
+    paths.map(|path| Reference::location(None, Kind::Config, format!("/{path}"))).collect()
+}
+
 /// References in a group of Matchbox.
 pub(super) fn group(group: &Group) -> Vec<Reference> {
     vec![Reference::location(None, Kind::Profile, format!("/{}", names::profile(&group.profile)))]
@@ -216,6 +225,7 @@ mod tests {
         fn any_loaders_file_is_read(
             path in prop::sample::select(vec![
                 "boot.ipxe", "boot/grub/grub.cfg", "boot/pxelinux/pxelinux.cfg/default", "x.tf.json", "dnsmasq.conf",
+                TYPHOON_BENCH,
             ]),
             text in "(\\PC|\n|chain |kernel |initrd |linux |KERNEL |INITRD |APPEND |\\$\\{|http://| \\|\\| ){0,60}",
         ) {

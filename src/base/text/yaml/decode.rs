@@ -201,12 +201,16 @@ pub struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// The value of an optional key; null counts as absent.
     pub fn get(&self, key: &'static str) -> Option<&'n Node> {
+        self.written(key).filter(|value| !value.is_null())
+    }
+
+    /// The value of a key that is there, null included.
+    pub fn written(&self, key: &'static str) -> Option<&'n Node> {
         debug_assert!(self.mapping.key(key).is_some(), "no words for `{key}` of {}", self.mapping.what);
         if cfg!(debug_assertions) {
             self.asked.borrow_mut().push(key);
         }
-        let (_, value) = self.entries?.iter().find(|(k, _)| k.scalar() == Some(key))?;
-        (!value.is_null()).then_some(value)
+        self.entries?.iter().find(|(k, _)| k.scalar() == Some(key)).map(|(_, value)| value)
     }
 
     /// The value of a required key; a finding if it is missing.
