@@ -46,7 +46,7 @@ const STREAM_BUFFER: usize = 64 << 10;
 /// Why a connection is closed when one of its answers is stuck, even if its other bytes move.
 const STUCK: &str = "it has stopped reading an answer";
 /// Why a connection is closed that only keeps itself alive.
-const IDLE: &str = "it was idle for too long";
+pub(crate) const IDLE: &str = "it was idle for too long";
 /// Concurrent requests on one HTTP/2 connection. Machines load a few files at a time, browsers fewer.
 const MAX_STREAMS: u32 = 8;
 
@@ -112,7 +112,7 @@ where
 /// Waits until a client has taken nothing of an answer, or has asked for nothing, for too long; returns which of the
 /// two. hyper detects neither where streams share a connection: it polls nothing for a stream whose window is shut, and
 /// pings keep a connection alive for ever.
-async fn overdue(limits: &Limits, debts: &Debts, pulse: &Pulse) -> &'static str {
+pub(crate) async fn overdue(limits: &Limits, debts: &Debts, pulse: &Pulse) -> &'static str {
     let mut looks = tokio::time::interval(limits.window.min(limits.idle) / 8);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -130,7 +130,7 @@ async fn overdue(limits: &Limits, debts: &Debts, pulse: &Pulse) -> &'static str 
 }
 
 /// The I/O error below hyper, unless hyper itself found the fault.
-fn cause(error: Box<dyn Error + Send + Sync>) -> io::Error {
+pub(crate) fn cause(error: Box<dyn Error + Send + Sync>) -> io::Error {
     let mut source: Option<&(dyn Error + 'static)> = Some(&*error);
     while let Some(cause) = source {
         if let Some(cause) = cause.downcast_ref::<io::Error>() {

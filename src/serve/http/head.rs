@@ -39,6 +39,10 @@ pub(crate) const TOO_SLOW: Refusal = refusal(408, "the request took too long");
 const TOO_LONG: Refusal = refusal(431, "the head is too long");
 const TARGET_TOO_LONG: Refusal = refusal(414, "the target is too long");
 
+/// A client of another port is at this one.
+const TLS: &str = "a TLS handshake at the port of plain HTTP: perhaps gRPC, which is at --rpc-address, or HTTPS, at --tls-address";
+const HTTP_2: &str = "HTTP/2 without TLS at the port of HTTP/1.1: perhaps gRPC without its certificates, which is at --rpc-address";
+
 /// Parses the head at the start of the input. `None` if it is incomplete.
 pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -90,6 +94,10 @@ fn malformed(input: &[u8], error: httparse::Error) -> Refusal {
     let line = input.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let names_version = line.windows(6).any(|word| word == b" HTTP/");
     match error {
+        // RFC 8446, 5.1: a record of the kind `handshake`, by a version that begins with 3.
+        _ if input.starts_with(&[0x16, 3]) => refusal(400, TLS),
+        // RFC 9113, 3.4: the preface of a connection.
+        _ if line.starts_with(b"PRI * HTTP/2.0") => refusal(505, HTTP_2),
         httparse::Error::TooManyHeaders => refusal(431, "there are too many headers"),
         // For instance, a serial number with blanks that a loader put into a query unescaped (poseidon/matchbox#432).
         _ if has_blank_in_target(line) => refusal(400, "the target contains a blank: write it as %20"),
@@ -222,6 +230,22 @@ mod tests {
             ("Expect: 100-continue, miracle\n", 417),
         ] {
             assert_eq!(status(&with(headers)), refused, "{headers}");
+        }
+    }
+
+    /// On 2026-11-30 a client of gRPC at this port was told as "this is not an HTTP request".
+    #[test]
+    fn a_client_of_another_port_is_told_where_it_belongs() {
+        for (bytes, status, words) in [
+            (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], 400, "a TLS handshake"),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/2 without TLS"),
+        ] {
+            let refusal = parse(bytes, &Limits::default()).unwrap_err();
+            assert!(refusal.status == status && refusal.why.starts_with(words), "{refusal:?}");
+            assert!(
+                refusal.why.contains("perhaps gRPC") && refusal.why.contains("--rpc-address"),
+                "{refusal:?}"
+            );
         }
     }
 

@@ -123,6 +123,11 @@ impl Listener {
         self.socket.local_addr()
     }
 
+    /// Notes for people once this process has given up its rights: files of its certificate that it can read no more.
+    pub(crate) fn unreadable(&self) -> Vec<String> {
+        self.tls.as_ref().map(|tls| tls.unreadable()).unwrap_or_default()
+    }
+
     /// The address it listens on, as the beginning of a URL.
     pub(crate) fn url(&self) -> io::Result<String> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };

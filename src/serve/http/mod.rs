@@ -3,7 +3,7 @@
 
 pub(crate) mod boots;
 pub(crate) mod connection;
-mod debts;
+pub(crate) mod debts;
 pub(crate) mod exchange;
 pub(crate) mod field;
 pub mod head;

@@ -305,9 +305,13 @@ fn turn_away(exchange: &Exchange, stream: &TcpStream, is_secure: bool, peer: Soc
 
 /// Reports why a connection was aborted, unless the client just went away; the answer's own line says that.
 fn tell(exchange: &Exchange, peer: SocketAddr, error: &io::Error) {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof];
-    if !gone.contains(&error.kind()) {
+    if !is_gone(error) {
         exchange.cut(peer, None, error.to_string());
     }
+}
+
+/// Whether an error only says that the client went away.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof].contains(&error.kind())
 }

@@ -6,18 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
-};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use x509_cert::Certificate;
-use x509_cert::der::{DecodePem, Encode};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::{Error, read};
-use crate::base::clock::{self, date};
-use crate::base::digest::Sha256;
+use crate::base::clock::{date, shown};
 use crate::base::disk::{self, write_atomic, write_secret};
+use crate::trust::authority::{self, Algorithm, Holder, Key, Validity};
+use crate::trust::certificate::{Known, Purpose};
 
 /// File name of the certificate that machines must trust.
 pub(crate) const CERTIFICATE: &str = "ca.crt";
@@ -32,9 +27,13 @@ const ISSUED_HOLDS: Duration = Duration::from_secs(90 * DAY.as_secs());
 /// Age at which such a certificate is replaced.
 pub(crate) const RENEW: Duration = Duration::from_secs(60 * DAY.as_secs());
 
+/// Certificates hold from the year 2000 on: a machine with an empty clock battery boots in the past, and must still reach its
+/// server.
+const FROM: Duration = Duration::from_secs(946_684_800);
+
 /// Issues certificates for the server.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: authority::Authority,
     certificate: PathBuf,
 }
 
@@ -46,16 +45,25 @@ impl Authority {
     pub fn open(directory: &Path, now: SystemTime) -> Result<Authority, Error> {
         let (key_file, certificate) = (directory.join(KEY), directory.join(CERTIFICATE));
         let key = match key_file.exists() {
-            true => load_key(&key_file)?,
+            true => Key::parse(&read(&key_file)?).map_err(|why| unfit(&key_file, why))?,
             false => make_key(directory, &key_file)?,
         };
-        let params = params(&key, now);
         if !certificate.exists() {
-            let made = params.self_signed(&key).map_err(issue(&["the authority".into()]))?;
+            let made = authority::found(&key, until(now, AUTHORITY_HOLDS));
+            let made = made.map_err(issue(&["the authority".into()]))?;
             write_atomic(&certificate, made.pem().as_bytes())?;
         }
-        check(&certificate, &key, now)?;
-        Ok(Authority { issuer: Issuer::new(params, key), certificate })
+        let all = Known::all(&read(&certificate)?).map_err(|why| unfit(&certificate, why))?;
+        let known = all.into_iter().find(|known| key.is_of(known));
+        let known = known.filter(|known| known.subject() == format!("CN={}", authority::name_of(&key)));
+        let known = known.ok_or_else(|| {
+            let why = "it does not belong to the key beside it, or was not made by --tls-generate";
+            unfit(&certificate, why.into())
+        })?;
+        check(&certificate, &known, now)?;
+        let issuer = authority::Authority::new(known, key);
+        issuer.judge(Purpose::Server).map_err(|error| unfit(&certificate, error.to_string()))?;
+        Ok(Authority { issuer, certificate })
     }
 
     /// The file with the certificate that machines must trust.
@@ -69,99 +77,54 @@ impl Authority {
         names: &[String],
         now: SystemTime,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-        for name in names {
-            let plain = name.strip_prefix("*.").unwrap_or(name);
-            ServerName::try_from(plain)
-                .map_err(|error| Error::Issue { names: vec![name.clone()], source: error.into() })?;
-        }
-        let mut params = CertificateParams::new(names).map_err(issue(names))?;
-        params.distinguished_name = named("prebake serve");
-        hold(&mut params, now, ISSUED_HOLDS);
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate().map_err(issue(names))?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(issue(names))?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok((vec![certificate.der().clone()], key))
+        let holder =
+            Holder { common_name: "prebake serve".into(), names: names.to_vec(), purpose: Purpose::Server };
+        let key = Key::generate(Algorithm::Ecdsa).map_err(issue(names))?;
+        let issued = self.issuer.issue(&key, &holder, until(now, ISSUED_HOLDS)).map_err(issue(names))?;
+        Ok((vec![issued.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.der()))))
     }
 }
 
-fn make_key(directory: &Path, path: &Path) -> Result<KeyPair, Error> {
-    let key = KeyPair::generate().map_err(issue(&["the authority".into()]))?;
+fn make_key(directory: &Path, path: &Path) -> Result<Key, Error> {
+    let key = Key::generate(Algorithm::Ecdsa).map_err(issue(&["the authority".into()]))?;
     disk::create_directories(directory)?;
-    write_secret(path, key.serialize_pem().as_bytes())?;
+    write_secret(path, key.pem().as_bytes())?;
     Ok(key)
 }
 
-fn load_key(path: &Path) -> Result<KeyPair, Error> {
-    let text = String::from_utf8_lossy(&read(path)?).into_owned();
-    KeyPair::from_pem(&text).map_err(|error| Error::Unfit {
-        path: path.into(),
-        why: format!("it is not a private key ({error})"),
-    })
-}
-
-/// Two authorities differ in name, too, so that a client that trusts an older one can say what is wrong.
-fn common_name(key: &KeyPair) -> String {
-    format!("prebake authority {}", &Sha256::of(key.der_bytes()).to_string()[..16])
-}
-
-fn params(key: &KeyPair, now: SystemTime) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = named(&common_name(key));
-    hold(&mut params, now, AUTHORITY_HOLDS);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params
-}
-
-/// Checks that a certificate belongs to the key and has not expired.
-fn check(path: &Path, key: &KeyPair, now: SystemTime) -> Result<(), Error> {
-    let unfit = |why: String| Error::Unfit { path: path.into(), why };
-    let certificate = Certificate::from_pem(read(path)?).map_err(|error| unfit(error.to_string()))?;
-    let certificate = certificate.tbs_certificate;
-    let same_key =
-        certificate.subject_public_key_info.to_der().is_ok_and(|der| der == key.subject_public_key_info());
-    if !same_key || certificate.subject.to_string() != format!("CN={}", common_name(key)) {
+/// Checks that a certificate has not expired.
+fn check(path: &Path, known: &Known, now: SystemTime) -> Result<(), Error> {
+    if known.until() <= now {
         return Err(unfit(
-            "it does not belong to the key beside it, or was not made by --tls-generate".into(),
+            path,
+            format!(
+                "it expired at {}, and this machine's clock says {}; if that is right, remove it, and a new one is made for the same key",
+                date(known.until()),
+                date(now)
+            ),
         ));
-    }
-    let until = certificate.validity.not_after;
-    if until.to_system_time() <= now {
-        return Err(unfit(format!(
-            "it expired at {}, and this machine's clock says {}; if that is right, remove it, and a new one is made for the same key",
-            until.to_date_time(),
-            date(now)
-        )));
     }
     Ok(())
 }
 
-fn named(common_name: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
+fn unfit(path: &Path, why: String) -> Error {
+    Error::Unfit { path: path.into(), why }
 }
 
-/// Valid from the year 2000 on: a machine with an empty clock battery boots in the past, and must still reach its
-/// server.
-fn hold(params: &mut CertificateParams, now: SystemTime, holds: Duration) {
-    // If the clock is beyond all calendars, the certificate ends on the last possible day (RFC 5280, 4.1.2.5).
-    let since_1970 = clock::shown(now).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let since_1970 = (since_1970 + holds).min(clock::LAST);
-    params.not_before = date_time_ymd(2000, 1, 1);
-    params.not_after = date_time_ymd(1970, 1, 1) + since_1970;
+fn until(now: SystemTime, holds: Duration) -> Validity {
+    Validity { from: SystemTime::UNIX_EPOCH + FROM, until: shown(now) + holds }
 }
 
-fn issue(names: &[String]) -> impl Fn(rcgen::Error) -> Error {
+fn issue(names: &[String]) -> impl Fn(authority::Error) -> Error {
     |source| Error::Issue { names: names.to_vec(), source: source.into() }
 }
 
 #[cfg(test)]
 mod tests {
+    use x509_cert::Certificate;
+
     use super::*;
+    use crate::base::clock;
 
     #[test]
     fn an_authority_that_expired_or_lost_its_key_is_refused_with_the_way_out() {
