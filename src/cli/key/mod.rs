@@ -1,9 +1,10 @@
-//! `prebake key`: the user's own signing keys (minisign's format) and the vendor's (OpenPGP).
+//! `prebake key`: the user's own signing keys (minisign's format), the vendor's (OpenPGP), and certificates of mutual TLS.
 
 mod generate;
 mod rotate;
 mod show;
 mod sign;
+mod tls;
 mod vendor;
 mod verify;
 
@@ -22,7 +23,7 @@ pub(crate) use vendor::{expect, read_into};
 /// Make keys, sign with them, and verify signatures
 ///
 /// Keys of your own are minisign's: trees and bundles are signed with them, and `minisign -V` takes the signatures. The key
-/// that signs Flatcar's releases is an OpenPGP key, known by the fingerprint of its primary.
+/// that signs Flatcar's releases is an OpenPGP key, known by the fingerprint of its primary. `tls` makes certificates for Matchbox's API.
 #[derive(Args)]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
@@ -35,6 +36,7 @@ enum KeyVerb {
     Rotate(rotate::RotateArgs),
     Show(show::ShowArgs),
     Sign(sign::SignFilesArgs),
+    Tls(tls::TlsArgs),
     Update(vendor::UpdateArgs),
     Verify(verify::VerifyArgs),
 }
@@ -47,6 +49,7 @@ impl KeyArgs {
             KeyVerb::Rotate(args) => args.run(),
             KeyVerb::Show(args) => args.run(),
             KeyVerb::Sign(args) => args.run(),
+            KeyVerb::Tls(args) => args.run(),
             KeyVerb::Update(args) => args.run(),
             KeyVerb::Verify(args) => args.run(),
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{is_minisign, read, vendor, with_suffix};
-use crate::base::error::Result;
+use crate::base::error::{Advice, Exit, Result};
 use crate::cli::project::PinArgs;
 use crate::trust::minisign::{PublicKey, SUFFIX, Secret, SecretKey, Signature};
 use crate::trust::rotation::Rotation;
@@ -28,6 +28,44 @@ pub(crate) struct ShowArgs {
 pub(crate) struct Shown {
     pub text: String,
     pub json: Value,
+}
+
+/// A file of TLS, which is another program's to show.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is {kind} in PEM, no key, signature or rotation of OpenPGP or minisign", path.display())]
+struct OfTls {
+    path: PathBuf,
+    kind: &'static str,
+    tool: &'static str,
+}
+
+impl Advice for OfTls {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        let (tool, path) = (self.tool, self.path.display());
+        Some(format!(
+            "`openssl {tool} -in {path} -noout` shows it; `prebake key tls` makes and renews such files"
+        ))
+    }
+}
+
+/// The kinds of PEM blocks (RFC 7468) by the ends of their labels, with the command of OpenSSL for each: nothing secret is shown.
+const PEM: [(&str, &str, &str); 3] = [
+    ("CERTIFICATE", "a certificate", "x509 -text"),
+    ("PRIVATE KEY", "a private key of TLS", "pkey -text_pub"),
+    ("PUBLIC KEY", "a public key of TLS", "pkey -pubin -text"),
+];
+
+/// The refusal of a file of TLS. Text may stand before its first block.
+fn of_tls(path: &Path, bytes: &[u8]) -> Option<OfTls> {
+    let text = String::from_utf8_lossy(bytes);
+    let label =
+        text.lines().find_map(|line| line.strip_prefix("-----BEGIN ")?.trim_end().strip_suffix("-----"))?;
+    let is = |(end, ..): &&(&str, &str, &str)| label.ends_with(end) && !label.starts_with("PGP");
+    PEM.iter().find(is).map(|&(_, kind, tool)| OfTls { path: path.into(), kind, tool })
 }
 
 impl ShowArgs {
@@ -53,6 +91,9 @@ fn show(path: &Path, common: &PinArgs) -> Result<Shown> {
     if bytes.starts_with(b"{") {
         let signature = with_suffix(path, SUFFIX);
         return Ok(rotation(&subject, &Rotation::parse(&subject, &bytes, &read(&signature)?)?));
+    }
+    if let Some(of_tls) = of_tls(path, &bytes) {
+        return Err(of_tls.into());
     }
     if !is_minisign(&bytes) {
         return vendor::show(&subject, &bytes, common.pin);
@@ -121,5 +162,34 @@ fn rotation(subject: &str, rotation: &Rotation) -> Shown {
             new.id()
         ),
         json: json!({"file": subject, "kind": "rotation", "old": old, "new": new}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_tls_are_known_by_their_first_block() {
+        let told = |text: &str| of_tls(Path::new("pki/x"), text.as_bytes());
+        for (text, kind, tool) in [
+            ("-----BEGIN CERTIFICATE-----\nMII", "a certificate", "openssl x509 -text -in pki/x"),
+            ("subject=x\n-----BEGIN TRUSTED CERTIFICATE-----\r\n", "a certificate", "openssl x509"),
+            ("-----BEGIN EC PRIVATE KEY-----\n", "a private key", "openssl pkey -text_pub -in"),
+            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "a private key", "openssl pkey -text_pub -in"),
+            ("-----BEGIN PUBLIC KEY-----\n", "a public key", "openssl pkey -pubin"),
+        ] {
+            let told = told(text).unwrap();
+            assert!(told.to_string().contains(kind) && told.hint().unwrap().contains(tool), "{told}");
+        }
+        for text in [
+            "-----BEGIN PGP PUBLIC KEY BLOCK-----\n",
+            "-----BEGIN PGP PRIVATE KEY-----",
+            "untrusted comment: x\n",
+            "{}",
+            "",
+        ] {
+            assert!(told(text).is_none(), "{text}");
+        }
     }
 }
