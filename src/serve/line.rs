@@ -10,7 +10,7 @@ use crate::base::words::escaped;
 use crate::serve::machines::report::Report;
 use crate::serve::machines::stamp::Stamp;
 use crate::serve::machines::timeline::{Origin, Stage};
-use crate::serve::notice::{Cut, Dhcp, DhcpSilent, Notice, Record, Tftp};
+use crate::serve::notice::{Call, Cut, Dhcp, DhcpSilent, Notice, Record, Tftp};
 use crate::serve::site::Site;
 
 /// The longest path and the longest message that are kept, in characters. Machines identify themselves in a few hundred.
@@ -45,6 +45,8 @@ pub(crate) enum Event {
     DhcpSilent,
     /// A transfer by TFTP.
     Tftp,
+    /// A call over gRPC that writes, or that was refused.
+    Rpc,
     /// Another site is served.
     Swap,
     /// A new site cannot be served.
@@ -85,7 +87,10 @@ pub(crate) struct Line {
     /// The client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// HTTP method.
+    /// The common name of a client's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// HTTP method, or that of a call over gRPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// Path or file name as requested.
@@ -165,6 +170,7 @@ impl Line {
                 (Event::DhcpSilent, Level::Warn)
             }
             Notice::Tftp(tftp) => line.take_tftp(tftp),
+            Notice::Called(call) => line.take_call(call),
             Notice::Swapped(site) => {
                 (Event::Swap, if site.lack.is_some() { Level::Warn } else { Level::Info })
             }
@@ -278,6 +284,14 @@ impl Line {
         (Event::Dhcp, if lacks.is_some() { Level::Warn } else { Level::Info })
     }
 
+    fn take_call(&mut self, call: &Call) -> (Event, Level) {
+        let Call { peer, client, method, file, refused } = call;
+        self.peer = Some(peer.ip().to_string());
+        (self.client, self.method) = (Some(short_of(client)), Some(short_of(method)));
+        self.path = file.as_deref().map(short_of);
+        (Event::Rpc, if refused.is_some() { Level::Warn } else { Level::Info })
+    }
+
     fn take_tftp(&mut self, tftp: &Tftp) -> (Event, Level) {
         let Tftp { peer, file, sent, length, took, failed } = tftp;
         self.peer = Some(peer.ip().to_string());
@@ -322,6 +336,7 @@ fn words(notice: &Notice<'_>) -> Option<String> {
             format!("{mac} DHCP not answered {firmware}: {why}")
         }
         Notice::Tftp(tftp) => tftp_line(tftp),
+        Notice::Called(call) => call_line(call),
         Notice::Swapped(site) => {
             let lack = site.lack.as_ref().map(|lack| format!("; warning: {lack}")).unwrap_or_default();
             format!("now {}{lack}", serving(site))
@@ -330,7 +345,8 @@ fn words(notice: &Notice<'_>) -> Option<String> {
         Notice::Warning { peer, text } => format!("warning: {peer}: {text}"),
         Notice::Kept(error) => {
             let lines: Vec<String> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
-            format!("still serving the old build: {}", lines.join("; "))
+            // A list stands behind its colon.
+            format!("still serving the old build: {}", lines.join("; ").replacen(":; ", ": ", 1))
         }
         Notice::Certificate(Ok(())) => "new certificate loaded; new connections use it".into(),
         Notice::Certificate(Err(error)) => format!("still using the old certificate: {error}"),
@@ -340,6 +356,12 @@ fn words(notice: &Notice<'_>) -> Option<String> {
 fn cut_line(Cut { peer, status, why }: &Cut) -> String {
     let status = status.map(|status| format!(" {status}")).unwrap_or_default();
     format!("{} cut off{status}: {why}", peer.ip())
+}
+
+fn call_line(Call { peer, client, method, file, refused }: &Call) -> String {
+    let file = file.as_deref().map(|file| format!(" {file}")).unwrap_or_default();
+    let refused = refused.as_deref().map(|why| format!(", refused: {why}")).unwrap_or_default();
+    format!("{} gRPC {method}{file} by {client}{refused}", peer.ip())
 }
 
 fn dhcp_line(Dhcp { mac, uuid, firmware, answer, address, file, lacks }: &Dhcp) -> String {

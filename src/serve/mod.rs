@@ -8,7 +8,8 @@
 //! Owns everything between a tree and a machine. [`site`] is the tree or data directory that is served, and [`endpoint`] the
 //! answers from it, both without sockets; [`answer`] and [`files`] are an answer's form and bytes; [`http`] has the connections
 //! and shares the server among clients; [`lan`] is for firmware before HTTP; [`machines`] collects the `notice`s of all others
-//! about machines; [`process`] limits the rights of the process; a [`rehearsal`] plays one machine of a tree.
+//! about machines; [`process`] limits the rights of the process; a [`rehearsal`] plays one machine of a tree. [`rpc`] is another
+//! process, which writes a data directory for clients of Matchbox's gRPC API.
 //!
 //! It differs from Matchbox on purpose in these points: every file that the manifest names is served and no other, `/ipxe` and
 //! `/grub` add `prebake.url=` and `prebake.mac=` so that a node knows its server and card, an installer is given no other
@@ -30,4 +31,5 @@ pub mod machines;
 pub mod notice;
 pub(crate) mod process;
 pub(crate) mod rehearsal;
+pub mod rpc;
 pub mod site;

@@ -49,6 +49,8 @@ pub enum Notice<'n> {
         /// A text for people.
         text: &'n str,
     },
+    /// A client wrote over gRPC, or asked for what is none of its calls.
+    Called(&'n Call),
     /// The certificate was replaced, or its replacement cannot be used and the old one stays.
     Certificate(Result<(), &'n tls::Error>),
 }
@@ -136,4 +138,19 @@ pub struct Tftp {
     pub took: Duration,
     /// Why it was aborted, if it was.
     pub failed: Option<String>,
+}
+
+/// One call of the gRPC API.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The client's address and port.
+    pub peer: SocketAddr,
+    /// The common name of its certificate.
+    pub client: String,
+    /// The method, such as `GroupPut`; the whole path if it is none.
+    pub method: String,
+    /// The file that was written or removed, such as `groups/node1.json`.
+    pub file: Option<String>,
+    /// Why nothing was done.
+    pub refused: Option<String>,
 }

@@ -258,8 +258,9 @@ fn doubts(
         doubts.push(format!("its `mac`, {:?}, is not a MAC address, and is ignored", plain(odd)));
     }
     let Some(group) = group else {
-        doubts.push(match &world.site.live {
-            Some(_) => {
+        doubts.push(match world.site.live.as_ref().map(|live| live.closed()) {
+            Some(Some(flaw)) => flaw.to_string(),
+            Some(None) => {
                 "no group matches: write one that selects it, or one without `selector` for all".into()
             }
             None => {

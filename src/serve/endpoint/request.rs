@@ -65,7 +65,10 @@ pub(crate) struct World<'w> {
 /// The group of a machine, or an answer that says why it has none.
 pub(crate) fn select_group<'w>(world: &World<'w>, labels: &Labels) -> Result<&'w Group, Answer> {
     world.site.groups.select(labels).ok_or_else(|| {
-        if world.site.live.is_some() {
+        if let Some(live) = &world.site.live {
+            if let Some(flaw) = live.closed() {
+                return Answer::missing(&flaw.to_string());
+            }
             return Answer::missing(match world.site.groups.iter().next() {
                 Some(_) => "no group matches, and there is no default group (one without `selector`)",
                 None => "there are no groups",

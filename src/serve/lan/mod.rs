@@ -5,4 +5,5 @@ pub(crate) mod interface;
 pub(crate) mod inventory;
 pub mod near;
 pub(crate) mod netboot;
+pub(crate) mod ports;
 pub mod tftp;

@@ -168,7 +168,8 @@ impl Monitor {
                     seen.problems.insert(flaw.path.clone(), flaw.to_string());
                 }
             }
-            Notice::DhcpSilent(_) | Notice::Leaving(_) => {}
+            // The process that serves gRPC has no monitor.
+            Notice::DhcpSilent(_) | Notice::Leaving(_) | Notice::Called(_) => {}
             Notice::Cut(cut) => seen.counters.cut(cut),
             Notice::Warning { .. } => {}
             Notice::Corrupt(path) => {

@@ -13,6 +13,7 @@ use super::datadir::Config;
 use crate::base::count::counted;
 use crate::base::finding::nearest;
 use crate::base::parallel;
+use crate::base::unfinished;
 use crate::tree::names::{self, ASSETS, CLOUD, GENERIC, GROUPS, IGNITION, PROFILES, RECORD_END, below};
 use crate::tree::notes::Weight;
 use crate::tree::records::{Group, Noted, Profile};
@@ -102,6 +103,8 @@ pub(crate) fn stray(path: &str) -> Option<Flaw> {
     // Kubernetes mounts a ConfigMap by links through names with two dots; Git and people leave the others.
     let is_usual = rest.split('/').any(|part| part.starts_with(".."))
         || [".gitkeep", ".keep", ".gitignore", ".gitattributes"].contains(&name)
+        // Files that are being written (`serve::rpc::store`): they are gone at once, or at the next start.
+        || name.starts_with(unfinished::PREFIX) && !name.ends_with(RECORD_END)
         || ["README", "LICENSE"].iter().any(|start| name.starts_with(start) && !name.ends_with(RECORD_END));
     if is_usual {
         return None;

@@ -68,7 +68,7 @@ impl Kind {
 
     /// Whether a file is sent without rendering. Matchbox decides that by the extension of the id, and only for this
     /// kind.
-    fn is_ready(self, path: &str) -> bool {
+    pub(crate) fn is_ready(self, path: &str) -> bool {
         self == Kind::Ignition && (path.ends_with(CONFIG_END) || path.ends_with(".ignition"))
     }
 }
@@ -116,34 +116,36 @@ fn from_json(path: &str, bytes: &Arc<[u8]>) -> Result<Arc<[u8]>, String> {
         let source = ignition::read_from(path, &**bytes).map_err(Findings::from)?;
         Ok(Config::parse(&source)?.config)
     };
-    let config = config().map_err(first).map_err(|why| match begins_as_butane(bytes) {
-        true => format!("{why}; it looks like Butane, but files that end in .ign must be Ignition"),
-        false => why,
-    })?;
+    let config = config().map_err(|findings| first(findings) + mistaken_for_json(bytes))?;
     Ok(as_matchbox_writes(config).unwrap_or_else(|| bytes.clone()))
 }
 
-fn begins_as_butane(bytes: &[u8]) -> bool {
+/// The end of an error about a ready config that is none, if it is rather Butane; else empty.
+pub(crate) fn mistaken_for_json(bytes: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(bytes);
-    text.lines().any(|line| line.starts_with("variant:"))
+    match text.lines().any(|line| line.starts_with("variant:")) {
+        true => "; it looks like Butane, but files that end in .ign must be Ignition",
+        false => "",
+    }
 }
 
 fn from_butane(path: &str, butane: &[u8]) -> Result<Arc<[u8]>, String> {
     let source = ignition::read_from(path, butane).map_err(Findings::from).map_err(first)?;
     let config = ignition::transpile(&source, &Transpile { foreign: true, ..Transpile::default() });
-    let config = config.map_err(first).map_err(|why| match is_ignition(butane) {
-        true => {
-            format!("{why}; it looks like Ignition, but Ignition files must end in .ign or .ignition")
-        }
-        false => why,
-    })?;
+    let config = config.map_err(|findings| first(findings) + mistaken_for_butane(butane))?;
     let verbatim = config.config.to_json();
     Ok(as_matchbox_writes(config.config).unwrap_or_else(|| verbatim.into_bytes().into()))
 }
 
-fn is_ignition(bytes: &[u8]) -> bool {
+/// The end of an error about Butane that is none, if it is rather Ignition; else empty.
+pub(crate) fn mistaken_for_butane(bytes: &[u8]) -> &'static str {
     let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
-    json.is_some_and(|json| json.get("ignition").is_some_and(|ignition| ignition.get("version").is_some()))
+    match json
+        .is_some_and(|json| json.get("ignition").is_some_and(|ignition| ignition.get("version").is_some()))
+    {
+        true => "; it looks like Ignition, but Ignition files must end in .ign or .ignition",
+        false => "",
+    }
 }
 
 fn as_matchbox_writes(config: Config) -> Option<Arc<[u8]>> {

@@ -150,6 +150,17 @@ impl Content {
         }
     }
 
+    /// Reads a data directory once more if this process has become another user, who may perhaps not read all of it.
+    ///
+    /// # Errors
+    /// Serving is strict, and files cannot be used by now.
+    pub(crate) fn read_again(&self) -> Result<(), site::Error> {
+        match &mut *self.followed() {
+            Followed::Tree(_) => Ok(()),
+            Followed::Directory(directory) => directory.read_again(),
+        }
+    }
+
     /// Whether each request has to look at every file, because the kernel cannot report edits.
     pub(crate) fn compares_files(&self) -> bool {
         matches!(&*self.followed(), Followed::Directory(directory) if !directory.has_events())

@@ -10,6 +10,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustix::process::{Uid, geteuid};
+
 use super::audit::{self, Judged, Records, Uses, profile_id};
 use super::config::Kind;
 use super::select::Groups;
@@ -19,6 +21,7 @@ use crate::base::path::clean as clean_path;
 use crate::base::size::Bytes;
 use crate::serve::endpoint::sign::Signer;
 use crate::serve::notice::{Notice, Notices};
+use crate::serve::process::confine::denied;
 use crate::tree::beneath::{Refused, Root};
 use crate::tree::manifest::Manifest;
 use crate::tree::names::{self, GROUPS, PROFILES, RECORD_END, below};
@@ -34,12 +37,18 @@ const MAX_KEPT: usize = 32 << 20;
 const MAX_DEPTH: usize = 8;
 /// The most unread files whose names are remembered.
 const MAX_STRAYS: usize = 10_000;
+/// The directory itself, among its folders.
+const WHOLE: &str = "";
 /// Longest file that is searched for a machine's labels, in bytes.
 const MAX_SEARCHED: u64 = 1 << 20;
 
 /// A data directory with an index that is kept up to date.
 pub(crate) struct DataDir {
     path: PathBuf,
+    /// The directory that it led to at the start.
+    first: Option<Identity>,
+    /// The user by whose rights it was read.
+    user: Uid,
     settings: Settings,
     notices: Notices,
     watch: Watch,
@@ -58,6 +67,9 @@ pub(crate) struct Settings {
     pub assets: Option<PathBuf>,
     /// Whether unusable files are an error.
     pub strict: bool,
+    /// Whether clients write the directory over gRPC, one file after the other. Files that lack one another are no error then: the
+    /// next call may bring the other, and nobody can bring it to a server that does not start.
+    pub written: bool,
     /// The signer of answers.
     pub signer: Option<Arc<Signer>>,
 }
@@ -69,6 +81,8 @@ pub struct Live {
     pub assets: Option<PathBuf>,
     /// The flaws of the directory.
     pub flaws: Arc<Vec<Flaw>>,
+    /// Why groups cannot be read at all.
+    closed: Option<Flaw>,
     /// Files that may be meant as groups but are not used: they are unreadable, or in a wrong place.
     lost: Arc<Vec<String>>,
     /// Configs that are served in their version from before a bad edit.
@@ -113,6 +127,8 @@ struct Directory {
     path: PathBuf,
     /// `None` if it is gone or unreadable.
     root: Option<Arc<Root>>,
+    /// Whether it is another than at the start.
+    is_replaced: bool,
 }
 
 /// The parsed records, by path below the data directory.
@@ -122,6 +138,8 @@ struct Files {
     profiles: Records<Profile>,
     /// Other files in their folders, which are not records.
     strays: BTreeMap<String, Flaw>,
+    /// Folders that cannot be read, and why: [`WHOLE`], or below `groups/` and `profiles/`.
+    closed: BTreeMap<String, Flaw>,
 }
 
 /// The data that answers are made from.
@@ -129,6 +147,9 @@ struct Index {
     groups: Arc<Groups>,
     profiles: Arc<BTreeMap<String, Arc<Profile>>>,
     flaws: Arc<Vec<Flaw>>,
+    /// Those of them that are of one file of records alone, or of folders that cannot be read.
+    own: Vec<Flaw>,
+    closed: Option<Flaw>,
     lost: Arc<Vec<String>>,
     held: Arc<BTreeMap<String, Arc<Config>>>,
 }
@@ -147,20 +168,32 @@ impl DataDir {
         if let Some(assets) = &settings.assets {
             fs::read_dir(assets).map_err(no_directory(assets))?;
         }
+        let (first, user) = (identity(path), geteuid());
         let assets = settings.assets.as_deref().map(Assets::of);
         let watch = Watch::new(path, assets.as_ref().map(|assets| &*assets.directory));
-        let files = Files::read(Directory::open(watch.root()));
+        let files = Files::read(Directory::open(watch.root(), false));
         let (mut judged, mut good) = (Judged::default(), BTreeMap::new());
         let index = files.index(&mut judged, settings.strict.then_some(&mut good));
-        let refused: Vec<Flaw> =
-            index.flaws.iter().filter(|flaw| flaw.weight != Weight::Note).cloned().collect();
-        if settings.strict && !refused.is_empty() {
+        let refused = index.refused(&settings, |weight| weight != Weight::Note);
+        if !refused.is_empty() {
             return Err(Error::Flawed { path: path.into(), flaws: refused });
         }
         index.flaws.iter().for_each(|flaw| notices(&Notice::Flawed(flaw)));
         let signer = settings.signer.clone();
         let site = Arc::new(site(&files.directory, assets.as_ref(), index, signer, &notices));
-        Ok(DataDir { path: path.into(), settings, notices, watch, assets, files, judged, good, site })
+        Ok(DataDir {
+            path: path.into(),
+            first,
+            user,
+            settings,
+            notices,
+            watch,
+            assets,
+            files,
+            judged,
+            good,
+            site,
+        })
     }
 
     /// The site in the directory's current state.
@@ -171,24 +204,50 @@ impl DataDir {
         match changes {
             Changes::None => return self.site.clone(),
             Changes::Files(paths) => self.files.refresh(&paths, &mut self.judged),
-            Changes::Everything => {
-                self.assets = assets.map(Assets::of);
-                let skip = self.assets.as_ref().map(|assets| &*assets.directory);
-                self.watch = Watch::new(&self.path, skip);
-                self.files = Files::read(Directory::open(self.watch.root()));
-                self.judged = Judged::default();
-            }
+            Changes::Everything => self.read_all(),
         }
         let renewed = self.renewed();
-        let is_new = renewed.is_ok();
-        let index = renewed.unwrap_or_else(|kept| kept);
+        match renewed {
+            Ok(index) => {
+                self.take(index);
+                (self.notices)(&Notice::Swapped(&self.site));
+            }
+            Err((error, kept)) => {
+                (self.notices)(&Notice::Kept(&error));
+                self.take(kept);
+            }
+        }
+        self.site.clone()
+    }
+
+    /// Reads everything again if this process has become another user since, who may perhaps read less.
+    ///
+    /// # Errors
+    /// `strict` is set, and files cannot be used by now.
+    pub(crate) fn read_again(&mut self) -> Result<(), Error> {
+        let user = std::mem::replace(&mut self.user, geteuid());
+        if user == self.user {
+            return Ok(());
+        }
+        self.read_all();
+        let index = self.renewed().map_err(|(error, _)| error)?;
+        self.take(index);
+        Ok(())
+    }
+
+    fn read_all(&mut self) {
+        self.assets = self.settings.assets.as_deref().map(Assets::of);
+        let skip = self.assets.as_ref().map(|assets| &*assets.directory);
+        self.watch = Watch::new(&self.path, skip);
+        let is_replaced = identity(&self.path) != self.first;
+        self.files = Files::read(Directory::open(self.watch.root(), is_replaced));
+        self.judged = Judged::default();
+    }
+
+    fn take(&mut self, index: Index) {
         let signer = self.settings.signer.clone();
         let site = site(&self.files.directory, self.assets.as_ref(), index, signer, &self.notices);
         self.site = Arc::new(site);
-        if is_new {
-            (self.notices)(&Notice::Swapped(&self.site));
-        }
-        self.site.clone()
     }
 
     /// Whether the kernel reports edits; otherwise every request has to look at all files.
@@ -197,22 +256,29 @@ impl DataDir {
     }
 
     /// The index after an edit; new flaws are reported. The error is for strict serving, which then falls back to the
-    /// last good groups, profiles and configs.
-    fn renewed(&mut self) -> Result<Index, Index> {
+    /// last good groups, profiles and configs: the index that is beside it.
+    fn renewed(&mut self) -> Result<Index, (Error, Index)> {
         let good = self.settings.strict.then_some(&mut self.good);
         let new = self.files.index(&mut self.judged, good);
-        let is_fault = |flaw: &&Flaw| flaw.weight == Weight::Fault;
-        let faults: Vec<Flaw> = new.flaws.iter().filter(is_fault).cloned().collect();
-        if self.settings.strict && !faults.is_empty() {
-            (self.notices)(&Notice::Kept(&Error::Flawed { path: self.path.clone(), flaws: faults }));
+        let faults = new.refused(&self.settings, |weight| weight == Weight::Fault);
+        if !faults.is_empty() {
+            let error = Error::Flawed { path: self.path.clone(), flaws: faults };
             let (groups, profiles) = (self.site.groups.clone(), self.site.profiles.clone());
-            return Err(Index { groups, profiles, ..new });
+            return Err((error, Index { groups, profiles, closed: None, ..new }));
         }
         let old = self.site.live.as_ref().map(|live| live.flaws.clone()).unwrap_or_default();
         // Editors' temporary files come and go, so they are not reported.
         let news = new.flaws.iter().filter(|flaw| !old.contains(flaw) && flaw.weight != Weight::Leftover);
         news.for_each(|flaw| (self.notices)(&Notice::Flawed(flaw)));
         Ok(new)
+    }
+}
+
+impl Index {
+    /// The flaws for which strict serving refuses a directory, of those with such weights.
+    fn refused(&self, settings: &Settings, weighs: impl Fn(Weight) -> bool) -> Vec<Flaw> {
+        let flaws = if settings.written { &self.own } else { &*self.flaws };
+        flaws.iter().filter(|flaw| settings.strict && weighs(flaw.weight)).cloned().collect()
     }
 }
 
@@ -235,7 +301,7 @@ fn site(
     signer: Option<Arc<Signer>>,
     notices: &Notices,
 ) -> Site {
-    let Index { groups, profiles, flaws, lost, held } = index;
+    let Index { groups, profiles, flaws, own: _, closed, lost, held } = index;
     let assets = assets.map(|assets| assets.directory.clone());
     let path = &directory.path;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -244,6 +310,7 @@ fn site(
         directory: directory.clone(),
         assets: assets.clone(),
         flaws,
+        closed,
         lost,
         held,
         notices: notices.clone(),
@@ -254,41 +321,68 @@ fn site(
 }
 
 impl Directory {
-    fn open(path: &Path) -> Directory {
-        Directory { path: path.into(), root: Root::open(path).ok().map(Arc::new) }
+    fn open(path: &Path, is_replaced: bool) -> Directory {
+        Directory { path: path.into(), root: Root::open(path).ok().map(Arc::new), is_replaced }
+    }
+
+    /// Why something in it cannot be read.
+    fn why(&self, path: &Path, error: &io::Error) -> String {
+        denied::why(path, error, self.is_replaced)
     }
 
     /// The names in a folder, sorted, and whether each is a folder. Empty if there is no such folder. Names that are
     /// not UTF-8 are skipped, since no group can contain them.
-    fn names(&self, folder: &str) -> Vec<(String, bool)> {
-        let entries = fs::read_dir(self.path.join(folder)).into_iter().flatten().flatten();
-        let named = entries.filter_map(|entry| {
+    ///
+    /// # Errors
+    /// Why the folder cannot be read, or that the whole directory is gone.
+    fn names(&self, folder: &str) -> Result<Vec<(String, bool)>, Flaw> {
+        let (place, is_whole) = (self.path.join(folder), folder == WHOLE);
+        let entries = match fs::read_dir(&place) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match is_whole {
+                true => {
+                    let gone = "the data directory is gone, so no machine gets an answer until it is back";
+                    return Err(Flaw::fault(self.path.display().to_string(), gone));
+                }
+                false => return Ok(Vec::new()),
+            },
+            Err(error) => {
+                let name = if is_whole { self.path.display().to_string() } else { format!("{folder}/") };
+                return Err(Flaw::fault(name, self.why(&place, &error)));
+            }
+        };
+        let named = entries.flatten().filter_map(|entry| {
             let kind = entry.file_type().ok()?;
             let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
             Some((entry.file_name().into_string().ok()?, is_folder))
         });
         let mut names: Vec<(String, bool)> = named.collect();
         names.sort();
-        names
+        Ok(names)
     }
 
+    /// A file's bytes.
+    ///
+    /// # Errors
+    /// Why they cannot be read, behind the file's name.
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let place = self.path.join(path);
         let told = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => format!("there is no {path}"),
-            _ => format!("{path}: {error}"),
+            _ => self.why(&place, &error),
         };
         let root = self.root.as_ref().ok_or("the data directory cannot be read")?;
-        let file = root.file(&root.path().join(path)).map_err(|error| match error {
-            Refused::Outside => format!("{path} is a link that points outside the data directory"),
+        let file = root.file(&place).map_err(|error| match error {
+            Refused::Outside => "it is a link that points outside the data directory".to_owned(),
             Refused::Damaged(error) => told(error),
         })?;
         if !file.metadata().map_err(told)?.is_file() {
-            return Err(format!("{path} is not a file"));
+            return Err("it is not a file".into());
         }
         let mut bytes = Vec::new();
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(told)?;
         match bytes.len() as u64 > MAX_FILE {
-            true => Err(format!("{path} is larger than {}", Bytes(MAX_FILE))),
+            true => Err(format!("it is larger than {}", Bytes(MAX_FILE))),
             false => Ok(bytes),
         }
     }
@@ -296,11 +390,19 @@ impl Directory {
 
 impl Files {
     fn read(directory: Directory) -> Files {
-        let (groups, profiles, strays) = Default::default();
-        let mut files = Files { directory, groups, profiles, strays };
+        let (groups, profiles, strays, closed) = Default::default();
+        let mut files = Files { directory, groups, profiles, strays, closed };
+        if let Err(flaw) = files.directory.names(WHOLE) {
+            files.closed.insert(WHOLE.into(), flaw);
+            return files;
+        }
         let mut rest = [GROUPS, PROFILES].map(|folder| (folder.to_owned(), 0)).to_vec();
         while let Some((folder, depth)) = rest.pop() {
-            for (name, is_folder) in files.directory.names(&folder) {
+            let names = files.directory.names(&folder).unwrap_or_else(|flaw| {
+                files.closed.insert(folder.clone(), flaw);
+                Vec::new()
+            });
+            for (name, is_folder) in names {
                 let path = format!("{folder}/{name}");
                 match is_folder {
                     // Kubernetes mounts a ConfigMap through such names.
@@ -330,7 +432,9 @@ impl Files {
 
     /// Reads one file, if its name is that of a group or profile. A file that has vanished is skipped.
     fn load(&mut self, path: &str) {
-        let is_there = || self.directory.path.join(path).symlink_metadata().is_ok();
+        // One that may not be looked at is there, too.
+        let is_gone = |error: io::Error| error.kind() != io::ErrorKind::PermissionDenied;
+        let is_there = || !self.directory.path.join(path).symlink_metadata().is_err_and(is_gone);
         if let Some(stray) = audit::stray(path).filter(|_| self.strays.len() < MAX_STRAYS && is_there()) {
             self.strays.insert(path.into(), stray);
         }
@@ -358,6 +462,9 @@ impl Files {
         let mut flaws: Vec<Flaw> =
             audit::records(&self.groups).chain(audit::records(&self.profiles)).collect();
         flaws.extend(audit::ids(&self.profiles));
+        let strays = audit::strays(self.strays.values().cloned());
+        flaws.extend(self.closed.values().cloned());
+        let own = flaws.iter().chain(&strays).cloned().collect();
         let usable = self.profiles.iter().filter_map(|(path, read)| {
             Some((profile_id(path).to_owned(), read.as_ref().ok()?.record.clone()))
         });
@@ -371,11 +478,13 @@ impl Files {
             groups.push(group.clone());
         }
         flaws.extend(audit::ties(of_path));
-        flaws.extend(audit::strays(self.strays.values().cloned()));
-        let folders = self.directory.names("").into_iter().filter(|(_, is_folder)| *is_folder);
-        let folders: Vec<String> = folders.map(|(name, _)| name).collect();
+        flaws.extend(strays);
+        let folders = self.directory.names(WHOLE).unwrap_or_default().into_iter();
+        let folders: Vec<String> =
+            folders.filter(|(_, is_folder)| *is_folder).map(|(name, _)| name).collect();
         flaws.extend(audit::folders(&folders));
-        if groups.is_empty() {
+        let closed = [WHOLE, GROUPS].iter().find_map(|folder| self.closed.get(*folder)).cloned();
+        if groups.is_empty() && closed.is_none() {
             let is_there = folders.iter().any(|name| name == GROUPS);
             flaws.push(audit::no_groups(self.strays.keys(), is_there, &folders));
         }
@@ -385,8 +494,14 @@ impl Files {
             |group| profiles.get(&group.profile).map(|profile| &**profile),
             |kind: Kind, id| contained(&format!("{}/{id}", kind.folder())).ok(),
         );
-        let read = |path: &str| Ok(Arc::new(Config::new(self.directory.read(path)?.into())));
-        let names = |folder: &str| self.directory.names(folder).into_iter().map(|(name, _)| name).collect();
+        let read = |path: &str| {
+            let bytes = self.directory.read(path).map_err(|why| named(path, why))?;
+            Ok(Arc::new(Config::new(bytes.into())))
+        };
+        let names = |folder: &str| {
+            let names = self.directory.names(folder).unwrap_or_default();
+            names.into_iter().map(|(name, _)| name).collect()
+        };
         let verdict = judged.judge(&uses, read, names);
         flaws.extend(verdict.flaws);
         let mut held = BTreeMap::new();
@@ -404,6 +519,8 @@ impl Files {
             groups: Arc::new(Groups::new(groups)),
             profiles: Arc::new(profiles),
             flaws: Arc::new(flaws),
+            own,
+            closed,
             lost: Arc::new(lost),
             held: Arc::new(held),
         }
@@ -421,7 +538,8 @@ impl Files {
             Some(Err(_)) => return Err(format!("its profile `{id}` cannot be used")),
             None => {
                 let bytes = self.directory.read(&path);
-                let bytes = bytes.map_err(|why| audit::no_profile(id, &self.profiles, &why))?;
+                let no = |why| audit::no_profile(id, &self.profiles, &named(&path, why));
+                let bytes = bytes.map_err(no)?;
                 Arc::new(Profile::read(&bytes).map_err(|why| format!("its profile `{id}`: {why}"))?)
             }
         };
@@ -470,6 +588,11 @@ impl Live {
         (self.notices)(&Notice::Flawed(&Flaw::fault(path, why)));
     }
 
+    /// Why no group can be read at all, if that is so.
+    pub(crate) fn closed(&self) -> Option<&Flaw> {
+        self.closed.as_ref()
+    }
+
     /// Files that may be meant as groups but are not used, with their content as far as it is readable.
     pub(crate) fn lost(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
         let read = |path: &String| {
@@ -484,6 +607,11 @@ impl Live {
     pub(crate) fn path(&self) -> &Path {
         &self.directory.path
     }
+}
+
+/// A reason from [`Directory::read`] with its file's name, where another file's name stands before it.
+fn named(path: &str, why: String) -> String {
+    if why.contains(path) { why } else { format!("{path}: {why}") }
 }
 
 /// A path below the data directory, cleaned like Matchbox does: `..` cannot leave the directory.

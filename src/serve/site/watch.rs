@@ -141,11 +141,17 @@ impl Watch {
         let mut rest = vec![(self.root.clone(), 0)];
         while let Some((directory, depth)) = rest.pop() {
             // Before the directory is listed, so that later changes are events.
-            match events.add(&directory) {
+            let entries = match events.add(&directory).and_then(|()| fs::read_dir(&directory)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => continue,
-                watched => watched?,
-            }
-            for entry in fs::read_dir(&directory)?.flatten() {
+                // It has other times as soon as it may be read.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    let data = fs::metadata(&directory).ok();
+                    self.compared.extend(data.map(|data| (directory, Stamp::of(&data))));
+                    continue;
+                }
+                entries => entries?,
+            };
+            for entry in entries.flatten() {
                 let path = entry.path();
                 // The metadata of the entry itself, not of a link's target.
                 let Ok(data) = entry.metadata() else { continue };
@@ -263,14 +269,15 @@ mod tests {
     /// Watches a directory with `a/x`, makes an edit, and returns the changes.
     fn told(events: bool, links: bool, edit: impl FnOnce(&Path)) -> Changes {
         let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().canonicalize().unwrap();
+        // An edit may move it.
+        let root = directory.path().canonicalize().unwrap().join("root");
         for path in ["a", "assets"] {
-            fs::create_dir(root.join(path)).unwrap();
+            fs::create_dir_all(root.join(path)).unwrap();
         }
         for path in ["a/x", "a/y", "assets/z"] {
             fs::write(root.join(path), "1").unwrap();
         }
-        fs::hard_link(root.join("a/y"), directory.path().join("assets/twin")).unwrap();
+        fs::hard_link(root.join("a/y"), root.join("assets/twin")).unwrap();
         if links {
             std::os::unix::fs::symlink("../assets/z", root.join("a/link")).unwrap();
         }

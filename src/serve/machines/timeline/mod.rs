@@ -140,6 +140,7 @@ impl Timeline {
             Notice::Progress(record) => self.see_http(site, record, false, now),
             Notice::Answered(record) => self.see_http(site, record, true, now),
             Notice::Cut(_)
+            | Notice::Called(_)
             | Notice::Corrupt(_)
             | Notice::DhcpSilent(_)
             | Notice::Swapped(_)

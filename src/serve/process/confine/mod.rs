@@ -4,9 +4,10 @@
 //! only one thread. If a restriction is unavailable (an old kernel, a container without landlock), that is reported,
 //! and the server does without it.
 
+pub(crate) mod denied;
 pub(crate) mod user;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fmt, fs, io, thread};
@@ -88,15 +89,34 @@ pub(crate) struct Confinement {
     pub user: Option<User>,
     /// The files that may be opened; `None` for no restriction.
     pub files: Option<Files>,
+    /// Whether [`begin`] has drawn the line for signals already.
+    pub has_begun: bool,
 }
 
 /// Files and directories, including everything within these.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     /// Paths that may be read.
-    readable: BTreeSet<PathBuf>,
+    readable: Paths,
     /// Paths where files may be read, written, created and removed.
-    writable: BTreeSet<PathBuf>,
+    writable: Paths,
+    /// Those of them where folders may be created, too.
+    growing: Paths,
+}
+
+/// Paths as they were named, each place once: by its path without links, if it is there.
+#[derive(Debug, Default)]
+struct Paths(BTreeMap<PathBuf, PathBuf>);
+
+impl Paths {
+    fn insert(&mut self, path: &Path) {
+        let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        self.0.entry(place).or_insert_with(|| path.to_owned());
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Path> {
+        self.0.values().map(PathBuf::as_path)
+    }
 }
 
 /// The privileges that were given up, for a line to people.
@@ -117,14 +137,20 @@ impl Files {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let swaps = path.ancestors().skip(1).filter(|way| leads_to_neighbour(way));
         for link in swaps.chain(Some(path).filter(|path| path.is_symlink())) {
-            self.readable.insert(directory_of(link).to_owned());
+            self.readable.insert(directory_of(link));
         }
-        self.readable.insert(path.to_owned());
+        self.readable.insert(path);
     }
 
-    /// Allows everything in a directory.
+    /// Allows everything in a directory but new folders.
     pub(crate) fn write(&mut self, directory: &Path) {
-        self.writable.insert(directory.to_owned());
+        self.writable.insert(directory);
+    }
+
+    /// Allows everything in a directory, and new folders in it.
+    pub(crate) fn grow(&mut self, directory: &Path) {
+        self.write(directory);
+        self.growing.insert(directory);
     }
 }
 
@@ -169,9 +195,26 @@ impl Confinement {
             drop_capabilities().map_err(kernel("drop capabilities"))?;
         }
         set_no_new_privs(true).map_err(kernel("set no_new_privs"))?;
-        let files = self.files.map(|files| Ok::<_, Error>((restrict(&files)?, files))).transpose()?;
+        let scope = if self.has_begun { Scope::AbstractUnixSocket.into() } else { scopes() };
+        let files = self.files.map(|files| Ok::<_, Error>((restrict(&files, scope)?, files))).transpose()?;
         Ok(Confined { is_root, files: files.map(|(status, files)| (files, status)) })
     }
+}
+
+/// Draws the line for signals before this process starts another one: afterwards they reach each other, and nobody else. Files
+/// are restricted for each by itself, by [`Confinement::apply`]; a process that is within no line of its own may be signalled by
+/// it. Must be called while there is one thread.
+///
+/// # Errors
+/// The kernel has landlock, but refuses.
+pub(crate) fn begin() -> Result<(), Error> {
+    set_no_new_privs(true).map_err(kernel("set no_new_privs"))?;
+    Ruleset::default().scope(Scope::Signal)?.create()?.restrict_self()?;
+    Ok(())
+}
+
+fn scopes() -> BitFlags<Scope> {
+    Scope::AbstractUnixSocket | Scope::Signal
 }
 
 /// Groups first, since only root may change them.
@@ -188,18 +231,19 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
-fn restrict(files: &Files) -> Result<RulesetStatus, RulesetError> {
+fn restrict(files: &Files, scope: BitFlags<Scope>) -> Result<RulesetStatus, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write: BitFlags<AccessFs> =
         read | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
-        .scope(Scope::AbstractUnixSocket | Scope::Signal)?
+        .scope(scope)?
         .create()?
-        .add_rules(path_beneath_rules(&files.readable, read))?
+        .add_rules(path_beneath_rules(files.readable.iter(), read))?
         // The kernel's data on this process, such as its memory use.
         .add_rules(path_beneath_rules(["/proc/self"], read))?
-        .add_rules(path_beneath_rules(&files.writable, write))?
+        .add_rules(path_beneath_rules(files.writable.iter(), write))?
+        .add_rules(path_beneath_rules(files.growing.iter(), write | AccessFs::MakeDir | AccessFs::RemoveDir))?
         .restrict_self()?;
     Ok(status.ruleset)
 }
@@ -216,8 +260,8 @@ impl fmt::Display for Confined {
             Some((_, RulesetStatus::NotEnforced)) => {
                 f.write_str("not confined: this kernel has no landlock")?;
             }
-            Some((Files { readable, writable }, status)) => {
-                let list = |paths: &BTreeSet<PathBuf>| {
+            Some((Files { readable, writable, .. }, status)) => {
+                let list = |paths: &Paths| {
                     let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
                     if paths.is_empty() { "nothing".to_owned() } else { paths.join(" and ") }
                 };
@@ -237,6 +281,7 @@ impl fmt::Display for Confined {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::thread;
 
     use super::*;
@@ -264,7 +309,7 @@ mod tests {
     fn nothing_is_opened_but_what_was_allowed_and_written_only_where_that_was() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        for name in ["tree", "state", "outside"] {
+        for name in ["tree", "state", "outside", "data"] {
             fs::create_dir(path(name)).unwrap();
             fs::write(path(name).join("file"), name).unwrap();
         }
@@ -272,7 +317,8 @@ mod tests {
         let mut files = Files::default();
         files.read(&path("tree"));
         files.write(&path("state"));
-        confined(Confinement { user: None, files: Some(files) }, |confined| {
+        files.grow(&path("data"));
+        confined(Confinement { user: None, files: Some(files), has_begun: false }, |confined| {
             if !is_enforced(&confined) {
                 return;
             }
@@ -287,6 +333,9 @@ mod tests {
             fs::write(path("state/.tmp"), "new").unwrap();
             fs::rename(path("state/.tmp"), path("state/file")).unwrap();
             assert!(is_denied(fs::rename(path("state/file"), path("tree/file"))));
+            assert!(is_denied(fs::create_dir(path("state/folder"))));
+            fs::create_dir(path("data/folder")).unwrap();
+            fs::write(path("data/folder/file"), "new").unwrap();
             assert!(is_denied(std::process::Command::new("/bin/true").status()));
         });
         assert_eq!(fs::read(path("outside/file")).unwrap(), b"outside", "other threads are as before");
@@ -296,7 +345,7 @@ mod tests {
     fn the_directory_of_a_file_that_is_named_alone_may_be_read() {
         let mut files = Files::default();
         files.read(Path::new("Cargo.toml").parent().unwrap());
-        confined(Confinement { user: None, files: Some(files) }, |confined| {
+        confined(Confinement { user: None, files: Some(files), has_begun: false }, |confined| {
             if is_enforced(&confined) {
                 fs::read("Cargo.toml").unwrap();
                 assert!(is_denied(fs::read("/etc/passwd")));
@@ -318,11 +367,55 @@ mod tests {
         files.read(&path("output/current/"));
         link("output/new", "output/next");
         link("elsewhere", "output/gone");
-        confined(Confinement { user: None, files: Some(files) }, |confined| {
+        confined(Confinement { user: None, files: Some(files), has_begun: false }, |confined| {
             if is_enforced(&confined) {
                 assert_eq!(fs::read(path("output/next/file")).unwrap(), b"output/new");
                 assert!(is_denied(fs::read(path("output/gone/file"))));
             }
+        });
+    }
+
+    /// Newcomer to issue 21: `may read /x/etc and etc`, which is one place.
+    #[test]
+    fn a_place_with_two_spellings_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir_all(path("a/b")).unwrap();
+        let mut files = Files::default();
+        files.read(&path("a"));
+        files.read(&path("a/b/.."));
+        files.read(&path("a/./"));
+        let confined = Confined { is_root: false, files: Some((files, RulesetStatus::FullyEnforced)) };
+        let told = format!("confined: may read {}, may write nothing", path("a").display());
+        assert_eq!(confined.to_string(), told);
+    }
+
+    #[test]
+    fn a_directory_that_takes_anothers_place_is_closed_and_told_as_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["data", "other"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("file"), name).unwrap();
+        }
+        let mut files = Files::default();
+        files.read(&path("data"));
+        let (begun, replaced) = (Barrier::new(2), Barrier::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                confined(Confinement { user: None, files: Some(files), has_begun: false }, |confined| {
+                    begun.wait();
+                    replaced.wait();
+                    if is_enforced(&confined) {
+                        let denied = fs::read(path("data/file")).unwrap_err();
+                        assert_eq!(denied::why(&path("data/file"), &denied, true), denied::REPLACED);
+                    }
+                });
+            });
+            begun.wait();
+            fs::rename(path("data"), path("old")).unwrap();
+            fs::rename(path("other"), path("data")).unwrap();
+            replaced.wait();
         });
     }
 
@@ -343,7 +436,7 @@ mod tests {
         files.read(&path("elsewhere/assets"));
         fs::remove_file(path("output/current")).unwrap();
         link("new", "output/current");
-        confined(Confinement { user: None, files: Some(files) }, |confined| {
+        confined(Confinement { user: None, files: Some(files), has_begun: false }, |confined| {
             if is_enforced(&confined) {
                 assert_eq!(fs::read(path("output/current/assets/file")).unwrap(), b"output/new/assets");
                 assert_eq!(fs::read(path("elsewhere/assets/file")).unwrap(), b"home/site/assets");
@@ -359,7 +452,7 @@ mod tests {
             return;
         }
         let user = User::parse("65534:65533", "", "").unwrap();
-        confined(Confinement { user: Some(user), files: None }, |confined| {
+        confined(Confinement { user: Some(user), files: None, has_begun: false }, |confined| {
             assert!(!confined.is_root);
             let status = fs::read_to_string("/proc/thread-self/status").unwrap();
             let of = |key: &str| {
