@@ -290,6 +290,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "prebake explain --server boot.example:8080 --mac 52:54:00:12:34:56",
                 "The same of a running server",
             ),
+            (
+                "prebake explain --matchbox lib --assets-path output/edge/current/assets --mac 52:54:00:12:34:56",
+                "The same of a Matchbox data directory whose assets are a tree's",
+            ),
         ],
     ),
     (
@@ -534,6 +538,16 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             "prebake key sign edge.bundle --sign-key site.key",
             "edge.bundle.minisig, which minisign verifies, too",
         )],
+    ),
+    (
+        "key tls",
+        &[
+            (
+                "prebake key tls tls --server matchbox.example.com --client client",
+                "Files for /etc/matchbox and ~/.matchbox",
+            ),
+            ("prebake key tls tls --renew", "All of them again, before they expire"),
+        ],
     ),
     ("key update", &[("prebake key update", "Fetch Flatcar's key file anew, and hold it against the pin")]),
     (

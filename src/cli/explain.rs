@@ -1,5 +1,6 @@
 //! `prebake explain`
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::project::block_on;
 use super::say::seen;
+use super::serve::named_assets;
 use super::status::ServerArgs;
 use crate::base::count::counted;
 use crate::base::error::{Advice, Exit, Result};
@@ -39,6 +41,10 @@ pub(crate) struct ExplainArgs {
     /// A Matchbox data directory instead
     #[arg(long, value_name = "DIR", conflicts_with = "tree")]
     matchbox: Option<PathBuf>,
+    /// Directory that the server has below /assets/, as `prebake serve --assets-path`; the data directory's own assets/ if
+    /// absent, '' for none
+    #[arg(long, value_name = "DIR", requires = "matchbox")]
+    assets_path: Option<OsString>,
     /// The machine's MAC address
     #[arg(long, value_parser = mac)]
     mac: Option<String>,
@@ -154,8 +160,9 @@ impl ExplainArgs {
                 Some(Content::tree(tree, Box::new(Tree::directory), additions, notices)?)
             }
             (None, Some(directory)) => {
-                let assets = Some(directory.join(ASSETS)).filter(|path| path.is_dir());
-                let settings = Settings { assets, strict: false, signer: None };
+                let own = || Some(directory.join(ASSETS)).filter(|path| path.is_dir());
+                let assets = named_assets(self.assets_path.clone()).unwrap_or_else(own);
+                let settings = Settings { assets, ..Settings::default() };
                 Some(Content::directory(directory, settings, notices)?)
             }
             (None, None) => None,

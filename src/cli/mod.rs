@@ -152,6 +152,10 @@ impl Verb {
 
 /// Runs the command line, and prints an error with its causes and a hint.
 pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = serve::run_if_asked(&arguments) {
+        return code;
+    }
     let (cli, options) = Cli::from_command_line();
     cli.terminal.apply();
     environment::warn();

@@ -272,7 +272,7 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>> {
 }
 
 /// For key files and passphrase files alike, because anyone who has both can sign.
-fn warn_if_others_can_read(what: &str, path: &Path) {
+pub(crate) fn warn_if_others_can_read(what: &str, path: &Path) {
     // Terminals and pipes have other permissions.
     let file = fs::metadata(path).ok().filter(fs::Metadata::is_file);
     let mode = file.map_or(0, |metadata| metadata.permissions().mode() & 0o777);

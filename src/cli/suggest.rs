@@ -3,12 +3,17 @@
 use std::ffi::OsString;
 
 use clap::Command;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::serve::is_matchbox_flag;
+use crate::base::finding::nearest;
 
 /// Words that people know from other programs, each with our commands for the same.
-const ELSEWHERE: [(&str, &[&str]); 43] = [
+const ELSEWHERE: [(&str, &[&str]); 46] = [
     ("butane", &["ignition transpile"]),
     ("cache", &["store"]),
+    ("cert", &["key tls"]),
+    ("certificate", &["key tls"]),
     ("check", &["plan", "verify", "sysext lint"]),
     ("clean", &["store gc"]),
     ("compile", &["build"]),
@@ -33,6 +38,7 @@ const ELSEWHERE: [(&str, &[&str]); 43] = [
     ("outdated", &["lock --update"]),
     ("pack", &["bundle create"]),
     ("package", &["bundle create"]),
+    ("pki", &["key tls"]),
     ("ps", &["status"]),
     ("pull", &["fetch"]),
     ("pve", &["proxmox"]),
@@ -68,6 +74,9 @@ pub(super) fn improve(error: &mut clap::Error, command: &mut Command, arguments:
             .map(|verb| verb.clone().render_usage());
         error.insert(ContextKind::Usage, ContextValue::StyledStr(usage.unwrap_or_default()));
     }
+    if error.kind() == ErrorKind::UnknownArgument {
+        improve_flag(error, command, &parent, arguments);
+    }
     let Some(word) = unknown else { return };
     let names = suggestions(command, &parent, &word);
     error.remove(ContextKind::SuggestedSubcommand);
@@ -75,6 +84,51 @@ pub(super) fn improve(error: &mut clap::Error, command: &mut Command, arguments:
     if !tips.is_empty() {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
+}
+
+/// Mends what clap says of a flag with one dash, as Go's programs have them: it reads each letter as a flag of its own, and
+/// names one of them, whatever was typed.
+fn improve_flag(error: &mut clap::Error, command: &Command, parent: &[String], arguments: &[OsString]) {
+    let Some(ContextValue::String(letter)) = error.get(ContextKind::InvalidArg) else { return };
+    let Some(letter) = letter.strip_prefix('-').filter(|letter| letter.chars().count() == 1) else { return };
+    let words = arguments.iter().skip(1).take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    let mut names = words.filter_map(|word| {
+        let name = word.strip_prefix('-')?.split('=').next()?;
+        // As a run of letters, at least three of them are a word.
+        (!name.starts_with('-') && name.chars().count() > 2 && name.contains(letter)).then_some(name)
+    });
+    let Some(name) = names.next().map(str::to_owned) else { return };
+    let at = parent.iter().try_fold(command, |at, name| at.find_subcommand(name)).unwrap_or(command);
+    error.insert(ContextKind::InvalidArg, ContextValue::String(format!("-{name}")));
+    // It speaks of values such as `-a`.
+    error.remove(ContextKind::Suggested);
+    error.remove(ContextKind::SuggestedArg);
+    match flag_like(at, &name) {
+        Some(near) => {
+            error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{near}")));
+        }
+        None if is_matchbox_flag(&name) => {
+            let tips = tips_of_matchbox(&name, parent).into_iter().map(Into::into).collect();
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+        }
+        None => {}
+    }
+}
+
+/// The flag of a verb that has this name, or nearly.
+fn flag_like<'c>(verb: &'c Command, name: &str) -> Option<&'c str> {
+    let flags = || verb.get_arguments().filter(|flag| !flag.is_hide_set()).filter_map(clap::Arg::get_long);
+    flags().find(|flag| *flag == name).or_else(|| nearest(name, flags()))
+}
+
+/// The way out for a flag of Matchbox where another verb than `serve` was named, or none.
+fn tips_of_matchbox(name: &str, parent: &[String]) -> Vec<String> {
+    let mut tips = vec![format!("`prebake serve -{name}=…`: `prebake serve` takes the place of `matchbox`")];
+    // The container's ENTRYPOINT.
+    if parent.first().is_some_and(|verb| verb == "cluster") {
+        tips.push("of the container, `--entrypoint /prebake` before the image and `serve` behind it".into());
+    }
+    tips
 }
 
 /// The verbs of a command line, up to the unknown word.
@@ -151,6 +205,30 @@ mod tests {
         let command = Cli::command();
         let word = line.rsplit(' ').next().unwrap();
         suggestions(&command, &parent(&command, &words, Some(word)), word)
+    }
+
+    /// On 2026-11-30 `prebake -address=…` gave "unexpected argument '-a'", and `serve -adress=…` "use '-- -a'".
+    #[test]
+    fn a_flag_with_one_dash_is_named_as_it_was_typed_with_the_way_out() {
+        for (line, typed, tip) in [
+            ("prebake -address=:8080 -data-path=/d", "'-address'", "`prebake serve -address=…`"),
+            ("prebake -log-level debug", "'-log-level'", "`prebake serve -log-level=…`"),
+            ("prebake cluster -address=:8080", "'-address'", "--entrypoint /prebake"),
+            ("prebake serve -adress=:8080", "'-adress'", "'--address'"),
+            ("prebake serve -matchbox lib", "'-matchbox'", "'--matchbox'"),
+            ("prebake serve -rpc-adress=:8081", "'-rpc-adress'", "'--rpc-address'"),
+        ] {
+            if line.contains("cluster") && !cfg!(feature = "cluster") {
+                continue;
+            }
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let mut command = Cli::command();
+            let mut error = command.try_get_matches_from_mut(words.iter()).unwrap_err();
+            improve(&mut error, &mut Cli::command(), &words);
+            let told = error.render().to_string();
+            assert!(told.contains(&format!("unexpected argument {typed} found")), "{line}: {told}");
+            assert!(told.contains(tip) && !told.contains("to pass"), "{line}: {told}");
+        }
     }
 
     /// On 2026-11-28 `biuld` gave "bundle, build", `watch` gave "fetch" and `version` "verify" (ux.md, §2).

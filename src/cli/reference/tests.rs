@@ -126,6 +126,7 @@ fn file(format: &Format, path: &[&'static Key], given: Map<String, Json>) -> Str
         }
         if depth == 0 && format.name == "recipe" {
             inner.entry("outputs").or_insert(json!({"pxe": {}, "disk": {}, "matchbox": {}, "ipxe": {}}));
+            benched(&mut inner);
         }
         if format.name == "cluster" {
             completed(mapping, depth, &mut inner);
@@ -137,6 +138,22 @@ fn file(format: &Format, path: &[&'static Key], given: Map<String, Json>) -> Str
         inner = smallest(mapping, inner);
     }
     Json::Object(inner).to_string()
+}
+
+/// Adds to a recipe with a bench for Typhoon what only the whole of it needs: the stock image, a key, and a controller.
+fn benched(keys: &mut Map<String, Json>) {
+    if keys["outputs"]["terraform"]["typhoon"].is_object() {
+        keys["outputs"]["disk"] = json!({});
+        keys.insert(
+            "ssh_keys".into(),
+            json!(["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA a"]),
+        );
+        keys.insert("profiles".into(), json!({"control": {"role": "control-plane"}}));
+        keys.insert(
+            "nodes".into(),
+            json!([{"name": "c1", "mac": "52:54:00:00:00:01", "profile": "control"}]),
+        );
+    }
 }
 
 /// Adds to a description of a cluster what only the whole of it needs: a bootstrap machine, and a disk of its controller.
@@ -194,6 +211,13 @@ fn the_example_of_each_key_is_taken_and_its_default_is_what_counts_without_it() 
                     decoded(format, &example)
                         .is_err_and(|why| why.contains("an inventory adds machines, not layers"))
                 );
+                continue;
+            }
+            // A description of a cluster makes one of its own, which Typhoon would make instead.
+            if format.name == "cluster" && path.iter().any(|above| above.name == "typhoon")
+                || (format.name, key.name) == ("cluster", "typhoon")
+            {
+                assert!(decoded(format, &example).is_err_and(|why| why.contains("Typhoon")), "{example}");
                 continue;
             }
             if let Err(why) = decoded(format, &example) {

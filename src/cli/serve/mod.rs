@@ -1,14 +1,17 @@
 //! `prebake serve`
 
+mod advice;
 mod bundle;
 pub(crate) mod confine;
 mod guard;
 mod matchbox;
 pub(crate) mod netboot;
+mod rpc;
 mod storm;
 mod tls;
 
-pub(crate) use matchbox::with_double_dashes;
+pub(crate) use matchbox::{is_matchbox_flag, named_assets, with_double_dashes};
+pub(crate) use rpc::run_if_asked;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +24,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use self::advice::{of_file, of_write_side, taken};
+use self::rpc::WriteSide;
 use super::project::runtime;
 use super::say;
 use crate::base::disk;
@@ -37,6 +42,7 @@ use crate::serve::machines::state;
 use crate::serve::notice::Notices;
 use crate::serve::process::confine::Files;
 use crate::serve::process::service::{self, Manager, Spoken};
+use crate::serve::rpc::process::Child;
 use crate::serve::site::content::Content;
 use crate::tree::names::Endpoint;
 
@@ -72,6 +78,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     matchbox: matchbox::MatchboxArgs,
     #[command(flatten)]
+    rpc: rpc::RpcArgs,
+    #[command(flatten)]
     netboot: netboot::NetbootArgs,
     #[command(flatten)]
     tls: tls::TlsArgs,
@@ -87,7 +95,7 @@ pub(crate) struct ServeArgs {
 
 /// The form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     Text,
     Json,
 }
@@ -109,7 +117,8 @@ impl ServeArgs {
             say::take_form(|text| Line::message(text, SystemTime::now().into()).to_json());
         }
         self.tls.check()?;
-        self.matchbox.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
+        self.matchbox.check(self.tree.as_deref())?;
+        self.rpc.check(self.tree.as_deref())?;
         let from_environment = || matchbox::variable("MATCHBOX_ADDRESS")?.into_string().ok();
         let address =
             self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.into());
@@ -118,7 +127,7 @@ impl ServeArgs {
         let monitor = Arc::new(Monitor::open(self.state.clone())?);
         let notices = self.notices(monitor.clone())?;
         if self.netboot.prints_dnsmasq() {
-            let content = self.content(notices, &mut files)?;
+            let content = self.content(false, notices, &mut files)?;
             say_part!("{}", self.netboot.dnsmasq_config(scheme, &address, &content.site())?);
             return Ok(None);
         }
@@ -126,16 +135,20 @@ impl ServeArgs {
         // privileges are dropped before the runtime starts its threads, which inherit this thread's rights.
         limits::allow_open_files();
         let listeners = self.listeners(&address, &notices, &mut files)?;
+        // After the sockets of a service manager were taken, which its program would inherit.
+        let is_tree = self.tree.is_some();
+        let holder = self.rpc.holder(is_tree);
+        let write_side = self.rpc.start(is_tree, &self.matchbox, &self.confine, self.log_format);
+        let write_side =
+            write_side.map_err(|error| of_file(of_write_side(error, &address, holder), &self.rpc.files()))?;
+        if write_side.is_none() {
+            self.matchbox.idle().iter().for_each(|idle| tell!("warning: {idle}"));
+        }
         let manager = Manager::from_env(|key| std::env::var_os(key));
-        let content = Arc::new(self.content(notices.clone(), &mut files)?);
+        let content = Arc::new(self.content(write_side.is_some(), notices.clone(), &mut files)?);
         // The lines that people look for come first, whatever is said on the way to them. From here on nothing takes long,
         // and no message is lost to a signal.
         say::hold();
-        if content.compares_files() {
-            tell!(
-                "the kernel cannot report changes in this directory: every request checks the times of all files"
-            );
-        }
         let socket = cannot_listen(&address);
         let http = listeners.first().map(Listener::address).transpose().map_err(&socket)?;
         let netboot =
@@ -143,7 +156,16 @@ impl ServeArgs {
         let places = self.places(&listeners).map_err(&socket)?;
         self.state.iter().for_each(|state| files.write(disk::directory_of(state)));
         self.guard.files(&mut files);
-        self.confine.apply(files)?;
+        self.confine.apply(files, write_side.is_some())?;
+        // Files that were read before may be closed to the rights that are left.
+        content.read_again()?;
+        if content.compares_files() {
+            tell!(
+                "the kernel cannot report changes in this directory: every request checks the times of all files"
+            );
+        }
+        listeners.iter().flat_map(Listener::unreadable).for_each(|note| tell!("warning: HTTPS: {note}"));
+        write_side.iter().for_each(|side| tell!("gRPC, a process of its own, is {}", side.confined));
         self.state.as_deref().map(state::must_be_writable).transpose()?;
         // Started here, because its thread inherits the reduced rights.
         say::queue();
@@ -156,6 +178,7 @@ impl ServeArgs {
             monitor,
             notices,
             netboot,
+            write_side,
             places,
         }))
     }
@@ -177,10 +200,10 @@ impl ServeArgs {
         Ok(Places { scheme: scheme.to_owned(), port: address.port(), hosts })
     }
 
-    fn content(&self, notices: Notices, files: &mut Files) -> Result<Content> {
+    fn content(&self, written: bool, notices: Notices, files: &mut Files) -> Result<Content> {
         let tree = self.tree.as_deref();
         let tree = tree.map(|tree| Ok::<_, Error>((tree, self.bundle.opener(tree, files)?))).transpose()?;
-        self.matchbox.content(tree, self.nodes.as_deref(), self.guard.secrets(), notices, files)
+        self.matchbox.content(tree, self.nodes.as_deref(), self.guard.secrets(), written, notices, files)
     }
 
     /// The receivers of notices: the log on stderr, and the monitor of the machines.
@@ -208,9 +231,11 @@ impl ServeArgs {
             }
         }
         if listeners.is_empty() && !self.tls.is_only() {
-            listeners.push(Listener::bind(address)?);
+            listeners.push(Listener::bind(address).map_err(|error| taken(error.into(), "--address"))?);
         }
-        listeners.extend(self.tls.listener(address, secure, notices, files)?);
+        let flag = if self.tls.is_only() { "--address" } else { "--tls-address" };
+        let secured = self.tls.listener(address, secure, notices, files);
+        listeners.extend(secured.map_err(|error| taken(of_file(error, &self.tls.files()), flag))?);
         Ok(listeners)
     }
 }
@@ -225,6 +250,7 @@ pub(crate) struct Ready {
     monitor: Arc<Monitor>,
     notices: Notices,
     netboot: Option<Bound>,
+    write_side: Option<WriteSide>,
     places: Places,
 }
 
@@ -235,7 +261,18 @@ impl Ready {
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
-        let Ready { args, address, listeners, manager, content, monitor, notices, netboot, places } = self;
+        let Ready {
+            args,
+            address,
+            listeners,
+            manager,
+            content,
+            monitor,
+            notices,
+            netboot,
+            write_side,
+            places,
+        } = self;
         let socket = cannot_listen(&address);
         runtime()?.block_on(async {
             let stopping = stop_on_signals()?;
@@ -252,7 +289,8 @@ impl Ready {
             let netboot = netboot.transpose().map_err(&socket)?;
             // After everything that may fail: scripts take these lines for the sign of a server that answers.
             let told = serving(&server.site());
-            let listening = tftp.iter().chain(&urls).map(|url| format!("listening on {url}"));
+            let grpc = write_side.as_ref().map(|side| format!("grpc://{}", side.address));
+            let listening = tftp.iter().chain(&urls).chain(&grpc).map(|url| format!("listening on {url}"));
             let first: Vec<String> =
                 places.lines().into_iter().chain(listening).chain([told.clone()]).collect();
             say::release(&first);
@@ -263,32 +301,40 @@ impl Ready {
             let watch = tokio::spawn(keep_watch(monitor.clone()));
             manager.ready(&told);
             let mut beside = tokio::spawn(beside(monitor.clone()));
-            let (mut interrupted, mut is_whole, mut is_done) = (false, true, None);
-            let (mut netboot, lost, done) = (netboot, &mut is_whole, &mut is_done);
+            let (mut interrupted, mut missing, mut is_done) = (false, None, None);
+            let (mut netboot, mut write_side) = (netboot, write_side.map(|side| side.child));
+            let (writes, lost, done) = (&mut write_side, &mut missing, &mut is_done);
             let stop = async {
                 tokio::select! {
                     told = stopping => interrupted = told.unwrap_or_default(),
                     () = manager.stay_alive() => {}
                     // Otherwise starting machines would get no answer for ever, while everything else looks healthy.
-                    () = end_of(&mut netboot) => *lost = false,
+                    () = end_of(&mut netboot) => *lost = Some(Lost::Netboot),
+                    how = end_of_child(writes) => *lost = Some(Lost::WriteSide { how }),
                     // A fault in it is one of prebake's, as that of the other tasks.
                     ended = &mut beside => *done = Some(ended.unwrap_or_else(|_| Err(Lost::Companion.into()))),
                 }
                 beside.abort();
                 manager.stopping();
                 ended.send_replace(true);
+                writes.iter_mut().for_each(Child::stop);
             };
             server.run(stop).await;
             if let Some(netboot) = netboot {
                 let _ = netboot.await;
             }
+            if let Some(write_side) = &mut write_side
+                && write_side.settle().await
+            {
+                tell!("the process that serves gRPC did not end, and was killed; nothing is half written");
+            }
             watch.abort();
             monitor.save()?;
-            match (is_done, is_whole, interrupted) {
+            match (is_done, missing, interrupted) {
                 (Some(done), ..) => done,
-                (None, false, _) => Err(Error::from(Lost::Netboot)),
-                (None, true, false) => Ok(()),
-                (None, true, true) => {
+                (None, Some(lost), _) => Err(Error::from(lost)),
+                (None, None, false) => Ok(()),
+                (None, None, true) => {
                     say::flush();
                     std::process::exit(INTERRUPTED)
                 }
@@ -353,6 +399,13 @@ enum Lost {
     )]
     Netboot,
     #[error(
+        "the process that serves gRPC and writes the data directory is gone ({how}); the server exits so that all of it can be restarted"
+    )]
+    WriteSide {
+        /// How it ended.
+        how: String,
+    },
+    #[error(
         "the task beside the server stopped by an error in prebake; the server exits so that all of it can be restarted"
     )]
     Companion,
@@ -374,6 +427,18 @@ async fn end_of(task: &mut Option<JoinHandle<()>>) {
         Some(running) => {
             let _ = running.await;
             *task = None;
+        }
+    }
+}
+
+/// Waits for the end of the write side, and takes it; waits for ever if there is none. Says how it ended.
+async fn end_of_child(child: &mut Option<Child>) -> String {
+    match child {
+        None => std::future::pending().await,
+        Some(running) => {
+            let how = running.ended().await;
+            *child = None;
+            how.map_or_else(|error| error.to_string(), |how| how.to_string())
         }
     }
 }

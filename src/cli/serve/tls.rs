@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
+use super::rpc::File;
 use crate::base::error::{Advice, Exit, Result};
 use crate::serve::http::listen::{self, Listener};
 use crate::serve::http::tls::authority::Authority;
@@ -107,6 +108,13 @@ impl TlsArgs {
         self.only == Some(true)
     }
 
+    /// The files of the certificate that is given.
+    pub(crate) fn files(&self) -> Vec<File> {
+        let file = |flag, path: &Option<PathBuf>, holds| Some(File { flag, path: path.clone()?, holds });
+        let certificate = file("--tls-cert", &self.tls_cert, "the server's certificate");
+        certificate.into_iter().chain(file("--tls-key", &self.tls_key, "its key")).collect()
+    }
+
     /// Checks whether the flags fit together.
     ///
     /// # Errors
@@ -140,6 +148,9 @@ impl TlsArgs {
         let listener = inherited.map_or_else(|| Listener::bind(address), Ok)?;
         let Some(identity) = self.identity(address, listener.address().ok())? else { return Ok(None) };
         let tls = Tls::new(identity, notices.clone())?;
+        for note in tls.notes() {
+            tell!("warning: {note}");
+        }
         tls.directories().iter().for_each(|directory| files.read(directory));
         Ok(Some(listener.secured(Arc::new(tls))))
     }
