@@ -183,7 +183,49 @@ pub(super) const TERRAFORM: Key = Key::may(
     "{}",
     "A Terraform module that makes the tree's groups and profiles resources of a Matchbox ([terraform.md](terraform.md)).",
 );
-static TERRAFORM_OPTIONS: Mapping = Mapping::of("`terraform`", &[]);
+static TERRAFORM_OPTIONS: Mapping = Mapping::of(
+    "`terraform`",
+    &[Key::may(
+        "typhoon",
+        Value::Keys(&TYPHOON),
+        NONE,
+        "{base_url: http://10.0.0.1:8080, domain: lab.example}",
+        "A bench beside it: a root module that gives Typhoon's bare-metal module what the recipe says.",
+    )],
+);
+pub(super) static TYPHOON: Mapping = Mapping::of(
+    "`typhoon`",
+    &[
+        Key::needed(
+            "base_url",
+            Value::Form(&forms::URL),
+            "http://10.0.0.1:8080",
+            "URL under which machines reach groups, profiles and assets (`matchbox_http_endpoint`).",
+        ),
+        Key::needed("domain", Value::Form(&DOMAIN), "lab.example", "Domain of the machines' names."),
+        Key::may(
+            "rpc",
+            Value::Text,
+            "port 8081 of the host of `base_url`",
+            "10.0.0.1:8081",
+            "Where Terraform reaches the server's gRPC API.",
+        ),
+        Key::may(
+            "api",
+            Value::Form(&DOMAIN),
+            "the first controller's name",
+            "api.lab.example",
+            "Name under which the API server is reached (`k8s_domain_name`).",
+        ),
+        Key::same(
+            "install_disk",
+            Value::Text,
+            "/dev/sda",
+            "/dev/vda",
+            "The disk to which every machine installs.",
+        ),
+    ],
+);
 
 pub(super) const IPXE: Key = Key::may(
     "ipxe",

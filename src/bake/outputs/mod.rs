@@ -135,7 +135,7 @@ pub(crate) const FORMATS: &[Format] = &[
     Format { key: &keys::PXE, read: |_| Some(Box::new(pxe::Pxe)) },
     Format { key: &keys::DISK, read: disk::read },
     Format { key: &keys::MATCHBOX, read: |_| Some(Box::new(matchbox::Matchbox)) },
-    Format { key: &keys::TERRAFORM, read: |_| Some(Box::new(terraform::Terraform)) },
+    Format { key: &keys::TERRAFORM, read: terraform::read },
     Format { key: &keys::IPXE, read: ipxe::read },
     Format { key: &keys::GRUB, read: grub::read },
     Format { key: &keys::PXELINUX, read: pxelinux::read },

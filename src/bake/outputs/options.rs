@@ -25,6 +25,11 @@ impl<'n> Options<'n> {
         self.fields.get(key)
     }
 
+    /// The value of a key that is there, null included.
+    pub(crate) fn written(&self, key: &'static str) -> Option<&'n Node> {
+        self.fields.written(key)
+    }
+
     /// The value of a required key; a finding if it is missing.
     pub(crate) fn need(&self, key: &'static str) -> Option<&'n Node> {
         self.fields.need(key)

@@ -8,6 +8,7 @@ use crate::base::yaml::Node as Yaml;
 use crate::base::yaml::decode::Decoder;
 use crate::flatcar::version::Version;
 use crate::machine::base_url::BaseUrl;
+use crate::machine::device::is_device;
 use crate::tree::names::{INSTALL_CONFIG, INSTALL_SERVER, INSTALL_STOCK, INSTALL_VERSION};
 
 /// The sysext that installs, and the one that reports; neither is of use on an installed system.
@@ -50,7 +51,7 @@ impl Install {
         };
         let (device, model, serial) = (text("device"), text("model"), text("serial"));
         if let (Some(device), Some(node)) = (&device, fields.get("device"))
-            && !device.starts_with("/dev/")
+            && !is_device(device)
         {
             decoder.error(node, format!("`{device}` is not a device such as /dev/disk/by-id/nvme-…"));
         }

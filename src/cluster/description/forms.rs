@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::base::finding::{Finding, Place, is_unseen, nearest};
 use crate::base::yaml::decode::Spanned;
+use crate::machine::device::is_device;
 use crate::machine::dhcp::is_label;
 use crate::machine::entry::nearest_host_name;
 use crate::machine::network::{Cidr, Network};
@@ -183,14 +184,10 @@ pub(super) fn token(text: &str) -> Result<(), String> {
 
 /// A device whose name stays the same when another disk is put in.
 pub(super) fn state(text: &str) -> Result<(), Fault> {
-    if text.starts_with("/dev/disk/by-")
-        && !text.ends_with('/')
-        && !text.contains("..")
-        && !text.contains(char::is_whitespace)
-    {
+    if text.starts_with("/dev/disk/by-") && is_device(text) && !text.contains(char::is_whitespace) {
         return Ok(());
     }
-    let why = match text.starts_with("/dev/") {
+    let why = match is_device(text) {
         true => format!("`{text}` may be another disk after the next boot"),
         false => format!("`{text}` is not a device file"),
     };

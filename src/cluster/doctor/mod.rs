@@ -3,7 +3,6 @@
 //!
 //! ```text
 //! Cluster, Place ─▶ Site ─▶ CHECKS ─▶ Check (verdict, what was found, the way out)
-//!                            ├ ports        whose they are
 //!                            ├ offers       a DHCPDISCOVER as firmware sends it, and who answers
 //!                            └ neighbours   which card has an address, as the kernel asks by ARP
 //! ```
@@ -11,7 +10,6 @@
 
 mod neighbours;
 mod offers;
-mod ports;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,8 +27,8 @@ use crate::cluster::hold::Hold;
 use crate::cluster::place::Place;
 use crate::machine::firmware::PLATFORMS;
 use crate::serve::lan::interface::Interface;
+use crate::serve::lan::ports::{Port, Protocol};
 use offers::Offer;
-use ports::{Port, Protocol};
 
 /// The port of the boot server.
 pub const HTTP: u16 = 8080;

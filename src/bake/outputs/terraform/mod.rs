@@ -5,22 +5,57 @@
 //! at each plan: Terraform follows the link `current` in a module's `source` once, at `init`, and would stay with that
 //! build forever. The provider is set up by the user of the module, since a tree does not know the endpoint and its
 //! certificates.
+//!
+//! Where the recipe asks for it, a bench for Typhoon lies beside ([`typhoon`]).
+
+mod typhoon;
 
 use serde_json::{Value, json};
 
-use super::{Built, OutputFormat};
+use self::typhoon::Typhoon;
+use super::{Built, Options, OutputFormat};
+use crate::bake::recipe::Recipe;
 use crate::base::canonical::canonical_json;
+use crate::base::finding::Finding;
+use crate::machine::base_url::BaseUrl;
 use crate::tree::manifest::Role;
-use crate::tree::names::{MANIFEST as FILE_NAME, TERRAFORM, generic, ignition};
+use crate::tree::names::{MANIFEST as FILE_NAME, TERRAFORM, TYPHOON, TYPHOON_BENCH, generic, ignition};
 use crate::tree::row::Row;
+
+/// The end of an error about a path.
+const WHERE: &str = "A relative path begins where Terraform runs: with -chdir=DIR, in DIR.";
 
 /// The output `terraform`.
 #[derive(Debug)]
-pub(crate) struct Terraform;
+pub(crate) struct Terraform {
+    typhoon: Option<Typhoon>,
+}
+
+pub(super) fn read(options: &Options<'_>) -> Option<Box<dyn OutputFormat>> {
+    // Without a value it is a bench that was begun, and not the wish for none.
+    let typhoon = match options.written("typhoon") {
+        Some(node) => Some(typhoon::read(options, node)?),
+        None => None,
+    };
+    Some(Box::new(Terraform { typhoon }))
+}
 
 impl OutputFormat for Terraform {
-    fn emit(&self, _: &Built<'_>) -> Vec<Row> {
-        vec![Row::text(TERRAFORM.into(), Role::Boot, canonical_json(&module()))]
+    fn base_url(&self) -> Option<&BaseUrl> {
+        self.typhoon.as_ref().map(Typhoon::base_url)
+    }
+
+    fn check(&self, recipe: &Recipe) -> Vec<Finding> {
+        self.typhoon.as_ref().map(|typhoon| typhoon.check(recipe)).unwrap_or_default()
+    }
+
+    fn emit(&self, built: &Built<'_>) -> Vec<Row> {
+        let row = |path: &str, value: Value| Row::text(path.into(), Role::Boot, canonical_json(&value));
+        let bench = self
+            .typhoon
+            .iter()
+            .flat_map(|typhoon| [row(TYPHOON, typhoon::module()), row(TYPHOON_BENCH, typhoon.bench(built))]);
+        std::iter::once(row(TERRAFORM, module())).chain(bench).collect()
     }
 }
 
@@ -76,7 +111,9 @@ fn module() -> Value {
             "description": "The tree, such as ./output/NAME/current: it is read at each plan.",
             "validation": {
                 "condition": format!("${{fileexists(\"${{var.tree}}/{FILE_NAME}\")}}"),
-                "error_message": "No tree of prebake is there: name a build, such as output/NAME/current.",
+                "error_message": format!(
+                    "No tree of prebake is there: name a build, such as output/NAME/current. {WHERE}"
+                ),
             },
         }},
         "locals": {
