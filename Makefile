@@ -21,7 +21,7 @@ test:           ## everything, with the real judges
 	@tests/prerequisites.sh test
 	$(MAKE) --no-print-directory check
 	@echo "== the judges: Butane, Ignition, Matchbox, containerd, Kubernetes and what it runs (built from source once, then kept in ~/.cache/prebake)"
-	tests/peers/build.sh butane ignition matchbox cri containerd containerd-1.7 kubernetes kubeadm-1.30 cni cluster-api cluster-api-aws cluster-api-convert sops >/dev/null
+	tests/peers/build.sh butane ignition matchbox cri containerd containerd-1.7 kubernetes kubeadm-1.30 cni cluster-api cluster-api-aws cluster-api-convert sops terraform >/dev/null
 	@echo "== tests: of units, golden files, vectors, judges, and machines in QEMU"
 	PREBAKE_LAB_IGNITION=go tests/run.sh
 

@@ -69,8 +69,8 @@ if [ "$1" != demo ] && [ "$1" != fuzz ]; then
     done
     PATH=$PATH:/usr/local/go/bin
     go=$(go env GOVERSION 2>/dev/null) ||
-        die "there is no Go, and the judges of make test are Go programs" "install Go 1.25 or newer; make demo needs none"
-    at_least 1.25 "${go#go}" || die "Go ${go#go} is too old" "1.25 or newer is needed for the judges of make test"
+        die "there is no Go, and the judges of make test are Go programs" "install Go 1.26.6 or newer; make demo needs none"
+    at_least 1.26.6 "${go#go}" || die "Go ${go#go} is too old" "1.26.6 or newer is needed for the judges of make test"
 fi
 
 case $1 in

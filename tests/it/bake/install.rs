@@ -435,6 +435,7 @@ fn options_that_cannot_work_are_refused_where_they_stand() {
     for (from, to, words) in [
         (INSTALL, "install: {min_size: 1GiB", "`install` needs a `device`, `model` or `serial`"),
         (INSTALL, "install: {device: sda", "`sda` is not a device"),
+        (INSTALL, "install: {device: /dev/../etc/x", "`/dev/../etc/x` is not a device"),
         (INSTALL, "install: {model: \"it's\"", "`model` must be plain text without quotes"),
         (INSTALL, "install: {modell: x", "did you mean `model`?"),
         ("disk: {}", "ipxe: {}", "`install` needs files that only the output `disk` publishes"),

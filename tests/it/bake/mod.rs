@@ -22,3 +22,4 @@ mod promises;
 mod rebuild;
 pub(crate) mod recipes;
 mod secrets;
+mod typhoon;

@@ -381,7 +381,11 @@ fn terraform_itself_makes_the_profiles_and_groups_of_the_tree_and_sees_the_next_
     };
     let run = |args: &[&str]| {
         let mut command = Command::new(&terraform);
-        let command = command.args(args).current_dir(world.path("")).env("CHECKPOINT_DISABLE", "1");
+        let command = command
+            .args(args)
+            .current_dir(world.path(""))
+            .env("CHECKPOINT_DISABLE", "1")
+            .env_remove("TF_CLI_CONFIG_FILE");
         Run::of(command.env("TF_CLI_ARGS", "-no-color").output().unwrap())
     };
     let judge = || {

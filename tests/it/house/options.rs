@@ -12,8 +12,9 @@ use crate::world::repository;
 /// The document with the table of options.
 const PAGE: &str = "docs/guides/options.md";
 
-/// Options whose value is a file for some verbs and a directory for others, because that is what those verbs make.
-const FILE_OR_DIRECTORY: [&str; 1] = ["output"];
+/// Options that have two values: a file for some verbs and a directory for others, because that is what those verbs make; and the
+/// server, which is asked at a URL and has a name in a certificate.
+const TWO_VALUES: [&str; 2] = ["output", "server"];
 
 /// Options that have two headings, by what the verb does with them: signs or judges, delivers or judges.
 const TWO_HEADINGS: [&str; 2] = ["base-url", "rotation"];
@@ -75,7 +76,7 @@ fn an_option_has_one_value_one_short_form_and_one_heading_for_all_verbs() {
                 wrong.push(format!("--{long} has several {what}: {values:?}, for {verbs:?}"));
             }
         };
-        if !FILE_OR_DIRECTORY.contains(&long.as_str()) {
+        if !TWO_VALUES.contains(&long.as_str()) {
             differing("values", uses.iter().map(|each| each.value.clone()).collect(), &mut wrong);
         }
         let shorts = uses.iter().filter_map(|each| each.short).map(String::from).collect();

@@ -15,6 +15,7 @@ pub(crate) mod kernel;
 pub(crate) mod matchbox;
 pub mod properties;
 mod sops;
+pub(crate) mod terraform;
 mod yaml;
 
 use std::cell::RefCell;
@@ -25,6 +26,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
+
+use terraform::Terraform;
 
 /// Builds a peer and returns the directory of its binaries, or nothing where judges are skipped on purpose.
 pub(crate) fn build(peer: &str) -> Option<PathBuf> {
@@ -42,16 +45,14 @@ fn editor() -> Option<Judge> {
     Some(Judge::of(Command::new("node").arg(program)))
 }
 
-/// Terraform, or OpenTofu in its place, where one of them is installed; nothing where not, in a CI either: no package of
-/// Debian has them, so a bare machine cannot be made to.
+/// OpenTofu, or nothing where judges are skipped on purpose.
 pub(crate) fn terraform() -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let names = |directory: PathBuf| ["terraform", "tofu"].map(|name| directory.join(name));
-    let found = env::split_paths(&path).flat_map(names).find(|program| program.is_file());
-    if found.is_none() {
-        eprintln!("skipped: neither terraform nor tofu is installed, the judge was not asked");
-    }
-    found
+    Some(build("terraform")?.join("tofu"))
+}
+
+/// OpenTofu with Matchbox's provider, or nothing where judges are skipped on purpose.
+pub(crate) fn provider() -> Option<Terraform> {
+    Some(Terraform::of(&build("terraform")?))
 }
 
 /// The root of a file system with systemd 257, or nothing where judges are skipped on purpose.
@@ -97,7 +98,8 @@ impl Judge {
         Some(Judge::of(&mut Command::new(build(peer)?.join("judge"))))
     }
 
-    fn of(command: &mut Command) -> Self {
+    /// Starts one by a command line of one's own.
+    pub(crate) fn of(command: &mut Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let answers = BufReader::new(process.stdout.take().unwrap());
         let pipes = RefCell::new((process.stdin.take().unwrap(), answers));

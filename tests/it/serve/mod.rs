@@ -13,6 +13,7 @@ mod matchbox;
 mod netboot;
 mod opening;
 mod page;
+mod rpc;
 mod service;
 mod socket;
 mod status;

@@ -1,5 +1,6 @@
-//! Tests of keys and signatures, with minisign and gpg as judges: keys of one's own, the vendor's, and the forms that both come in.
+//! Tests of keys, signatures and certificates, with minisign, gpg and OpenSSL as judges.
 
 mod key;
+mod key_tls;
 mod key_vendor;
 mod text_forms;

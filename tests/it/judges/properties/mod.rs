@@ -34,6 +34,8 @@ use prebake::serve::answer::ranges::{self, Ranges};
 use prebake::serve::http::{head, limits};
 use prebake::serve::lan::near::Near;
 use prebake::serve::lan::{dhcp, tftp};
+use prebake::serve::rpc::messages as rpc;
+use prebake::serve::rpc::store::{form, read};
 use prebake::sysext::identify::{Format, HEAD};
 use prebake::sysext::{ddi, inspect};
 use prebake::tree::bundle::index::Index;
@@ -495,9 +497,25 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// Whatever a group or profile says, what is taken from it is plain: MAC addresses in one form, numbers that Go has.
+/// Whatever a group or profile says, what is taken from it is plain: MAC addresses in one form, numbers that Go has. As the gRPC
+/// API reads and writes it, it is the same again.
 pub fn records(bytes: &[u8]) {
     let _ = Profile::read(bytes);
+    if let Ok(profile) = read::profile(bytes) {
+        assert_eq!(read::profile(&form::profile(&profile)).as_ref(), Ok(&profile));
+    }
+    if let Ok(group) = read::group(bytes) {
+        let written = form::group(&read::rich(&group).expect("what was read can be written"));
+        let again = read::group(&written).expect("what was written can be read");
+        // Go leaves out an object without members.
+        let is_bare = group.metadata == b"{}";
+        let metadata = if is_bare { Vec::new() } else { group.metadata.clone() };
+        assert_eq!(again, rpc::Group { metadata, ..group });
+    }
+    let of_metadata = rpc::Group { metadata: bytes.to_vec(), ..rpc::Group::default() };
+    if let Ok(rich) = read::rich(&of_metadata) {
+        let _ = read::group(&form::group(&rich)).expect("what was written can be read");
+    }
     let Ok(group) = Group::read("g", bytes) else { return };
     for (key, value) in &group.selector {
         if key.eq_ignore_ascii_case("mac") {

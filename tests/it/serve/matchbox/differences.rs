@@ -70,7 +70,7 @@ fn links_lead_anywhere_inside_their_directory_and_nowhere_else() {
             .server
             .log
             .iter()
-            .any(|line| line.contains("groups/out.json is a link that points outside the data directory"))
+            .any(|line| line.contains("groups/out.json: it is a link that points outside the data directory"))
     );
 }
 

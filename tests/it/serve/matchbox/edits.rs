@@ -1,7 +1,8 @@
 //! Edits of a data directory are seen by the next request, however they are made.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -89,6 +90,96 @@ fn a_data_directory_that_is_swapped_as_a_whole_is_an_edit() {
     served.answers("/ipxe", 200, "#!ipxe\nkernel other\nboot\n");
 }
 
+fn copied(from: &std::path::Path, to: &std::path::Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+/// Newcomer to issue 21: after `mv lib lib.bad; cp -a lib.before lib` all machines got 404, since there was "no such folder".
+#[test]
+fn a_data_directory_that_was_replaced_is_told_as_what_it_is_and_served_without_the_sandbox() {
+    for sandbox in [true, false] {
+        let directory = Directory::empty();
+        let [lib, before, bad] = ["lib", "before", "bad"].map(|name| directory.path(name));
+        directory.json("before/profiles/p.json", &json!({"id": "p", "boot": {"kernel": "k"}}));
+        directory.json("before/groups/default.json", &json!({"profile": "p"}));
+        copied(&before, &lib);
+        let mut served = super::Served::new(&lib, if sandbox { &[] } else { &["--no-sandbox"] });
+        if sandbox && served.server.log.iter().any(|line| line.contains("no landlock")) {
+            eprintln!("skipped: this kernel has no landlock");
+            continue;
+        }
+        served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
+        fs::rename(&lib, &bad).unwrap();
+        served.lacks("/ipxe");
+        served.server.says("lib: the data directory is gone");
+        copied(&before, &lib);
+        if !sandbox {
+            served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
+            continue;
+        }
+        let told = "lib: it was replaced while the server ran, and the sandbox opens only what was there at the start";
+        served.lacks("/ipxe");
+        let line = served.server.says(told);
+        assert!(line.ends_with("restart the server"), "{line}");
+        // The request's own line, too.
+        served.server.says(told);
+        let status = served.get("/status").text();
+        assert!(status.contains(told) && !status.contains("no such folder"), "{status}");
+        assert!(!served.server.log.iter().any(|line| line.contains("no such folder")));
+        // The old one is back.
+        fs::rename(&lib, directory.path("new")).unwrap();
+        fs::rename(&bad, &lib).unwrap();
+        served.answers("/ipxe", 200, "#!ipxe\nkernel k\nboot\n");
+        directory.json("lib/profiles/p.json", &json!({"id": "p", "boot": {"kernel": "edited"}}));
+        served.answers("/ipxe", 200, "#!ipxe\nkernel edited\nboot\n");
+    }
+}
+
+/// Newcomer to issue 21: what root had read was served until the first edit, and "permission denied" was never said.
+#[test]
+fn what_the_user_may_not_read_is_told_with_the_user_and_the_way_out() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root becomes somebody else");
+        return;
+    }
+    let mode = |directory: &Directory, path: &str, mode| {
+        fs::set_permissions(directory.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let directory = Directory::new();
+    directory.write("generic/t", "{{.v}}");
+    directory.write("ignition/i", "variant: flatcar\nversion: 1.1.0\n");
+    mode(&directory, "", 0o755);
+    mode(&directory, "groups", 0o700);
+    let user = ["--user", "65534:65533"];
+    let mut served = directory.serve_with(&user);
+    let line = served.server.says("warning: groups/: permission denied: the user 65534 may not read ");
+    assert!(line.contains("/groups: ") && line.contains("chown") && line.contains("--user"), "{line}");
+    served.lacks("/generic");
+    assert!(!served.server.log.iter().any(|line| line.contains("the kernel cannot report")));
+    mode(&directory, "groups", 0o755);
+    served.answers("/generic", 200, "one");
+    mode(&directory, "groups/default.json", 0o600);
+    served.lacks("/generic");
+    let line = served.server.says("warning: groups/default.json: permission denied: the user 65534");
+    assert_eq!(line.matches("groups/default.json: ").count(), 2, "{line}");
+    mode(&directory, "groups/default.json", 0o644);
+    mode(&directory, "generic", 0o700);
+    served.lacks("/generic");
+    served.server.says("generic/t: permission denied: the user 65534 may not read ");
+    // The whole directory, and a strict server.
+    mode(&directory, "generic", 0o755);
+    served.answers("/generic", 200, "one");
+    mode(&directory, "", 0o700);
+    served.lacks("/generic");
+    served.server.says(": permission denied: the user 65534 may not read ");
+    mode(&directory, "", 0o755);
+    served.answers("/generic", 200, "one");
+    mode(&directory, "groups", 0o700);
+    let path = directory.path("");
+    let args = ["serve", "--address", "127.0.0.1:0", "--strict", "--matchbox", path.to_str().unwrap()];
+    super::ended(&[&args[..], &user].concat()).fails(3, &["permission denied: the user 65534 may not read"]);
+}
+
 #[test]
 fn assets_that_are_swapped_are_served_from_where_they_lie_now() {
     let directory = Directory::new();
@@ -148,7 +239,8 @@ fn strict_serving_does_not_begin_with_a_flaw_and_keeps_what_was_good() {
     let mut served = directory.serve_with(&["--strict"]);
     directory.write("groups/default.json", "{");
     served.answers("/generic", 200, "one");
-    served.server.says("cannot be served strictly");
+    let line = served.server.says("cannot be served strictly: groups/default.json: ");
+    assert!(!line.contains(":;"), "{line}");
     directory.write("generic/t", "still {{.v}}");
     served.answers("/generic", 200, "still one");
     directory.json("groups/default.json", &json!({"profile": "p", "metadata": {"v": "two"}}));
