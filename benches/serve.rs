@@ -67,7 +67,7 @@ fn main() {
 /// Our server, nginx and Matchbox on a tree.
 fn peers(tree: &Tree, work: &Path) -> Vec<(&'static str, Peer)> {
     let mut peers = vec![("prebake", Peer::prebake(tree.path(), &[], &work.join("log")))];
-    peers.extend(Peer::matchbox(tree.path()).map(|peer| ("matchbox", peer)));
+    peers.extend(Peer::matchbox(tree.path(), &[]).map(|peer| ("matchbox", peer)));
     peers.push(("nginx, sendfile", Peer::nginx(tree.path(), work)));
     peers
 }
@@ -129,7 +129,7 @@ fn groups(count: u32) {
     // Matchbox insists on a directory of assets.
     let tree = Tree::new().groups(count).file("assets/none", b"").publish();
     let ours = Peer::prebake(tree.path(), &[], &work.path().join("log"));
-    let Some(theirs) = Peer::matchbox(tree.path()) else {
+    let Some(theirs) = Peer::matchbox(tree.path(), &[]) else {
         println!("Matchbox cannot be built here, so nobody raced it over {count} groups");
         return;
     };

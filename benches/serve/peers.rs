@@ -43,15 +43,12 @@ impl Peer {
     }
 
     /// Real Matchbox on a tree; none where it cannot be built.
-    pub fn matchbox(tree: &Path) -> Option<Peer> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/build.sh");
-        let built =
-            Command::new(script).arg("matchbox").output().ok().filter(|built| built.status.success())?;
-        let binary = PathBuf::from(String::from_utf8(built.stdout).unwrap().trim()).join("matchbox");
+    pub fn matchbox(tree: &Path, flags: &[&str]) -> Option<Peer> {
+        let binary = built("matchbox")?.join("matchbox");
         let address = free_address();
         let mut command = Command::new(binary);
         command.args(["-address", &address, "-log-level", "error", "-data-path"]).arg(tree);
-        command.arg("-assets-path").arg(tree.join("assets"));
+        command.arg("-assets-path").arg(tree.join("assets")).args(flags);
         Some(Peer::start(&mut command, address))
     }
 
@@ -107,6 +104,14 @@ fn ticks(id: u32) -> u64 {
     fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
-fn free_address() -> String {
+/// The programs of a peer of `tests/peers`; none where they cannot be built.
+pub fn built(peer: &str) -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/build.sh");
+    let built = Command::new(script).arg(peer).output().ok().filter(|built| built.status.success())?;
+    Some(PathBuf::from(String::from_utf8(built.stdout).unwrap().trim()))
+}
+
+/// An address that nobody uses now.
+pub fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
