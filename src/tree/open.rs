@@ -203,12 +203,17 @@ fn no_tree(path: &Path, source: io::Error) -> Error {
     Error::NoTree { path: path.into(), why, hint, source }
 }
 
+/// Keeps `prebake prune` from removing a build.
+pub(crate) fn hold(directory: &Path) -> Hold {
+    File::open(directory).ok().filter(|file| file.lock_shared().is_ok()).map(Arc::new)
+}
+
 /// The manifest and the directory of a build; `path` may also be the link `current`.
 pub(crate) fn of_directory(path: &Path) -> Result<(Manifest, PathBuf, Hold), Error> {
     let missing = |source| no_tree(path, source);
     let directory = path.canonicalize().map_err(missing)?;
     // Before anything is read: a tree that is removed right now is found whole or not at all.
-    let hold = File::open(&directory).ok().filter(|file| file.lock_shared().is_ok()).map(Arc::new);
+    let hold = hold(&directory);
     let file = directory.join(names::MANIFEST);
     let bytes = fs::read(&file).map_err(missing)?;
     let manifest = Manifest::parse(&file.display().to_string(), &bytes)?;

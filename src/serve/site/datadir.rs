@@ -24,9 +24,9 @@ use crate::serve::notice::{Notice, Notices};
 use crate::serve::process::confine::denied;
 use crate::tree::beneath::{Refused, Root};
 use crate::tree::manifest::Manifest;
-use crate::tree::names::{self, GROUPS, PROFILES, RECORD_END, below};
+use crate::tree::names::{self, GROUPS, MANIFEST, PROFILES, RECORD_END, below};
 use crate::tree::notes::Weight;
-use crate::tree::open::Place;
+use crate::tree::open::{Hold, Place, hold};
 use crate::tree::records::{Group, Noted, Profile};
 
 /// Longest file, in bytes.
@@ -119,6 +119,8 @@ struct Assets {
     /// The resolved directory.
     directory: PathBuf,
     identity: Option<Identity>,
+    /// The build that they are of, if they are of one: it is not pruned.
+    _build: Hold,
 }
 
 /// The resolved directory, not a link.
@@ -285,7 +287,9 @@ impl Index {
 impl Assets {
     fn of(path: &Path) -> Assets {
         let directory = path.canonicalize().unwrap_or_else(|_| path.into());
-        Assets { directory, identity: identity(path) }
+        let build = directory.parent().filter(|build| build.join(MANIFEST).is_file());
+        let _build = build.and_then(hold);
+        Assets { directory, identity: identity(path), _build }
     }
 
     /// Whether the path still leads there.

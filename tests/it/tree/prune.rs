@@ -87,6 +87,24 @@ fn current_and_the_newest_stay_and_gc_frees_what_the_others_used() {
     world.prebake(&["prune", "output"]).fails(2, &["--keep"]);
 }
 
+/// Newcomer to issue 21: terraform.md has the server name a build, which went under its machines.
+#[test]
+fn a_build_whose_assets_are_served_beside_a_data_directory_stays() {
+    let (world, builds) = builds(3);
+    let assets = world.path("output/small").join(&builds[0]).join("assets");
+    for folder in ["mb/groups", "mb/profiles"] {
+        fs::create_dir_all(world.path(folder)).unwrap();
+    }
+    let mut serve =
+        world.command(&["serve", "--matchbox", "mb", "--address", "127.0.0.1:0", "--assets-path"]);
+    let mut server = Server::start(serve.arg(&assets));
+    server.says("listening on");
+    assert_eq!(ids(&world.prune(&["--keep", "1"])["removed"]), [&*builds[1]]);
+    server.terminate();
+    server.wait();
+    assert_eq!(ids(&world.prune(&["--keep", "1"])["removed"]), [&*builds[0]]);
+}
+
 #[test]
 fn a_tree_that_is_served_and_one_that_is_built_stay() {
     let (world, builds) = builds(3);
