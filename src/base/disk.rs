@@ -141,6 +141,31 @@ pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// The version of a file, as far as a file system can tell. The time of change follows also from a new owner or mode, and from a
+/// replacement that has the time and length of the file before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    device: u64,
+    inode: u64,
+    /// In bytes.
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl From<fs::Metadata> for Version {
+    fn from(found: fs::Metadata) -> Version {
+        Version {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
 /// The umask, read without changing it for other threads.
 pub(crate) fn umask() -> u32 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

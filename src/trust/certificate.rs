@@ -87,6 +87,14 @@ pub(crate) fn judge_authority(certificate: &Certificate, purpose: Purpose) -> Re
     }
 }
 
+/// The common name of a certificate's holder, the last if there are several. RFC 5280 allows several kinds of text, all of which but
+/// the obsolete BMPString are UTF-8 where they hold ASCII.
+pub(crate) fn common_name(certificate: &Certificate) -> Option<String> {
+    let mut parts = certificate.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
+    let common = parts.rfind(|part| part.oid == CN)?;
+    Some(String::from_utf8_lossy(common.value.value()).into_owned())
+}
+
 /// The words for a verdict of webpki.
 pub(crate) fn words(error: &CertificateError) -> String {
     let CertificateError::Other(OtherError(other)) = error else { return error.to_string() };
@@ -186,9 +194,7 @@ impl Known {
 
     /// Its holder's common name, or the whole name if it has none.
     pub(crate) fn common_name(&self) -> String {
-        let mut parts = self.parsed.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
-        let common = parts.rfind(|part| part.oid == CN);
-        common.map_or_else(|| self.subject(), |part| String::from_utf8_lossy(part.value.value()).into_owned())
+        common_name(&self.parsed).unwrap_or_else(|| self.subject())
     }
 
     /// DNS names and addresses that it is for; others with their kind before them.

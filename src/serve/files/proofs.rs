@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::segments::Promised;
 use crate::base::digest::Sha256;
+use crate::base::disk::Version;
 use crate::tree::open::Part;
 
 /// How long a proof is valid. Disks rot without changing a file's time.
@@ -25,19 +25,10 @@ pub(crate) struct Proofs(Mutex<HashMap<PathBuf, Proof>>);
 
 #[derive(Clone)]
 struct Proof {
+    /// The version of the bytes that it covers.
     of: Version,
     since: Instant,
     is_intact: Arc<OnceCell<bool>>,
-}
-
-/// The version of a file's bytes that a proof covers, as far as a file system can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 /// The result of a check.
@@ -90,14 +81,7 @@ impl Proofs {
 }
 
 fn version(promised: &Promised) -> io::Result<Version> {
-    let found = promised.file.metadata()?;
-    Ok(Version {
-        device: found.dev(),
-        inode: found.ino(),
-        size: found.len(),
-        modified: (found.mtime(), found.mtime_nsec()),
-        changed: (found.ctime(), found.ctime_nsec()),
-    })
+    Ok(promised.file.metadata()?.into())
 }
 
 #[cfg(test)]

@@ -5,23 +5,18 @@
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
-use x509_cert::der::oid::db::rfc4519::CN;
 
 use crate::base::digest::Sha256;
+use crate::trust::certificate::common_name;
 
 /// The name of a certificate without a common name, and of one that cannot be read.
 const NAMELESS: &str = "a certificate without a name";
 
-/// The common name of the first certificate of a chain. RFC 5280 allows several kinds of text, all of which but the
-/// obsolete BMPString are UTF-8 where they hold ASCII.
+/// The common name of the first certificate of a chain.
 pub(crate) fn name_of(chain: Option<&[CertificateDer<'_>]>) -> String {
     let first = chain.and_then(<[_]>::first).and_then(|first| Certificate::from_der(first).ok());
-    let Some(certificate) = first else { return NAMELESS.into() };
-    let names = certificate.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
-    let mut common = names
-        .filter(|name| name.oid == CN)
-        .map(|name| String::from_utf8_lossy(name.value.value()).into_owned());
-    common.next_back().filter(|name| !name.is_empty()).unwrap_or_else(|| NAMELESS.into())
+    let common = first.as_ref().and_then(common_name);
+    common.filter(|name| !name.is_empty()).unwrap_or_else(|| NAMELESS.into())
 }
 
 /// The digest of the first certificate of a chain.

@@ -13,7 +13,6 @@ mod file;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +38,7 @@ use self::clients::{Clients, Lifetime, Refusal, noted};
 use self::file::read;
 use crate::base::clock;
 use crate::base::digest::Sha256;
+use crate::base::disk;
 use crate::base::error::{Advice, Exit};
 use crate::serve::notice::{Notice, Notices};
 use crate::trust::authority::KINDS;
@@ -180,21 +180,9 @@ struct Current {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {
     /// Each file; `None` for a missing file, and where there is no third.
-    Files([Option<State>; 3]),
+    Files([Option<disk::Version>; 3]),
     /// The time of renewal.
     Until(SystemTime),
-}
-
-/// A file's state. The time of change follows also from a new owner or mode, and from a replacement that has the time and
-/// length of the file before it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct State {
-    device: u64,
-    inode: u64,
-    length: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 /// The server's side of TLS 1.2 and 1.3.
@@ -437,17 +425,8 @@ impl Identity {
 
 impl Seen {
     fn files(files: &[&Path]) -> Seen {
-        let state = |path: &Path| {
-            let meta = fs::metadata(path).ok()?;
-            Some(State {
-                device: meta.dev(),
-                inode: meta.ino(),
-                length: meta.len(),
-                modified: (meta.mtime(), meta.mtime_nsec()),
-                changed: (meta.ctime(), meta.ctime_nsec()),
-            })
-        };
-        Seen::Files(std::array::from_fn(|index| state(files.get(index)?)))
+        let version = |path: &Path| fs::metadata(path).ok().map(disk::Version::from);
+        Seen::Files(std::array::from_fn(|index| version(files.get(index)?)))
     }
 }
 
